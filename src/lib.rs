@@ -2,6 +2,10 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod data;
 mod error;
+pub mod files;
+pub mod log_probs;
+pub mod model;
 
 pub use error::{Error, Result};

@@ -1,0 +1,106 @@
+//! The shape of a decoder, whatever family it comes from.
+
+/// Everything that tells one decoder-only transformer from another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecoderConfig {
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward part.
+    pub intermediate_size: usize,
+    /// Number of blocks.
+    pub num_layers: usize,
+    /// Query heads.
+    pub num_heads: usize,
+    /// Key/value heads; divides `num_heads`.
+    pub num_kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Longest sequence the positions reach.
+    pub max_positions: usize,
+    /// The normalisation before attention and feed-forward, and at the end.
+    pub norm: NormKind,
+    /// ε of the normalisation.
+    pub norm_epsilon: f64,
+    /// How a token knows where it stands.
+    pub position_encoding: PositionEncoding,
+    /// The feed-forward part.
+    pub feed_forward: FeedForwardKind,
+    /// Whether queries, keys and values have a bias.
+    pub qkv_bias: bool,
+    /// Whether the attention's output projection has a bias.
+    pub output_bias: bool,
+    /// Whether the feed-forward projections have a bias.
+    pub feed_forward_bias: bool,
+    /// Whether the vocabulary head is the token embedding.
+    pub tied_embeddings: bool,
+    /// Tokens that end a text, the first being the one that is appended.
+    pub end_of_text: Vec<u32>,
+}
+
+impl DecoderConfig {
+    /// Query heads for every key/value head.
+    pub fn queries_per_kv(&self) -> usize {
+        self.num_heads / self.num_kv_heads
+    }
+}
+
+/// The kind of normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// Mean and variance, with scale and shift.
+    Layer,
+    /// Root mean square, with scale.
+    Rms,
+}
+
+/// How positions enter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PositionEncoding {
+    /// A learned vector for each position, added to the token's.
+    Learned,
+    /// Rotation of queries and keys, in the rotate-half convention.
+    Rotary(RotaryConfig),
+}
+
+/// Rotary positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RotaryConfig {
+    /// Base θ of the wavelengths.
+    pub base: f64,
+    /// Change of the wavelengths for longer contexts.
+    pub scaling: RotaryScaling,
+}
+
+/// Changes of rotary wavelengths for contexts longer than the pretraining's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RotaryScaling {
+    /// None.
+    None,
+    /// All frequencies divided by `factor`.
+    Linear {
+        /// The divisor.
+        factor: f64,
+    },
+    /// Llama 3: low frequencies divided, high ones kept, a ramp between.
+    Llama3 {
+        /// The divisor of low frequencies.
+        factor: f64,
+        /// Wavelengths longer than the original context over this are low frequencies.
+        low_freq_factor: f64,
+        /// Wavelengths shorter than the original context over this are high frequencies.
+        high_freq_factor: f64,
+        /// The pretraining's context.
+        original_max_positions: f64,
+    },
+}
+
+/// The feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedForwardKind {
+    /// `down(gelu(up(x)))` with the tanh form of GELU.
+    Gelu,
+    /// `down(silu(gate(x)) · up(x))`.
+    SwiGlu,
+}

@@ -1,0 +1,110 @@
+//! What each family calls its settings and its tensors.
+//!
+//! A family is a mapping of `config.json` to [`DecoderConfig`] and of our parameters to Hugging
+//! Face tensors, nothing else: the transformer is the same for all of them.
+
+mod gpt2;
+mod llama;
+mod settings;
+
+pub use gpt2::gpt2_config_json;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::config::DecoderConfig;
+use crate::{Error, Result};
+use settings::Settings;
+
+/// A family of decoders as Hugging Face folders spell it.
+#[derive(Debug)]
+pub struct Family {
+    /// `model_type` in `config.json`.
+    pub model_type: &'static str,
+    /// The class that loads the language model in `transformers`.
+    pub architecture: &'static str,
+    /// The class that loads a reward model or classifier.
+    pub classifier_architecture: &'static str,
+    /// Reads the shape from `config.json`.
+    config: fn(&Settings) -> Result<DecoderConfig>,
+    /// Where each parameter is stored.
+    bindings: fn(&DecoderConfig) -> Vec<Binding>,
+    /// Tensors that may stand in a file and hold nothing learned.
+    ignored: fn(&str) -> bool,
+    /// The prefix of all tensor names that some files leave out.
+    pub optional_prefix: &'static str,
+}
+
+const FAMILIES: [&Family; 2] = [&gpt2::GPT2, &llama::LLAMA];
+
+/// One Hugging Face tensor and the parameters it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding {
+    /// The tensor's name in the file.
+    pub name: String,
+    /// Paths of the parameters, side by side along the last axis.
+    pub parameters: Vec<String>,
+    /// Stored `[out, in]` where we keep `[in, out]`.
+    pub transposed: bool,
+}
+
+impl Binding {
+    fn new(name: impl Into<String>, parameter: impl Into<String>) -> Self {
+        Self { name: name.into(), parameters: vec![parameter.into()], transposed: false }
+    }
+
+    fn transposed(name: impl Into<String>, parameter: impl Into<String>) -> Self {
+        Self { transposed: true, ..Self::new(name, parameter) }
+    }
+
+    /// The scalar head of reward models and classifiers.
+    pub fn score() -> Self {
+        Self::transposed("score.weight", "score.weight")
+    }
+}
+
+impl Family {
+    /// The family that `config.json` (found at `path`) names.
+    pub fn of(path: &Path, json: &Value) -> Result<&'static Self> {
+        let found = json.get("model_type").and_then(Value::as_str).unwrap_or("none");
+        FAMILIES.into_iter().find(|family| family.model_type == found).ok_or_else(|| {
+            let supported: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+            Error::file(
+                path,
+                format!(
+                    "`model_type`: expected one of {}, found `{found}`; this architecture is not supported",
+                    supported.join(", ")
+                ),
+            )
+        })
+    }
+
+    /// The decoder's shape, from `config.json` found at `path`.
+    pub fn shape(&self, path: &Path, json: &Value) -> Result<DecoderConfig> {
+        (self.config)(&Settings::new(path, json)?)
+    }
+
+    /// Where each parameter of a language model is stored.
+    pub fn bindings(&self, config: &DecoderConfig) -> Vec<Binding> {
+        let mut bindings = (self.bindings)(config);
+        if !config.tied_embeddings {
+            bindings.push(Binding::transposed("lm_head.weight", "head.weight"));
+        }
+        bindings
+    }
+
+    /// Where each parameter of a decoder without vocabulary head is stored, under `prefix`.
+    pub fn trunk_bindings(&self, config: &DecoderConfig, prefix: &str) -> Vec<Binding> {
+        let mut bindings = (self.bindings)(config);
+        for parameter in bindings.iter_mut().flat_map(|binding| &mut binding.parameters) {
+            parameter.insert_str(0, prefix);
+        }
+        bindings
+    }
+
+    /// Whether a tensor may stand in a file and hold nothing we need.
+    pub fn ignores(&self, config: &DecoderConfig, name: &str) -> bool {
+        (self.ignored)(name) || (config.tied_embeddings && name == "lm_head.weight")
+    }
+}

@@ -1,0 +1,200 @@
+//! The vocabulary head: the log-probability of one target token per position, in chunks.
+//!
+//! `log_prob[n] = z[n, y_n] − log Σ_v exp z[n, v]`,  `z = hidden · weightᵀ / τ`
+//!
+//! Nothing of size `[tokens, vocabulary]` is ever held: the forward pass walks over chunks of
+//! positions and keeps one log-sum-exp per position, the backward pass computes the chunk's logits
+//! again and turns them into `(onehot − softmax) · gradient / τ` on the spot.
+//!
+//! A backend may bring its own kernel by implementing [`HeadOps`]; the default bodies are written
+//! in every backend's own operations and are what all of them run today.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::tensor::{IndexingUpdateOp, Int, Shape, Slice, Tensor};
+
+/// Elements of a chunk's logits; 16 Mi f32 are 64 MiB.
+const CHUNK_ELEMENTS: usize = 1 << 24;
+
+/// Log-probabilities of `targets` under `softmax(hidden · weightᵀ / temperature)`, `[tokens]`.
+///
+/// - `hidden`: `[tokens, width]`, already normalised
+/// - `weight`: `[vocabulary, width]`
+/// - `targets`: `[tokens]`
+pub fn token_log_probs(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    temperature: f64,
+) -> Tensor<1> {
+    let log_probs = <Dispatch as HeadOps>::head_log_probs(
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        targets.into_dispatch(),
+        1.0 / temperature,
+    );
+    Tensor::from_dispatch(log_probs)
+}
+
+/// The head's operations, for backends to override with kernels of their own.
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    LibTorch: cfg(feature = "tch"),
+    Cube: cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda", feature = "rocm")),
+    Autodiff
+)]
+pub trait HeadOps: Backend {
+    /// Log-probability of each target, `[tokens]`.
+    fn head_log_probs(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        inverse_temperature: f64,
+    ) -> FloatTensor<Self> {
+        forward::<Self>(&hidden, &weight, &targets, inverse_temperature).0
+    }
+}
+
+#[cfg(feature = "flex")]
+impl HeadOps for burn::backend::Flex {}
+
+#[cfg(feature = "tch")]
+impl HeadOps for burn::backend::LibTorch {}
+
+impl<B: Backend + HeadOps, C: CheckpointStrategy> HeadOps for Autodiff<B, C> {
+    fn head_log_probs(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        inverse_temperature: f64,
+    ) -> FloatTensor<Self> {
+        let nodes = [hidden.node(), weight.node()];
+        let (hidden, weight) = (hidden.into_primitive(), weight.into_primitive());
+        let (log_probs, log_sums) = forward::<B>(&hidden, &weight, &targets, inverse_temperature);
+        match HeadBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(
+                Saved { hidden, weight, targets, log_sums, inverse_temperature },
+                log_probs,
+            ),
+            OpsKind::UnTracked(prep) => prep.finish(log_probs),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct HeadBackward;
+
+#[derive(Clone, Debug)]
+struct Saved<F, I> {
+    hidden: F,
+    weight: F,
+    targets: I,
+    log_sums: F,
+    inverse_temperature: f64,
+}
+
+impl<B: Backend> Backward<B, 2> for HeadBackward {
+    type State = Saved<FloatTensor<B>, IntTensor<B>>;
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [for_hidden, for_weight] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node); // [tokens]
+        let (hidden_grad, weight_grad) =
+            backward::<B>(ops.state, grad, for_hidden.is_some(), for_weight.is_some());
+        if let (Some(node), Some(grad)) = (for_hidden, hidden_grad) {
+            grads.register::<B>(node.id, grad);
+        }
+        if let (Some(node), Some(grad)) = (for_weight, weight_grad) {
+            grads.register::<B>(node.id, grad);
+        }
+    }
+}
+
+/// Ranges of positions whose logits fit a chunk.
+fn chunks(tokens: usize, vocabulary: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let size = (CHUNK_ELEMENTS / vocabulary.max(1)).max(1);
+    (0..tokens).step_by(size).map(move |start| start..(start + size).min(tokens))
+}
+
+fn rows<B: Backend>(tensor: &FloatTensor<B>, range: &std::ops::Range<usize>) -> FloatTensor<B> {
+    B::float_slice(tensor.clone(), &[Slice::from(range.clone())])
+}
+
+/// Log-probabilities and log-sum-exps, each `[tokens]`.
+fn forward<B: Backend>(
+    hidden: &FloatTensor<B>,
+    weight: &FloatTensor<B>,
+    targets: &IntTensor<B>,
+    inverse_temperature: f64,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let (tokens, vocabulary) = (hidden.shape()[0], weight.shape()[0]);
+    let (mut log_probs, mut log_sums) = (Vec::new(), Vec::new());
+    for range in chunks(tokens, vocabulary) {
+        let len = range.len();
+        let column = Shape::new([len, 1]);
+        let logits = logits::<B>(rows::<B>(hidden, &range), weight, inverse_temperature); // [chunk, vocabulary]
+        let chosen = B::int_reshape(B::int_slice(targets.clone(), &[Slice::from(range)]), column);
+        let picked = B::float_gather(1, logits.clone(), chosen); // [chunk, 1]
+        let max = B::float_max_dim(logits.clone(), 1); //            [chunk, 1]
+        let sum = B::float_sum_dim(B::float_exp(B::float_sub(logits, max.clone())), 1);
+        let log_sum = B::float_add(B::float_log(sum), max); //       [chunk, 1]
+        log_probs.push(B::float_reshape(B::float_sub(picked, log_sum.clone()), Shape::new([len])));
+        log_sums.push(B::float_reshape(log_sum, Shape::new([len])));
+    }
+    (B::float_cat(log_probs, 0), B::float_cat(log_sums, 0))
+}
+
+/// Gradients with respect to `hidden` and `weight`.
+fn backward<B: Backend>(
+    saved: Saved<FloatTensor<B>, IntTensor<B>>,
+    grad: FloatTensor<B>,
+    for_hidden: bool,
+    for_weight: bool,
+) -> (Option<FloatTensor<B>>, Option<FloatTensor<B>>) {
+    let Saved { hidden, weight, targets, log_sums, inverse_temperature } = saved;
+    let (tokens, vocabulary) = (hidden.shape()[0], weight.shape()[0]);
+    let mut hidden_grads = Vec::new();
+    let mut weight_grad: Option<FloatTensor<B>> = None;
+    for range in chunks(tokens, vocabulary) {
+        let column = Shape::new([range.len(), 1]);
+        let hidden_rows = rows::<B>(&hidden, &range);
+        let logits = logits::<B>(hidden_rows.clone(), &weight, inverse_temperature);
+        let log_sum = B::float_reshape(rows::<B>(&log_sums, &range), column.clone());
+        let scale = B::float_mul_scalar(
+            B::float_reshape(rows::<B>(&grad, &range), column.clone()),
+            inverse_temperature.into(),
+        ); // [chunk, 1]
+        let softmax = B::float_exp(B::float_sub(logits, log_sum));
+        let pushed = B::float_mul(softmax, B::float_neg(scale.clone()));
+        let chosen = B::int_reshape(B::int_slice(targets.clone(), &[Slice::from(range)]), column);
+        let logits_grad = B::float_scatter(1, pushed, chosen, scale, IndexingUpdateOp::Add); // [chunk, vocabulary]
+        if for_weight {
+            let share = B::float_matmul(B::float_transpose(logits_grad.clone()), hidden_rows);
+            weight_grad = Some(match weight_grad {
+                Some(sum) => B::float_add(sum, share),
+                None => share,
+            });
+        }
+        if for_hidden {
+            hidden_grads.push(B::float_matmul(logits_grad, weight.clone()));
+        }
+    }
+    (for_hidden.then(|| B::float_cat(hidden_grads, 0)), weight_grad)
+}
+
+fn logits<B: Backend>(
+    hidden: FloatTensor<B>,
+    weight: &FloatTensor<B>,
+    inverse_temperature: f64,
+) -> FloatTensor<B> {
+    let logits = B::float_matmul(hidden, B::float_transpose(weight.clone()));
+    if inverse_temperature == 1.0 {
+        logits
+    } else {
+        B::float_mul_scalar(logits, inverse_temperature.into())
+    }
+}
