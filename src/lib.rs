@@ -2,10 +2,17 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod alignment;
 pub mod data;
 mod error;
+pub mod evaluation;
 pub mod files;
+pub mod generation;
+pub mod interrupt;
 pub mod log_probs;
 pub mod model;
+pub mod progress;
+pub mod reference;
+pub mod training;
 
 pub use error::{Error, Result};

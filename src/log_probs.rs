@@ -1,6 +1,6 @@
 //! The log-probabilities of completions, the prompt encoded once for all of a group.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 
 use crate::data::{GroupBatch, TokenGroup};
@@ -8,7 +8,7 @@ use crate::model::Decoder;
 use crate::model::vocabulary_head::token_log_probs;
 
 /// A policy assigns log-probabilities to the completions of a batch of groups.
-pub trait Policy: Module {
+pub trait Policy: Module + ModuleDisplay {
     /// Σ log π(token | earlier) over the tokens of each completion, logits divided by
     /// `temperature`, `[groups, K]`.
     fn log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<2>;

@@ -13,10 +13,12 @@ pub mod cache;
 pub mod config;
 pub mod decoder;
 pub mod families;
+pub mod reward_model;
 pub mod rotary;
 pub mod vocabulary_head;
 pub mod weights;
 
 pub use config::DecoderConfig;
 pub use decoder::Decoder;
+pub use reward_model::RewardModel;
 pub use weights::ModelFolder;

@@ -82,15 +82,39 @@ impl ModelFolder {
             .is_some_and(|architecture| architecture == self.family.classifier_architecture)
     }
 
-    /// Loads `module`'s parameters as `bindings` say.
+    /// Loads `module`'s parameters as `bindings` say; every tensor of the folder must have a place.
     pub fn load<M: Module>(&self, module: M, bindings: &[Binding], device: &Device) -> Result<M> {
+        self.load_with(module, bindings, device, |_| false)
+    }
+
+    /// Like [`load`](Self::load), leaving the folder's vocabulary head aside.
+    pub fn load_trunk<M: Module>(
+        &self,
+        module: M,
+        bindings: &[Binding],
+        device: &Device,
+    ) -> Result<M> {
+        self.load_with(module, bindings, device, |name| name == "lm_head.weight")
+    }
+
+    fn load_with<M: Module>(
+        &self,
+        module: M,
+        bindings: &[Binding],
+        device: &Device,
+        left_aside: impl Fn(&str) -> bool,
+    ) -> Result<M> {
         let files = SafetensorsFiles::open(&self.path, self.family.optional_prefix)?;
         let mut problems = Vec::new();
         let expected: BTreeSet<&str> =
             bindings.iter().map(|binding| binding.name.as_str()).collect();
         let unexpected: Vec<&str> = files
             .names()
-            .filter(|name| !expected.contains(name) && !self.family.ignores(&self.shape, name))
+            .filter(|name| {
+                !expected.contains(name)
+                    && !self.family.ignores(&self.shape, name)
+                    && !left_aside(name)
+            })
             .collect();
         if !unexpected.is_empty() {
             problems.push(format!("unexpected tensors: {}", abridged(&unexpected)));
@@ -193,19 +217,41 @@ impl ParameterPath {
             .join(".")
     }
 
-    /// The same identity in every process, so that optimizer states find their parameter.
-    fn id(&self) -> ParamId {
+    /// A number that stands for the path in every process.
+    fn number(&self) -> u64 {
         let hash = blake3::hash(self.dotted().as_bytes());
         let mut first = [0; 8];
         first.copy_from_slice(&hash.as_bytes()[..8]);
-        ParamId::from(u64::from_le_bytes(first))
+        u64::from_le_bytes(first)
+    }
+}
+
+fn parameter<const D: usize>(data: TensorData, device: &Device) -> Param<Tensor<D>> {
+    let tensor = Tensor::from_data(data, device);
+    Param::from_tensor(if device.is_autodiff() { tensor.require_grad() } else { tensor })
+}
+
+/// Gives every parameter the identity its path has in every process, so that an optimizer's saved
+/// state finds its parameter again.
+pub fn with_stable_ids<M: Module>(module: M) -> M {
+    struct Stable(ParameterPath);
+
+    impl ModuleMapper for Stable {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.enter(name);
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.leave();
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let (_, tensor, mapper) = param.consume();
+            Param::from_mapped_value(ParamId::from(self.0.number()), tensor, mapper)
+        }
     }
 
-    fn parameter<const D: usize>(&self, data: TensorData, device: &Device) -> Param<Tensor<D>> {
-        let tensor = Tensor::from_data(data, device);
-        let tensor = if device.is_autodiff() { tensor.require_grad() } else { tensor };
-        Param::initialized(self.id(), tensor)
-    }
+    module.map(&mut Stable(ParameterPath::default()))
 }
 
 struct Loader<'a> {
@@ -279,7 +325,7 @@ impl ModuleMapper for Loader<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.read::<D>(param.lazy_shape().dims()) {
-            Some(data) => self.path.parameter(data, self.device),
+            Some(data) => parameter(data, self.device),
             None => param,
         }
     }
@@ -312,14 +358,14 @@ impl ModuleMapper for Initializer<'_> {
             _ => 0.0,
         };
         let constant = if path.ends_with("gamma") { 1.0 } else { 0.0 };
-        let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(self.seed ^ self.path.id().val());
+        let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(self.seed ^ self.path.number());
         let values: Vec<f32> = (0..shape.iter().product())
             .map(|_| {
                 let normal: f64 = rand_distr::StandardNormal.sample(&mut random);
                 (constant + deviation * normal) as f32
             })
             .collect();
-        self.path.parameter(TensorData::new(values, shape), self.device)
+        parameter(TensorData::new(values, shape), self.device)
     }
 }
 

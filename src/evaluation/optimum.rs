@@ -1,0 +1,83 @@
+//! Where the exact optimum lies: π*(y|x) ∝ π_ref(y|x) exp(r(x, y) / β), by self-normalised
+//! importance weights over samples of π_ref.
+//!
+//! With samples y_1 … y_M of a prompt and w_i ∝ exp(r_i / β):
+//!
+//!   E_π*[r] ≈ Σ w_i r_i      KL(π* ‖ π_ref) ≈ Σ w_i r_i / β − log (1/M) Σ exp(r_i / β)
+//!
+//! No policy has a higher reward at the same KL, so the points over all β are the best frontier
+//! there is. The estimate is as good as its effective sample size 1 / Σ w_i².
+
+use serde::{Deserialize, Serialize};
+
+use super::{Interval, bootstrap, mean};
+
+/// Reward and KL of the optimum at one β.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OptimumPoint {
+    /// The weight of the KL: β_π · β_r of the objectives.
+    pub beta: f64,
+    /// Mean reward of π*.
+    pub reward: Interval,
+    /// KL(π* ‖ π_ref), in nats.
+    pub kl: Interval,
+    /// Mean over prompts of 1 / Σ w²: the number of samples the estimate really rests on.
+    pub effective_sample_size: f64,
+    /// Samples of each prompt.
+    pub samples_per_prompt: usize,
+}
+
+/// The optimum at `beta`, from the rewards of many samples of the reference for each prompt.
+pub fn optimum(rewards: &[Vec<f64>], beta: f64, seed: u64) -> OptimumPoint {
+    let prompts: Vec<(f64, f64, f64)> = rewards.iter().map(|rewards| tilt(rewards, beta)).collect();
+    let column = |value: fn(&(f64, f64, f64)) -> f64| prompts.iter().map(value).collect::<Vec<_>>();
+    OptimumPoint {
+        beta,
+        reward: bootstrap(&column(|it| it.0), seed),
+        kl: bootstrap(&column(|it| it.1), seed),
+        effective_sample_size: mean(prompts.iter().map(|it| it.2)),
+        samples_per_prompt: rewards.iter().map(Vec::len).min().unwrap_or(0),
+    }
+}
+
+/// Reward, KL and effective sample size of one prompt.
+fn tilt(rewards: &[f64], beta: f64) -> (f64, f64, f64) {
+    let largest = rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> =
+        rewards.iter().map(|reward| ((reward - largest) / beta).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let reward: f64 =
+        weights.iter().zip(rewards).map(|(weight, reward)| weight * reward).sum::<f64>() / total;
+    let log_normalizer = (total / rewards.len() as f64).ln() + largest / beta;
+    let squares: f64 = weights.iter().map(|weight| weight * weight).sum();
+    (reward, reward / beta - log_normalizer, total * total / squares)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_equally_likely_outcomes_tilt_to_the_logistic_function() {
+        // π_ref = (½, ½), r = (1, 0), β = ½: π*(1) = σ(2).
+        let rewards: Vec<Vec<f64>> =
+            (0..3).map(|_| (0..1000).map(|it| f64::from(it % 2)).collect()).collect();
+        let point = optimum(&rewards, 0.5, 0);
+        let p = 1.0 / (1.0 + (-2.0f64).exp());
+        let kl = p * (2.0 * p).ln() + (1.0 - p) * (2.0 * (1.0 - p)).ln();
+        assert!((point.reward.mean - p).abs() < 1e-12);
+        assert!((point.kl.mean - kl).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_large_beta_stays_at_the_reference_and_a_small_one_takes_the_best_sample() {
+        let rewards = [vec![0.0, 1.0, 5.0, 2.0]];
+        let loose = optimum(&rewards, 1e6, 0);
+        assert!((loose.reward.mean - 2.0).abs() < 1e-5 && loose.kl.mean.abs() < 1e-6);
+        assert!((loose.effective_sample_size - 4.0).abs() < 1e-5);
+        let tight = optimum(&rewards, 1e-3, 0);
+        assert!((tight.reward.mean - 5.0).abs() < 1e-9);
+        // All mass on one of four samples: KL = log 4, the Best-of-4 bound's limit.
+        assert!((tight.kl.mean - 4f64.ln()).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,212 @@
+//! Sampling completions: each prompt encoded once for all its samples.
+//!
+//! A sample depends on the seed, the prompt's number and the sample's number, not on the batch it
+//! is drawn in. Finished samples leave the batch.
+
+mod choice;
+
+pub use choice::{Choice, token_log_prob};
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use rayon::prelude::*;
+
+use crate::log_probs::read;
+use crate::model::Decoder;
+use crate::model::cache::LayerCache;
+use crate::{Result, interrupt};
+
+/// How completions are drawn.
+#[derive(Clone, Debug)]
+pub struct Sampling {
+    /// Completions for every prompt.
+    pub num_completions: usize,
+    /// How a token is chosen.
+    pub choice: Choice,
+    /// Longest completion, in tokens.
+    pub max_new_tokens: usize,
+    /// Tokens that end a completion; none: every completion has full length.
+    pub end_of_text: Vec<u32>,
+    /// Seeds every sample.
+    pub seed: u64,
+}
+
+/// A prompt to be completed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// Its number, which seeds its samples.
+    pub number: u64,
+    /// Its tokens, at least one.
+    pub ids: Vec<u32>,
+}
+
+/// A drawn completion.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// Its tokens, the end-of-text token included if it ended by itself.
+    pub ids: Vec<u32>,
+    /// Whether it ended by itself.
+    pub finished: bool,
+}
+
+/// Draws completions for a batch of prompts: `samples[prompt][sample]`.
+///
+/// # Errors
+/// [`crate::Error::Interrupted`] after Ctrl-C.
+///
+/// # Panics
+/// If a prompt is empty or leaves no room within the model's positions.
+pub fn sample(
+    decoder: &Decoder,
+    prompts: &[Prompt],
+    sampling: &Sampling,
+    device: &Device,
+) -> Result<Vec<Vec<Sample>>> {
+    let per_group = sampling.num_completions;
+    let mut samples = vec![vec![Sample::default(); per_group]; prompts.len()];
+    let room = |group: usize| {
+        sampling.max_new_tokens.min(decoder.config().max_positions - prompts[group].ids.len())
+    };
+
+    let (logits, mut caches) = prefill(decoder, prompts, sampling.max_new_tokens, device);
+    // The running batch: `rows` slots for each of `groups`; a slot holds (group, sample).
+    let mut groups: Vec<usize> = (0..prompts.len()).collect();
+    let mut slots: Vec<(usize, usize)> =
+        groups.iter().flat_map(|&group| (0..per_group).map(move |k| (group, k))).collect();
+    let mut logits_row: Vec<usize> = slots.iter().map(|&(group, _)| group).collect();
+    let mut logits = logits;
+    for step in 0..sampling.max_new_tokens {
+        interrupt::check()?;
+        let vocabulary = decoder.config().vocab_size;
+        let tokens: Vec<u32> = slots
+            .par_iter()
+            .zip(&logits_row)
+            .map(|(&(group, k), &row)| {
+                let seed = choice::seed(sampling.seed, prompts[group].number, k, step);
+                sampling.choice.pick(&logits[row * vocabulary..][..vocabulary], seed)
+            })
+            .collect();
+        let mut running = vec![false; slots.len()];
+        for (slot, (&(group, k), &token)) in slots.iter().zip(&tokens).enumerate() {
+            let sample = &mut samples[group][k];
+            if sample.finished || sample.ids.len() == room(group) || sample.ids.len() < step {
+                continue;
+            }
+            sample.ids.push(token);
+            sample.finished = sampling.end_of_text.contains(&token);
+            running[slot] = !sample.finished && sample.ids.len() < room(group);
+        }
+        if !running.contains(&true) {
+            break;
+        }
+        let kept = compact(&groups, &slots, &running);
+        if kept.slots.len() * 4 <= slots.len() * 3 {
+            let indices =
+                |values: &[usize]| ints(values.iter().map(|&it| it as i64).collect(), device);
+            let (group_rows, slot_rows) = (indices(&kept.groups), indices(&kept.slots));
+            for cache in &mut caches {
+                cache.keep(&group_rows, &slot_rows);
+            }
+            groups = kept.groups.iter().map(|&row| groups[row]).collect();
+            let tokens_kept: Vec<u32> = kept.slots.iter().map(|&slot| tokens[slot]).collect();
+            slots = kept.slots.iter().map(|&slot| slots[slot]).collect();
+            logits = decode(decoder, prompts, &slots, &tokens_kept, step, &mut caches, device);
+        } else {
+            logits = decode(decoder, prompts, &slots, &tokens, step, &mut caches, device);
+        }
+        logits_row = (0..slots.len()).collect();
+    }
+    Ok(samples)
+}
+
+/// Rows of a running batch that are worth keeping.
+struct Kept {
+    groups: Vec<usize>,
+    slots: Vec<usize>,
+}
+
+/// Groups with a running sample, each with as many slots as the fullest needs: the running ones,
+/// filled up with ended ones that nobody reads any more.
+fn compact(groups: &[usize], slots: &[(usize, usize)], running: &[bool]) -> Kept {
+    let per_group = slots.len() / groups.len();
+    let count =
+        |row: usize| running[row * per_group..][..per_group].iter().filter(|&&it| it).count();
+    let width = (0..groups.len()).map(count).max().unwrap_or(0);
+    let rows: Vec<usize> = (0..groups.len()).filter(|&row| count(row) > 0).collect();
+    let slots = rows
+        .iter()
+        .flat_map(|&row| {
+            let mut own: Vec<usize> = (row * per_group..(row + 1) * per_group).collect();
+            own.sort_by_key(|&slot| !running[slot]);
+            own.truncate(width);
+            own
+        })
+        .collect();
+    Kept { groups: rows, slots }
+}
+
+/// Reads all prompts; logits after the last token of each, `[prompts · vocab]`, and the caches.
+fn prefill(
+    decoder: &Decoder,
+    prompts: &[Prompt],
+    capacity: usize,
+    device: &Device,
+) -> (Vec<f32>, Vec<LayerCache>) {
+    let (count, longest) =
+        (prompts.len(), prompts.iter().map(|it| it.ids.len()).max().unwrap_or(0));
+    let mut tokens = vec![0i64; count * longest];
+    let mut last = Vec::with_capacity(count);
+    let mut padding = vec![true; count * longest];
+    for (row, prompt) in prompts.iter().enumerate() {
+        for (column, &token) in prompt.ids.iter().enumerate() {
+            tokens[row * longest + column] = token.into();
+            padding[row * longest + column] = false;
+        }
+        last.push((row * longest + prompt.ids.len() - 1) as i64);
+    }
+    let positions: Vec<i64> = (0..count).flat_map(|_| 0..longest as i64).collect();
+    // Padding stands on the right, where no real token looks; only the samples must not see it.
+    let mask = Tensor::<2, Bool>::tril_mask([longest, longest], 0, device)
+        .reshape([1, 1, longest, longest])
+        .expand([count, 1, longest, longest]);
+    let (hidden, layers) = decoder.prefill(
+        ints(tokens, device).reshape([count, longest]),
+        ints(positions, device).reshape([count, longest]),
+        &mask,
+    );
+    let width = decoder.config().hidden_size;
+    let ends = hidden.reshape([count * longest, width]).select(0, ints(last, device));
+    let padding =
+        Tensor::<4, Bool>::from_data(TensorData::new(padding, [count, 1, 1, longest]), device);
+    let caches =
+        layers.into_iter().map(|layer| LayerCache::new(layer, padding.clone(), capacity)).collect();
+    (read(decoder.logits(ends)), caches)
+}
+
+/// Reads the tokens just chosen in `slots`; logits for the next, `[slots · vocab]`.
+fn decode(
+    decoder: &Decoder,
+    prompts: &[Prompt],
+    slots: &[(usize, usize)],
+    tokens: &[u32],
+    step: usize,
+    caches: &mut [LayerCache],
+    device: &Device,
+) -> Vec<f32> {
+    // A slot that has ended may stand beyond the last position; its output is not read.
+    let end = decoder.config().max_positions as i64 - 1;
+    let positions = slots
+        .iter()
+        .map(|&(group, _)| ((prompts[group].ids.len() + step) as i64).min(end))
+        .collect();
+    let hidden = decoder.decode(
+        ints(tokens.iter().map(|&token| token.into()).collect(), device).reshape([slots.len(), 1]),
+        ints(positions, device).reshape([slots.len(), 1]),
+        caches,
+    );
+    read(decoder.logits(hidden))
+}
+
+fn ints(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    let len = values.len();
+    Tensor::from_data(TensorData::new(values, [len]), device)
+}

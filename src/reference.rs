@@ -1,0 +1,166 @@
+//! The reference is data: its log-probs are computed once, stored by content and read from there.
+//!
+//! A shard holds the per-token log-probs of a run of groups. Its name is the hash of the model, the
+//! temperature and the groups' tokens, so it is found again by whoever asks for the same numbers,
+//! and never by anybody else.
+
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+use crate::data::TokenGroup;
+use crate::files::write_atomic;
+
+/// Groups in one shard: what an interrupted computation loses at most.
+const SHARD: usize = 64;
+
+/// Reference log-probs of one model at one temperature.
+#[derive(Clone, Debug)]
+pub struct ReferenceStore {
+    folder: PathBuf,
+    model: String,
+    temperature: f64,
+}
+
+impl ReferenceStore {
+    /// The store under `cache` for the model with content hash `model`.
+    pub fn new(cache: &Path, model: &str, temperature: f64) -> Self {
+        Self { folder: cache.join("reference"), model: model.to_owned(), temperature }
+    }
+
+    /// Σ log-prob of every completion of every group, `[group][completion]`, from the store;
+    /// `compute` is asked for the per-token log-probs of what is not there.
+    pub fn log_probs(
+        &self,
+        groups: &[TokenGroup],
+        mut compute: impl FnMut(&[TokenGroup]) -> Result<Vec<Vec<Vec<f32>>>>,
+    ) -> Result<Vec<Vec<f64>>> {
+        let mut sums = Vec::with_capacity(groups.len());
+        for shard in groups.chunks(SHARD) {
+            let path = self.path(shard);
+            let lengths: Vec<usize> = shard.iter().flat_map(scored_lengths).collect();
+            let values = match read_shard(&path, lengths.iter().sum()) {
+                Some(values) => values,
+                None => {
+                    let values: Vec<f32> =
+                        compute(shard)?.into_iter().flatten().flatten().collect();
+                    write_shard(&path, &values)?;
+                    values
+                }
+            };
+            let mut values = values.into_iter();
+            for group in shard {
+                sums.push(
+                    scored_lengths(group)
+                        .map(|len| values.by_ref().take(len).map(f64::from).sum())
+                        .collect(),
+                );
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Number of groups whose shard is not there.
+    pub fn num_missing(&self, groups: &[TokenGroup]) -> usize {
+        groups
+            .chunks(SHARD)
+            .filter(|shard| {
+                read_shard(&self.path(shard), shard.iter().flat_map(scored_lengths).sum()).is_none()
+            })
+            .map(<[TokenGroup]>::len)
+            .sum()
+    }
+
+    fn path(&self, shard: &[TokenGroup]) -> PathBuf {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"reference log-probs, f32, 1");
+        hasher.update(self.model.as_bytes());
+        hasher.update(&self.temperature.to_le_bytes());
+        let mut tokens = |ids: &[u32]| {
+            hasher.update(&(ids.len() as u64).to_le_bytes());
+            hasher.update(bytemuck::cast_slice(ids));
+        };
+        for group in shard {
+            tokens(&group.prompt);
+            tokens(&[group.completions.len() as u32]);
+            group.completions.iter().for_each(|ids| tokens(ids));
+        }
+        self.folder.join(format!("{}.f32", hasher.finalize().to_hex()))
+    }
+}
+
+/// Scored tokens of each completion: all, but the first after an empty prompt.
+fn scored_lengths(group: &TokenGroup) -> impl Iterator<Item = usize> + '_ {
+    let unscored = usize::from(group.prompt.is_empty());
+    group.completions.iter().map(move |ids| ids.len().saturating_sub(unscored))
+}
+
+/// The values, then their hash. A damaged shard is none.
+fn read_shard(path: &Path, len: usize) -> Option<Vec<f32>> {
+    let bytes = std::fs::read(path).ok()?;
+    let (values, hash) = bytes.split_at_checked(4 * len)?;
+    (blake3::hash(values).as_bytes() == hash).then(|| bytemuck::pod_collect_to_vec(values))
+}
+
+fn write_shard(path: &Path, values: &[f32]) -> Result<()> {
+    let bytes: &[u8] = bytemuck::cast_slice(values);
+    write_atomic(path, |writer| {
+        writer.write_all(bytes)?;
+        writer.write_all(blake3::hash(bytes).as_bytes())
+    })
+}
+
+/// The folder of everything that is keyed by content: `EXALIGN_CACHE`, else the user's cache
+/// folder, else `.exalign` here.
+pub fn cache_folder() -> PathBuf {
+    let under = |name: &str, rest: &str| {
+        std::env::var_os(name).filter(|it| !it.is_empty()).map(|it| Path::new(&it).join(rest))
+    };
+    under("EXALIGN_CACHE", "")
+        .or_else(|| under("XDG_CACHE_HOME", "exalign"))
+        .or_else(|| under("HOME", ".cache/exalign"))
+        .unwrap_or_else(|| PathBuf::from(".exalign"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(prompt: &[u32], completions: &[&[u32]]) -> TokenGroup {
+        TokenGroup {
+            id: None,
+            line: 1,
+            prompt: prompt.to_vec(),
+            completions: completions.iter().map(|ids| ids.to_vec()).collect(),
+            rewards: vec![],
+        }
+    }
+
+    fn one_for_each_token(groups: &[TokenGroup]) -> Vec<Vec<Vec<f32>>> {
+        groups.iter().map(|it| scored_lengths(it).map(|len| vec![-1.0; len]).collect()).collect()
+    }
+
+    #[test]
+    fn what_is_stored_is_not_computed_twice_and_damage_is_noticed() {
+        let cache = tempfile::tempdir().unwrap();
+        let groups = [group(&[1, 2], &[&[3, 4], &[5]]), group(&[], &[&[3, 4], &[5]])];
+        let store = ReferenceStore::new(cache.path(), "model", 0.8);
+        let mut computed = 0;
+        let mut ask = |store: &ReferenceStore| {
+            let sums = store.log_probs(&groups, |shard| {
+                computed += 1;
+                Ok(one_for_each_token(shard))
+            });
+            assert_eq!(sums.unwrap(), [[-2.0, -1.0], [-1.0, 0.0]]);
+            computed
+        };
+        assert_eq!(ask(&store), 1);
+        assert_eq!(ask(&store), 1);
+        assert_eq!(ask(&ReferenceStore::new(cache.path(), "model", 1.0)), 2);
+        let shard = store.path(&groups);
+        let mut bytes = std::fs::read(&shard).unwrap();
+        bytes[3] ^= 1;
+        std::fs::write(&shard, bytes).unwrap();
+        assert_eq!(store.num_missing(&groups), 2);
+        assert_eq!(ask(&store), 3);
+    }
+}

@@ -1,0 +1,54 @@
+//! Alignment: an objective over the log-probs of groups, the reference read as data.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::step::{MicroLoss, Trainable};
+use crate::alignment::{Alignment, GroupLogProbs};
+use crate::data::GroupBatch;
+use crate::log_probs::Policy;
+
+/// Groups with what the objective needs to know of them.
+#[derive(Clone, Debug)]
+pub struct AlignmentBatch {
+    /// Prompts and completions.
+    pub groups: GroupBatch,
+    /// Σ log-prob of each completion under the reference at the same temperature, `[groups, K]`.
+    pub reference: Tensor<2>,
+    /// Rewards; for pairs the first completion is the chosen, `[groups, K]`.
+    pub rewards: Tensor<2>,
+}
+
+/// A policy being aligned by an objective.
+#[derive(Module, Debug)]
+pub struct Aligner<P: Module, A: Alignment> {
+    /// The policy.
+    pub policy: P,
+    #[module(skip)]
+    objective: A,
+    temperature: f64,
+}
+
+impl<P: Policy, A: Alignment> Aligner<P, A> {
+    /// Aligns `policy` by `objective`, log-probs taken at `temperature`.
+    pub fn new(policy: P, objective: A, temperature: f64) -> Self {
+        Self { policy, objective, temperature }
+    }
+}
+
+impl<P, A> Trainable for Aligner<P, A>
+where
+    P: Policy + 'static,
+    A: Alignment + 'static,
+{
+    type Batch = AlignmentBatch;
+
+    fn loss(&self, batch: &AlignmentBatch) -> MicroLoss {
+        let log_probs = GroupLogProbs {
+            policy: self.policy.log_probs(&batch.groups, self.temperature),
+            reference: batch.reference.clone(),
+        };
+        let loss = self.objective.loss(&log_probs, &batch.rewards);
+        (loss, self.objective.statistics(&log_probs, &batch.rewards))
+    }
+}

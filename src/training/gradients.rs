@@ -1,0 +1,46 @@
+//! Gradients of whole modules: sums, the global norm, clipping.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+/// √Σ‖g‖² over all parameters of `module`.
+pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 {
+    let mut visitor = Squares { gradients, sum: 0.0 };
+    module.visit(&mut visitor);
+    visitor.sum.sqrt()
+}
+
+/// Multiplies every gradient by `factor`.
+pub fn scale<M: Module>(module: &M, gradients: GradientsParams, factor: f64) -> GradientsParams {
+    let mut visitor = Scale { from: gradients, factor, to: GradientsParams::new() };
+    module.visit(&mut visitor);
+    visitor.to
+}
+
+struct Squares<'a> {
+    gradients: &'a GradientsParams,
+    sum: f64,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            self.sum += gradient.square().sum().into_scalar::<f32>() as f64;
+        }
+    }
+}
+
+struct Scale {
+    from: GradientsParams,
+    factor: f64,
+    to: GradientsParams,
+}
+
+impl ModuleVisitor for Scale {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.from.remove::<D>(param.id) {
+            self.to.register(param.id, gradient * self.factor);
+        }
+    }
+}

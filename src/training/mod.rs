@@ -1,0 +1,27 @@
+//! Training through burn's Learner: fine-tuning, reward models, alignment.
+//!
+//! One optimizer step is one item of the data loader: its micro-batches, whose losses are weighted
+//! so that they add up to the mean over the whole step whatever their sizes. burn's `Learner` holds
+//! model, optimizer and schedule; [`Training`] drives it with a strategy of its own.
+//!
+//! Invariants: step N depends on the settings, the seed and N alone, never on when the process
+//! started; a checkpoint is whole or absent; a loss that is not finite never reaches the weights.
+
+mod aligner;
+mod checkpoint;
+mod fine_tuner;
+mod gradients;
+mod plan;
+mod reward_trainer;
+mod schedule;
+mod step;
+mod strategy;
+
+pub use aligner::{Aligner, AlignmentBatch};
+pub use checkpoint::Checkpoints;
+pub use fine_tuner::FineTuner;
+pub use plan::{Plan, PlannedStep};
+pub use reward_trainer::{RewardTrainer, ScoredBatch};
+pub use schedule::Schedule;
+pub use step::{Micro, MicroLoss, Step, StepOutput, Trainable, Trainee};
+pub use strategy::{Optimization, Outcome, Training};

@@ -1,0 +1,110 @@
+//! Which records make up which step: a function of the seed and the step, of nothing else.
+
+use std::ops::Range;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+
+/// The order of `num_records` records over the steps of a training.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    num_records: usize,
+    batch_size: usize,
+    micro_batch_size: usize,
+    num_steps: usize,
+    shuffle: Option<u64>,
+}
+
+/// The records of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedStep {
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// Records of each micro-batch.
+    pub micro_batches: Vec<Vec<usize>>,
+}
+
+impl Plan {
+    /// `epochs` passes in batches of `batch_size`, stopped after `max_steps` steps (0: not stopped).
+    /// `shuffle` seeds a new order for every epoch; without it the records come as they are.
+    pub fn new(
+        num_records: usize,
+        batch_size: usize,
+        micro_batch_size: usize,
+        epochs: usize,
+        max_steps: usize,
+        shuffle: Option<u64>,
+    ) -> Self {
+        let whole = epochs * num_records.div_ceil(batch_size);
+        let num_steps = if max_steps == 0 { whole } else { whole.min(max_steps) };
+        Self { num_records, batch_size, micro_batch_size, num_steps, shuffle }
+    }
+
+    /// Number of optimizer steps.
+    pub fn num_steps(&self) -> usize {
+        self.num_steps
+    }
+
+    /// The records of `step` (from 0). Inside a step they are sorted by `size`, so that a
+    /// micro-batch holds records of one kind and similar length; `size` is (kind, length), and a
+    /// micro-batch never mixes kinds.
+    pub fn step(&self, step: usize, size: impl Fn(usize) -> (usize, usize)) -> PlannedStep {
+        let per_epoch = self.num_records.div_ceil(self.batch_size);
+        let (epoch, batch) = (step / per_epoch, step % per_epoch);
+        let mut order: Vec<usize> = (0..self.num_records).collect();
+        if let Some(seed) = self.shuffle {
+            let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(seed);
+            random.set_stream(epoch as u64);
+            order.shuffle(&mut random);
+        }
+        let range = batch * self.batch_size..((batch + 1) * self.batch_size).min(self.num_records);
+        let mut records = order[range].to_vec();
+        records.sort_by_key(|&record| (size(record), record));
+        let micro_batches = records
+            .chunk_by(|&a, &b| size(a).0 == size(b).0)
+            .flat_map(|kind| kind.chunks(self.micro_batch_size))
+            .map(<[usize]>::to_vec)
+            .collect();
+        PlannedStep { epoch, micro_batches }
+    }
+
+    /// The steps from `first` to the last.
+    pub fn remaining(&self, first: usize) -> Range<usize> {
+        first.min(self.num_steps)..self.num_steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(plan: &Plan, step: usize) -> Vec<usize> {
+        plan.step(step, |_| (0, 0)).micro_batches.concat()
+    }
+
+    #[test]
+    fn an_epoch_visits_every_record_once_and_keeps_the_short_last_batch() {
+        let plan = Plan::new(10, 4, 3, 2, 0, Some(7));
+        assert_eq!(plan.num_steps(), 6);
+        let mut first: Vec<usize> = (0..3).flat_map(|step| records(&plan, step)).collect();
+        first.sort_unstable();
+        assert_eq!(first, (0..10).collect::<Vec<_>>());
+        assert_eq!(records(&plan, 2).len(), 2);
+    }
+
+    #[test]
+    fn epochs_have_different_orders_and_a_seed_repeats_them() {
+        let plan = Plan::new(50, 50, 50, 2, 0, Some(7));
+        let unsorted = |plan: &Plan, step| plan.step(step, |record| (record, 0)).micro_batches;
+        assert_eq!(unsorted(&plan, 0), unsorted(&plan.clone(), 0));
+        let small = Plan::new(50, 5, 5, 2, 0, Some(7));
+        assert_ne!(records(&small, 0), records(&small, 10));
+    }
+
+    #[test]
+    fn a_micro_batch_never_mixes_kinds() {
+        let plan = Plan::new(8, 8, 3, 1, 0, None);
+        let step = plan.step(0, |record| (record % 2, 10 - record));
+        assert_eq!(step.micro_batches, [vec![6, 4, 2], vec![0], vec![7, 5, 3], vec![1]]);
+    }
+}

@@ -1,0 +1,179 @@
+//! One optimizer step: micro-batches in, the mean gradient and a line of metrics out.
+
+use std::sync::{Arc, Mutex};
+
+use burn::backend::ExecutionError;
+use burn::module::{Module, ModuleDisplay};
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer, OptimizerRecord};
+use burn::tensor::Tensor;
+use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+
+/// A part of a step small enough for memory.
+#[derive(Clone, Debug)]
+pub struct Micro<B> {
+    /// What the model reads.
+    pub batch: B,
+    /// The part's share of the step's loss; the shares of a step add up to 1.
+    pub share: f64,
+}
+
+/// What one optimizer step is made of.
+#[derive(Clone, Debug)]
+pub struct Step<B> {
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// The parts.
+    pub micro_batches: Vec<Micro<B>>,
+    /// Groups (or texts) in the step.
+    pub num_groups: usize,
+    /// Tokens the model reads in the step, padding not counted.
+    pub num_tokens: usize,
+    /// Which records, for messages.
+    pub records: Vec<String>,
+}
+
+/// What one optimizer step came to.
+#[derive(Clone, Debug)]
+pub struct StepOutput {
+    /// Mean loss.
+    pub loss: f64,
+    /// The objective's own figures, means over the step.
+    pub statistics: Vec<(&'static str, f64)>,
+}
+
+impl ItemLazy for StepOutput {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        Ok(self)
+    }
+}
+
+/// A module with the loss it is trained on.
+pub trait Trainable: Module + ModuleDisplay + 'static {
+    /// What the model reads at once.
+    type Batch: Send + 'static;
+
+    /// The mean loss of a micro-batch and the objective's own figures.
+    fn loss(&self, batch: &Self::Batch) -> MicroLoss;
+}
+
+/// A trainable module as burn's `Learner` takes it.
+#[derive(Module, Debug)]
+pub struct Trainee<T: Module> {
+    /// The module.
+    pub module: T,
+    #[module(skip)]
+    slot: OptimizerSlot,
+}
+
+impl<T: Trainable> Trainee<T> {
+    /// Wraps `module`.
+    pub fn new(module: T) -> Self {
+        Self { module, slot: OptimizerSlot::default() }
+    }
+
+    /// Where the optimizer leaves its state when asked.
+    pub fn slot(&self) -> &OptimizerSlot {
+        &self.slot
+    }
+}
+
+/// Mean loss and figures of one micro-batch.
+pub type MicroLoss = (Tensor<1>, Vec<(&'static str, f64)>);
+
+impl<T: Trainable> TrainStep for Trainee<T> {
+    type Input = Step<T::Batch>;
+    type Output = StepOutput;
+
+    /// The step's mean gradient: every micro-batch's loss weighted by its share, backward, summed.
+    fn step(&self, step: Self::Input) -> TrainOutput<StepOutput> {
+        let mut accumulator = GradientsAccumulator::new();
+        let mut output = StepOutput { loss: 0.0, statistics: Vec::new() };
+        for micro in step.micro_batches {
+            let (mean, statistics) = self.module.loss(&micro.batch);
+            let weighted = mean * micro.share;
+            output.add(weighted.clone().into_scalar::<f32>() as f64, statistics, micro.share);
+            let gradients = GradientsParams::from_grads(weighted.backward(), self);
+            accumulator.accumulate(self, gradients);
+        }
+        TrainOutput { grads: accumulator.grads(), item: output }
+    }
+
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        rate: ModuleLearningRate,
+        gradients: GradientsParams,
+    ) -> Self {
+        let slot = self.slot.clone();
+        let module = optimizer.step(rate, self, gradients);
+        slot.fill(optimizer);
+        module
+    }
+}
+
+impl<T: Trainable> InferenceStep for Trainee<T> {
+    type Input = Step<T::Batch>;
+    type Output = StepOutput;
+
+    fn step(&self, step: Self::Input) -> StepOutput {
+        let mut output = StepOutput { loss: 0.0, statistics: Vec::new() };
+        for micro in step.micro_batches {
+            let (mean, statistics) = self.module.loss(&micro.batch);
+            output.add(mean.into_scalar::<f32>() as f64 * micro.share, statistics, micro.share);
+        }
+        output
+    }
+}
+
+impl StepOutput {
+    fn add(&mut self, weighted_loss: f64, statistics: Vec<(&'static str, f64)>, share: f64) {
+        self.loss += weighted_loss;
+        for (name, value) in statistics {
+            match self.statistics.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += value * share,
+                None => self.statistics.push((name, value * share)),
+            }
+        }
+    }
+}
+
+/// Where the optimizer leaves a copy of its state when a checkpoint is due: burn's `Learner` owns
+/// the optimizer and shows it to nobody but the step.
+#[derive(Clone, Debug, Default)]
+pub struct OptimizerSlot(Arc<Mutex<Request>>);
+
+#[derive(Debug, Default)]
+enum Request {
+    #[default]
+    None,
+    Wanted,
+    Filled(OptimizerRecord),
+}
+
+impl OptimizerSlot {
+    /// The next update leaves its state here.
+    pub fn request(&self) {
+        self.set(Request::Wanted);
+    }
+
+    /// The state, if one was left.
+    pub fn take(&self) -> Option<OptimizerRecord> {
+        match self.set(Request::None) {
+            Request::Filled(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// Leaves the optimizer's state if it was asked for.
+    fn fill(&self, optimizer: &ModuleOptimizer) {
+        if matches!(self.set(Request::None), Request::Wanted) {
+            self.set(Request::Filled(optimizer.to_record()));
+        }
+    }
+
+    fn set(&self, request: Request) -> Request {
+        let mut slot = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::replace(&mut *slot, request)
+    }
+}
