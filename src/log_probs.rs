@@ -16,12 +16,14 @@ pub trait Policy: Module + ModuleDisplay {
 
 impl Policy for Decoder {
     fn log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<2> {
-        let per_token = scored_log_probs(self, batch, temperature);
-        sum_by_completion(per_token, batch)
+        if batch.num_scored.iter().all(|&scored| scored == 0) {
+            return Tensor::zeros([batch.num_groups, batch.num_completions], &self.device());
+        }
+        sum_by_completion(scored_log_probs(self, batch, temperature), batch)
     }
 }
 
-/// Log-probability of every scored token of a batch, `[scored]`.
+/// Log-probability of every scored token of a batch, of which there must be one, `[scored]`.
 pub fn scored_log_probs(decoder: &Decoder, batch: &GroupBatch, temperature: f64) -> Tensor<1> {
     let hidden = decoder.hidden(batch.tokens.clone(), batch.positions.clone(), &batch.mask);
     let [groups, row, width] = hidden.dims();
@@ -49,7 +51,8 @@ pub fn token_log_probs_of(
     let mut scored = vec![Vec::new(); groups.len()];
     for indices in scoring_batches(groups) {
         let batch = GroupBatch::new(indices.iter().map(|&index| &groups[index]), device);
-        let values: Vec<f32> = read(scored_log_probs(decoder, &batch, temperature));
+        let any = batch.num_scored.iter().any(|&scored| scored > 0);
+        let values = if any { read(scored_log_probs(decoder, &batch, temperature)) } else { Vec::new() };
         let mut values = values.into_iter();
         let mut lengths = batch.num_scored.iter();
         for &index in &indices {
