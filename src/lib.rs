@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod alignment;
 pub mod data;
 mod error;
 pub mod files;
