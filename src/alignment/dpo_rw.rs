@@ -1,0 +1,76 @@
+//! DPO with rewards: the forward cross-entropy from the reward-tilted target to the policy, over
+//! each group.
+//!
+//!   q = softmax(β_π h)      p = softmax(r / β_r)      loss = −Σ p_i log q_i
+//!
+//!   ∂loss/∂(β_π h_i) = q_i − p_i
+//!
+//! Ji et al. 2024, the generalisation of DPO to K rewarded completions. Mass-covering where
+//! [`ExoRw`](super::ExoRw) is mode-seeking.
+
+use burn::config::Config;
+use burn::tensor::Tensor;
+use burn::tensor::activation::log_softmax;
+
+use super::{Alignment, GroupLogProbs, ObjectiveConfig, check_beta};
+use crate::Result;
+
+/// Configuration of [`DpoRw`].
+#[derive(Config, Debug)]
+pub struct DpoRwConfig {
+    /// Sharpness of the policy side, β_π > 0.
+    #[config(default = 0.1)]
+    pub beta_policy: f64,
+    /// Temperature of the rewards, β_r > 0.
+    #[config(default = 0.1)]
+    pub beta_reward: f64,
+}
+
+impl From<&ObjectiveConfig> for DpoRwConfig {
+    fn from(config: &ObjectiveConfig) -> Self {
+        Self { beta_policy: config.beta_policy, beta_reward: config.beta_reward }
+    }
+}
+
+impl DpoRwConfig {
+    /// The objective.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) when a β is not positive and finite.
+    pub fn init(&self) -> Result<DpoRw> {
+        check_beta("beta_policy", self.beta_policy)?;
+        check_beta("beta_reward", self.beta_reward)?;
+        Ok(DpoRw { beta_policy: self.beta_policy, beta_reward: self.beta_reward })
+    }
+}
+
+/// −Σ p log q over groups with rewards, any K ≥ 2.
+#[derive(Clone, Debug)]
+pub struct DpoRw {
+    beta_policy: f64,
+    beta_reward: f64,
+}
+
+impl Alignment for DpoRw {
+    fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1> {
+        let log_q = log_softmax(log_probs.log_ratios() * self.beta_policy, 1); // [groups, K]
+        let log_p = log_softmax(rewards.clone() / self.beta_reward, 1); //        [groups, K]
+        -(log_p.exp() * log_q).sum_dim(1).mean() //                               [1]
+    }
+
+    fn name(&self) -> &'static str {
+        "dpo-rw"
+    }
+
+    fn beta_policy(&self) -> f64 {
+        self.beta_policy
+    }
+
+    fn needs_rewards(&self) -> bool {
+        true
+    }
+
+    fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {
+        Some(log_softmax(rewards.clone() / self.beta_reward, 1))
+    }
+}

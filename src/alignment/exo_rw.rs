@@ -1,0 +1,75 @@
+//! EXO with rewards: the reverse KL from the policy to the reward-tilted target, over each group.
+//!
+//!   q = softmax(β_π h)      p = softmax(r / β_r)      loss = KL(q ‖ p) = Σ q_i (log q_i − log p_i)
+//!
+//!   ∂loss/∂(β_π h_i) = q_i [(log q_i − log p_i) − KL(q ‖ p)]
+//!
+//! Ji et al. 2024, the EXO objective with a reward model. Mode-seeking where
+//! [`DpoRw`](super::DpoRw) is mass-covering.
+
+use burn::config::Config;
+use burn::tensor::Tensor;
+use burn::tensor::activation::log_softmax;
+
+use super::{Alignment, GroupLogProbs, ObjectiveConfig, check_beta, kl_divergence};
+use crate::Result;
+
+/// Configuration of [`ExoRw`].
+#[derive(Config, Debug)]
+pub struct ExoRwConfig {
+    /// Sharpness of the policy side, β_π > 0.
+    #[config(default = 0.1)]
+    pub beta_policy: f64,
+    /// Temperature of the rewards, β_r > 0.
+    #[config(default = 0.1)]
+    pub beta_reward: f64,
+}
+
+impl From<&ObjectiveConfig> for ExoRwConfig {
+    fn from(config: &ObjectiveConfig) -> Self {
+        Self { beta_policy: config.beta_policy, beta_reward: config.beta_reward }
+    }
+}
+
+impl ExoRwConfig {
+    /// The objective.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) when a β is not positive and finite.
+    pub fn init(&self) -> Result<ExoRw> {
+        check_beta("beta_policy", self.beta_policy)?;
+        check_beta("beta_reward", self.beta_reward)?;
+        Ok(ExoRw { beta_policy: self.beta_policy, beta_reward: self.beta_reward })
+    }
+}
+
+/// KL(q ‖ p) over groups with rewards, any K ≥ 2.
+#[derive(Clone, Debug)]
+pub struct ExoRw {
+    beta_policy: f64,
+    beta_reward: f64,
+}
+
+impl Alignment for ExoRw {
+    fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1> {
+        let log_q = log_softmax(log_probs.log_ratios() * self.beta_policy, 1); // [groups, K]
+        let log_p = log_softmax(rewards.clone() / self.beta_reward, 1); //        [groups, K]
+        kl_divergence(log_q, log_p).mean() //                                     [1]
+    }
+
+    fn name(&self) -> &'static str {
+        "exo-rw"
+    }
+
+    fn beta_policy(&self) -> f64 {
+        self.beta_policy
+    }
+
+    fn needs_rewards(&self) -> bool {
+        true
+    }
+
+    fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {
+        Some(log_softmax(rewards.clone() / self.beta_reward, 1))
+    }
+}
