@@ -1,1 +1,85 @@
-fn main() {}
+//! `exalign`: the paper's experiments, or any stage of them, from one binary.
+
+mod command_line;
+mod record;
+mod run;
+mod sentiment;
+mod stages;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use exalign::{Result, interrupt};
+use tracing_subscriber::EnvFilter;
+
+use command_line::{Color, Command, CommandLine, Global, LogFormat};
+use stages::print_line;
+
+fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    start_logging(&command_line.global);
+    let stop = ctrlc::set_handler(|| {
+        // The second time without waiting for a safe point.
+        if interrupt::requested() {
+            std::process::exit(130);
+        }
+        interrupt::request();
+    });
+    if let Err(error) = stop {
+        tracing::warn!("Ctrl-C will stop without a checkpoint: {error}");
+    }
+    match dispatch(command_line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code() as u8)
+        }
+    }
+}
+
+fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
+    let result = match command {
+        Command::Run(args) => return run::run(args, &global),
+        Command::Sft(args) => stages::sft::run(args, &global)?,
+        Command::Reward(args) => stages::reward::run(args, &global)?,
+        Command::Sample(args) => stages::sample::run(args, &global)?,
+        Command::Label(args) => stages::label::run(args, &global)?,
+        Command::Pairs(args) => stages::pairs::run(args, &global)?,
+        Command::Align(args) => stages::align::run(args, &global)?,
+        Command::Evaluate(args) => stages::evaluate::run(args, &global)?,
+        Command::Score(args) => return stages::score::run(args, &global),
+        Command::Loss(args) => return stages::loss::run(&args),
+        Command::Info(args) => {
+            println!("{}", stages::info::run(&args, &global)?);
+            return Ok(());
+        }
+        Command::Report(args) => return stages::report::run(&args),
+    };
+    print_line(&result)
+}
+
+/// Logs go to standard error: warnings and news by default, more with -v, less with -q.
+fn start_logging(global: &Global) {
+    let level = match i16::from(global.verbose) - i16::from(global.quiet) {
+        ..=-2 => "error",
+        -1 => "warn",
+        0 => "info",
+        1 => "debug",
+        2.. => "trace",
+    };
+    let filter = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|filter| EnvFilter::try_new(filter).ok())
+        .unwrap_or_else(|| EnvFilter::new(format!("warn,exalign={level}")));
+    let color = match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    match global.log_format {
+        LogFormat::Pretty => subscriber.with_target(false).without_time().init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod alignment;
+pub mod config;
 pub mod data;
+pub mod device;
 mod error;
 pub mod evaluation;
 pub mod files;
@@ -13,6 +15,7 @@ pub mod log_probs;
 pub mod model;
 pub mod progress;
 pub mod reference;
+pub mod report;
 pub mod training;
 
 pub use error::{Error, Result};

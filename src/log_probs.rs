@@ -74,7 +74,7 @@ pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 /// Indices of groups that are read together: the same K, similar lengths, a bounded number of
 /// tokens in a batch.
-pub(crate) fn scoring_batches(groups: &[TokenGroup]) -> Vec<Vec<usize>> {
+pub fn scoring_batches(groups: &[TokenGroup]) -> Vec<Vec<usize>> {
     /// Row elements of a batch; attention scores grow with the row's square, so long rows go alone.
     const TOKENS: usize = 4096;
     let key = |index: usize| (groups[index].completions.len(), groups[index].num_tokens());

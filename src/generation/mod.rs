@@ -9,6 +9,7 @@ pub use choice::{Choice, token_log_prob};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::log_probs::read;
 use crate::model::Decoder;
@@ -40,7 +41,7 @@ pub struct Prompt {
 }
 
 /// A drawn completion.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Its tokens, the end-of-text token included if it ended by itself.
     pub ids: Vec<u32>,

@@ -634,9 +634,19 @@ fn abridged(names: &[impl AsRef<str>]) -> String {
     }
 }
 
+/// `config.json` of a model whose weights are written as f32.
+pub fn as_f32(config: &Value) -> Value {
+    let mut json = config.clone();
+    json["dtype"] = json!("float32");
+    if json.get("torch_dtype").is_some() {
+        json["torch_dtype"] = json!("float32");
+    }
+    json
+}
+
 /// `config.json` of a reward model or classifier whose trunk has `config` as its own.
 pub fn classifier_json(config: &Value, family: &Family) -> Value {
-    let mut json = config.clone();
+    let mut json = as_f32(config);
     json["architectures"] = json!([family.classifier_architecture]);
     json["id2label"] = json!({"0": "LABEL_0"});
     json["label2id"] = json!({"LABEL_0": 0});

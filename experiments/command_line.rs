@@ -1,0 +1,104 @@
+//! The command line: a contract that scripts depend on.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::stages;
+
+/// Exact alignment of language models: EXO and DPO, from data to report.
+#[derive(Debug, Parser)]
+#[command(
+    name = "exalign",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "Start here:\n  exalign run sentiment            the whole way on an embedded corpus, minutes on a laptop\n  exalign run sentiment --dry-run  what that would do\n\nExit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (the same command continues)."
+)]
+pub struct CommandLine {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// Where to compute: flex, tch, wgpu, vulkan, metal, cuda, rocm, with `:1` for the second
+    /// [default: the fastest compiled in and present]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub device: Option<String>,
+    /// A TOML file with settings, over the defaults
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub config: Option<PathBuf>,
+    /// One setting, over file and environment (EXALIGN_SECTION__KEY); repeatable
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help_heading = "Global options")]
+    pub set: Vec<String>,
+    /// Seed of everything random
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub seed: Option<u64>,
+    /// How logs are written to standard error
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
+    pub log_format: LogFormat,
+    /// Less on standard error; twice: errors only
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub quiet: u8,
+    /// More on standard error; twice: everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+    /// Colours in the terminal
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
+    pub color: Color,
+}
+
+/// The spelling of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// In a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an experiment end to end: data, fine-tuning, samples, labels, alignment, report
+    Run(crate::run::RunArgs),
+    /// Fine-tune a model on demonstrations
+    Sft(stages::sft::SftArgs),
+    /// Train a reward model from pairs, or a classifier from labelled texts
+    Reward(stages::reward::RewardArgs),
+    /// Draw completions of prompts
+    Sample(stages::sample::SampleArgs),
+    /// Add rewards to groups
+    Label(stages::label::LabelArgs),
+    /// Turn groups with rewards into preference pairs
+    Pairs(stages::pairs::PairsArgs),
+    /// Align a model by EXO or DPO
+    Align(stages::align::AlignArgs),
+    /// Measure reward and KL of a policy, with intervals
+    Evaluate(stages::evaluate::EvaluateArgs),
+    /// Log-probabilities of given completions
+    Score(stages::score::ScoreArgs),
+    /// An objective on given log-probs, in f64: loss and gradient
+    Loss(stages::loss::LossArgs),
+    /// Devices compiled in and found; a model's shape
+    Info(stages::info::InfoArgs),
+    /// The report of a run again, or of several side by side
+    Report(stages::report::ReportArgs),
+}

@@ -1,0 +1,171 @@
+//! `run.json`: what a folder (or file) was made from, and whether it is finished.
+//!
+//! The same command with the same settings and inputs continues or is done; with others it refuses
+//! and says what differs. A lock keeps two processes from working on the same output.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use exalign::files::{create_dir, read_json, write_json};
+use exalign::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What an output was made from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The command.
+    pub command: String,
+    /// The full configuration and the options that shape the result, the seed among them.
+    pub settings: Value,
+    /// Content hashes of what was read.
+    pub inputs: BTreeMap<String, String>,
+    /// Versions and device; they do not decide whether the output can be continued.
+    pub environment: Value,
+    /// Whether the output is finished.
+    pub complete: bool,
+    /// What came out, once finished.
+    #[serde(default)]
+    pub result: Value,
+}
+
+/// An output being worked on.
+pub struct Work {
+    path: PathBuf,
+    record: Record,
+    _lock: File,
+}
+
+/// What to do about an output.
+pub enum Start {
+    /// It is finished already; the result of then.
+    Done(Value),
+    /// It is to be made or continued.
+    Go(Work),
+}
+
+impl Record {
+    /// A record of `command` on `device`.
+    pub fn new(command: &str, settings: Value, device: &str) -> Self {
+        Self {
+            command: command.to_owned(),
+            settings,
+            inputs: BTreeMap::new(),
+            environment: json!({
+                "exalign": env!("CARGO_PKG_VERSION"),
+                "burn": "0.22.1",
+                "device": device,
+                "command_line": std::env::args().collect::<Vec<_>>(),
+            }),
+            complete: false,
+            result: Value::Null,
+        }
+    }
+
+    /// Names an input by its content.
+    pub fn input(mut self, name: &str, hash: String) -> Self {
+        self.inputs.insert(name.to_owned(), hash);
+        self
+    }
+
+    /// Starts on the folder `dir`, whose record is `run.json`.
+    pub fn start_folder(self, dir: &Path, fresh: bool) -> Result<Start> {
+        create_dir(dir)?;
+        self.start(dir.join("run.json"), dir.join(".lock"), dir, fresh)
+    }
+
+    /// Starts on the file `out`, whose record stands beside it.
+    pub fn start_file(self, out: &Path, fresh: bool) -> Result<Start> {
+        let beside = |suffix: &str| {
+            let mut name = out.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            create_dir(parent)?;
+        }
+        self.start(beside(".run.json"), beside(".lock"), out, fresh)
+    }
+
+    fn start(self, path: PathBuf, lock: PathBuf, output: &Path, fresh: bool) -> Result<Start> {
+        let lock_file = File::create(&lock).map_err(Error::io(&lock, "create"))?;
+        if lock_file.try_lock().is_err() {
+            return Err(Error::file(output, "another exalign process is working on it; wait for it or use another --out"));
+        }
+        if path.exists() && !fresh {
+            let found: Record = read_json(&path)?;
+            let differences = self.differences(&found);
+            if !differences.is_empty() {
+                return Err(Error::Usage(format!(
+                    "{}: was made with other settings: {}. Use another --out, or --fresh to start over",
+                    output.display(),
+                    differences.join("; ")
+                )));
+            }
+            // The record of a file that was since removed means nothing.
+            if found.complete && output.exists() {
+                return Ok(Start::Done(found.result));
+            }
+        }
+        if fresh && output.is_dir() {
+            for name in ["checkpoints", "model"] {
+                let folder = output.join(name);
+                if folder.exists() {
+                    std::fs::remove_dir_all(&folder).map_err(Error::io(&folder, "remove"))?;
+                }
+            }
+        }
+        write_json(&path, &self)?;
+        Ok(Start::Go(Work { path, record: self, _lock: lock_file }))
+    }
+
+    fn differences(&self, found: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        if self.command != found.command {
+            differences.push(format!("command: {} → {}", found.command, self.command));
+        }
+        let (ours, theirs) = (flatten(&self.settings), flatten(&found.settings));
+        for key in ours.keys().chain(theirs.keys().filter(|key| !ours.contains_key(*key))) {
+            let text = |side: &BTreeMap<String, String>| side.get(key).cloned().unwrap_or_else(|| "nothing".to_owned());
+            if ours.get(key) != theirs.get(key) {
+                differences.push(format!("{key}: {} → {}", text(&theirs), text(&ours)));
+            }
+        }
+        for (name, hash) in &self.inputs {
+            if found.inputs.get(name) != Some(hash) {
+                differences.push(format!("the content of {name} has changed"));
+            }
+        }
+        differences
+    }
+}
+
+impl Work {
+    /// The output is finished.
+    pub fn finish(mut self, result: Value) -> Result<()> {
+        self.record.complete = true;
+        self.record.result = result;
+        write_json(&self.path, &self.record)
+    }
+}
+
+/// Dotted keys of nested objects.
+pub fn flatten(value: &Value) -> BTreeMap<String, String> {
+    fn walk(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    walk(&key, value, into);
+                }
+            }
+            leaf => {
+                into.insert(prefix.to_owned(), leaf.to_string());
+            }
+        }
+    }
+    let mut flat = BTreeMap::new();
+    walk("", value, &mut flat);
+    flat
+}

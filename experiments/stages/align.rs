@@ -1,0 +1,242 @@
+//! `exalign align`: EXO and DPO on groups or pairs, the reference read from its store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use clap::Args;
+use exalign::alignment::{Alignment, Objective};
+use exalign::config::{Config, Stage};
+use exalign::data::{self, GroupBatch, TokenGroup, Tokenizer};
+use exalign::log_probs::token_log_probs_of;
+use exalign::model::ModelFolder;
+use exalign::progress::Progress;
+use exalign::reference::{ReferenceStore, cache_folder};
+use exalign::training::{Checkpoints, Aligner, AlignmentBatch, Micro, Step, Training};
+use exalign::{Error, Result, files, interrupt};
+use serde_json::{Value, json};
+
+use super::sft::TrainingFlags;
+use super::{Context, configuration, limits, tokenizer, training};
+use crate::command_line::Global;
+use crate::record::{Record, Start};
+
+/// Options of `exalign align`.
+#[derive(Args, Debug)]
+pub struct AlignArgs {
+    /// exo-pref, exo-rw, dpo or dpo-rw [default: objective.name]
+    #[arg(long, value_name = "NAME")]
+    objective: Option<String>,
+    /// A Hugging Face folder: the model training starts from
+    #[arg(long, value_name = "FOLDER")]
+    model: PathBuf,
+    /// The reference, π_sft [default: --model]
+    #[arg(long, value_name = "FOLDER")]
+    reference: Option<PathBuf>,
+    /// Groups with rewards, or pairs {"prompt", "chosen", "rejected"}, JSON Lines
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Where metrics, checkpoints and the aligned model go
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Start over where an earlier run left something
+    #[arg(long)]
+    fresh: bool,
+    /// objective.beta_policy: sharpness of the policy side, β_π
+    #[arg(long, value_name = "BETA")]
+    beta_policy: Option<f64>,
+    /// objective.beta_reward: temperature of the rewards, β_r
+    #[arg(long, value_name = "BETA")]
+    beta_reward: Option<f64>,
+    /// objective.temperature: divides the logits of policy and reference, τ
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// objective.epsilon: label smoothing of exo-pref
+    #[arg(long)]
+    epsilon: Option<f64>,
+    /// objective.labels: paper, or official for the unnormalised labels of the official code
+    #[arg(long)]
+    labels: Option<String>,
+    #[command(flatten)]
+    training: TrainingFlags,
+}
+
+/// Runs the command.
+pub fn run(args: AlignArgs, global: &Global) -> Result<Value> {
+    let mut flags = args.training.settings();
+    flags.extend([
+        ("objective.name", args.objective),
+        ("objective.beta_policy", args.beta_policy.map(|it| it.to_string())),
+        ("objective.beta_reward", args.beta_reward.map(|it| it.to_string())),
+        ("objective.temperature", args.temperature.map(|it| it.to_string())),
+        ("objective.epsilon", args.epsilon.map(|it| it.to_string())),
+        ("objective.labels", args.labels),
+    ]);
+    let config = configuration(global, Stage::Align, flags)?;
+    Align {
+        reference: args.reference.unwrap_or_else(|| args.model.clone()),
+        model: args.model,
+        data: args.data,
+        out: args.out,
+        fresh: args.fresh,
+        config,
+    }
+    .run(&Context::new(global)?)
+}
+
+/// An alignment, from where to where.
+pub struct Align {
+    pub model: PathBuf,
+    pub reference: PathBuf,
+    pub data: PathBuf,
+    pub out: PathBuf,
+    pub fresh: bool,
+    pub config: Config,
+}
+
+impl Align {
+    pub fn run(self, context: &Context) -> Result<Value> {
+        let config = &self.config;
+        let objective = config.objective.init()?;
+        let temperature = config.objective.temperature;
+        let folder = ModelFolder::open(&self.model)?;
+        let reference = ModelFolder::open(&self.reference)?;
+        let tokenizer = tokenizer(&folder)?;
+        let groups = read_groups(&self.data, config, &objective, &folder, tokenizer.as_ref())?;
+
+        let reference_hash = reference.content_hash()?;
+        let record = Record::new("align", json!(config), &context.device_name)
+            .input("model", folder.content_hash()?)
+            .input("reference", reference_hash.clone())
+            .input("data", files::hash_file(&self.data)?);
+        let work = match record.start_folder(&self.out, self.fresh)? {
+            Start::Done(result) => return Ok(result),
+            Start::Go(work) => work,
+        };
+        let reference = reference_log_probs(&reference, &reference_hash, temperature, &groups, &context.device)?;
+
+        let plan = training::plan(config, groups.len());
+        let device = context.device.clone().autodiff();
+        let save = training::decoder_saver(&folder, tokenizer);
+        let save_trained = save.clone();
+        let (groups, reference) = (Arc::new(groups), Arc::new(reference));
+        let training = Training {
+            name: objective.name(),
+            dir: &self.out,
+            optimization: training::optimization(config, plan.num_steps()),
+            num_steps: plan.num_steps(),
+            checkpoint_every: config.checkpoint.every,
+            checkpoint_keep: config.checkpoint.keep,
+            load: &|checkpoint| {
+                let folder = checkpoint.map_or(Ok(folder.clone()), ModelFolder::open)?;
+                let decoder = training::load_decoder(&folder, &device)?;
+                Ok(Aligner::new(decoder, objective.clone(), temperature))
+            },
+            save: Arc::new(move |aligner: &Aligner<_, _>, target| save(&aligner.policy, target)),
+            step: {
+                let (plan, device) = (plan.clone(), device.clone());
+                Arc::new(move |step| {
+                    let planned = training::planned(&plan, step, &groups);
+                    let records = planned.micro_batches.concat();
+                    let micro_batches = planned
+                        .micro_batches
+                        .iter()
+                        .map(|micro| Micro {
+                            batch: alignment_batch(micro, &groups, &reference, &device),
+                            share: micro.len() as f64 / records.len() as f64,
+                        })
+                        .collect();
+                    Ok(Step {
+                        epoch: planned.epoch,
+                        micro_batches,
+                        num_groups: records.len(),
+                        num_tokens: records.iter().map(|&it| groups[it].num_tokens()).sum(),
+                        records: records.iter().map(|&it| training::name(&groups[it])).collect(),
+                    })
+                })
+            },
+        };
+        let (aligner, outcome) = training.run()?;
+        save_trained(&aligner.policy, &self.out.join("model"))?;
+        let result = json!({
+            "model": self.out.join("model"), "objective": objective.name(), "steps": plan.num_steps(),
+            "loss": outcome.last_loss, "seconds": outcome.seconds,
+        });
+        work.finish(result.clone())?;
+        Checkpoints::new(&self.out, config.checkpoint.keep).finish();
+        Ok(result)
+    }
+}
+
+/// Groups fit for `objective`, a pair's chosen completion first.
+fn read_groups(
+    path: &Path,
+    config: &Config,
+    objective: &Objective,
+    folder: &ModelFolder,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Vec<TokenGroup>> {
+    let (mut groups, report) = data::read_alignment_tokens(
+        path,
+        config.data.skip_bad,
+        tokenizer,
+        &limits(config, folder),
+        folder.shape.vocab_size,
+    )?;
+    tracing::info!("{}: {report}", path.display());
+    for group in &mut groups {
+        objective
+            .check(group.completions.len())
+            .map_err(|error| Error::record(path, group.line, error.to_string()))?;
+        if group.rewards.len() == 2 && group.rewards[0] < group.rewards[1] {
+            group.rewards.swap(0, 1);
+            group.completions.swap(0, 1);
+        }
+    }
+    Ok(groups)
+}
+
+/// Σ log-prob of every completion under the reference, from the store; what is missing is computed.
+pub fn reference_log_probs(
+    folder: &ModelFolder,
+    hash: &str,
+    temperature: f64,
+    groups: &[TokenGroup],
+    device: &Device,
+) -> Result<Vec<Vec<f64>>> {
+    let store = ReferenceStore::new(&cache_folder(), hash, temperature);
+    let missing = store.num_missing(groups);
+    if missing == 0 {
+        tracing::info!("reference log-probs: all {} groups are in the store", groups.len());
+        return store.log_probs(groups, |_| Ok(Vec::new()));
+    }
+    let decoder = training::load_decoder(folder, device)?;
+    let mut progress = Progress::new("reference log-probs", "groups", 0, missing);
+    let sums = store.log_probs(groups, |shard| {
+        token_log_probs_of(&decoder, shard, temperature, device, |finished| {
+            progress.advance(finished, "");
+            interrupt::check()
+        })
+    })?;
+    progress.finish();
+    Ok(sums)
+}
+
+fn alignment_batch(
+    records: &[usize],
+    groups: &[TokenGroup],
+    reference: &[Vec<f64>],
+    device: &Device,
+) -> AlignmentBatch {
+    let table = |rows: &dyn Fn(usize) -> Vec<f64>| {
+        let values: Vec<f32> =
+            records.iter().flat_map(|&record| rows(record)).map(|it| it as f32).collect();
+        let columns = values.len() / records.len();
+        Tensor::<2>::from_data(TensorData::new(values, [records.len(), columns]), device)
+    };
+    AlignmentBatch {
+        groups: GroupBatch::new(records.iter().map(|&record| &groups[record]), device),
+        reference: table(&|record| reference[record].clone()),
+        rewards: table(&|record| groups[record].rewards.clone()),
+    }
+}

@@ -1,0 +1,164 @@
+//! `exalign label`: rewards for the completions of groups.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use clap::Args;
+use exalign::config::{Config, Stage};
+use exalign::data::{self, Group, GroupBatch, TokenGroup, Tokenizer};
+use exalign::log_probs::scoring_batches;
+use exalign::model::{ModelFolder, RewardModel};
+use exalign::progress::Progress;
+use exalign::{Error, Result, files, interrupt};
+use serde_json::{Value, json};
+
+use super::reward::without_end_of_text;
+use super::{Context, configuration, tokenizer, write_lines};
+use crate::command_line::Global;
+use crate::record::{Record, Start};
+
+/// Options of `exalign label`.
+#[derive(Args, Debug)]
+pub struct LabelArgs {
+    /// The reward model: a folder `exalign reward` made, or its `model` folder
+    #[arg(long, value_name = "FOLDER")]
+    reward: PathBuf,
+    /// Groups, JSON Lines: {"prompt": .., "completions": [..]}
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Where the groups with "rewards" go
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Start over where an earlier run left something
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// Runs the command.
+pub fn run(args: LabelArgs, global: &Global) -> Result<Value> {
+    let config = configuration(global, Stage::Sample, vec![])?;
+    Label { reward: args.reward, data: args.data, out: args.out, fresh: args.fresh, config }
+        .run(&Context::new(global)?)
+}
+
+/// Labelling, from where to where.
+pub struct Label {
+    pub reward: PathBuf,
+    pub data: PathBuf,
+    pub out: PathBuf,
+    pub fresh: bool,
+    pub config: Config,
+}
+
+impl Label {
+    pub fn run(self, context: &Context) -> Result<Value> {
+        let judge = Judge::open(&self.reward)?;
+        let mut groups: Vec<Group> =
+            data::read_all::<Group>(&self.data, self.config.data.skip_bad)?.into_iter().map(|it| it.record).collect();
+        let record = Record::new("label", json!({}), &context.device_name)
+            .input("reward", judge.folder.content_hash()?)
+            .input("data", files::hash_file(&self.data)?);
+        let work = match record.start_file(&self.out, self.fresh)? {
+            Start::Done(result) => return Ok(result),
+            Start::Go(work) => work,
+        };
+        let rewards = judge.rewards(&self.data, &groups, &context.device)?;
+        let all: Vec<f64> = rewards.iter().flatten().copied().collect();
+        for (group, rewards) in groups.iter_mut().zip(rewards) {
+            group.rewards = Some(rewards);
+        }
+        write_lines(&self.out, &groups)?;
+        let result = json!({
+            "groups": groups.len(), "completions": all.len(),
+            "mean_reward": all.iter().sum::<f64>() / all.len().max(1) as f64,
+        });
+        work.finish(result.clone())?;
+        Ok(result)
+    }
+}
+
+/// A reward model with its tokenizer, ready to judge groups.
+pub struct Judge {
+    pub folder: ModelFolder,
+    tokenizer: Option<Tokenizer>,
+}
+
+impl Judge {
+    /// Opens a reward model's folder, or the folder of the run that made it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let inner = path.join("model");
+        let folder = ModelFolder::open(if inner.join("config.json").is_file() { &inner } else { path })?;
+        if !folder.is_classifier() {
+            return Err(Error::file(
+                &folder.path,
+                format!(
+                    "expected a reward model ({}), found {}; `exalign reward` makes one",
+                    folder.family.classifier_architecture, folder.json["architectures"]
+                ),
+            ));
+        }
+        let tokenizer = tokenizer(&folder)?;
+        Ok(Self { folder, tokenizer })
+    }
+
+    /// The reward of every completion; `source` is the file errors name.
+    pub fn rewards(&self, source: &Path, groups: &[Group], device: &Device) -> Result<Vec<Vec<f64>>> {
+        let tokens = groups
+            .iter()
+            .enumerate()
+            .map(|(index, group)| self.tokens(source, index + 1, group))
+            .collect::<Result<Vec<TokenGroup>>>()?;
+        let model = RewardModel::load(&self.folder, 0, device)?;
+        let mut rewards = vec![Vec::new(); groups.len()];
+        let mut progress = Progress::new("labelling", "groups", 0, groups.len());
+        for indices in scoring_batches(&tokens) {
+            interrupt::check()?;
+            let batch = GroupBatch::new(indices.iter().map(|&it| &tokens[it]), device);
+            let values: Vec<f32> = model.rewards(&batch).into_data_as::<f32>().try_into_vec().map_err(|error| {
+                Error::Numeric(format!("rewards could not be read back from the device: {error}"))
+            })?;
+            for (&index, values) in indices.iter().zip(values.chunks(batch.num_completions)) {
+                rewards[index] = values.iter().map(|&it| f64::from(it)).collect();
+            }
+            progress.advance(indices.len(), "");
+        }
+        progress.finish();
+        Ok(rewards)
+    }
+
+    /// The judge's own tokens of a group: of its text where there is one, since the policy's
+    /// tokenizer may be another; of its ids otherwise. The prompt loses tokens from its left.
+    fn tokens(&self, source: &Path, line: usize, group: &Group) -> Result<TokenGroup> {
+        let ids = |passage: &data::Passage, prompt: bool| match (&passage.text, &passage.ids, &self.tokenizer) {
+            (Some(text), _, Some(tokenizer)) if prompt => tokenizer.encode_prompt(text),
+            (Some(text), _, Some(tokenizer)) => tokenizer.encode_completion(text),
+            (_, Some(ids), _) => Ok(ids.clone()),
+            _ => Err(Error::file(
+                &self.folder.path,
+                "expected tokenizer.json, since the groups hold text and no token ids",
+            )),
+        };
+        let mut tokens = TokenGroup {
+            id: group.id.clone(),
+            line,
+            prompt: ids(&group.prompt, true)?,
+            completions: group.completions.iter().map(|it| ids(&it.passage, false)).collect::<Result<_>>()?,
+            rewards: Vec::new(),
+        };
+        without_end_of_text(&mut tokens, &self.folder.shape.end_of_text);
+        let longest = tokens.completions.iter().map(Vec::len).max().unwrap_or(0);
+        let room = self.folder.shape.max_positions.saturating_sub(longest);
+        if longest > self.folder.shape.max_positions {
+            return Err(Error::record(
+                source,
+                line,
+                format!(
+                    "`completions`: expected at most the reward model's {} tokens, found {longest}",
+                    self.folder.shape.max_positions
+                ),
+            ));
+        }
+        tokens.prompt.drain(..tokens.prompt.len().saturating_sub(room));
+        Ok(tokens)
+    }
+}

@@ -1,0 +1,64 @@
+//! `exalign loss`: an objective on given log-probs, in f64 on the CPU.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use exalign::alignment::{ObjectiveConfig, ObjectiveName, evaluate_line};
+use exalign::{Error, Result};
+use serde_json::json;
+
+use super::print_line;
+
+/// Options of `exalign loss`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Reads {\"policy\": [..], \"reference\": [..], \"rewards\": [..]} on each line: the log-probs of a group's\ncompletions under both models. Pair objectives take the first completion as the chosen one.\nPrints {\"loss\": .., \"gradient\": [d loss / d policy log-prob ..]} for each."
+)]
+pub struct LossArgs {
+    /// exo-pref, exo-rw, dpo or dpo-rw
+    #[arg(long, value_name = "NAME")]
+    objective: ObjectiveName,
+    /// A file of groups, or - for standard input
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    data: PathBuf,
+    /// Sharpness of the policy side, β_π
+    #[arg(long, default_value_t = 0.1)]
+    beta_policy: f64,
+    /// Temperature of the rewards, β_r
+    #[arg(long, default_value_t = 0.1)]
+    beta_reward: f64,
+    /// Label smoothing of exo-pref
+    #[arg(long, default_value_t = 1e-3)]
+    epsilon: f64,
+    /// paper, or official for the unnormalised labels of the official code
+    #[arg(long, default_value = "paper")]
+    labels: String,
+}
+
+/// Runs the command.
+pub fn run(args: &LossArgs) -> Result<()> {
+    let labels = serde_json::from_value(json!(args.labels))
+        .map_err(|_| Error::usage(format!("--labels: expected `paper` or `official`, found `{}`", args.labels)))?;
+    let objective = ObjectiveConfig {
+        name: args.objective,
+        beta_policy: args.beta_policy,
+        beta_reward: args.beta_reward,
+        epsilon: args.epsilon,
+        labels,
+    }
+    .init()?;
+    let (source, reader): (&Path, Box<dyn BufRead>) = if args.data.as_os_str() == "-" {
+        (Path::new("standard input"), Box::new(std::io::stdin().lock()))
+    } else {
+        let file = std::fs::File::open(&args.data).map_err(Error::io(&args.data, "read"))?;
+        (&args.data, Box::new(BufReader::new(file)))
+    };
+    for (number, line) in reader.lines().enumerate() {
+        let line = line.map_err(Error::io(source, "read"))?;
+        if !line.trim().is_empty() {
+            print_line(&json!(evaluate_line(&objective, &line, source, number + 1)?))?;
+        }
+    }
+    Ok(())
+}

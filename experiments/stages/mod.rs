@@ -1,0 +1,100 @@
+//! The stages of an alignment, each a command of its own and a step of every experiment.
+//!
+//! A stage is a struct of what it reads, where it writes and its settings, with `run`. Commands
+//! fill it from the command line, experiments from their presets.
+
+pub mod align;
+pub mod evaluate;
+pub mod info;
+pub mod label;
+pub mod loss;
+pub mod pairs;
+pub mod report;
+pub mod reward;
+pub mod sample;
+pub mod score;
+pub mod sft;
+pub mod training;
+
+use std::io::Write;
+use std::path::Path;
+
+use burn::tensor::Device;
+use exalign::config::{Config, Sources, Stage};
+use exalign::data::{Limits, Tokenizer};
+use exalign::model::ModelFolder;
+use exalign::{Error, Result, device, files};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::command_line::Global;
+
+/// What every stage needs from around it.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The options of every command.
+    pub global: Global,
+    /// Where to compute.
+    pub device: Device,
+    /// Its name.
+    pub device_name: String,
+}
+
+impl Context {
+    /// Opens the device that the command line names.
+    pub fn new(global: &Global) -> Result<Self> {
+        let device = device::open(global.device.as_deref())?;
+        let device_name = global.device.clone().unwrap_or_else(|| format!("{device:?}"));
+        Ok(Self { global: global.clone(), device, device_name })
+    }
+}
+
+/// The configuration of a stage started as a command; `flags` are options that stand for settings.
+pub fn configuration(global: &Global, stage: Stage, flags: Vec<(&str, Option<String>)>) -> Result<Config> {
+    let mut given: Vec<(String, String)> =
+        flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+    if let Some(seed) = global.seed {
+        given.push(("seed".to_owned(), seed.to_string()));
+    }
+    Config::load(
+        stage,
+        &Sources {
+            file: global.config.clone(),
+            environment: std::env::vars().collect(),
+            set: global.set.clone(),
+            flags: given,
+        },
+    )
+}
+
+/// The tokenizer of a model folder; none where the folder has no tokenizer.json.
+pub fn tokenizer(folder: &ModelFolder) -> Result<Option<Tokenizer>> {
+    if folder.path.join("tokenizer.json").is_file() {
+        Tokenizer::from_folder(&folder.path, &folder.shape.end_of_text).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// The limits of the settings, within the model's positions.
+pub fn limits(config: &Config, folder: &ModelFolder) -> Limits {
+    let (max_length, max_prompt_length) = (config.data.max_length, config.data.max_prompt_length);
+    Limits { max_length, max_prompt_length }.within(folder.shape.max_positions)
+}
+
+/// Writes records, one a line.
+pub fn write_lines<T: Serialize>(path: &Path, records: impl IntoIterator<Item = T>) -> Result<()> {
+    files::write_atomic(path, |writer| {
+        records.into_iter().try_for_each(|record| writeln!(writer, "{}", serde_json::to_string(&record)?))
+    })
+}
+
+/// One JSON object on a line of standard output.
+pub fn print_line(value: &Value) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{value}") {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        outcome => outcome.map_err(Error::io(Path::new("standard output"), "write")),
+    }
+}

@@ -1,0 +1,284 @@
+//! `exalign sample`: completions of prompts, each prompt encoded once for all of them.
+//!
+//! What was drawn is kept beside the output batch by batch, so that a sampling that was stopped
+//! goes on where it was.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use clap::Args;
+use exalign::config::{Config, Generation, Stage};
+use exalign::data::{
+    self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer, TruncationReport,
+};
+use exalign::generation::{Choice, Prompt, Sample, Sampling, sample};
+use exalign::model::{Decoder, ModelFolder};
+use exalign::progress::Progress;
+use exalign::{Error, Result, files, interrupt};
+use serde_json::{Value, json};
+
+use super::{Context, configuration, limits, tokenizer, training, write_lines};
+use crate::command_line::Global;
+use crate::record::{Record, Start};
+
+/// Options of `exalign sample`.
+#[derive(Args, Debug)]
+pub struct SampleArgs {
+    /// A Hugging Face folder: the model to sample from
+    #[arg(long, value_name = "FOLDER")]
+    model: PathBuf,
+    /// Prompts, JSON Lines: {"prompt": ..}
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Where the groups go: {"prompt", "completions", "completion_ids", "finished"}
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Start over where an earlier run left something
+    #[arg(long)]
+    fresh: bool,
+    #[command(flatten)]
+    generation: GenerationFlags,
+}
+
+/// Options that stand for `generation.*` settings.
+#[derive(Args, Debug, Default)]
+pub struct GenerationFlags {
+    /// generation.completions: completions for every prompt, K
+    #[arg(long, value_name = "K")]
+    completions: Option<usize>,
+    /// generation.temperature: divides the logits; 0 takes the most probable token
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// generation.top_p: the most probable tokens that together reach this; 1: all
+    #[arg(long)]
+    top_p: Option<f64>,
+    /// generation.top_k: the most probable tokens only; 0: all
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// generation.max_new_tokens: longest completion
+    #[arg(long, value_name = "TOKENS")]
+    max_new_tokens: Option<usize>,
+}
+
+impl GenerationFlags {
+    /// As settings.
+    pub fn settings(&self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("generation.completions", self.completions.map(|it| it.to_string())),
+            ("generation.temperature", self.temperature.map(|it| it.to_string())),
+            ("generation.top_p", self.top_p.map(|it| it.to_string())),
+            ("generation.top_k", self.top_k.map(|it| it.to_string())),
+            ("generation.max_new_tokens", self.max_new_tokens.map(|it| it.to_string())),
+        ]
+    }
+}
+
+/// Runs the command.
+pub fn run(args: SampleArgs, global: &Global) -> Result<Value> {
+    let config = configuration(global, Stage::Sample, args.generation.settings())?;
+    SampleStage { model: args.model, data: args.data, out: args.out, fresh: args.fresh, config }
+        .run(&Context::new(global)?)
+}
+
+/// Sampling, from where to where.
+pub struct SampleStage {
+    pub model: PathBuf,
+    pub data: PathBuf,
+    pub out: PathBuf,
+    pub fresh: bool,
+    pub config: Config,
+}
+
+impl SampleStage {
+    pub fn run(self, context: &Context) -> Result<Value> {
+        let config = &self.config;
+        let folder = ModelFolder::open(&self.model)?;
+        let tokenizer = tokenizer(&folder)?;
+        let prompts = read_prompts(&self.data, config, &folder, tokenizer.as_ref())?;
+        let settings = json!({
+            "seed": config.seed, "generation": config.generation, "data": config.data,
+        });
+        let record = Record::new("sample", settings, &context.device_name)
+            .input("model", folder.content_hash()?)
+            .input("data", files::hash_file(&self.data)?);
+        let key = blake3::hash(json!([record.settings, record.inputs]).to_string().as_bytes()).to_hex().to_string();
+        let work = match record.start_file(&self.out, self.fresh)? {
+            Start::Done(result) => return Ok(result),
+            Start::Go(work) => work,
+        };
+        let mut partial = Partial::open(&self.out, &key)?;
+        let missing: Vec<usize> =
+            (0..prompts.len()).filter(|number| !partial.drawn.contains_key(number)).collect();
+        let started = std::time::Instant::now();
+        let mut num_tokens = 0;
+        if !missing.is_empty() {
+            let decoder = training::load_decoder(&folder, &context.device)?;
+            let mut progress = Progress::new("sampling", "prompts", partial.drawn.len(), prompts.len());
+            draw(&decoder, &prompts, missing, config, &context.device, |numbers, samples| {
+                num_tokens += samples.iter().flatten().map(|it| it.ids.len()).sum::<usize>();
+                let rate = num_tokens as f64 / started.elapsed().as_secs_f64();
+                progress.advance(numbers.len(), &format!("{rate:.0} tokens/s"));
+                partial.append(&numbers, samples)
+            })?;
+            progress.finish();
+        }
+        let groups: Vec<Group> = prompts
+            .iter()
+            .enumerate()
+            .map(|(number, prompt)| prompt.group(&partial.drawn[&number], tokenizer.as_ref()))
+            .collect::<Result<_>>()?;
+        write_lines(&self.out, &groups)?;
+        let finished = partial.drawn.values().flatten().filter(|it| it.finished).count();
+        let samples: usize = partial.drawn.values().map(Vec::len).sum();
+        let result = json!({
+            "groups": groups.len(), "samples": samples,
+            "finished_share": finished as f64 / samples.max(1) as f64,
+            "mean_tokens": partial.drawn.values().flatten().map(|it| it.ids.len()).sum::<usize>() as f64
+                / samples.max(1) as f64,
+            "seconds": started.elapsed().as_secs_f64(),
+        });
+        work.finish(result.clone())?;
+        partial.remove();
+        Ok(result)
+    }
+}
+
+/// A prompt with what is written back of it.
+pub struct PromptToComplete {
+    pub record: PromptRecord,
+    pub ids: Vec<u32>,
+}
+
+impl PromptToComplete {
+    /// The prompt with what was drawn for it, as text where there is a tokenizer.
+    pub fn group(&self, drawn: &[Sample], tokenizer: Option<&Tokenizer>) -> Result<Group> {
+        let completion = |Sample { ids, finished }: &Sample| {
+            let text = tokenizer.map(|tokenizer| tokenizer.decode(ids)).transpose()?;
+            Ok(Completion { passage: Passage { text, ids: Some(ids.clone()) }, finished: *finished })
+        };
+        Ok(Group {
+            id: self.record.id.clone(),
+            prompt: Passage { text: self.record.prompt.text.clone(), ids: Some(self.ids.clone()) },
+            completions: drawn.iter().map(completion).collect::<Result<_>>()?,
+            rewards: None,
+        })
+    }
+}
+
+/// Reads prompts and leaves room for what is to be drawn.
+pub fn read_prompts(
+    path: &Path,
+    config: &Config,
+    folder: &ModelFolder,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Vec<PromptToComplete>> {
+    let longest = config.generation.max_new_tokens;
+    let positions = folder.shape.max_positions;
+    if longest >= positions {
+        return Err(Error::usage(format!(
+            "generation.max_new_tokens: expected less than the model's {positions} positions, found {longest}"
+        )));
+    }
+    let mut limits = limits(config, folder);
+    let room = positions - longest;
+    limits.max_prompt_length =
+        if limits.max_prompt_length == 0 { room } else { limits.max_prompt_length.min(room) };
+    let tokenization = Tokenization { tokenizer, limits, vocab_size: folder.shape.vocab_size };
+    let mut report = TruncationReport::default();
+    let mut prompts = Vec::new();
+    for located in data::read_all::<PromptRecord>(path, config.data.skip_bad)? {
+        let ids = PromptRecord::tokenize(&located, &tokenization, &mut report)?.prompt;
+        if ids.is_empty() {
+            return Err(located.error(
+                "`prompt`: expected at least one token to sample from, found none; write the model's \
+                 begin-of-text token as `prompt_ids`",
+            ));
+        }
+        prompts.push(PromptToComplete { record: located.record, ids });
+    }
+    report.records = prompts.len();
+    tracing::info!("{}: {report}", path.display());
+    Ok(prompts)
+}
+
+/// Draws completions of the prompts `numbers`, in batches of similar length.
+pub fn draw(
+    decoder: &Decoder,
+    prompts: &[PromptToComplete],
+    mut numbers: Vec<usize>,
+    config: &Config,
+    device: &Device,
+    mut keep: impl FnMut(Vec<usize>, Vec<Vec<Sample>>) -> Result<()>,
+) -> Result<()> {
+    let generation = &config.generation;
+    let sampling = sampling(generation, &decoder.config().end_of_text, config.seed);
+    numbers.sort_by_key(|&number| (prompts[number].ids.len(), number));
+    for batch in numbers.chunks(generation.batch_size) {
+        interrupt::check()?;
+        let rows: Vec<Prompt> = batch
+            .iter()
+            .map(|&number| Prompt { number: number as u64, ids: prompts[number].ids.clone() })
+            .collect();
+        keep(batch.to_vec(), sample(decoder, &rows, &sampling, device)?)?;
+    }
+    Ok(())
+}
+
+fn sampling(generation: &Generation, end_of_text: &[u32], seed: u64) -> Sampling {
+    Sampling {
+        num_completions: generation.completions,
+        choice: Choice {
+            temperature: generation.temperature,
+            top_k: generation.top_k,
+            top_p: generation.top_p,
+        },
+        max_new_tokens: generation.max_new_tokens,
+        end_of_text: if generation.ignore_eos { Vec::new() } else { end_of_text.to_vec() },
+        seed,
+    }
+}
+
+/// Samples drawn so far, a line a prompt, under the key of what they were drawn with.
+struct Partial {
+    path: PathBuf,
+    drawn: BTreeMap<usize, Vec<Sample>>,
+}
+
+impl Partial {
+    fn open(out: &Path, key: &str) -> Result<Self> {
+        let mut name = out.as_os_str().to_owned();
+        name.push(".partial");
+        let path = PathBuf::from(name);
+        let mut drawn = BTreeMap::new();
+        if let Ok(text) = std::fs::read_to_string(&path) {
+            let mut lines = text.lines();
+            if lines.next() == Some(key) {
+                // The last line may be cut; it is drawn again.
+                drawn.extend(lines.map_while(|line| serde_json::from_str::<(usize, Vec<Sample>)>(line).ok()));
+            }
+        }
+        files::write_atomic(&path, |writer| {
+            writeln!(writer, "{key}")?;
+            drawn.iter().try_for_each(|line| writeln!(writer, "{}", json!(line)))
+        })?;
+        Ok(Self { path, drawn })
+    }
+
+    fn append(&mut self, numbers: &[usize], samples: Vec<Vec<Sample>>) -> Result<()> {
+        let mut lines = String::new();
+        for (&number, samples) in numbers.iter().zip(samples) {
+            lines += &format!("{}\n", json!((number, &samples)));
+            self.drawn.insert(number, samples);
+        }
+        let mut file =
+            OpenOptions::new().append(true).open(&self.path).map_err(Error::io(&self.path, "write"))?;
+        file.write_all(lines.as_bytes()).map_err(Error::io(&self.path, "write"))
+    }
+
+    fn remove(self) {
+        let _ = std::fs::remove_file(self.path);
+    }
+}

@@ -1,0 +1,83 @@
+//! `exalign score`: log-probabilities of given completions.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use exalign::config::Stage;
+use exalign::data::{self, Group};
+use exalign::log_probs::token_log_probs_of;
+use exalign::model::ModelFolder;
+use exalign::progress::Progress;
+use exalign::{Error, Result, interrupt};
+use serde_json::{Value, json};
+
+use super::{Context, configuration, limits, print_line, tokenizer, training, write_lines};
+use crate::command_line::Global;
+
+/// Options of `exalign score`.
+#[derive(Args, Debug)]
+pub struct ScoreArgs {
+    /// A Hugging Face folder: the model
+    #[arg(long, value_name = "FOLDER")]
+    model: PathBuf,
+    /// Groups, pairs or demonstrations, JSON Lines
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Where the lines go [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Divides the logits, τ
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
+    /// Add "token_log_probs", one list per completion
+    #[arg(long)]
+    per_token: bool,
+}
+
+/// Runs the command.
+pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
+    let config = configuration(global, Stage::Evaluate, vec![])?;
+    if !(args.temperature > 0.0 && args.temperature.is_finite()) {
+        return Err(Error::usage(format!("--temperature: expected a number above 0, found {}", args.temperature)));
+    }
+    let context = Context::new(global)?;
+    let folder = ModelFolder::open(&args.model)?;
+    let tokenizer = tokenizer(&folder)?;
+    let (groups, report) = data::read_tokens::<Group>(
+        &args.data,
+        config.data.skip_bad,
+        tokenizer.as_ref(),
+        &limits(&config, &folder),
+        folder.shape.vocab_size,
+    )?;
+    tracing::info!("{}: {report}", args.data.display());
+    let decoder = training::load_decoder(&folder, &context.device)?;
+    let mut progress = Progress::new("scoring", "groups", 0, groups.len());
+    let scored = token_log_probs_of(&decoder, &groups, args.temperature, &context.device, |finished| {
+        progress.advance(finished, "");
+        interrupt::check()
+    })?;
+    progress.finish();
+    let lines: Vec<Value> = groups
+        .iter()
+        .zip(scored)
+        .map(|(group, completions)| {
+            let sum = |tokens: &Vec<f32>| tokens.iter().copied().map(f64::from).sum::<f64>();
+            let mut line = json!({
+                "log_probs": completions.iter().map(sum).collect::<Vec<_>>(),
+                "num_tokens": completions.iter().map(Vec::len).collect::<Vec<_>>(),
+            });
+            if let Some(id) = &group.id {
+                line["id"] = id.clone();
+            }
+            if args.per_token {
+                line["token_log_probs"] = json!(completions);
+            }
+            line
+        })
+        .collect();
+    match args.out {
+        Some(out) => write_lines(&out, &lines),
+        None => lines.iter().try_for_each(print_line),
+    }
+}

@@ -1,0 +1,187 @@
+//! The settings of a stage.
+
+use serde::{Deserialize, Serialize};
+
+use super::sources::{Sources, merge, parse_toml};
+use crate::alignment::{Labels, Objective, ObjectiveConfig, ObjectiveName};
+use crate::{Error, Result};
+
+/// A stage with defaults of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Fine-tuning.
+    Sft,
+    /// Reward models and classifiers.
+    Reward,
+    /// Sampling, labelling, making pairs.
+    Sample,
+    /// Alignment.
+    Align,
+    /// Evaluation.
+    Evaluate,
+}
+
+impl Stage {
+    /// The stage's defaults: the common ones, its own over them.
+    pub(super) fn defaults(self) -> Result<toml::Table> {
+        let mut table = parse_toml("assets/defaults/common.toml", include_str!("../../assets/defaults/common.toml"))?;
+        let own = match self {
+            Self::Sft => include_str!("../../assets/defaults/sft.toml"),
+            Self::Reward => include_str!("../../assets/defaults/reward.toml"),
+            Self::Sample | Self::Evaluate => "",
+            Self::Align => include_str!("../../assets/defaults/align.toml"),
+        };
+        merge(&mut table, parse_toml("assets/defaults", own)?);
+        Ok(table)
+    }
+}
+
+/// All settings of a stage. What each means stands in `assets/defaults/common.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented where their values are, in assets/defaults/common.toml")]
+pub struct Config {
+    pub seed: u64,
+    pub training: Training,
+    pub optimizer: Optimizer,
+    pub checkpoint: Checkpoint,
+    pub data: Data,
+    pub generation: Generation,
+    pub objective: ObjectiveSettings,
+}
+
+/// `training.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct Training {
+    pub learning_rate: f64,
+    pub epochs: usize,
+    pub batch_size: usize,
+    pub micro_batch_size: usize,
+    pub max_steps: usize,
+}
+
+/// `optimizer.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct Optimizer {
+    pub schedule: LearningRateSchedule,
+    pub warmup: usize,
+    pub betas: [f64; 2],
+    pub epsilon: f64,
+    pub weight_decay: f64,
+    pub clip_norm: f64,
+}
+
+/// The course of the learning rate after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LearningRateSchedule {
+    /// Half a cosine down to zero.
+    Cosine,
+    /// As it is.
+    Constant,
+}
+
+/// `checkpoint.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct Checkpoint {
+    pub every: usize,
+    pub keep: usize,
+}
+
+/// `data.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct Data {
+    pub shuffle: bool,
+    pub max_length: usize,
+    pub max_prompt_length: usize,
+    pub skip_bad: usize,
+}
+
+/// `generation.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct Generation {
+    pub completions: usize,
+    pub temperature: f64,
+    pub top_p: f64,
+    pub top_k: usize,
+    pub max_new_tokens: usize,
+    pub ignore_eos: bool,
+    pub batch_size: usize,
+}
+
+/// `objective.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct ObjectiveSettings {
+    pub name: ObjectiveName,
+    pub beta_policy: f64,
+    pub beta_reward: f64,
+    pub temperature: f64,
+    pub epsilon: f64,
+    pub labels: Labels,
+}
+
+impl ObjectiveSettings {
+    /// The objective.
+    ///
+    /// # Errors
+    /// If a number is out of its range.
+    pub fn init(&self) -> Result<Objective> {
+        ObjectiveConfig {
+            name: self.name,
+            beta_policy: self.beta_policy,
+            beta_reward: self.beta_reward,
+            epsilon: self.epsilon,
+            labels: self.labels,
+        }
+        .init()
+    }
+}
+
+impl Config {
+    /// The settings of `stage` from all sources.
+    ///
+    /// # Errors
+    /// An unknown key, a value of the wrong type or out of its range; the message names the source.
+    pub fn load(stage: Stage, sources: &Sources) -> Result<Self> {
+        let config: Self = sources.resolve(stage.defaults()?, "")?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Refuses values that make no sense.
+    ///
+    /// # Errors
+    /// The first such value, with the range that is allowed.
+    pub fn validate(&self) -> Result<()> {
+        let (training, optimizer, generation) = (&self.training, &self.optimizer, &self.generation);
+        let above_zero = |value: f64| value > 0.0 && value.is_finite();
+        let not_negative = |value: f64| value >= 0.0 && value.is_finite();
+        let checks = [
+            ("training.learning_rate", training.learning_rate.to_string(), "a number above 0", above_zero(training.learning_rate)),
+            ("training.epochs", training.epochs.to_string(), "at least 1", training.epochs > 0),
+            ("training.batch_size", training.batch_size.to_string(), "at least 1", training.batch_size > 0),
+            ("training.micro_batch_size", training.micro_batch_size.to_string(), "at least 1", training.micro_batch_size > 0),
+            ("optimizer.betas", format!("{:?}", optimizer.betas), "two numbers in [0, 1)", optimizer.betas.iter().all(|beta| (0.0..1.0).contains(beta))),
+            ("optimizer.epsilon", optimizer.epsilon.to_string(), "a number above 0", above_zero(optimizer.epsilon)),
+            ("optimizer.weight_decay", optimizer.weight_decay.to_string(), "a number from 0", not_negative(optimizer.weight_decay)),
+            ("optimizer.clip_norm", optimizer.clip_norm.to_string(), "a number from 0 (0 does not clip)", not_negative(optimizer.clip_norm)),
+            ("generation.completions", generation.completions.to_string(), "at least 1", generation.completions > 0),
+            ("generation.temperature", generation.temperature.to_string(), "a number from 0 (0 takes the most probable token)", not_negative(generation.temperature)),
+            ("generation.top_p", generation.top_p.to_string(), "a number in (0, 1]", generation.top_p > 0.0 && generation.top_p <= 1.0),
+            ("generation.max_new_tokens", generation.max_new_tokens.to_string(), "at least 1", generation.max_new_tokens > 0),
+            ("generation.batch_size", generation.batch_size.to_string(), "at least 1", generation.batch_size > 0),
+            ("objective.temperature", self.objective.temperature.to_string(), "a number above 0", above_zero(self.objective.temperature)),
+        ];
+        for (key, found, expected, holds) in checks {
+            if !holds {
+                return Err(Error::usage(format!("{key}: expected {expected}, found {found}")));
+            }
+        }
+        self.objective.init().map(|_| ())
+    }
+}
