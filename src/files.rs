@@ -69,3 +69,56 @@ pub fn hash_file(path: &Path) -> Result<String> {
     hasher.update_reader(file).map_err(Error::io(path, "read"))?;
     Ok(hasher.finalize().to_hex().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_content_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/er/file");
+        let full = |writer: &mut dyn Write| {
+            writer.write_all(b"half of the n")?;
+            Err(std::io::Error::from(std::io::ErrorKind::StorageFull))
+        };
+        let error = write_atomic(&path, full).unwrap_err().to_string();
+        assert!(error.ends_with("file: cannot write: no storage space"), "{error}");
+        assert!(names(&folder.path().join("deep/er")).is_empty());
+
+        write_atomic(&path, |writer| writer.write_all(b"old")).unwrap();
+        write_atomic(&path, full).unwrap_err();
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        write_atomic(&path, |writer| writer.write_all(b"new")).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(&folder.path().join("deep/er")), ["file"]);
+    }
+
+    #[test]
+    fn json_reads_back_and_what_is_no_json_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("value.json");
+        write_json(&path, &vec![0.1, 1e-300]).unwrap();
+        assert_eq!(read_json::<Vec<f64>>(&path).unwrap(), [0.1, 1e-300]);
+        std::fs::write(&path, "[1, ").unwrap();
+        let error = read_json::<Vec<f64>>(&path).unwrap_err().to_string();
+        assert!(error.contains("value.json: cannot be read as JSON: EOF"), "{error}");
+    }
+
+    #[test]
+    fn a_hash_is_that_of_the_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![7; 200_000]).unwrap();
+        let expected = blake3::hash(&vec![7; 200_000]).to_hex().to_string();
+        assert_eq!(hash_file(&path).unwrap(), expected);
+    }
+}

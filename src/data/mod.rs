@@ -1,25 +1,30 @@
 //! Files → records → token ids → batches.
+//!
+//! ```text
+//! pairs.jsonl.gz ─ read ─▶ Located<Group> ─ Tokenization ─▶ TokenGroup ─▶ GroupBatch
+//! ```
+//!
+//! [`read`] streams records of one kind from JSON Lines, plain or gzip; [`read_tokens`] goes on to
+//! token ids. Everything that can be wrong with data is refused here, with its file and line:
+//! whatever takes a [`TokenGroup`] may rely on completions that are not empty, on rewards that are
+//! finite and on ids inside the vocabulary.
+
 mod batch;
+mod fields;
+mod reader;
+mod records;
+mod token_group;
+mod tokenization;
+mod tokenizer;
+
 pub use batch::GroupBatch;
-
-/// A group as token ids.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TokenGroup {
-    /// `id`.
-    pub id: Option<serde_json::Value>,
-    /// line
-    pub line: usize,
-    /// prompt
-    pub prompt: Vec<u32>,
-    /// completions
-    pub completions: Vec<Vec<u32>>,
-    /// rewards
-    pub rewards: Vec<f64>,
-}
-
-impl TokenGroup {
-    /// Tokens of the prompt and of all completions.
-    pub fn num_tokens(&self) -> usize {
-        self.prompt.len() + self.completions.iter().map(Vec::len).sum::<usize>()
-    }
-}
+pub use fields::{Fields, Problem};
+pub use reader::{Located, Reader, has_labels, read, read_all};
+pub use records::{
+    AsPreference, Completion, Demonstration, Group, LabelledText, Passage, PromptRecord, Record,
+};
+pub use token_group::{TokenGroup, hash_groups};
+pub use tokenization::{
+    Limits, Tokenization, Tokenize, TruncationReport, read_alignment_tokens, read_tokens,
+};
+pub use tokenizer::{Tokenizer, companion_files};

@@ -1,0 +1,316 @@
+//! One line of JSON Lines → named fields, and what is wrong with them in words.
+//!
+//! Every problem reads "`field`: expected …, found …; what to do" and knows neither file nor line:
+//! the reader puts those in front.
+
+use serde_json::{Map, Value};
+
+use super::Passage;
+
+/// The fields of one record. Those that nobody asks for are ignored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fields(Map<String, Value>);
+
+/// What is wrong with a record and what to do about it, without the place.
+pub type Problem = String;
+
+impl Fields {
+    /// Reads one line.
+    pub fn parse(line: &[u8]) -> Result<Self, Problem> {
+        let text = std::str::from_utf8(line).map_err(|error| {
+            let at = error.valid_up_to();
+            format!(
+                "expected UTF-8, found the byte 0x{:02x} at column {}; convert the file to UTF-8",
+                line[at],
+                at + 1
+            )
+        })?;
+        match serde_json::from_str(text) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(other) => Err(format!(
+                "expected an object, found {}; write one JSON object a line",
+                describe(&other)
+            )),
+            Err(error) => Err(syntax_problem(text, &error)),
+        }
+    }
+
+    /// The field, unless it is absent or null.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether the field is there and not null.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// `id`, as it stands.
+    pub fn id(&self) -> Option<Value> {
+        self.get("id").cloned()
+    }
+
+    /// The problem of a record that lacks `name`; `remedy` says what to write.
+    pub fn missing(&self, name: &str, expected: &str, remedy: &str) -> Problem {
+        let found = match self.0.get(name) {
+            Some(value) => describe(value),
+            None if self.0.is_empty() => "an empty object".to_owned(),
+            None => {
+                let names: Vec<_> = self.0.keys().map(|name| format!("`{name}`")).collect();
+                format!("only {}", names.join(", "))
+            }
+        };
+        format!("`{name}`: expected {expected}, found {found}; {remedy}")
+    }
+
+    /// A text under `text`, its token ids under `ids`, or both.
+    pub fn passage(&self, text: &str, ids: &str) -> Result<Option<Passage>, Problem> {
+        let passage = Passage {
+            text: self.get(text).map(|value| string(value, text)).transpose()?,
+            ids: self.get(ids).map(|value| token_ids(value, ids)).transpose()?,
+        };
+        Ok((passage.text.is_some() || passage.ids.is_some()).then_some(passage))
+    }
+
+    /// As [`passage`](Self::passage), where a record without is refused.
+    pub fn required_passage(&self, text: &str, ids: &str) -> Result<Passage, Problem> {
+        self.passage(text, ids)?.ok_or_else(|| {
+            self.missing(text, "a string", &format!("write `{text}`, or token ids as `{ids}`"))
+        })
+    }
+
+    /// The prompt: `prompt`, `prompt_ids` or both. It may be empty.
+    pub fn prompt(&self) -> Result<Passage, Problem> {
+        match self.passage("prompt", "prompt_ids")? {
+            Some(prompt) => Ok(prompt),
+            None if self.has("messages") => Err("`messages`: expected `prompt`, found chat \
+                 messages; chat templates are not supported yet: write the conversation out as \
+                 the text of `prompt`"
+                .to_owned()),
+            None => self.required_passage("prompt", "prompt_ids"),
+        }
+    }
+
+    /// A list of finite numbers.
+    pub fn numbers(&self, name: &str) -> Result<Option<Vec<f64>>, Problem> {
+        self.list(name, "a list of numbers", |value, name| {
+            value
+                .as_f64()
+                .filter(|number| number.is_finite())
+                .ok_or_else(|| wrong(name, "a finite number", value, "correct or drop the record"))
+        })
+    }
+
+    /// A truth value: `true`, `false`.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
+        self.get(name).map(|value| flag(value, name)).transpose()
+    }
+
+    /// A list of truth values.
+    pub fn flags(&self, name: &str) -> Result<Option<Vec<bool>>, Problem> {
+        self.list(name, "a list of true or false", flag)
+    }
+
+    /// A list of texts; `null` where `gaps` allows that one is missing.
+    pub(super) fn texts(
+        &self,
+        name: &str,
+        gaps: bool,
+    ) -> Result<Option<Vec<Option<String>>>, Problem> {
+        self.list(name, "a list of strings", |value, name| {
+            if gaps && value.is_null() { Ok(None) } else { string(value, name).map(Some) }
+        })
+    }
+
+    /// A list of lists of token ids; `null` where `gaps` allows that one is missing.
+    pub(super) fn id_lists(
+        &self,
+        name: &str,
+        gaps: bool,
+    ) -> Result<Option<Vec<Option<Vec<u32>>>>, Problem> {
+        self.list(name, "a list of lists of token ids", |value, name| {
+            if gaps && value.is_null() { Ok(None) } else { token_ids(value, name).map(Some) }
+        })
+    }
+
+    fn list<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        read: impl Fn(&Value, &str) -> Result<T, Problem>,
+    ) -> Result<Option<Vec<T>>, Problem> {
+        self.get(name).map(|value| list(value, name, expected, read)).transpose()
+    }
+}
+
+fn list<T>(
+    value: &Value,
+    name: &str,
+    expected: &str,
+    read: impl Fn(&Value, &str) -> Result<T, Problem>,
+) -> Result<Vec<T>, Problem> {
+    let Value::Array(values) = value else {
+        return Err(wrong(name, expected, value, "correct or drop the record"));
+    };
+    values.iter().enumerate().map(|(i, value)| read(value, &format!("{name}[{i}]"))).collect()
+}
+
+fn string(value: &Value, name: &str) -> Result<String, Problem> {
+    value
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| wrong(name, "a string", value, "correct or drop the record"))
+}
+
+fn flag(value: &Value, name: &str) -> Result<bool, Problem> {
+    value.as_bool().ok_or_else(|| wrong(name, "true or false", value, "correct or drop the record"))
+}
+
+fn token_ids(value: &Value, name: &str) -> Result<Vec<u32>, Problem> {
+    list(value, name, "a list of token ids", |value, name| {
+        value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {
+            let expected = "a token id, a whole number from 0 on";
+            wrong(name, expected, value, "correct or drop the record")
+        })
+    })
+}
+
+/// "`name`: expected …, found …; remedy".
+pub(super) fn wrong(name: &str, expected: &str, found: &Value, remedy: &str) -> Problem {
+    format!("`{name}`: expected {expected}, found {}; {remedy}", describe(found))
+}
+
+/// A value in a few words.
+fn describe(value: &Value) -> String {
+    const SHOWN: usize = 40;
+    match value {
+        Value::Array(values) => format!("a list of {}", values.len()),
+        Value::Object(_) => "an object".to_owned(),
+        Value::String(text) if text.chars().count() > SHOWN => {
+            let start: String = text.chars().take(SHOWN).collect();
+            format!("{}…", Value::from(start))
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// Marks a bare word in a line read again; a noncharacter, which no text contains.
+const MARK: char = '\u{fdd0}';
+
+fn syntax_problem(line: &str, error: &serde_json::Error) -> Problem {
+    if error.is_eof() {
+        return format!(
+            "truncated JSON: the line ends at column {} in the middle of a value; write every \
+             record whole on a line",
+            error.column()
+        );
+    }
+    let marked: Option<Value> = serde_json::from_str(&mark_bare_words(line)).ok();
+    if let Some((path, word)) = marked.as_ref().and_then(|value| find_mark(value, String::new())) {
+        let expected =
+            if is_numeric(&word) { "a finite number" } else { "null, true, false or a number" };
+        return format!("`{path}`: expected {expected}, found {word}; correct or drop the record");
+    }
+    let message = error.to_string();
+    let reason = message.split(" at line ").next().unwrap_or(&message);
+    format!(
+        "expected JSON, found an error at column {}: {reason}; write one JSON object a line",
+        error.column()
+    )
+}
+
+fn is_numeric(word: &str) -> bool {
+    // Rust reads nan, inf, infinity and overlong exponents, in any case and with a sign.
+    word.parse::<f64>().is_ok()
+}
+
+/// `line` with every bare word that JSON does not know (NaN, -Infinity, None, 1e999) as a string.
+fn mark_bare_words(line: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
+    let mut marked = String::with_capacity(line.len() + 16);
+    let mut rest = line;
+    while let Some(first) = rest.chars().next() {
+        let (is_bare, len) = if first == '"' {
+            (false, string_len(rest))
+        } else if is_word(first) {
+            (true, rest.find(|c| !is_word(c)).unwrap_or(rest.len()))
+        } else {
+            (false, first.len_utf8())
+        };
+        let (piece, after) = rest.split_at(len);
+        if is_bare && serde_json::from_str::<Value>(piece).is_err() {
+            marked.push('"');
+            marked.push(MARK);
+            marked.push_str(piece);
+            marked.push('"');
+        } else {
+            marked.push_str(piece);
+        }
+        rest = after;
+    }
+    marked
+}
+
+/// Bytes of the string literal that `text` begins with, quotes included.
+fn string_len(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn find_mark(value: &Value, path: String) -> Option<(String, String)> {
+    match value {
+        Value::String(text) => text.strip_prefix(MARK).map(|word| (path, word.to_owned())),
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .find_map(|(i, value)| find_mark(value, format!("{path}[{i}]"))),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let dot = if path.is_empty() { "" } else { "." };
+            find_mark(value, format!("{path}{dot}{name}"))
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(line: &str) -> Problem {
+        Fields::parse(line.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn numbers_that_json_does_not_know_are_named_with_their_field() {
+        insta::assert_snapshot!(problem(r#"{"prompt": "NaN \" NaN", "rewards": [0.5, NaN]}"#), @"`rewards[1]`: expected a finite number, found NaN; correct or drop the record");
+        insta::assert_snapshot!(problem(r#"{"rewards": [-Infinity, 1]}"#), @"`rewards[0]`: expected a finite number, found -Infinity; correct or drop the record");
+        insta::assert_snapshot!(problem(r#"{"rewards": [1, 1e999]}"#), @"`rewards[1]`: expected a finite number, found 1e999; correct or drop the record");
+        insta::assert_snapshot!(problem(r#"{"meta": {"score": [nan]}}"#), @"`meta.score[0]`: expected a finite number, found nan; correct or drop the record");
+        insta::assert_snapshot!(problem(r#"{"rewards": None}"#), @"`rewards`: expected null, true, false or a number, found None; correct or drop the record");
+    }
+
+    #[test]
+    fn a_line_that_is_no_object_is_refused() {
+        insta::assert_snapshot!(problem("[1, 2]"), @"expected an object, found a list of 2; write one JSON object a line");
+        insta::assert_snapshot!(problem(r#"{"prompt": "a", "cho"#), @"truncated JSON: the line ends at column 20 in the middle of a value; write every record whole on a line");
+        insta::assert_snapshot!(problem(r#"{"prompt": "a",, "b": 1}"#), @"expected JSON, found an error at column 16: key must be a string; write one JSON object a line");
+        insta::assert_snapshot!(Fields::parse(b"{\"prompt\": \"\xff\"}").unwrap_err(), @"expected UTF-8, found the byte 0xff at column 13; convert the file to UTF-8");
+    }
+
+    #[test]
+    fn elements_that_are_no_numbers_are_refused() {
+        let numbers = |line: &str| Fields::parse(line.as_bytes()).unwrap().numbers("rewards");
+        assert_eq!(numbers(r#"{"rewards": [1, -2.5]}"#).unwrap().unwrap(), [1.0, -2.5]);
+        insta::assert_snapshot!(numbers(r#"{"rewards": [1, null]}"#).unwrap_err(), @"`rewards[1]`: expected a finite number, found null; correct or drop the record");
+        insta::assert_snapshot!(numbers(r#"{"rewards": ["1"]}"#).unwrap_err(), @r#"`rewards[0]`: expected a finite number, found "1"; correct or drop the record"#);
+        insta::assert_snapshot!(numbers(r#"{"rewards": 3}"#).unwrap_err(), @"`rewards`: expected a list of numbers, found 3; correct or drop the record");
+    }
+}

@@ -1,0 +1,288 @@
+//! Files → records, one line at a time.
+//!
+//! Plain JSON Lines or gzip, told apart by their first bytes. A bad record is an error with its
+//! file and line; up to `skip_bad` of them are set aside instead. What is wrong with the file
+//! itself (it cannot be read, is empty, is cut in half) is never skipped.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read};
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+
+use flate2::read::MultiGzDecoder;
+
+use super::{Fields, Group, Record};
+use crate::{Error, Result};
+
+/// A record and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Located<R> {
+    /// The file.
+    pub file: Arc<Path>,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The record.
+    pub record: R,
+}
+
+impl<R> Located<R> {
+    /// The error of a record that cannot be used.
+    pub fn error(&self, problem: impl Into<String>) -> Error {
+        Error::record(&self.file, self.line, problem)
+    }
+}
+
+impl Located<Group> {
+    /// [`Group::check_for_alignment`], with the place.
+    pub fn check_for_alignment(&self) -> Result<()> {
+        self.record.check_for_alignment().map_err(|problem| self.error(problem))
+    }
+}
+
+/// The records of a file, in order.
+pub struct Reader<R> {
+    file: Arc<Path>,
+    source: Box<dyn BufRead>,
+    is_gzip: bool,
+    line: usize,
+    skip_bad: usize,
+    skipped: Vec<Error>,
+    num_read: usize,
+    is_done: bool,
+    kind: PhantomData<fn() -> R>,
+}
+
+/// Opens a file of records, of which up to `skip_bad` may be bad.
+pub fn read<R: Record>(path: &Path, skip_bad: usize) -> Result<Reader<R>> {
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    Reader::new(path, file, skip_bad)
+}
+
+/// All records of a file at once.
+pub fn read_all<R: Record>(path: &Path, skip_bad: usize) -> Result<Vec<Located<R>>> {
+    read(path, skip_bad)?.collect()
+}
+
+/// Whether the first good record of a file is a labelled text (`text` and `label`).
+pub fn has_labels(path: &Path) -> Result<bool> {
+    let mut reader = read::<Fields>(path, usize::MAX)?;
+    let first = reader.next().transpose()?;
+    Ok(first.is_some_and(|it| {
+        it.record.has("label") && (it.record.has("text") || it.record.has("text_ids"))
+    }))
+}
+
+impl<R: Record> Reader<R> {
+    /// Reads from `source`, which messages call `name`.
+    pub fn new(name: &Path, mut source: impl Read + 'static, skip_bad: usize) -> Result<Self> {
+        let mut magic = Vec::with_capacity(2);
+        source.by_ref().take(2).read_to_end(&mut magic).map_err(Error::io(name, "read"))?;
+        let is_gzip = magic == [0x1f, 0x8b];
+        let source = Cursor::new(magic).chain(source);
+        let source: Box<dyn BufRead> = if is_gzip {
+            Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(source))))
+        } else {
+            Box::new(BufReader::new(source))
+        };
+        Ok(Self {
+            file: name.into(),
+            source,
+            is_gzip,
+            line: 0,
+            skip_bad,
+            skipped: Vec::new(),
+            num_read: 0,
+            is_done: false,
+            kind: PhantomData,
+        })
+    }
+
+    /// The bad records that were set aside so far.
+    pub fn skipped(&self) -> &[Error] {
+        &self.skipped
+    }
+
+    /// The bad records that were set aside.
+    pub fn into_skipped(self) -> Vec<Error> {
+        self.skipped
+    }
+
+    /// Sets aside a record found bad after it was read, within the same `skip_bad`. One too many,
+    /// and every error that is not about a record, comes back.
+    pub fn refuse(&mut self, error: Error) -> Result<()> {
+        let Error::Record { file, line, message } = error else { return Err(error) };
+        if self.skipped.len() < self.skip_bad {
+            let error = Error::Record { file, line, message };
+            tracing::warn!("skipped: {error}");
+            self.skipped.push(error);
+            return Ok(());
+        }
+        let enough = self.skipped.len() + 1;
+        Err(Error::record(file, line, format!("{message} or pass --skip-bad {enough}")))
+    }
+
+    /// The next line that is not blank; none at the end.
+    fn next_line(&mut self) -> Result<Option<Vec<u8>>> {
+        loop {
+            let mut line = Vec::new();
+            let read = self.source.read_until(b'\n', &mut line);
+            if read.map_err(|error| self.unreadable(error))? == 0 {
+                return Ok(None);
+            }
+            self.line += 1;
+            if self.line == 1 && line.starts_with(b"\xef\xbb\xbf") {
+                line.drain(..3); // the byte order mark that some editors write
+            }
+            let text = line.trim_ascii_end();
+            if !text.is_empty() {
+                line.truncate(text.len());
+                return Ok(Some(line));
+            }
+        }
+    }
+
+    fn unreadable(&self, error: std::io::Error) -> Error {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        let line = self.line + 1;
+        match error.kind() {
+            UnexpectedEof if self.is_gzip => Error::file(
+                &self.file,
+                format!("the gzip data is cut short in line {line}; copy or download it again"),
+            ),
+            InvalidData | InvalidInput if self.is_gzip => Error::file(
+                &self.file,
+                format!(
+                    "the gzip data is damaged in line {line} ({error}); copy or download it again"
+                ),
+            ),
+            _ => Error::io(&self.file, "read")(error),
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<Located<R>>> {
+        while let Some(line) = self.next_line()? {
+            match Fields::parse(&line).and_then(|fields| R::from_fields(&fields)) {
+                Ok(record) => {
+                    self.num_read += 1;
+                    return Ok(Some(Located { file: self.file.clone(), line: self.line, record }));
+                }
+                Err(problem) => self.refuse(Error::record(&self.file, self.line, problem))?,
+            }
+        }
+        if self.num_read > 0 {
+            return Ok(None);
+        }
+        let found = match self.skipped.len() {
+            0 => "the file is empty".to_owned(),
+            bad => format!("all {bad} are bad"),
+        };
+        let message = format!("expected records, one JSON object a line, but {found}");
+        Err(Error::file(&self.file, message))
+    }
+}
+
+impl<R: Record> Iterator for Reader<R> {
+    type Item = Result<Located<R>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_done {
+            return None;
+        }
+        let next = self.advance();
+        self.is_done = !matches!(next, Ok(Some(_)));
+        next.transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+    use crate::data::PromptRecord;
+
+    fn reader(content: impl Into<Vec<u8>>, skip_bad: usize) -> Reader<PromptRecord> {
+        Reader::new(Path::new("prompts.jsonl"), Cursor::new(content.into()), skip_bad).unwrap()
+    }
+
+    fn lines(content: impl Into<Vec<u8>>) -> Vec<usize> {
+        reader(content, 0).map(|located| located.unwrap().line).collect()
+    }
+
+    fn error(content: impl Into<Vec<u8>>, skip_bad: usize) -> Error {
+        let mut last = None;
+        for next in reader(content, skip_bad) {
+            assert!(last.is_none(), "nothing follows an error");
+            last = next.err();
+        }
+        last.unwrap()
+    }
+
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn blank_lines_count_but_hold_no_record() {
+        assert_eq!(lines("\u{feff}{\"prompt\": \"a\"}\r\n\n  \n{\"prompt\": \"b\"}"), [1, 4]);
+    }
+
+    #[test]
+    fn gzip_is_told_by_its_bytes_and_may_have_several_members() {
+        let content = [gzip("{\"prompt\": \"a\"}\n"), gzip("{\"prompt\": \"b\"}\n")].concat();
+        assert_eq!(lines(content), [1, 2]);
+    }
+
+    #[test]
+    fn gzip_that_is_cut_or_damaged_is_an_error_that_no_skipping_hides() {
+        let text: String = (0..3000).map(|i| format!("{{\"prompt\": \"{i}\"}}\n")).collect();
+        let whole = gzip(&text);
+        let cut = error(&whole[..whole.len() / 2], 9).to_string();
+        assert!(cut.contains("the gzip data is cut short in line 1"), "{cut}");
+        let mut damaged = whole.clone();
+        let middle = whole.len() / 2;
+        damaged[middle..middle + 40].fill(0xff);
+        let damaged = error(damaged, 9).to_string();
+        assert!(damaged.contains("the gzip data is damaged"), "{damaged}");
+    }
+
+    #[test]
+    fn a_file_without_records_is_an_error() {
+        insta::assert_snapshot!(error("", 0), @"prompts.jsonl: expected records, one JSON object a line, but the file is empty");
+        insta::assert_snapshot!(error("\n \n", 0), @"prompts.jsonl: expected records, one JSON object a line, but the file is empty");
+        insta::assert_snapshot!(error("{}\n{}\n", 2), @"prompts.jsonl: expected records, one JSON object a line, but all 2 are bad");
+    }
+
+    #[test]
+    fn one_bad_record_more_than_may_be_skipped_is_the_error() {
+        let content = "{\"prompt\": 1}\n{\"prompt\": \"a\"}\n{\"prompt\": [\n{\"prompt\": \"b\"}\n";
+        insta::assert_snapshot!(error(content, 0), @"prompts.jsonl:1: `prompt`: expected a string, found 1; correct or drop the record or pass --skip-bad 1");
+        insta::assert_snapshot!(error(content, 1), @"prompts.jsonl:3: truncated JSON: the line ends at column 12 in the middle of a value; write every record whole on a line or pass --skip-bad 2");
+        let mut tolerant = reader(content, 2);
+        assert_eq!(tolerant.by_ref().map(|it| it.unwrap().line).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(tolerant.skipped().len(), 2);
+        insta::assert_snapshot!(tolerant.skipped()[0], @"prompts.jsonl:1: `prompt`: expected a string, found 1; correct or drop the record");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = read::<PromptRecord>(Path::new("nowhere.jsonl"), 0).err().unwrap();
+        insta::assert_snapshot!(error, @"nowhere.jsonl: cannot read: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn labelled_texts_are_told_from_pairs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.jsonl");
+        std::fs::write(&path, "oops\n{\"text\": \"a\", \"label\": 1}\n").unwrap();
+        assert!(has_labels(&path).unwrap());
+        std::fs::write(&path, "{\"prompt\": \"a\", \"chosen\": \"b\", \"label\": 1}\n").unwrap();
+        assert!(!has_labels(&path).unwrap());
+    }
+}

@@ -1,0 +1,74 @@
+//! A group as token ids: what models and stores work on.
+
+/// A prompt and its completions as token ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenGroup {
+    /// The record's `id`.
+    pub id: Option<serde_json::Value>,
+    /// The line the record stands in, counted from 1.
+    pub line: usize,
+    /// The prompt; may be empty.
+    pub prompt: Vec<u32>,
+    /// The completions, none of them empty, end-of-text tokens included.
+    pub completions: Vec<Vec<u32>>,
+    /// One finite number a completion; empty where the record has none.
+    pub rewards: Vec<f64>,
+}
+
+impl TokenGroup {
+    /// Tokens of the prompt and of all completions.
+    pub fn num_tokens(&self) -> usize {
+        self.prompt.len() + self.completions.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
+/// A hash of the token ids of `groups`, in hexadecimal: equal exactly where prompts and completions
+/// are, in this order. Ids of records, lines and rewards do not count.
+pub fn hash_groups<'a>(groups: impl IntoIterator<Item = &'a TokenGroup>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let number = |hasher: &mut blake3::Hasher, it: usize| {
+        hasher.update(&(it as u64).to_le_bytes());
+    };
+    for group in groups {
+        number(&mut hasher, group.completions.len());
+        for ids in std::iter::once(&group.prompt).chain(&group.completions) {
+            number(&mut hasher, ids.len());
+            for id in ids {
+                hasher.update(&id.to_le_bytes());
+            }
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(prompt: &[u32], completions: &[&[u32]]) -> TokenGroup {
+        TokenGroup {
+            id: None,
+            line: 1,
+            prompt: prompt.to_vec(),
+            completions: completions.iter().map(|ids| ids.to_vec()).collect(),
+            rewards: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_hash_is_of_the_tokens_and_of_where_they_belong() {
+        let one = group(&[1, 2], &[&[3], &[4, 5]]);
+        let elsewhere = TokenGroup { line: 9, rewards: vec![1.0, 0.0], ..one.clone() };
+        assert_eq!(hash_groups([&one]), hash_groups([&elsewhere]));
+        let others = [
+            group(&[1], &[&[2, 3], &[4, 5]]),
+            group(&[1, 2], &[&[3, 4], &[5]]),
+            group(&[1, 2], &[&[4, 5], &[3]]),
+            group(&[1, 2], &[&[3, 4, 5]]),
+        ];
+        for other in &others {
+            assert_ne!(hash_groups([&one]), hash_groups([other]));
+        }
+        assert_ne!(hash_groups([&one, &others[0]]), hash_groups([&others[0], &one]));
+    }
+}
