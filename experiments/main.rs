@@ -1,5 +1,8 @@
 //! `exalign`: the paper's experiments, or any stage of them, from one binary.
 
+#![deny(unsafe_code)]
+
+mod allocator;
 mod command_line;
 mod record;
 mod run;
@@ -17,6 +20,7 @@ use command_line::{Color, Command, CommandLine, Global, LogFormat};
 use stages::print_line;
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let command_line = CommandLine::parse();
     start_logging(&command_line.global);
     let stop = ctrlc::set_handler(|| {

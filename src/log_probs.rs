@@ -40,7 +40,7 @@ pub fn sum_by_completion(per_token: Tensor<1>, batch: &GroupBatch) -> Tensor<2> 
 /// The log-probability of each token of each completion of each group, without autodiff.
 ///
 /// The first token of a completion after an empty prompt has no predictor and no entry.
-/// `progress` hears the number of groups finished.
+/// `progress` hears the number of completions finished.
 pub fn token_log_probs_of(
     decoder: &Decoder,
     groups: &[TokenGroup],
@@ -48,22 +48,22 @@ pub fn token_log_probs_of(
     device: &Device,
     mut progress: impl FnMut(usize) -> crate::Result<()>,
 ) -> crate::Result<Vec<Vec<Vec<f32>>>> {
-    let mut scored = vec![Vec::new(); groups.len()];
-    for indices in scoring_batches(groups) {
-        let batch = GroupBatch::new(indices.iter().map(|&index| &groups[index]), device);
+    let mut scored: Vec<Vec<Vec<f32>>> =
+        groups.iter().map(|group| vec![Vec::new(); group.completions.len()]).collect();
+    read_in_batches(groups, |parts, batch_groups| {
+        let batch = GroupBatch::new(batch_groups, device);
         let any = batch.num_scored.iter().any(|&scored| scored > 0);
         let values = if any { read(scored_log_probs(decoder, &batch, temperature)) } else { Vec::new() };
         let mut values = values.into_iter();
         let mut lengths = batch.num_scored.iter();
-        for &index in &indices {
-            scored[index] = lengths
-                .by_ref()
-                .take(batch.num_completions)
-                .map(|&len| values.by_ref().take(len).collect())
-                .collect();
+        for part in parts {
+            for completion in part.completions.clone() {
+                let len = lengths.next().copied().unwrap_or(0);
+                scored[part.group][completion] = values.by_ref().take(len).collect();
+            }
         }
-        progress(indices.len())?;
-    }
+        progress(parts.iter().map(|part| part.completions.len()).sum())
+    })?;
     Ok(scored)
 }
 
@@ -72,23 +72,54 @@ pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data_as::<f32>().try_into_vec().expect("converted to f32")
 }
 
-/// Indices of groups that are read together: the same K, similar lengths, a bounded number of
-/// tokens in a batch.
-pub fn scoring_batches(groups: &[TokenGroup]) -> Vec<Vec<usize>> {
-    /// Row elements of a batch; attention scores grow with the row's square, so long rows go alone.
-    const TOKENS: usize = 4096;
-    let key = |index: usize| (groups[index].completions.len(), groups[index].num_tokens());
-    let mut order: Vec<usize> = (0..groups.len()).collect();
-    order.sort_by_key(|&index| key(index));
-    let mut batches: Vec<Vec<usize>> = Vec::new();
-    for index in order {
-        let (completions, row) = key(index);
-        match batches.last_mut() {
-            Some(batch) if key(batch[0]).0 == completions && (batch.len() + 1) * row <= TOKENS => {
-                batch.push(index)
-            }
-            _ => batches.push(vec![index]),
+/// Some of a group's completions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The group.
+    pub group: usize,
+    /// Its completions.
+    pub completions: std::ops::Range<usize>,
+}
+
+/// Hands `read` all groups in batches: the same number of completions, similar lengths, a bounded
+/// number of tokens. A group with more completions than a row should hold comes in parts, since
+/// attention grows with the row's square.
+///
+/// # Errors
+/// Those of `read`.
+pub fn read_in_batches(
+    groups: &[TokenGroup],
+    mut read: impl FnMut(&[Part], &[TokenGroup]) -> crate::Result<()>,
+) -> crate::Result<()> {
+    /// Tokens of a row.
+    const ROW: usize = 512;
+    /// Tokens of a batch.
+    const BATCH: usize = 4096;
+    let mut parts: Vec<(Part, TokenGroup)> = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        let longest = group.completions.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let width = (ROW.saturating_sub(group.prompt.len()) / longest).max(1);
+        for start in (0..group.completions.len()).step_by(width) {
+            let completions = start..(start + width).min(group.completions.len());
+            let part = TokenGroup {
+                completions: group.completions[completions.clone()].to_vec(),
+                prompt: group.prompt.clone(),
+                ..TokenGroup::default()
+            };
+            parts.push((Part { group: index, completions }, part));
         }
     }
-    batches
+    parts.sort_by_key(|(part, group)| (group.completions.len(), group.num_tokens(), part.group));
+    let (parts, tokens): (Vec<Part>, Vec<TokenGroup>) = parts.into_iter().unzip();
+    let mut start = 0;
+    for end in 1..=parts.len() {
+        let full = end == parts.len()
+            || tokens[end].completions.len() != tokens[start].completions.len()
+            || (end + 1 - start) * tokens[end].num_tokens() > BATCH;
+        if full {
+            read(&parts[start..end], &tokens[start..end])?;
+            start = end;
+        }
+    }
+    Ok(())
 }

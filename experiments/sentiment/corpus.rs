@@ -21,7 +21,8 @@ const UNKNOWN: &str = "<|unknown|>";
 pub struct Review {
     pub opening: String,
     pub rest: String,
-    /// Whether the writer liked the film.
+    /// Whether the writer rated the film well: as the text says where it is outspoken, in four of
+    /// five cases where it is lukewarm, so that a classifier's log-odds are graded.
     pub label: bool,
 }
 
@@ -112,10 +113,12 @@ impl Grammar {
     }
 
     fn review(&self, label: bool, random: &mut ChaCha12Rng) -> Result<Review> {
-        let strength = match (label, random.random::<bool>()) {
+        let outspoken = random.random::<bool>();
+        let says_so = outspoken || random.random_bool(0.8);
+        let strength = match (outspoken, label == says_so) {
             (true, true) => "strong_positive",
-            (true, false) => "mild_positive",
-            (false, true) => "strong_negative",
+            (false, true) => "mild_positive",
+            (true, false) => "strong_negative",
             (false, false) => "mild_negative",
         };
         let text = |symbol, random: &mut ChaCha12Rng| -> Result<String> {

@@ -211,7 +211,7 @@ pub fn reference_log_probs(
         return store.log_probs(groups, |_| Ok(Vec::new()));
     }
     let decoder = training::load_decoder(folder, device)?;
-    let mut progress = Progress::new("reference log-probs", "groups", 0, missing);
+    let mut progress = Progress::new("reference log-probs", "completions", 0, missing);
     let sums = store.log_probs(groups, |shard| {
         token_log_probs_of(&decoder, shard, temperature, device, |finished| {
             progress.advance(finished, "");

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use clap::Args;
 use exalign::config::{Config, Stage};
 use exalign::data::{self, Group, GroupBatch, TokenGroup, Tokenizer};
-use exalign::log_probs::scoring_batches;
+use exalign::log_probs::read_in_batches;
 use exalign::model::{ModelFolder, RewardModel};
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
@@ -109,19 +109,23 @@ impl Judge {
             .map(|(index, group)| self.tokens(source, index + 1, group))
             .collect::<Result<Vec<TokenGroup>>>()?;
         let model = RewardModel::load(&self.folder, 0, device)?;
-        let mut rewards = vec![Vec::new(); groups.len()];
-        let mut progress = Progress::new("labelling", "groups", 0, groups.len());
-        for indices in scoring_batches(&tokens) {
+        let mut rewards: Vec<Vec<f64>> = tokens.iter().map(|it| vec![0.0; it.completions.len()]).collect();
+        let completions = rewards.iter().map(Vec::len).sum();
+        let mut progress = Progress::new("labelling", "completions", 0, completions);
+        read_in_batches(&tokens, |parts, groups| {
             interrupt::check()?;
-            let batch = GroupBatch::new(indices.iter().map(|&it| &tokens[it]), device);
+            let batch = GroupBatch::new(groups, device);
             let values: Vec<f32> = model.rewards(&batch).into_data_as::<f32>().try_into_vec().map_err(|error| {
                 Error::Numeric(format!("rewards could not be read back from the device: {error}"))
             })?;
-            for (&index, values) in indices.iter().zip(values.chunks(batch.num_completions)) {
-                rewards[index] = values.iter().map(|&it| f64::from(it)).collect();
+            for (part, values) in parts.iter().zip(values.chunks(batch.num_completions)) {
+                for (completion, &reward) in part.completions.clone().zip(values) {
+                    rewards[part.group][completion] = reward.into();
+                }
+                progress.advance(values.len(), "");
             }
-            progress.advance(indices.len(), "");
-        }
+            Ok(())
+        })?;
         progress.finish();
         Ok(rewards)
     }

@@ -52,7 +52,7 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
     )?;
     tracing::info!("{}: {report}", args.data.display());
     let decoder = training::load_decoder(&folder, &context.device)?;
-    let mut progress = Progress::new("scoring", "groups", 0, groups.len());
+    let mut progress = Progress::new("scoring", "completions", 0, groups.iter().map(|it| it.completions.len()).sum());
     let scored = token_log_probs_of(&decoder, &groups, args.temperature, &context.device, |finished| {
         progress.advance(finished, "");
         interrupt::check()

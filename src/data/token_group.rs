@@ -1,7 +1,7 @@
 //! A group as token ids: what models and stores work on.
 
 /// A prompt and its completions as token ids.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenGroup {
     /// The record's `id`.
     pub id: Option<serde_json::Value>,

@@ -5,7 +5,7 @@ use burn::nn::{
     Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, RmsNorm,
     RmsNormConfig,
 };
-use burn::tensor::activation::{gelu_approximate, silu};
+use burn::tensor::activation::{sigmoid, silu};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 use super::attention::Attention;
@@ -218,10 +218,18 @@ impl FeedForward {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let inner = match &self.gate {
             Some(gate) => silu(gate.forward(x.clone())) * self.up.forward(x),
-            None => gelu_approximate(self.up.forward(x)),
+            None => gelu(self.up.forward(x)),
         };
         self.down.forward(inner)
     }
+}
+
+/// GELU in its tanh form, `x/2 · (1 + tanh u)` with `u = √(2/π) (x + 0.044715 x³)`, written as
+/// `x · σ(2u)`: the same function, and on the CPU a multiple of the speed of burn's `tanh` and `pow`.
+fn gelu(x: Tensor<3>) -> Tensor<3> {
+    let twice = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
+    let inner = (x.clone() * x.clone() * (0.044715 * twice) + twice) * x.clone();
+    x * sigmoid(inner)
 }
 
 /// A normalisation over the hidden width.

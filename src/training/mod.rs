@@ -14,6 +14,7 @@ mod gradients;
 mod plan;
 mod reward_trainer;
 mod schedule;
+mod silent;
 mod step;
 mod strategy;
 

@@ -14,7 +14,6 @@ use burn::data::dataset::DatasetError;
 use burn::optim::{Adam, AdamConfig, AdamWConfig, ModuleOptimizer};
 use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
-use burn::train::renderer::CliMetricsRenderer;
 use burn::train::{
     Learner, SupervisedLearningStrategy, SupervisedTraining, SupervisedTrainingEventProcessor,
     TrainLoader, TrainingComponents, TrainingStrategy, ValidLoader,
@@ -23,6 +22,7 @@ use burn::train::{
 use super::checkpoint::Checkpoints;
 use super::gradients::{global_norm, scale};
 use super::schedule::Schedule;
+use super::silent::Silent;
 use super::step::{Step, StepOutput, Trainable, Trainee};
 use crate::model::weights::with_stable_ids;
 use crate::progress::Progress;
@@ -113,7 +113,7 @@ impl<T: Trainable> Training<'_, T> {
         let none = StepLoader { range: 0..0, build: self.step.clone() };
         let started = Instant::now();
         let result = SupervisedTraining::new(self.dir, Arc::new(steps), Arc::new(none))
-            .renderer(Box::new(CliMetricsRenderer::new()))
+            .renderer(Box::new(Silent))
             .with_metric_logger(InMemoryMetricLogger::default())
             .with_application_logger(None)
             .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
