@@ -1,14 +1,22 @@
-//! Claims about the decoder: its numbers are those of `transformers`.
+//! Claims about the decoder: its numbers are those of `transformers`, its folders survive the way
+//! in and out, and a folder that cannot be loaded says why.
 //!
-//! The golden models lie outside the project; `EXALIGN_GOLDENS` names their folder.
+//! Models whose weights follow a formula come with numbers of transformers 4.57.6 (f64, CPU).
+//! Further golden models lie outside the project; `EXALIGN_GOLDENS` names their folder.
 
 use std::path::{Path, PathBuf};
 
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use exalign::data::{GroupBatch, TokenGroup};
-use exalign::log_probs::Policy;
-use exalign::model::{Decoder, ModelFolder};
-use serde_json::Value;
+use exalign::generation::{Choice, Prompt, Sampling, sample};
+use exalign::log_probs::{Policy, scored_log_probs, token_log_probs_of};
+use exalign::model::{Decoder, ModelFolder, weights};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
 
 fn golden_models() -> Vec<PathBuf> {
     let Ok(folder) = std::env::var("EXALIGN_GOLDENS") else {
@@ -87,11 +95,9 @@ fn completion_log_probs_are_those_of_transformers() {
         let (decoder, golden) = (load(&folder, &device), golden(&folder));
         for (i, (tokens, start)) in rows(&golden).into_iter().enumerate() {
             let group = TokenGroup {
-                id: None,
-                line: 1,
                 prompt: tokens[..start].to_vec(),
                 completions: vec![tokens[start..].to_vec()],
-                rewards: vec![],
+                ..TokenGroup::default()
             };
             let ours: f32 =
                 decoder.log_probs(&GroupBatch::new([&group], &device), 1.0).into_scalar();
@@ -103,4 +109,268 @@ fn completion_log_probs_are_those_of_transformers() {
             );
         }
     }
+}
+
+/// Every parameter's gradient, written where the parameter would be: name → values.
+fn gradients_by_name(folder: &ModelFolder, decoder: Decoder, gradients: GradientsParams) -> HashMap<String, Vec<f32>> {
+    struct Replace(GradientsParams);
+    impl ModuleMapper for Replace {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let gradient = self.0.remove::<D>(param.id).expect("every parameter takes part");
+            Param::initialized(param.id, gradient)
+        }
+    }
+    let as_weights = decoder.map(&mut Replace(gradients));
+    let written = tempfile::tempdir().unwrap();
+    weights::save(&as_weights, &folder.family.bindings(&folder.shape), &folder.json, written.path()).unwrap();
+    read_tensors(&written.path().join("model.safetensors"))
+}
+
+fn read_tensors(file: &Path) -> HashMap<String, Vec<f32>> {
+    let bytes = std::fs::read(file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    tensors.tensors().into_iter().map(|(name, it)| (name, bytemuck::pod_collect_to_vec(it.data()))).collect()
+}
+
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|&it| f64::from(it).powi(2)).sum::<f64>().sqrt()
+}
+
+#[test]
+fn every_parameters_gradient_norm_is_that_of_transformers() {
+    let device = Device::flex().autodiff();
+    for path in golden_models() {
+        let (folder, golden) = (ModelFolder::open(&path).unwrap(), golden(&path));
+        let decoder = load(&path, &device);
+        // The mean over all predicted tokens of all rows: rows of different length, one at a time.
+        let rows = rows(&golden);
+        let total: usize = rows.iter().map(|(tokens, _)| tokens.len() - 1).sum();
+        let loss = rows
+            .iter()
+            .map(|(tokens, _)| {
+                let group = TokenGroup {
+                    prompt: tokens[..1].to_vec(),
+                    completions: vec![tokens[1..].to_vec()],
+                    ..TokenGroup::default()
+                };
+                scored_log_probs(&decoder, &GroupBatch::new([&group], &device), 1.0).sum() / -(total as f64)
+            })
+            .reduce(|sum, row| sum + row)
+            .unwrap();
+        let gradients = GradientsParams::from_grads(loss.backward(), &decoder);
+        let ours = gradients_by_name(&folder, decoder, gradients);
+        for (name, expected) in golden["grad"].as_object().unwrap() {
+            let expected = expected["norm"].as_f64().unwrap();
+            let found = norm(&ours[name]);
+            assert!((found - expected).abs() < 1e-3 * expected.max(1e-3), "{name}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn greedy_continuations_are_those_of_transformers() {
+    let device = Device::flex();
+    for path in golden_models() {
+        let (decoder, golden) = (load(&path, &device), golden(&path));
+        let prompts: Vec<Prompt> = rows(&golden)
+            .into_iter()
+            .enumerate()
+            .map(|(number, (ids, _))| Prompt { number: number as u64, ids })
+            .collect();
+        let greedy = Sampling {
+            num_completions: 1,
+            choice: Choice { temperature: 0.0, top_k: 0, top_p: 1.0 },
+            max_new_tokens: 12,
+            end_of_text: vec![],
+            seed: 0,
+        };
+        for (i, drawn) in sample(&decoder, &prompts, &greedy, &device).unwrap().iter().enumerate() {
+            assert_eq!(drawn[0].ids, ids(&golden["greedy"][i]), "{}: row {i}", path.display());
+        }
+    }
+}
+
+const GPT2: &str = r#"{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 11, "n_embd": 8,
+    "n_layer": 2, "n_head": 2, "n_positions": 16, "eos_token_id": 10}"#;
+const LLAMA: &str = r#"{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 11,
+    "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 4, "rms_norm_eps": 1e-5, "rope_theta": 1000.0,
+    "max_position_embeddings": 16, "eos_token_id": 10}"#;
+const TOKENS: [u32; 8] = [1, 5, 3, 7, 2, 9, 0, 4];
+
+/// Element `i` of the tensor `name` is 0.35 sin(1.3 i + length of the name), scales about 1.
+fn formula_folder(config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    let described = ModelFolder::open(folder.path()).unwrap();
+    let device = Device::flex();
+    let decoder = Decoder::new(described.shape.clone(), &device);
+    let bindings = described.family.bindings(&described.shape);
+    // Written once as it is for the shapes, then again with the formula's values.
+    weights::save(&decoder, &bindings, &described.json, folder.path()).unwrap();
+    let file = folder.path().join("model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let values: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let scale = f64::from(view.shape().len() == 1 && name.ends_with("weight"));
+            let values: Vec<f32> = (0..view.shape().iter().product())
+                .map(|i: usize| ((1.3 * i as f64 + name.len() as f64).sin() * 0.35 + scale) as f32)
+                .collect();
+            (name, view.shape().to_vec(), bytemuck::cast_slice(&values).to_vec())
+        })
+        .collect();
+    write_tensors(&file, &values);
+    folder
+}
+
+fn write_tensors(file: &Path, values: &[(String, Vec<usize>, Vec<u8>)]) {
+    let views = values
+        .iter()
+        .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    safetensors::serialize_to_file(views, None, file).unwrap();
+}
+
+fn next_token_log_probs(folder: &Path) -> Vec<f32> {
+    let device = Device::flex();
+    let group = TokenGroup {
+        prompt: TOKENS[..1].to_vec(),
+        completions: vec![TOKENS[1..].to_vec()],
+        ..TokenGroup::default()
+    };
+    let mut scored = token_log_probs_of(&load(folder, &device), &[group], 1.0, &device, |_| Ok(())).unwrap();
+    scored.remove(0).remove(0)
+}
+
+fn assert_close(found: &[f32], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        // Two layers in f32 against f64.
+        assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} {expected}");
+    }
+}
+
+#[test]
+fn a_gpt2_of_known_weights_has_the_log_probs_of_transformers() {
+    assert_close(
+        &next_token_log_probs(formula_folder(GPT2).path()),
+        &[
+            -3.8740598558694064,
+            -4.386774220143586,
+            -1.5989625801388285,
+            -3.546390457210443,
+            -3.9678073277466153,
+            -4.3152037439369515,
+            -1.4550117354201149,
+        ],
+    );
+}
+
+#[test]
+fn a_llama_of_known_weights_has_the_log_probs_of_transformers() {
+    assert_close(
+        &next_token_log_probs(formula_folder(LLAMA).path()),
+        &[
+            -2.0404335576287176,
+            -1.8226976304126916,
+            -2.24130753966085,
+            -1.8384313806906742,
+            -1.958078624367814,
+            -3.128237482786246,
+            -2.2696929472731036,
+        ],
+    );
+}
+
+#[test]
+fn a_folder_written_again_holds_the_same_bits() {
+    for config in [GPT2, LLAMA] {
+        let (first, second) = (formula_folder(config), tempfile::tempdir().unwrap());
+        let described = ModelFolder::open(first.path()).unwrap();
+        let decoder = load(first.path(), &Device::flex());
+        let bindings = described.family.bindings(&described.shape);
+        weights::save(&decoder, &bindings, &described.json, second.path()).unwrap();
+        let file = |folder: &tempfile::TempDir| read_tensors(&folder.path().join("model.safetensors"));
+        assert_eq!(file(&first), file(&second));
+        assert_eq!(ModelFolder::open(second.path()).unwrap().shape, described.shape);
+    }
+}
+
+#[test]
+fn weights_in_shards_and_without_prefix_are_the_same_weights() {
+    let folder = formula_folder(GPT2);
+    let whole = next_token_log_probs(folder.path());
+    let file = folder.path().join("model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut shards = [Vec::new(), Vec::new()];
+    let mut map = serde_json::Map::new();
+    for (i, (name, view)) in tensors.tensors().into_iter().enumerate() {
+        // The first release of GPT-2 has no prefix.
+        let name = name.trim_start_matches("transformer.").to_owned();
+        map.insert(name.clone(), json!(format!("shard-{}.safetensors", i % 2)));
+        shards[i % 2].push((name, view.shape().to_vec(), view.data().to_vec()));
+    }
+    std::fs::remove_file(&file).unwrap();
+    for (i, shard) in shards.iter().enumerate() {
+        write_tensors(&folder.path().join(format!("shard-{i}.safetensors")), shard);
+    }
+    let index = json!({ "metadata": {}, "weight_map": map });
+    std::fs::write(folder.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+    assert_eq!(next_token_log_probs(folder.path()), whole);
+}
+
+/// The message of a folder that cannot be loaded, the folder's own path left out.
+fn refusal(folder: &Path) -> String {
+    let device = Device::flex();
+    let error = ModelFolder::open(folder)
+        .and_then(|described| {
+            let decoder = Decoder::new(described.shape.clone(), &device);
+            described.load(decoder, &described.family.bindings(&described.shape), &device)
+        })
+        .unwrap_err();
+    error.to_string().replace(&folder.display().to_string(), "M")
+}
+
+#[test]
+fn what_does_not_fit_is_listed_at_once() {
+    let folder = formula_folder(LLAMA);
+    let file = folder.path().join("model.safetensors");
+    let mut values: Vec<(String, Vec<usize>, Vec<u8>)> = {
+        let bytes = std::fs::read(&file).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let owned = |(name, it): (String, TensorView)| (name, it.shape().to_vec(), it.data().to_vec());
+        tensors.tensors().into_iter().map(owned).collect()
+    };
+    values.retain(|(name, ..)| name != "model.norm.weight");
+    values.push(("model.extra".to_owned(), vec![1], vec![0; 4]));
+    let head = values.iter_mut().find(|(name, ..)| name == "lm_head.weight").unwrap();
+    head.1.reverse();
+    write_tensors(&file, &values);
+    insta::assert_snapshot!(
+        refusal(folder.path()),
+        @"M: the weights do not fit config.json; unexpected tensors: model.extra; missing tensors: model.norm.weight; misshapen tensors: lm_head.weight (expected [11, 8], found [8, 11])"
+    );
+}
+
+#[test]
+fn a_weight_file_cut_in_half_and_a_foreign_architecture_are_refused_with_the_reason() {
+    let folder = formula_folder(GPT2);
+    let file = folder.path().join("model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(refusal(folder.path()).contains("the file is cut"), "{}", refusal(folder.path()));
+    std::fs::write(&file, &bytes[..100]).unwrap();
+    assert!(refusal(folder.path()).contains("expected a safetensors file"), "{}", refusal(folder.path()));
+    std::fs::write(folder.path().join("config.json"), r#"{"model_type": "mamba"}"#).unwrap();
+    insta::assert_snapshot!(
+        refusal(folder.path()),
+        @"M/config.json: `model_type`: expected one of gpt2, llama, found `mamba`; this architecture is not supported"
+    );
+    insta::assert_snapshot!(
+        refusal(&folder.path().join("nowhere")),
+        @"M: expected a Hugging Face model folder, found none; give the path of a folder with config.json, model.safetensors and tokenizer.json"
+    );
 }
