@@ -1,0 +1,142 @@
+//! Claims about stopping and going on: nothing is lost, nothing is done twice, and the weights are
+//! the same to the bit.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use support::{Workplace, metrics, text};
+
+const SETTINGS: &str = "--set training.learning_rate=1e-3 --set training.batch_size=8 --set training.micro_batch_size=3 \
+     --set training.epochs=8 --set optimizer.warmup=3 --set checkpoint.every=3 --seed 5";
+
+fn weights(dir: &Path) -> Vec<u8> {
+    std::fs::read(dir.join("model").join("model.safetensors")).unwrap()
+}
+
+/// Starts the command line, kills it after `patience`, until it finishes by itself; the kills.
+fn until_done(place: &Workplace, arguments: &str, mut patience: impl FnMut(usize) -> Duration) -> usize {
+    let program = assert_cmd::cargo::cargo_bin("exalign");
+    for kills in 0.. {
+        assert!(kills < 200, "the work never ends");
+        let mut child = Command::new(&program)
+            .args(arguments.split_whitespace())
+            .current_dir(place.folder.path())
+            .env("EXALIGN_CACHE", place.path("cache"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(patience(kills));
+        match child.try_wait().unwrap() {
+            Some(_) => {
+                let output = child.wait_with_output().unwrap();
+                assert!(output.status.success(), "{}", text(&output.stderr));
+                return kills;
+            }
+            None => {
+                child.kill().unwrap(); // SIGKILL
+                child.wait().unwrap();
+            }
+        }
+    }
+    0
+}
+
+#[test]
+fn an_alignment_killed_at_any_moment_ends_with_the_same_losses_and_the_same_weights() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 50, 4);
+    let align = |out: &str| format!("align --objective exo-rw --model model --data groups.jsonl --out {out} {SETTINGS}");
+    place.succeeds(&align("whole"));
+    // Moments that grow, so that there is always one more step than before in the end.
+    let kills = until_done(&place, &align("killed"), |kills| Duration::from_millis(60 + 23 * kills as u64));
+    assert!(kills > 0, "nothing was killed; the claim was not tried");
+    assert_eq!(metrics(&place.path("killed")), metrics(&place.path("whole")));
+    assert_eq!(metrics(&place.path("whole")).len(), 56);
+    assert!(weights(&place.path("killed")) == weights(&place.path("whole")), "the weights differ");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_for_the_one_before_it() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 50, 4);
+    let align = |out: &str| format!("align --objective dpo-rw --model model --data groups.jsonl --out {out} {SETTINGS}");
+    place.succeeds(&align("whole"));
+    until_killed_after_checkpoints(&place, &align("damaged"), "damaged", 3);
+    let checkpoints = place.path("damaged").join("checkpoints");
+    let newest = newest_checkpoint(&checkpoints);
+    let file = checkpoints.join(format!("step-{newest}")).join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let output = place.exalign().args(align("damaged").split_whitespace()).output().unwrap();
+    assert!(output.status.success());
+    assert!(text(&output.stderr).contains("passing over a damaged checkpoint"), "{}", text(&output.stderr));
+    assert!(weights(&place.path("damaged")) == weights(&place.path("whole")));
+    assert_eq!(metrics(&place.path("damaged")), metrics(&place.path("whole")));
+}
+
+fn newest_checkpoint(checkpoints: &Path) -> usize {
+    std::fs::read_dir(checkpoints)
+        .into_iter()
+        .flatten()
+        .filter_map(|it| it.unwrap().file_name().to_str()?.strip_prefix("step-")?.parse().ok())
+        .max()
+        .unwrap_or(0)
+}
+
+fn until_killed_after_checkpoints(place: &Workplace, arguments: &str, out: &str, step: usize) {
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin("exalign"))
+        .args(arguments.split_whitespace())
+        .current_dir(place.folder.path())
+        .env("EXALIGN_CACHE", place.path("cache"))
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let checkpoints = place.path(out).join("checkpoints");
+    while newest_checkpoint(&checkpoints) < 2 * step {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_finished_command_is_not_done_again_and_other_settings_are_refused() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 20, 4);
+    let align = "align --objective exo-rw --model model --data groups.jsonl --out out --learning-rate 1e-3 --batch-size 8";
+    place.succeeds(align);
+    let before = std::fs::metadata(place.path("out/model/model.safetensors")).unwrap().modified().unwrap();
+    place.succeeds(align);
+    let after = std::fs::metadata(place.path("out/model/model.safetensors")).unwrap().modified().unwrap();
+    assert_eq!(before, after);
+    insta::assert_snapshot!(
+        place.refuses(&format!("{align} --beta-policy 0.2"), 2),
+        @"error: out: was made with other settings: objective.beta_policy: 0.1 → 0.2. Use another --out, or --fresh to start over"
+    );
+    place.succeeds(&format!("{align} --beta-policy 0.2 --fresh"));
+}
+
+#[test]
+fn sampling_that_was_killed_draws_the_same_completions() {
+    let place = Workplace::new();
+    place.lines("prompts.jsonl", (0..300).map(|i| serde_json::json!({"prompt_ids": [i % 22, (i * 3) % 22]})));
+    let sample = |out: &str| {
+        format!(
+            "sample --model model --data prompts.jsonl --out {out} --completions 8 --max-new-tokens 24 \
+             --set generation.batch_size=4 --seed 3"
+        )
+    };
+    place.succeeds(&sample("whole.jsonl"));
+    until_done(&place, &sample("killed.jsonl"), |kills| Duration::from_millis(50 + 20 * kills as u64));
+    let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+    assert_eq!(read("killed.jsonl"), read("whole.jsonl"));
+    assert!(!place.path("killed.jsonl.partial").exists());
+}
