@@ -1,0 +1,278 @@
+//! Claims about the command line: what it prints is what other programs read, and what is wrong is
+//! one line that says what to do, with exit code 1 or 2 and nothing half-written.
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::{Workplace, json_lines, text};
+
+fn align(place: &Workplace, data: &str) -> String {
+    place.refuses(&format!("align --objective exo-rw --model model --data {data} --out out"), 1)
+}
+
+#[test]
+fn a_bad_record_is_named_by_file_line_and_field() {
+    let place = Workplace::new();
+    let good = r#"{"prompt_ids": [1], "completion_ids": [[2, 3], [4]], "rewards": [1.0, 0.5]}"#;
+    place.write("truncated.jsonl", &format!("{good}\n{}\n", &good[..40]));
+    let message = align(&place, "truncated.jsonl");
+    assert!(message.starts_with("error: truncated.jsonl:2: "), "{message}");
+    assert!(message.contains("truncated"), "{message}");
+
+    place.write("equal.jsonl", r#"{"prompt_ids": [1], "chosen_ids": [2, 3], "rejected_ids": [2, 3]}"#);
+    insta::assert_snapshot!(
+        align(&place, "equal.jsonl"),
+        @"error: equal.jsonl:1: `chosen` and `rejected` are the same text; drop the pair or pass --skip-bad 1"
+    );
+
+    place.write("nan.jsonl", r#"{"prompt_ids": [1], "completion_ids": [[2], [4]], "rewards": [NaN, 0.5]}"#);
+    let message = align(&place, "nan.jsonl");
+    assert!(message.contains("nan.jsonl:1: `rewards[0]`: expected a finite number, found NaN"), "{message}");
+
+    place.write("one.jsonl", r#"{"prompt_ids": [1], "completion_ids": [[2]], "rewards": [0.5]}"#);
+    assert!(align(&place, "one.jsonl").contains("one.jsonl:1: `completions`: expected at least 2"));
+
+    place.write("outside.jsonl", r#"{"prompt_ids": [99], "completion_ids": [[2], [3]], "rewards": [0.5, 1]}"#);
+    let message = align(&place, "outside.jsonl");
+    assert!(message.contains("outside.jsonl:1: ") && message.contains("99"), "{message}");
+    assert!(!place.path("out").exists(), "nothing is written for data that is refused");
+}
+
+#[test]
+fn bad_records_may_be_passed_over_in_a_stated_number() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 6, 3);
+    let mut text = std::fs::read_to_string(place.path("groups.jsonl")).unwrap();
+    text += "{\"prompt_ids\": [1]}\nnot json\n";
+    place.write("groups.jsonl", &text);
+    let align = |bad: usize| {
+        format!("align --objective exo-rw --model model --data groups.jsonl --out out --set data.skip_bad={bad}")
+    };
+    assert!(place.refuses(&align(1), 1).contains("groups.jsonl:8: "));
+    place.succeeds(&align(2));
+}
+
+#[test]
+fn a_pair_objective_refuses_groups_of_more_than_two() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 4, 3);
+    insta::assert_snapshot!(
+        place.refuses("align --objective exo-pref --model model --data groups.jsonl --out out", 1),
+        @"error: groups.jsonl:1: exo-pref is defined for pairs (chosen, rejected), found a group of 3; use exo-rw with rewards, or make pairs with `exalign pairs`"
+    );
+}
+
+#[test]
+fn a_misspelt_key_is_named_with_the_nearest_known_one() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 4, 3);
+    place.write("run.toml", "[optimizer]\nwarm_up = 3\n");
+    let align = "align --objective exo-rw --model model --data groups.jsonl --out out";
+    let message = place.refuses(&format!("{align} --config run.toml"), 2);
+    assert!(message.contains("optimizer.warm_up") && message.contains("did you mean `optimizer.warmup`?"), "{message}");
+    let message = place.refuses(&format!("{align} --set training.epoch=2"), 2);
+    assert!(message.contains("did you mean `training.epochs`?"), "{message}");
+    let output = place
+        .exalign()
+        .args(align.split_whitespace())
+        .env("EXALIGN_TRAINING__BATCHSIZE", "3")
+        .output()
+        .unwrap();
+    let message = place.refusal(&output, align, 2);
+    assert!(message.contains("EXALIGN_TRAINING__BATCHSIZE") && message.contains("training.batch_size"), "{message}");
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn each_source_of_settings_stands_over_the_one_before_it() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 4, 3);
+    place.write("run.toml", "[training]\nepochs = 2\nbatch_size = 2\nlearning_rate = 1e-4\nmicro_batch_size = 1\n");
+    let arguments = "align --objective exo-rw --model model --data groups.jsonl --out out --config run.toml \
+         --set training.batch_size=4 --learning-rate 1e-3";
+    let output = place
+        .exalign()
+        .args(arguments.split_whitespace())
+        .env("EXALIGN_TRAINING__EPOCHS", "3")
+        .env("EXALIGN_TRAINING__BATCH_SIZE", "3")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let record: Value = serde_json::from_str(&std::fs::read_to_string(place.path("out/run.json")).unwrap()).unwrap();
+    let training = &record["settings"]["training"];
+    assert_eq!(training["micro_batch_size"], 1); // the file
+    assert_eq!(training["epochs"], 3); //           the environment over the file
+    assert_eq!(training["batch_size"], 4); //       --set over the environment
+    assert_eq!(training["learning_rate"], 1e-3); // a flag over all
+}
+
+#[test]
+fn an_output_that_cannot_be_written_and_a_model_that_cannot_be_read_say_so() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 4, 3);
+    // A file stands where the folder should be: refused whoever runs the test.
+    place.write("blocked", "");
+    let message = place.refuses("align --objective exo-rw --model model --data groups.jsonl --out blocked/out", 1);
+    assert!(message.contains("blocked/out: cannot create"), "{message}");
+    let file = place.path("model/model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let message = place.refuses("score --model model --data groups.jsonl", 1);
+    assert!(message.contains("the file is cut"), "{message}");
+}
+
+#[test]
+fn an_unknown_device_or_a_missing_feature_is_wrong_use() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 4, 3);
+    let message = place.refuses("score --model model --data groups.jsonl --device tpu", 2);
+    assert!(message.contains("expected one of") && message.contains("flex"), "{message}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_the_batch_and_changes_nothing() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 8, 3);
+    let align = "align --objective exo-rw --model model --data groups.jsonl --out out --batch-size 4 \
+         --learning-rate 1e38 --set optimizer.clip_norm=0 --set optimizer.schedule=constant --epochs 3";
+    let message = place.refuses(align, 1);
+    assert!(message.contains("nothing was changed by it"), "{message}");
+    assert!(message.contains("g0") || message.contains("g1") || message.contains("g2"), "{message}");
+    assert!(!place.path("out/model").exists());
+}
+
+#[test]
+fn loss_prints_the_loss_and_its_gradient() {
+    let place = Workplace::new();
+    let line = json!({"policy": [-1.0, -2.0], "reference": [-1.5, -1.0]});
+    let output = place
+        .exalign()
+        .args(["loss", "--objective", "dpo", "--beta-policy", "0.5"])
+        .write_stdin(line.to_string())
+        .output()
+        .unwrap();
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // z = 0.5 (0.5 + 1), loss = log(1 + e^−z), gradient ∓0.5 σ(−z).
+    let z: f64 = 0.75;
+    let slope = 0.5 / (1.0 + z.exp());
+    assert!((printed["loss"].as_f64().unwrap() - (-z).exp().ln_1p()).abs() < 1e-12);
+    assert!((printed["gradient"][0].as_f64().unwrap() + slope).abs() < 1e-12);
+    assert!((printed["gradient"][1].as_f64().unwrap() - slope).abs() < 1e-12);
+}
+
+#[test]
+fn score_prints_sums_that_are_those_of_its_tokens() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 5, 3);
+    let printed = place.succeeds("score --model model --data groups.jsonl --per-token --temperature 0.8");
+    let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5);
+    for (i, line) in lines.iter().enumerate() {
+        assert_eq!(line["id"], format!("g{i}"));
+        for j in 0..3 {
+            let tokens = line["token_log_probs"][j].as_array().unwrap();
+            assert_eq!(line["num_tokens"][j], tokens.len());
+            let sum: f64 = tokens.iter().map(|it| it.as_f64().unwrap()).sum();
+            assert!((line["log_probs"][j].as_f64().unwrap() - sum).abs() < 1e-9);
+        }
+    }
+    place.succeeds("score --model model --data groups.jsonl --temperature 0.8 --out scores.jsonl");
+    assert_eq!(json_lines(&place.path("scores.jsonl"))[2]["log_probs"], lines[2]["log_probs"]);
+}
+
+#[test]
+fn the_stages_lead_from_prompts_to_an_evaluated_policy() {
+    let place = Workplace::new();
+    place.lines("prompts.jsonl", (0..20).map(|i| json!({"prompt_ids": [i % 22, (i * 3 + 1) % 22]})));
+    place.lines("texts.jsonl", (0..40).map(|i| json!({"text_ids": [i % 22, (i * 5 + 2) % 22], "label": i % 2})));
+    place.succeeds("reward --model model --data texts.jsonl --out reward --learning-rate 1e-3 --batch-size 8");
+    place.succeeds("sample --model model --data prompts.jsonl --out samples.jsonl --completions 4 --max-new-tokens 8");
+    place.succeeds("label --reward reward --data samples.jsonl --out groups.jsonl");
+    place.succeeds("pairs --data groups.jsonl --out pairs.jsonl");
+    let pair = &json_lines(&place.path("pairs.jsonl"))[0];
+    assert!(pair["chosen_ids"].is_array() && pair["rejected_ids"].is_array(), "{pair}");
+    place.succeeds("align --objective exo-pref --model model --data pairs.jsonl --out aligned --learning-rate 1e-3 --batch-size 8 --set checkpoint.every=1");
+    let printed = place.succeeds(
+        "evaluate --policy aligned/model --reference model --reward reward --data prompts.jsonl --completions 4 --max-new-tokens 8 --out drawn.jsonl",
+    );
+    let evaluation: Value = serde_json::from_str(printed.trim()).unwrap();
+    for figure in ["reward", "kl", "kl_low_variance"] {
+        let interval = &evaluation[figure];
+        let number = |name: &str| interval[name].as_f64().unwrap();
+        assert!(number("low") <= number("mean") && number("mean") <= number("high"), "{interval}");
+    }
+    assert_eq!(evaluation["num_samples"], 80);
+    // A policy is no distance from itself.
+    let printed = place.succeeds(
+        "evaluate --policy model --reference model --reward reward --data prompts.jsonl --completions 2 --max-new-tokens 8",
+    );
+    let same: Value = serde_json::from_str(printed.trim()).unwrap();
+    assert!(same["kl"]["mean"].as_f64().unwrap().abs() < 1e-5, "{same}");
+    // A checkpoint is a model folder too.
+    place.succeeds("score --model aligned/checkpoints/step-1 --data pairs.jsonl");
+    for line in json_lines(&place.path("aligned/metrics.jsonl")) {
+        for key in ["step", "epoch", "loss", "grad_norm", "learning_rate", "groups", "tokens", "seconds", "peak_memory_bytes", "reward_margin", "accuracy"] {
+            assert!(line[key].is_number(), "{key} in {line}");
+        }
+    }
+}
+
+#[test]
+fn fine_tuning_learns_its_demonstrations() {
+    let place = Workplace::new();
+    place.lines("demonstrations.jsonl", (0..32).map(|i| json!({"prompt_ids": [i % 4], "chosen_ids": [5, 6, 7, 22]})));
+    place.succeeds("sft --model model --data demonstrations.jsonl --out sft --learning-rate 1e-2 --batch-size 8 --epochs 8");
+    let metrics = json_lines(&place.path("sft/metrics.jsonl"));
+    let loss = |line: &Value| line["loss"].as_f64().unwrap();
+    // Guessing among 23 tokens is log 23 = 3.1 nats.
+    assert!(loss(&metrics[0]) > 2.5 && loss(metrics.last().unwrap()) < 0.5, "{metrics:?}");
+    place.lines("prompts.jsonl", [json!({"prompt_ids": [1]})]);
+    place.succeeds("sample --model sft/model --data prompts.jsonl --out drawn.jsonl --completions 2 --temperature 0 --max-new-tokens 8");
+    let drawn = &json_lines(&place.path("drawn.jsonl"))[0];
+    assert_eq!(drawn["completion_ids"], json!([[5, 6, 7, 22], [5, 6, 7, 22]]));
+    assert_eq!(drawn["finished"], json!([true, true]));
+}
+
+#[test]
+fn info_describes_devices_and_a_model() {
+    let place = Workplace::new();
+    let printed = place.succeeds("info --model model");
+    assert!(printed.contains("flex") && printed.contains("--features cuda") && printed.contains("gpt2"), "{printed}");
+}
+
+/// A run of the whole experiment small enough for a test.
+const SMALL: &str = "run sentiment --out run --set model.hidden_size=16 --set model.num_layers=1 --set model.num_heads=2 \
+     --set data.demonstrations=64 --set data.labelled=64 --set data.prompts=32 --set data.held_out=16 \
+     --set align.training.batch_size=16 --set align.training.epochs=1 --set align.checkpoint.every=1 \
+     --set optimum.generation.completions=8 --seed 1";
+
+#[test]
+fn an_experiment_ends_in_a_report_and_does_no_stage_twice() {
+    let place = Workplace::new();
+    let planned = place.succeeds(&format!("{SMALL} --dry-run"));
+    assert!(planned.contains("fine-tuning") && planned.contains("would run"), "{planned}");
+    assert!(!place.path("run").exists(), "a dry run writes nothing");
+    let printed = place.succeeds(SMALL);
+    for policy in ["sft", "dpo", "dpo-rw", "exo-pref", "exo-rw"] {
+        assert!(printed.contains(policy), "{printed}");
+    }
+    let html = std::fs::read_to_string(place.path("run/report.html")).unwrap();
+    assert!(html.contains("<svg") && !html.contains("http-equiv=\"refresh\""));
+    for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
+        assert!(!html.contains(outside), "the page must work offline: {outside}");
+    }
+    let weights = |objective: &str| modified(&place.path(&format!("run/{objective}/model/model.safetensors")));
+    let before = weights("exo-rw");
+    let again = place.succeeds(SMALL);
+    assert_eq!(weights("exo-rw"), before, "no stage is done twice");
+    assert_eq!(again, printed, "the same run has the same results");
+    assert!(place.succeeds(&format!("{SMALL} --dry-run")).lines().all(|line| line.contains("done before")));
+    let message = place.refuses(&format!("{SMALL} --set align.objective.beta_policy=0.3"), 2);
+    assert!(message.contains("align.objective.beta_policy"), "{message}");
+}
+
+fn modified(path: &Path) -> std::time::SystemTime {
+    std::fs::metadata(path).unwrap().modified().unwrap()
+}
