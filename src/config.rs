@@ -6,9 +6,12 @@
 mod experiment;
 mod settings;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 pub use experiment::ExperimentConfig;
 pub use settings::{
-    Checkpoint, Config, Data, Generation, LearningRateSchedule, ObjectiveSettings, Optimizer, Stage, Training,
+    Checkpoint, Config, Data, Generation, LearningRateSchedule, ObjectiveSettings, Optimizer,
+    Stage, Training,
 };
 pub use sources::Sources;

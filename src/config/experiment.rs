@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::settings::{Config, Stage};
-use super::sources::{Sources, merge, parse_toml};
-use crate::{Error, Result};
+use super::sources::{Origin, Sources, check, merge, parse_toml, typed};
+use crate::Result;
 
 /// An experiment's preset with everything that was set over it.
 #[derive(Clone, Debug)]
@@ -22,18 +22,28 @@ impl ExperimentConfig {
     /// # Errors
     /// An unknown key, or a value that does not fit; the message names the source.
     pub fn load(text: &str, stages: &[(&str, Stage)], sources: &Sources) -> Result<Self> {
-        let preset = parse_toml("the preset", text)?;
-        let mut defaults = Table::new();
+        let mut defaults = parse_toml("the preset", text)?;
         for (name, stage) in stages {
+            // The run has one seed.
             let mut own = stage.defaults()?;
             own.remove("seed");
+            if let Some(over) = defaults.remove(*name) {
+                let mut over = Table::from_iter([((*name).to_owned(), over)]);
+                let known = Table::from_iter([((*name).to_owned(), Value::Table(own.clone()))]);
+                check(&Origin::File("the preset".to_owned()), &known, &mut over)?;
+                if let Some(Value::Table(over)) = over.remove(*name) {
+                    merge(&mut own, over);
+                }
+            }
             defaults.insert((*name).to_owned(), Value::Table(own));
         }
-        merge(&mut defaults, preset);
-        let table = sources.resolve(defaults, "")?;
-        let config = Self { table };
+        defaults.entry("seed").or_insert(Value::Integer(0));
+        let resolved = sources.resolve(&defaults)?;
+        let config = Self { table: resolved.table.clone() };
         for (name, _) in stages {
-            config.stage(name)?;
+            if let Some((key, message)) = config.stage(name)?.violation() {
+                return Err(resolved.complain(&format!("{name}.{key}"), &message));
+            }
         }
         Ok(config)
     }
@@ -41,14 +51,11 @@ impl ExperimentConfig {
     /// The settings of the stage called `name`.
     ///
     /// # Errors
-    /// If a value is out of its range.
+    /// If there is no such stage.
     pub fn stage(&self, name: &str) -> Result<Config> {
         let mut table = self.table.get(name).and_then(Value::as_table).cloned().unwrap_or_default();
         table.insert("seed".to_owned(), Value::Integer(self.seed() as i64));
-        let config: Config =
-            table.try_into().map_err(|error: toml::de::Error| Error::usage(format!("{name}: {}", error.message())))?;
-        config.validate().map_err(|error| Error::usage(format!("{name}.{error}")))?;
-        Ok(config)
+        typed(name, table)
     }
 
     /// A section of the experiment's own.
@@ -56,8 +63,7 @@ impl ExperimentConfig {
     /// # Errors
     /// If it does not fit `T`.
     pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let value = self.table.get(name).cloned().unwrap_or(Value::Table(Table::new()));
-        value.try_into().map_err(|error: toml::de::Error| Error::usage(format!("{name}: {}", error.message())))
+        typed(name, self.table.get(name).and_then(Value::as_table).cloned().unwrap_or_default())
     }
 
     /// The seed of the whole run.

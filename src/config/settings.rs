@@ -1,8 +1,10 @@
 //! The settings of a stage.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
-use super::sources::{Sources, merge, parse_toml};
+use super::sources::{Sources, merge, parse_toml, typed};
 use crate::alignment::{Labels, Objective, ObjectiveConfig, ObjectiveName};
 use crate::{Error, Result};
 
@@ -24,7 +26,10 @@ pub enum Stage {
 impl Stage {
     /// The stage's defaults: the common ones, its own over them.
     pub(super) fn defaults(self) -> Result<toml::Table> {
-        let mut table = parse_toml("assets/defaults/common.toml", include_str!("../../assets/defaults/common.toml"))?;
+        let mut table = parse_toml(
+            "assets/defaults/common.toml",
+            include_str!("../../assets/defaults/common.toml"),
+        )?;
         let own = match self {
             Self::Sft => include_str!("../../assets/defaults/sft.toml"),
             Self::Reward => include_str!("../../assets/defaults/reward.toml"),
@@ -148,9 +153,11 @@ impl Config {
     /// # Errors
     /// An unknown key, a value of the wrong type or out of its range; the message names the source.
     pub fn load(stage: Stage, sources: &Sources) -> Result<Self> {
-        let config: Self = sources.resolve(stage.defaults()?, "")?;
-        config.validate()?;
-        Ok(config)
+        let resolved = sources.resolve(&stage.defaults()?)?;
+        let config: Self = typed("the configuration", resolved.table.clone())?;
+        config
+            .violation()
+            .map_or(Ok(config), |(key, message)| Err(resolved.complain(&key, &message)))
     }
 
     /// Refuses values that make no sense.
@@ -158,30 +165,78 @@ impl Config {
     /// # Errors
     /// The first such value, with the range that is allowed.
     pub fn validate(&self) -> Result<()> {
-        let (training, optimizer, generation) = (&self.training, &self.optimizer, &self.generation);
+        self.violation()
+            .map_or(Ok(()), |(key, message)| Err(Error::usage(format!("`{key}`: {message}"))))
+    }
+
+    /// The first key whose value makes no sense, and why.
+    pub(super) fn violation(&self) -> Option<(String, String)> {
+        self.out_of_range().or_else(|| {
+            let message = self.objective.init().err()?.to_string();
+            // The objective's message begins with the name of the number in question.
+            let key = message
+                .split('`')
+                .nth(1)
+                .map_or("objective".to_owned(), |name| format!("objective.{name}"));
+            Some((key, message))
+        })
+    }
+
+    #[rustfmt::skip] // a table
+    fn out_of_range(&self) -> Option<(String, String)> {
+        let Self { training, optimizer, generation, objective, .. } = self;
         let above_zero = |value: f64| value > 0.0 && value.is_finite();
-        let not_negative = |value: f64| value >= 0.0 && value.is_finite();
-        let checks = [
-            ("training.learning_rate", training.learning_rate.to_string(), "a number above 0", above_zero(training.learning_rate)),
-            ("training.epochs", training.epochs.to_string(), "at least 1", training.epochs > 0),
-            ("training.batch_size", training.batch_size.to_string(), "at least 1", training.batch_size > 0),
-            ("training.micro_batch_size", training.micro_batch_size.to_string(), "at least 1", training.micro_batch_size > 0),
-            ("optimizer.betas", format!("{:?}", optimizer.betas), "two numbers in [0, 1)", optimizer.betas.iter().all(|beta| (0.0..1.0).contains(beta))),
-            ("optimizer.epsilon", optimizer.epsilon.to_string(), "a number above 0", above_zero(optimizer.epsilon)),
-            ("optimizer.weight_decay", optimizer.weight_decay.to_string(), "a number from 0", not_negative(optimizer.weight_decay)),
-            ("optimizer.clip_norm", optimizer.clip_norm.to_string(), "a number from 0 (0 does not clip)", not_negative(optimizer.clip_norm)),
-            ("generation.completions", generation.completions.to_string(), "at least 1", generation.completions > 0),
-            ("generation.temperature", generation.temperature.to_string(), "a number from 0 (0 takes the most probable token)", not_negative(generation.temperature)),
-            ("generation.top_p", generation.top_p.to_string(), "a number in (0, 1]", generation.top_p > 0.0 && generation.top_p <= 1.0),
-            ("generation.max_new_tokens", generation.max_new_tokens.to_string(), "at least 1", generation.max_new_tokens > 0),
-            ("generation.batch_size", generation.batch_size.to_string(), "at least 1", generation.batch_size > 0),
-            ("objective.temperature", self.objective.temperature.to_string(), "a number above 0", above_zero(self.objective.temperature)),
+        let from_zero = |value: f64| value >= 0.0 && value.is_finite();
+        let decay = |betas: [f64; 2]| betas.iter().all(|beta| (0.0..1.0).contains(beta));
+        let checks: [(&str, &dyn Display, &str, bool); 14] = [
+            ("training.learning_rate", &training.learning_rate, "a number above 0", above_zero(training.learning_rate)),
+            ("training.epochs", &training.epochs, "at least 1", training.epochs > 0),
+            ("training.batch_size", &training.batch_size, "at least 1", training.batch_size > 0),
+            ("training.micro_batch_size", &training.micro_batch_size, "at least 1", training.micro_batch_size > 0),
+            ("optimizer.betas", &format!("{:?}", optimizer.betas), "two numbers in [0, 1)", decay(optimizer.betas)),
+            ("optimizer.epsilon", &optimizer.epsilon, "a number above 0", above_zero(optimizer.epsilon)),
+            ("optimizer.weight_decay", &optimizer.weight_decay, "a number from 0", from_zero(optimizer.weight_decay)),
+            ("optimizer.clip_norm", &optimizer.clip_norm, "a number from 0 (0 does not clip)", from_zero(optimizer.clip_norm)),
+            ("generation.completions", &generation.completions, "at least 1", generation.completions > 0),
+            ("generation.temperature", &generation.temperature, "a number from 0 (0 takes the most probable token)", from_zero(generation.temperature)),
+            ("generation.top_p", &generation.top_p, "a number in (0, 1]", generation.top_p > 0.0 && generation.top_p <= 1.0),
+            ("generation.max_new_tokens", &generation.max_new_tokens, "at least 1", generation.max_new_tokens > 0),
+            ("generation.batch_size", &generation.batch_size, "at least 1", generation.batch_size > 0),
+            ("objective.temperature", &objective.temperature, "a number above 0", above_zero(objective.temperature)),
         ];
-        for (key, found, expected, holds) in checks {
-            if !holds {
-                return Err(Error::usage(format!("{key}: expected {expected}, found {found}")));
+        let (key, found, expected, _) = checks.into_iter().find(|(.., holds)| !holds)?;
+        Some((key.to_owned(), format!("expected {expected}, found {found}")))
+    }
+
+    /// The keys in which `other` differs, with both values: `training.epochs: 1 → 2`.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let (ours, theirs) = (serde_json::json!(self), serde_json::json!(other));
+        let mut differences = Vec::new();
+        compare("", &ours, &theirs, &mut differences);
+        differences
+    }
+}
+
+/// Adds what differs between two trees of the same shape.
+fn compare(
+    key: &str,
+    ours: &serde_json::Value,
+    theirs: &serde_json::Value,
+    differences: &mut Vec<String>,
+) {
+    match (ours.as_object(), theirs.as_object()) {
+        (Some(ours), Some(theirs)) => {
+            for (name, value) in ours {
+                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                compare(
+                    &key,
+                    value,
+                    theirs.get(name).unwrap_or(&serde_json::Value::Null),
+                    differences,
+                );
             }
         }
-        self.objective.init().map(|_| ())
+        _ if ours != theirs => differences.push(format!("{key}: {ours} → {theirs}")),
+        _ => {}
     }
 }

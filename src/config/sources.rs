@@ -1,6 +1,6 @@
-//! Where settings come from, and that every one of them is known.
+//! Where settings come from, and that every one of them is known and of its default's type.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -15,78 +15,147 @@ const PREFIX: &str = "EXALIGN_";
 pub struct Sources {
     /// `--config FILE`, TOML.
     pub file: Option<PathBuf>,
-    /// Environment variables; those called `EXALIGN_SECTION__KEY` are settings.
+    /// Environment variables; those called `EXALIGN_SECTION__KEY`, with two underscores, are settings.
     pub environment: Vec<(String, String)>,
-    /// `--set key=value`.
+    /// `--set key=value`; what is no TOML value is a string.
     pub set: Vec<String>,
     /// Options of a command that stand for settings, as key and value.
     pub flags: Vec<(String, String)>,
 }
 
 impl Sources {
-    /// The defaults with all sources over them, as a `T`. `open` is a prefix under which any key
-    /// may stand (none: every key must be among the defaults).
-    pub(super) fn resolve<T: DeserializeOwned>(&self, defaults: Table, open: &str) -> Result<T> {
-        let known = keys(&defaults);
-        let mut builder = config::Config::builder().add_source(source(&defaults)?);
-        for (origin, table) in self.tables()? {
+    /// The defaults with all sources over them.
+    ///
+    /// # Errors
+    /// A key that is not among the defaults, or a value that is not of its default's type.
+    pub(super) fn resolve(&self, defaults: &Table) -> Result<Resolved> {
+        let mut builder = config::Config::builder().add_source(source(defaults)?);
+        let mut origins = BTreeMap::new();
+        for (origin, mut table) in self.tables()? {
+            check(&origin, defaults, &mut table)?;
             for key in keys(&table) {
-                if !known.contains(&key) && (open.is_empty() || !key.starts_with(open)) {
-                    return Err(Error::usage(format!("{origin}: unknown key `{key}`{}", nearest(&key, &known))));
-                }
+                origins.insert(key, origin.clone());
             }
-            check_types(&origin, &defaults, &table)?;
             builder = builder.add_source(source(&table)?);
         }
-        let config = builder.build().map_err(|error| Error::usage(format!("the configuration: {error}")))?;
-        config.try_deserialize().map_err(|error| Error::usage(format!("the configuration: {error}")))
+        let table = builder.build().and_then(config::Config::try_deserialize).map_err(internal)?;
+        Ok(Resolved { table, origins })
     }
 
-    /// Every source as a table, with the name errors call it by.
-    pub(super) fn tables(&self) -> Result<Vec<(String, Table)>> {
+    fn tables(&self) -> Result<Vec<(Origin, Table)>> {
         let mut tables = Vec::new();
         if let Some(file) = &self.file {
             let text = std::fs::read_to_string(file).map_err(Error::io(file, "read"))?;
-            tables.push((file.display().to_string(), parse_toml(&file.display().to_string(), &text)?));
+            let name = file.display().to_string();
+            let table = parse_toml(&name, &text)?;
+            tables.push((Origin::File(name), table));
         }
         for (name, value) in &self.environment {
-            // A single underscore is no setting: EXALIGN_CACHE.
+            // A single underscore is no setting: EXALIGN_DATA.
             if let Some(key) = name.strip_prefix(PREFIX).filter(|key| key.contains("__")) {
                 let key = key.to_lowercase().replace("__", ".");
-                tables.push((format!("environment variable {name}"), single(&key, value)));
+                tables.push((Origin::Variable(name.clone()), single(&key, value)));
             }
         }
         for pair in &self.set {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
-                Error::usage(format!("--set {pair}: expected key=value, for example training.epochs=2"))
+                Error::usage(format!(
+                    "`--set {pair}`: expected key=value, for example training.epochs=2"
+                ))
             })?;
-            tables.push((format!("--set {pair}"), single(key.trim(), value.trim())));
+            let key = key.trim();
+            tables.push((Origin::Option(format!("--set {key}")), single(key, value.trim())));
         }
         for (key, value) in &self.flags {
-            let option = key.rsplit('.').next().unwrap_or(key).replace('_', "-");
-            tables.push((format!("--{option} {value}"), single(key, value)));
+            let option = match key.as_str() {
+                "objective.name" => "objective".to_owned(),
+                "model.path" => "model".to_owned(),
+                "data.path" => "data".to_owned(),
+                key => key.rsplit('.').next().unwrap_or(key).replace('_', "-"),
+            };
+            tables.push((Origin::Option(format!("--{option}")), single(key, value)));
         }
         Ok(tables)
     }
 }
 
+/// What gave a setting its value, as errors call it.
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    File(String),
+    Variable(String),
+    /// An option of the command line, its value left out.
+    Option(String),
+}
+
+impl Origin {
+    /// What is wrong with the value of `key`.
+    pub(super) fn complain(&self, key: &str, message: &str) -> Error {
+        Error::usage(match self {
+            Self::File(name) => format!("{name}: `{key}`: {message}"),
+            Self::Variable(name) | Self::Option(name) => format!("`{name}`: {message}"),
+        })
+    }
+
+    fn unknown(&self, key: &str, known: &BTreeSet<String>) -> Error {
+        let advice = advice(key, known, |key| match self {
+            Self::Variable(_) => format!("{PREFIX}{}", key.to_uppercase().replace('.', "__")),
+            Self::File(_) | Self::Option(_) => key.to_owned(),
+        });
+        Error::usage(match self {
+            Self::File(name) => format!("{name}: unknown key `{key}`; {advice}"),
+            Self::Variable(name) | Self::Option(name) => format!("`{name}`: unknown key; {advice}"),
+        })
+    }
+}
+
+/// Settings from all sources, and what gave each its value where it is not the default's.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    pub(super) table: Table,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Resolved {
+    /// The value of `key` makes no sense: `message` says what was expected and found.
+    pub(super) fn complain(&self, key: &str, message: &str) -> Error {
+        match self.origins.get(key) {
+            Some(origin) => origin.complain(key, message),
+            None => Error::usage(format!("`{key}`: {message}")),
+        }
+    }
+}
+
+/// `table` as a `T`. Its types have been checked, so that an error here is one of the defaults.
+pub(super) fn typed<T: DeserializeOwned>(name: &str, table: Table) -> Result<T> {
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| Error::usage(format!("{name}: {}", error.message())))
+}
+
 /// A table that holds one value under a dotted key. What is no TOML value is a string.
 fn single(key: &str, value: &str) -> Table {
-    let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
-    let mut value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
-    for part in key.rsplit('.') {
-        value = Value::Table(Table::from_iter([(part.to_owned(), value)]));
-    }
-    match value {
-        Value::Table(table) => table,
-        _ => Table::new(),
-    }
+    let parsed = format!("value = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut table| table.remove("value"));
+    let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
+    let (path, last) = key.rsplit_once('.').map_or((None, key), |(path, last)| (Some(path), last));
+    let innermost = Table::from_iter([(last.to_owned(), value)]);
+    path.into_iter()
+        .flat_map(|path| path.rsplit('.'))
+        .fold(innermost, |inner, part| Table::from_iter([(part.to_owned(), Value::Table(inner))]))
 }
 
 /// `text` as TOML; `origin` is what errors call it.
 pub(super) fn parse_toml(origin: &str, text: &str) -> Result<Table> {
     text.parse().map_err(|error: toml::de::Error| {
-        Error::usage(format!("{origin}: expected TOML: {}", error.to_string().replace('\n', " ")))
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        Error::usage(format!(
+            "{origin}:{line}: expected TOML: {}",
+            error.message().replace('\n', ", ")
+        ))
     })
 }
 
@@ -102,12 +171,14 @@ pub(super) fn merge(table: &mut Table, over: Table) {
     }
 }
 
-/// Dotted keys of all values.
-pub(super) fn keys(table: &Table) -> BTreeSet<String> {
+/// Dotted keys of all values, and of sections without any.
+fn keys(table: &Table) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for (key, value) in table {
         match value {
-            Value::Table(inner) => all.extend(keys(inner).into_iter().map(|rest| format!("{key}.{rest}"))),
+            Value::Table(inner) if !inner.is_empty() => {
+                all.extend(keys(inner).into_iter().map(|rest| format!("{key}.{rest}")));
+            }
             _ => {
                 all.insert(key.clone());
             }
@@ -116,48 +187,133 @@ pub(super) fn keys(table: &Table) -> BTreeSet<String> {
     all
 }
 
-fn nearest(key: &str, known: &BTreeSet<String>) -> String {
+/// What may have been meant by a key that does not exist; `spell` writes a key as its source does.
+fn advice(key: &str, known: &BTreeSet<String>, spell: impl Fn(&str) -> String) -> String {
+    if let Some((section, name)) = key.rsplit_once('.').filter(|_| known.contains(key)) {
+        return format!("write `{name}` under `[{section}]`");
+    }
+    let below = format!("{key}.");
+    if let Some(example) = known.iter().find(|known| known.starts_with(&below)) {
+        return format!("it is a section; set its keys, for example `{}`", spell(example));
+    }
+    // The key of a stage without the stage.
+    let suffix = format!(".{key}");
+    if let Some(example) = known.iter().find(|known| known.ends_with(&suffix)) {
+        return format!("put its section before it, for example `{}`", spell(example));
+    }
     known
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate))
         .min()
-        .map_or(String::new(), |(_, candidate)| format!("; did you mean `{candidate}`?"))
+        .map_or("there are no keys".to_owned(), |(_, nearest)| {
+            format!("did you mean `{}`?", spell(nearest))
+        })
 }
 
-/// A value's type must be its default's; a whole number may stand for a fraction.
-fn check_types(origin: &str, defaults: &Table, given: &Table) -> Result<()> {
+/// Refuses unknown keys and values of other types than their defaults'. A whole number may stand
+/// for a number and becomes one, so that 1 and 1.0 are the same setting.
+pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Result<()> {
+    let known = keys(defaults);
+    let sections = known
+        .iter()
+        .filter_map(|key| key.rsplit_once('.'))
+        .map(|(path, _)| path.to_owned())
+        .collect();
     for key in keys(given) {
-        let (Some(default), Some(value)) = (lookup(defaults, &key), lookup(given, &key)) else { continue };
-        let fits = default.same_type(value) || (default.is_float() && value.is_integer());
-        if !fits {
-            return Err(Error::usage(format!(
-                "{origin}: `{key}`: expected {}, found {value}",
-                match default {
-                    Value::Integer(_) => "a whole number",
-                    Value::Float(_) => "a number",
-                    Value::Boolean(_) => "true or false",
-                    Value::Array(_) => "a list",
-                    _ => "a string",
-                }
-            )));
+        // A quoted key with a dot in it is found nowhere, and unknown as well.
+        let Some(value) = lookup_mut(given, &key) else {
+            return Err(origin.unknown(&key, &known));
+        };
+        let Some(default) = lookup(defaults, &key) else {
+            let empty_section = value.is_table();
+            return Err(origin.unknown(&key, if empty_section { &sections } else { &known }));
+        };
+        match (default, &*value) {
+            // A section with nothing in it.
+            (Value::Table(_), Value::Table(_)) => continue,
+            (Value::Table(_), _) => return Err(origin.unknown(&key, &known)),
+            _ => {}
+        }
+        if !fit(&key, default, value) {
+            let message = format!("expected {}, found {value}", expected(&key, default));
+            return Err(origin.complain(&key, &message));
         }
     }
     Ok(())
 }
 
+/// Words that a key chooses among.
+fn choices(key: &str) -> Option<Vec<&'static str>> {
+    let ends = |name: &str| key == name || key.ends_with(&format!(".{name}"));
+    if ends("objective.name") {
+        Some(crate::alignment::ObjectiveName::ALL.iter().map(|name| name.as_str()).collect())
+    } else if ends("objective.labels") {
+        Some(vec!["paper", "official"])
+    } else if ends("optimizer.schedule") {
+        Some(vec!["cosine", "constant"])
+    } else {
+        None
+    }
+}
+
+/// Whether `value` may stand where `default` does; makes it a number where it is a whole one.
+fn fit(key: &str, default: &Value, value: &mut Value) -> bool {
+    match (default, &mut *value) {
+        (Value::Float(_), &mut Value::Integer(whole)) => {
+            *value = Value::Float(whole as f64);
+            true
+        }
+        (Value::Integer(_), Value::Integer(whole)) => *whole >= 0,
+        (Value::String(_), Value::String(word)) => {
+            choices(key).is_none_or(|choices| choices.contains(&word.as_str()))
+        }
+        // Lists of numbers have a fixed length, lists of words any.
+        (Value::Array(defaults), Value::Array(values)) => {
+            let fixed = matches!(defaults.first(), Some(Value::Float(_)));
+            (!fixed || defaults.len() == values.len())
+                && defaults
+                    .first()
+                    .is_none_or(|default| values.iter_mut().all(|value| fit("", default, value)))
+        }
+        (default, value) => default.same_type(value),
+    }
+}
+
+fn expected(key: &str, default: &Value) -> String {
+    match default {
+        Value::Integer(_) => "a whole number from 0".to_owned(),
+        Value::Float(_) => "a number".to_owned(),
+        Value::Boolean(_) => "true or false".to_owned(),
+        Value::Array(items) if matches!(items.first(), Some(Value::Float(_))) => {
+            format!("a list of {} numbers, such as {default}", items.len())
+        }
+        Value::Array(_) => format!("a list such as {default}"),
+        _ => match choices(key) {
+            Some(choices) => format!("one of {}", choices.join(", ")),
+            None => "a string".to_owned(),
+        },
+    }
+}
+
 fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
-    let (first, rest) = match key.split_once('.') {
-        Some((first, rest)) => (first, Some(rest)),
-        None => (key, None),
-    };
-    let value = table.get(first)?;
-    match rest {
-        None => Some(value),
-        Some(rest) => lookup(value.as_table()?, rest),
+    match key.split_once('.') {
+        None => table.get(key),
+        Some((first, rest)) => lookup(table.get(first)?.as_table()?, rest),
+    }
+}
+
+fn lookup_mut<'a>(table: &'a mut Table, key: &str) -> Option<&'a mut Value> {
+    match key.split_once('.') {
+        None => table.get_mut(key),
+        Some((first, rest)) => lookup_mut(table.get_mut(first)?.as_table_mut()?, rest),
     }
 }
 
 fn source(table: &Table) -> Result<config::File<config::FileSourceString, config::FileFormat>> {
-    let text = toml::to_string(table).map_err(|error| Error::usage(format!("the configuration: {error}")))?;
+    let text = toml::to_string(table).map_err(internal)?;
     Ok(config::File::from_str(&text, config::FileFormat::Toml))
+}
+
+fn internal(error: impl std::fmt::Display) -> Error {
+    Error::usage(format!("the configuration: {error}"))
 }

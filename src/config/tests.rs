@@ -1,0 +1,292 @@
+//! What is promised of settings: their order, and what an error says.
+
+use super::{Config, ExperimentConfig, LearningRateSchedule, Sources, Stage};
+use crate::alignment::{Labels, ObjectiveName};
+
+fn set(pairs: &[&str]) -> Sources {
+    Sources { set: pairs.iter().map(|&pair| pair.to_owned()).collect(), ..Sources::default() }
+}
+
+fn load(pairs: &[&str]) -> Config {
+    Config::load(Stage::Align, &set(pairs)).unwrap()
+}
+
+fn refusal(pair: &str) -> String {
+    let error = Config::load(Stage::Align, &set(&[pair])).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    error.to_string()
+}
+
+/// The refusal of a file with this content, its folder left out.
+fn file_refusal(text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.toml");
+    std::fs::write(&file, text).unwrap();
+    let error = Config::load(Stage::Align, &Sources { file: Some(file), ..Sources::default() })
+        .unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    error.to_string().replace(&format!("{}/", folder.path().display()), "")
+}
+
+#[test]
+fn defaults_of_align_are_the_plain_method() {
+    let config = load(&[]);
+    assert_eq!(
+        (config.training.learning_rate, config.training.batch_size, config.training.epochs),
+        (1e-6, 64, 1)
+    );
+    assert_eq!(config.optimizer.schedule, LearningRateSchedule::Cosine);
+    assert_eq!((config.optimizer.betas, config.optimizer.epsilon), ([0.9, 0.95], 1e-8));
+    assert_eq!((config.optimizer.clip_norm, config.optimizer.weight_decay), (1.0, 0.0));
+    let objective = &config.objective;
+    assert_eq!((objective.name, objective.labels), (ObjectiveName::ExoPref, Labels::Paper));
+    assert_eq!((objective.beta_policy, objective.beta_reward), (0.1, 0.1));
+    assert_eq!((objective.temperature, objective.epsilon), (1.0, 1e-3));
+    assert!(config.data.shuffle);
+}
+
+#[test]
+fn fine_tuning_and_reward_models_have_their_own_rates() {
+    let sft = Config::load(Stage::Sft, &Sources::default()).unwrap().training;
+    assert_eq!((sft.learning_rate, sft.batch_size), (1e-5, 128));
+    assert_eq!(
+        Config::load(Stage::Reward, &Sources::default()).unwrap().training.learning_rate,
+        1e-5
+    );
+    for stage in [Stage::Sample, Stage::Evaluate] {
+        Config::load(stage, &Sources::default()).unwrap();
+    }
+}
+
+#[test]
+fn each_source_stands_over_the_one_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.toml");
+    std::fs::write(
+        &file,
+        "seed = 1\n[training]\nepochs = 2\nbatch_size = 2\nmicro_batch_size = 2\nmax_steps = 2\n",
+    )
+    .unwrap();
+    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let mut sources = Sources {
+        file: Some(file),
+        environment: vec![
+            variable("EXALIGN_TRAINING__BATCH_SIZE", "3"),
+            variable("EXALIGN_TRAINING__MICRO_BATCH_SIZE", "3"),
+            variable("EXALIGN_TRAINING__MAX_STEPS", "3"),
+            variable("EXALIGN_DATA", "/not/a/setting"),
+            variable("PATH", "/bin"),
+        ],
+        set: vec!["training.micro_batch_size=4".to_owned(), "training.max_steps=4".to_owned()],
+        flags: vec![("training.max_steps".to_owned(), "5".to_owned())],
+    };
+    let config = Config::load(Stage::Align, &sources).unwrap();
+    let training = &config.training;
+    assert_eq!(config.seed, 1);
+    assert_eq!(
+        (training.epochs, training.batch_size, training.micro_batch_size, training.max_steps),
+        (2, 3, 4, 5)
+    );
+    assert_eq!(training.learning_rate, 1e-6);
+    sources.set.push("training.micro_batch_size=7".to_owned());
+    assert_eq!(Config::load(Stage::Align, &sources).unwrap().training.micro_batch_size, 7);
+}
+
+#[test]
+fn values_are_toml_or_else_strings() {
+    let config = load(&[
+        "optimizer.betas=[0.9, 0.99]",
+        "optimizer.schedule=constant",
+        "objective.name=\"dpo-rw\"",
+    ]);
+    assert_eq!(config.optimizer.betas, [0.9, 0.99]);
+    assert_eq!(config.optimizer.schedule, LearningRateSchedule::Constant);
+    assert_eq!(config.objective.name, ObjectiveName::DpoRw);
+    assert!(!load(&["data.shuffle=false"]).data.shuffle);
+}
+
+#[test]
+fn a_whole_number_stands_for_a_number() {
+    let config =
+        load(&["optimizer.clip_norm=1", "optimizer.betas=[0, 0.5]", "objective.temperature = 2"]);
+    assert_eq!((config.optimizer.betas, config.objective.temperature), ([0.0, 0.5], 2.0));
+    assert_eq!(load(&["optimizer.clip_norm=1"]), load(&["optimizer.clip_norm=1.0"]));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_source_and_the_nearest_known_key() {
+    insta::assert_snapshot!(refusal("trainin.epochs=2"), @"`--set trainin.epochs`: unknown key; did you mean `training.epochs`?");
+    insta::assert_snapshot!(refusal("epochs=2"), @"`--set epochs`: unknown key; put its section before it, for example `training.epochs`");
+    insta::assert_snapshot!(refusal("training=2"), @"`--set training`: unknown key; it is a section; set its keys, for example `training.batch_size`");
+    insta::assert_snapshot!(refusal("training.epochs.x=2"), @"`--set training.epochs.x`: unknown key; did you mean `training.epochs`?");
+    insta::assert_snapshot!(refusal("training.epochs"), @"`--set training.epochs`: expected key=value, for example training.epochs=2");
+    insta::assert_snapshot!(file_refusal("[optimizer]\nwarm_up = 3\n"), @"run.toml: unknown key `optimizer.warm_up`; did you mean `optimizer.warmup`?");
+    insta::assert_snapshot!(file_refusal("[optimiser]\n"), @"run.toml: unknown key `optimiser`; did you mean `optimizer`?");
+    insta::assert_snapshot!(file_refusal("\"training.epochs\" = 3\n"), @"run.toml: unknown key `training.epochs`; write `epochs` under `[training]`");
+    let sources = Sources {
+        environment: vec![("EXALIGN_TRAINING__EPOCH".to_owned(), "2".to_owned())],
+        ..Sources::default()
+    };
+    insta::assert_snapshot!(Config::load(Stage::Sft, &sources).unwrap_err(), @"`EXALIGN_TRAINING__EPOCH`: unknown key; did you mean `EXALIGN_TRAINING__EPOCHS`?");
+}
+
+#[test]
+fn an_empty_section_of_a_file_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.toml");
+    std::fs::write(&file, "[training]\n").unwrap();
+    assert_eq!(
+        Config::load(Stage::Align, &Sources { file: Some(file), ..Sources::default() }).unwrap(),
+        load(&[])
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_with_its_line() {
+    insta::assert_snapshot!(file_refusal("seed = 1\n[training\n"), @"run.toml:2: expected TOML: unclosed table, expected `]`");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused_with_what_was_expected() {
+    insta::assert_snapshot!(refusal("training.epochs=two"), @r#"`--set training.epochs`: expected a whole number from 0, found "two""#);
+    insta::assert_snapshot!(refusal("training.epochs=1.5"), @"`--set training.epochs`: expected a whole number from 0, found 1.5");
+    insta::assert_snapshot!(refusal("seed=-1"), @"`--set seed`: expected a whole number from 0, found -1");
+    insta::assert_snapshot!(refusal("data.shuffle=1"), @"`--set data.shuffle`: expected true or false, found 1");
+    insta::assert_snapshot!(refusal("optimizer.betas=[0.9]"), @"`--set optimizer.betas`: expected a list of 2 numbers, such as [0.9, 0.95], found [0.9]");
+    insta::assert_snapshot!(refusal("optimizer.betas=[0.9, true]"), @"`--set optimizer.betas`: expected a list of 2 numbers, such as [0.9, 0.95], found [0.9, true]");
+    insta::assert_snapshot!(refusal("objective.name=exo-perf"), @r#"`--set objective.name`: expected one of exo-pref, exo-rw, dpo, dpo-rw, found "exo-perf""#);
+    insta::assert_snapshot!(refusal("optimizer.schedule=linear"), @r#"`--set optimizer.schedule`: expected one of cosine, constant, found "linear""#);
+    insta::assert_snapshot!(refusal("objective.labels=3"), @"`--set objective.labels`: expected one of paper, official, found 3");
+    insta::assert_snapshot!(file_refusal("[training]\nepochs = \"two\"\n"), @r#"run.toml: `training.epochs`: expected a whole number from 0, found "two""#);
+}
+
+#[test]
+fn a_value_out_of_its_range_is_refused_with_the_range_and_its_source() {
+    for (pair, expected) in [
+        ("training.learning_rate=0", "a number above 0, found 0"),
+        ("training.learning_rate=nan", "a number above 0, found NaN"),
+        ("training.learning_rate=inf", "a number above 0, found inf"),
+        ("training.epochs=0", "at least 1, found 0"),
+        ("training.batch_size=0", "at least 1, found 0"),
+        ("training.micro_batch_size=0", "at least 1, found 0"),
+        ("optimizer.betas=[0.9, 1.0]", "two numbers in [0, 1), found [0.9, 1.0]"),
+        ("optimizer.epsilon=0", "a number above 0, found 0"),
+        ("optimizer.weight_decay=-1", "a number from 0, found -1"),
+        ("optimizer.clip_norm=-1", "a number from 0 (0 does not clip), found -1"),
+        ("generation.completions=0", "at least 1, found 0"),
+        (
+            "generation.temperature=-1",
+            "a number from 0 (0 takes the most probable token), found -1",
+        ),
+        ("generation.top_p=0", "a number in (0, 1], found 0"),
+        ("generation.top_p=1.5", "a number in (0, 1], found 1.5"),
+        ("generation.max_new_tokens=0", "at least 1, found 0"),
+        ("generation.batch_size=0", "at least 1, found 0"),
+        ("objective.temperature=0", "a number above 0, found 0"),
+    ] {
+        let key = pair.split('=').next().unwrap();
+        assert_eq!(refusal(pair), format!("`--set {key}`: expected {expected}"));
+    }
+    insta::assert_snapshot!(file_refusal("[training]\nbatch_size = 0\n"), @"run.toml: `training.batch_size`: expected at least 1, found 0");
+    insta::assert_snapshot!(refusal("objective.epsilon=0"), @"`--set objective.epsilon`: `epsilon` is 0, which makes the reverse KL infinite: the policy gives the rejected completion some probability and the label would give it none; use a small positive value such as 1e-3");
+    insta::assert_snapshot!(refusal("objective.beta_policy=0"), @"`--set objective.beta_policy`: `beta_policy` must be a positive finite number (within the range of f32), found 0");
+    let flag = Sources {
+        flags: vec![("training.learning_rate".to_owned(), "-1".to_owned())],
+        ..Sources::default()
+    };
+    insta::assert_snapshot!(Config::load(Stage::Sft, &flag).unwrap_err(), @"`--learning-rate`: expected a number above 0, found -1");
+    let mut config = load(&[]);
+    config.training.batch_size = 0;
+    insta::assert_snapshot!(config.validate().unwrap_err(), @"`training.batch_size`: expected at least 1, found 0");
+}
+
+#[test]
+fn differences_name_the_key_and_both_values() {
+    assert!(load(&[]).differences(&load(&[])).is_empty());
+    let other =
+        load(&["seed=3", "training.epochs=2", "optimizer.betas=[0.9, 0.99]", "objective.name=dpo"]);
+    insta::assert_snapshot!(load(&[]).differences(&other).join("\n"), @r#"
+    objective.name: "exo-pref" → "dpo"
+    optimizer.betas: [0.9,0.95] → [0.9,0.99]
+    seed: 0 → 3
+    training.epochs: 1 → 2
+    "#);
+}
+
+const STAGES: [(&str, Stage); 2] = [("sft", Stage::Sft), ("align", Stage::Align)];
+
+fn experiment(preset: &str, pairs: &[&str]) -> crate::Result<ExperimentConfig> {
+    ExperimentConfig::load(preset, &STAGES, &set(pairs))
+}
+
+const PRESET: &str =
+    "seed = 7\n[report]\ntitle = \"x\"\nshown = 3\n[align.objective]\nbeta_policy = 0.5\n";
+
+#[test]
+fn a_preset_lies_over_the_defaults_of_its_stages_and_under_the_sources() {
+    #[derive(serde::Deserialize)]
+    struct Report {
+        title: String,
+        shown: usize,
+    }
+    let config = experiment(PRESET, &["align.objective.beta_reward=2", "report.shown=4"]).unwrap();
+    let align = config.stage("align").unwrap();
+    assert_eq!((align.objective.beta_policy, align.objective.beta_reward), (0.5, 2.0));
+    assert_eq!((align.seed, align.training.learning_rate), (7, 1e-6));
+    assert_eq!(config.stage("sft").unwrap().training.batch_size, 128);
+    let report: Report = config.section("report").unwrap();
+    assert_eq!((report.title.as_str(), report.shown), ("x", 4));
+    assert_eq!(experiment(PRESET, &["seed=8"]).unwrap().stage("sft").unwrap().seed, 8);
+    assert_eq!(
+        experiment(PRESET, &["optimum=1"]).unwrap_err().exit_code(),
+        2,
+        "a section that the preset does not have"
+    );
+}
+
+#[test]
+fn an_experiment_takes_keys_with_their_stage_and_names_the_source_of_a_bad_value() {
+    let refusal = |pair: &str| experiment(PRESET, &[pair]).unwrap_err().to_string();
+    insta::assert_snapshot!(refusal("training.epochs=2"), @"`--set training.epochs`: unknown key; put its section before it, for example `align.training.epochs`");
+    insta::assert_snapshot!(refusal("align.objective.beta_polcy=2"), @"`--set align.objective.beta_polcy`: unknown key; did you mean `align.objective.beta_policy`?");
+    insta::assert_snapshot!(refusal("align.seed=2"), @"`--set align.seed`: unknown key; did you mean `seed`?");
+    insta::assert_snapshot!(refusal("align.training.batch_size=0"), @"`--set align.training.batch_size`: expected at least 1, found 0");
+    insta::assert_snapshot!(refusal("report.shown=many"), @r#"`--set report.shown`: expected a whole number from 0, found "many""#);
+    insta::assert_snapshot!(experiment("[align.trainin]\nepochs = 1\n", &[]).unwrap_err(), @"the preset: unknown key `align.trainin.epochs`; did you mean `align.training.epochs`?");
+    insta::assert_snapshot!(experiment("[align.training]\nepochs = 0\n", &[]).unwrap_err(), @"`align.training.epochs`: expected at least 1, found 0");
+}
+
+/// The stages of the sentiment experiment.
+const SENTIMENT: [(&str, Stage); 7] = [
+    ("sft", Stage::Sft),
+    ("reward", Stage::Reward),
+    ("sample", Stage::Sample),
+    ("pairs", Stage::Sample),
+    ("align", Stage::Align),
+    ("evaluate", Stage::Evaluate),
+    ("optimum", Stage::Sample),
+];
+
+#[test]
+fn every_preset_loads_and_the_paper_one_has_the_papers_values() {
+    let load = |preset| ExperimentConfig::load(preset, &SENTIMENT, &Sources::default()).unwrap();
+    load(include_str!("../../assets/presets/sentiment/quick.toml"));
+    load(include_str!("../../assets/presets/sentiment/small.toml"));
+    let paper = load(include_str!("../../assets/presets/sentiment/paper.toml"));
+    let stage = |name| paper.stage(name).unwrap();
+    let training = |name| {
+        let it: super::Training = stage(name).training;
+        (it.learning_rate, it.batch_size, it.epochs)
+    };
+    assert_eq!(training("sft"), (1e-5, 128, 5));
+    assert_eq!((training("reward").0, training("reward").2), (1e-5, 3));
+    assert_eq!(training("align"), (1e-6, 64, 1));
+    let objective = stage("align").objective;
+    assert_eq!((objective.beta_policy, objective.beta_reward), (0.1, 0.1));
+    assert_eq!((objective.temperature, objective.epsilon), (0.8, 1e-3));
+    for name in ["sample", "evaluate"] {
+        let it = stage(name).generation;
+        assert_eq!((it.temperature, it.completions, it.max_new_tokens, it.top_k), (0.8, 4, 500, 0));
+    }
+    assert_eq!(stage("align").data.max_length, 512);
+}
