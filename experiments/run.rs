@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::command_line::Global;
 use crate::sentiment;
-use crate::stages::Context;
+use crate::stages::{self, Context};
 
 /// Options of `exalign run`.
 #[derive(Args, Debug)]
@@ -86,7 +86,7 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
         &sentiment::STAGES,
         &Sources {
             file: global.config.clone(),
-            environment: std::env::vars().collect(),
+            environment: stages::environment(),
             set: global.set.clone(),
             flags,
         },

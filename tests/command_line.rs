@@ -81,7 +81,7 @@ fn a_misspelt_key_is_named_with_the_nearest_known_one() {
         .output()
         .unwrap();
     let message = place.refusal(&output, align, 2);
-    assert!(message.contains("EXALIGN_TRAINING__BATCHSIZE") && message.contains("training.batch_size"), "{message}");
+    assert!(message.contains("EXALIGN_TRAINING__BATCHSIZE") && message.contains("EXALIGN_TRAINING__BATCH_SIZE"), "{message}");
     assert!(!place.path("out").exists());
 }
 
@@ -193,7 +193,7 @@ fn the_stages_lead_from_prompts_to_an_evaluated_policy() {
     place.succeeds("pairs --data groups.jsonl --out pairs.jsonl");
     let pair = &json_lines(&place.path("pairs.jsonl"))[0];
     assert!(pair["chosen_ids"].is_array() && pair["rejected_ids"].is_array(), "{pair}");
-    place.succeeds("align --objective exo-pref --model model --data pairs.jsonl --out aligned --learning-rate 1e-3 --batch-size 8 --set checkpoint.every=1");
+    place.succeeds("align --objective exo-pref --model model --data pairs.jsonl --out aligned --learning-rate 1e-3 --batch-size 8 --set checkpoint.every=1 --set checkpoint.keep=0");
     let printed = place.succeeds(
         "evaluate --policy aligned/model --reference model --reward reward --data prompts.jsonl --completions 4 --max-new-tokens 8 --out drawn.jsonl",
     );
@@ -223,7 +223,7 @@ fn the_stages_lead_from_prompts_to_an_evaluated_policy() {
 fn fine_tuning_learns_its_demonstrations() {
     let place = Workplace::new();
     place.lines("demonstrations.jsonl", (0..32).map(|i| json!({"prompt_ids": [i % 4], "chosen_ids": [5, 6, 7, 22]})));
-    place.succeeds("sft --model model --data demonstrations.jsonl --out sft --learning-rate 1e-2 --batch-size 8 --epochs 8");
+    place.succeeds("sft --model model --data demonstrations.jsonl --out sft --learning-rate 1e-2 --batch-size 8 --epochs 16");
     let metrics = json_lines(&place.path("sft/metrics.jsonl"));
     let loss = |line: &Value| line["loss"].as_f64().unwrap();
     // Guessing among 23 tokens is log 23 = 3.1 nats.

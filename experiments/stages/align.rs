@@ -66,10 +66,10 @@ pub fn run(args: AlignArgs, global: &Global) -> Result<Value> {
     let mut flags = args.training.settings();
     flags.extend([
         ("objective.name", args.objective),
-        ("objective.beta_policy", args.beta_policy.map(|it| it.to_string())),
-        ("objective.beta_reward", args.beta_reward.map(|it| it.to_string())),
-        ("objective.temperature", args.temperature.map(|it| it.to_string())),
-        ("objective.epsilon", args.epsilon.map(|it| it.to_string())),
+        ("objective.beta_policy", args.beta_policy.map(|it| format!("{it:?}"))),
+        ("objective.beta_reward", args.beta_reward.map(|it| format!("{it:?}"))),
+        ("objective.temperature", args.temperature.map(|it| format!("{it:?}"))),
+        ("objective.epsilon", args.epsilon.map(|it| format!("{it:?}"))),
         ("objective.labels", args.labels),
     ]);
     let config = configuration(global, Stage::Align, flags)?;

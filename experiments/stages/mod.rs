@@ -32,8 +32,6 @@ use crate::command_line::Global;
 /// What every stage needs from around it.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The options of every command.
-    pub global: Global,
     /// Where to compute.
     pub device: Device,
     /// Its name.
@@ -45,7 +43,7 @@ impl Context {
     pub fn new(global: &Global) -> Result<Self> {
         let device = device::open(global.device.as_deref())?;
         let device_name = global.device.clone().unwrap_or_else(|| format!("{device:?}"));
-        Ok(Self { global: global.clone(), device, device_name })
+        Ok(Self { device, device_name })
     }
 }
 
@@ -60,11 +58,18 @@ pub fn configuration(global: &Global, stage: Stage, flags: Vec<(&str, Option<Str
         stage,
         &Sources {
             file: global.config.clone(),
-            environment: std::env::vars().collect(),
+            environment: environment(),
             set: global.set.clone(),
             flags: given,
         },
     )
+}
+
+/// The environment's variables that are text.
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// The tokenizer of a model folder; none where the folder has no tokenizer.json.

@@ -68,8 +68,8 @@ impl GenerationFlags {
     pub fn settings(&self) -> Vec<(&'static str, Option<String>)> {
         vec![
             ("generation.completions", self.completions.map(|it| it.to_string())),
-            ("generation.temperature", self.temperature.map(|it| it.to_string())),
-            ("generation.top_p", self.top_p.map(|it| it.to_string())),
+            ("generation.temperature", self.temperature.map(|it| format!("{it:?}"))),
+            ("generation.top_p", self.top_p.map(|it| format!("{it:?}"))),
             ("generation.top_k", self.top_k.map(|it| it.to_string())),
             ("generation.max_new_tokens", self.max_new_tokens.map(|it| it.to_string())),
         ]

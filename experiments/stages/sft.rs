@@ -58,7 +58,7 @@ impl TrainingFlags {
     /// As settings.
     pub fn settings(&self) -> Vec<(&'static str, Option<String>)> {
         vec![
-            ("training.learning_rate", self.learning_rate.map(|it| it.to_string())),
+            ("training.learning_rate", self.learning_rate.map(|it| format!("{it:?}"))),
             ("training.batch_size", self.batch_size.map(|it| it.to_string())),
             ("training.micro_batch_size", self.micro_batch_size.map(|it| it.to_string())),
             ("training.epochs", self.epochs.map(|it| it.to_string())),

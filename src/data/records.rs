@@ -330,9 +330,6 @@ fn write_passage<M: SerializeMap>(
 
 /// `finished` goes without saying where all are.
 fn write_finished<M: SerializeMap>(map: &mut M, all: &[Completion]) -> Result<(), M::Error> {
-    if all.iter().all(|completion| completion.finished) {
-        return Ok(());
-    }
     let finished: Vec<bool> = all.iter().map(|completion| completion.finished).collect();
     map.serialize_entry("finished", &finished)
 }
