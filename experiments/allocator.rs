@@ -7,7 +7,10 @@
 /// Tells glibc to keep freed memory; does nothing elsewhere.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    #[allow(unsafe_code, reason = "a call of the C library without pointers, before any thread starts")]
+    #[allow(
+        unsafe_code,
+        reason = "a call of the C library without pointers, before any thread starts"
+    )]
     // SAFETY: `mallopt` takes two integers and is called before the first thread is started.
     unsafe {
         const LARGE: libc::c_int = 1 << 30;

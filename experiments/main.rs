@@ -81,7 +81,10 @@ fn start_logging(global: &Global) {
         Color::Never => false,
         Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color);
     match global.log_format {
         LogFormat::Pretty => subscriber.with_target(false).without_time().init(),
         LogFormat::Json => subscriber.json().init(),

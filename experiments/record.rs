@@ -91,7 +91,10 @@ impl Record {
     fn start(self, path: PathBuf, lock: PathBuf, output: &Path, fresh: bool) -> Result<Start> {
         let lock_file = File::create(&lock).map_err(Error::io(&lock, "create"))?;
         if lock_file.try_lock().is_err() {
-            return Err(Error::file(output, "another exalign process is working on it; wait for it or use another --out"));
+            return Err(Error::file(
+                output,
+                "another exalign process is working on it; wait for it or use another --out",
+            ));
         }
         if path.exists() && !fresh {
             let found: Record = read_json(&path)?;
@@ -127,7 +130,9 @@ impl Record {
         }
         let (ours, theirs) = (flatten(&self.settings), flatten(&found.settings));
         for key in ours.keys().chain(theirs.keys().filter(|key| !ours.contains_key(*key))) {
-            let text = |side: &BTreeMap<String, String>| side.get(key).cloned().unwrap_or_else(|| "nothing".to_owned());
+            let text = |side: &BTreeMap<String, String>| {
+                side.get(key).cloned().unwrap_or_else(|| "nothing".to_owned())
+            };
             if ours.get(key) != theirs.get(key) {
                 differences.push(format!("{key}: {} → {}", text(&theirs), text(&ours)));
             }
@@ -156,7 +161,8 @@ pub fn flatten(value: &Value) -> BTreeMap<String, String> {
         match value {
             Value::Object(map) => {
                 for (key, value) in map {
-                    let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    let key =
+                        if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
                     walk(&key, value, into);
                 }
             }

@@ -77,7 +77,10 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
         value.as_ref().map(|path| (key.to_owned(), format!("{:?}", path.display().to_string())))
     };
     let mut flags: Vec<(String, String)> =
-        [flag("model.path", &args.model), flag("data.path", &args.data)].into_iter().flatten().collect();
+        [flag("model.path", &args.model), flag("data.path", &args.data)]
+            .into_iter()
+            .flatten()
+            .collect();
     if let Some(seed) = global.seed {
         flags.push(("seed".to_owned(), seed.to_string()));
     }
@@ -91,7 +94,9 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
             flags,
         },
     )?;
-    let out = args.out.unwrap_or_else(|| Path::new("runs").join(format!("sentiment-{}", args.preset.name())));
+    let out = args
+        .out
+        .unwrap_or_else(|| Path::new("runs").join(format!("sentiment-{}", args.preset.name())));
     let run = Run {
         context: Context::new(global)?,
         out,
@@ -127,7 +132,12 @@ impl Run {
 
     /// Runs a stage that keeps its own record, and notes what it cost. `finished` is the file that
     /// is there once the stage is done.
-    pub fn stage(&mut self, name: &str, finished: &Path, work: impl FnOnce(&Context) -> Result<Value>) -> Result<()> {
+    pub fn stage(
+        &mut self,
+        name: &str,
+        finished: &Path,
+        work: impl FnOnce(&Context) -> Result<Value>,
+    ) -> Result<()> {
         let cached = is_complete(finished);
         if self.dry_run {
             println!("{name:<28} {}", if cached { "done before" } else { "would run" });
@@ -143,7 +153,12 @@ impl Run {
         } else {
             started.elapsed().as_secs_f64()
         };
-        self.costs.push(StageCost { name: name.to_owned(), seconds, cached, key: short_hash(finished)? });
+        self.costs.push(StageCost {
+            name: name.to_owned(),
+            seconds,
+            cached,
+            key: short_hash(finished)?,
+        });
         Ok(())
     }
 
@@ -162,12 +177,16 @@ impl Run {
         }
         if path.exists() {
             let found: Value = files::read_json(&path)?;
-            let (ours, theirs) = (crate::record::flatten(&settings), crate::record::flatten(&found["settings"]));
+            let (ours, theirs) =
+                (crate::record::flatten(&settings), crate::record::flatten(&found["settings"]));
             let differences: Vec<String> = ours
                 .iter()
                 .filter(|(key, value)| theirs.get(*key) != Some(value))
                 .map(|(key, value)| {
-                    format!("{key}: {} → {value}", theirs.get(key).map_or("nothing", String::as_str))
+                    format!(
+                        "{key}: {} → {value}",
+                        theirs.get(key).map_or("nothing", String::as_str)
+                    )
                 })
                 .collect();
             if !differences.is_empty() {
@@ -179,12 +198,15 @@ impl Run {
             }
         } else if !self.dry_run {
             files::create_dir(&self.out)?;
-            files::write_json(&path, &serde_json::json!({
-                "command": "run sentiment",
-                "preset": self.preset.name(),
-                "settings": settings,
-                "exalign": env!("CARGO_PKG_VERSION"),
-            }))?;
+            files::write_json(
+                &path,
+                &serde_json::json!({
+                    "command": "run sentiment",
+                    "preset": self.preset.name(),
+                    "settings": settings,
+                    "exalign": env!("CARGO_PKG_VERSION"),
+                }),
+            )?;
         }
         Ok(())
     }

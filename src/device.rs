@@ -34,20 +34,20 @@ pub const BACKENDS: [BackendInfo; 7] = [
 pub fn open(name: Option<&str>) -> Result<Device> {
     let name = match name {
         Some(name) => name,
-        None => {
-            BACKENDS
-                .iter()
-                .find(|backend| backend.compiled && present(backend.name))
-                .ok_or_else(|| {
-                    Error::usage("no backend is compiled in; build with `cargo build --release --features flex`")
-                })?
-                .name
-        }
+        None => BACKENDS
+            .iter()
+            .find(|backend| backend.compiled && present(backend.name))
+            .ok_or_else(|| {
+                Error::usage(
+                    "no backend is compiled in; build with `cargo build --release --features flex`",
+                )
+            })?
+            .name,
     };
     let (backend, index) = name.split_once(':').unwrap_or((name, "0"));
-    let index: usize = index
-        .parse()
-        .map_err(|_| Error::usage(format!("--device {name}: expected a number after the colon, found `{index}`")))?;
+    let index: usize = index.parse().map_err(|_| {
+        Error::usage(format!("--device {name}: expected a number after the colon, found `{index}`"))
+    })?;
     let Some(info) = BACKENDS.iter().find(|info| info.name == backend) else {
         let known: Vec<&str> = BACKENDS.iter().map(|info| info.name).collect();
         return Err(Error::usage(format!(
@@ -61,7 +61,10 @@ pub fn open(name: Option<&str>) -> Result<Device> {
         )));
     }
     if !present(backend) {
-        return Err(Error::usage(format!("--device {name}: no driver for {} was found on this machine", info.what)));
+        return Err(Error::usage(format!(
+            "--device {name}: no driver for {} was found on this machine",
+            info.what
+        )));
     }
     Ok(create(backend, index))
 }

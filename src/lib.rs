@@ -1,4 +1,79 @@
-//! Exact alignment of language models.
+//! Exact alignment of language models: EXO and DPO on burn.
+//!
+//! Alignment maximises E\[r\] − β·KL(π ‖ π_sft). DPO fits the optimum π* with the forward KL and
+//! covers mass; EXO (Ji et al. 2024) minimises the reverse KL, the one reinforcement learning
+//! minimises, at DPO's cost: over K completions drawn once from π_sft, both sides renormalised.
+//!
+//! # Layout
+//!
+//! Dependencies point downwards. Only loaders, stores, checkpoints and reports touch the disk.
+//!
+//! | room | what it does | what it never does |
+//! |---|---|---|
+//! | [`training`] | steps, the loop for burn's Learner, checkpoints, resuming | know what an objective computes |
+//! | [`generation`] | completions from a shared prompt cache | read files |
+//! | [`evaluation`] | reward, KL, the exact optimum, intervals | run a model |
+//! | [`report`](mod@report) | one HTML page and its JSON | compute a figure |
+//! | [`reference`] | the store of reference log-probs | hold a model |
+//! | [`log_probs`] | Σ log-prob of completions, the prompt encoded once | know why they are wanted |
+//! | [`model`] | the decoder, families, weights in and out | know prompts from completions |
+//! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
+//! | [`data`] | files → records → token ids → batches | guess: what is wrong is refused with its line |
+//! | [`config`], [`device`], [`files`], [`progress`], [`interrupt`] | settings, devices, files that are whole or absent, bars, Ctrl-C | |
+//!
+//! The program (`experiments/`) has the command line, the stages and the experiments; it is the
+//! only one that knows where things lie.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! pairs.jsonl ─ data::read_tokens ─▶ TokenGroup ─ GroupBatch::new ─▶ [prompt | c₁ | … | c_K], one row a group
+//!      GroupBatch ─ Policy::log_probs ─▶ [groups, K] ─┐
+//!      ReferenceStore ─────────────────▶ [groups, K] ─┼─ Alignment::loss ─▶ backward ─▶ mean gradient
+//!      rewards ────────────────────────▶ [groups, K] ─┘   (one training::Step) ─▶ clip ─▶ Adam ─▶ checkpoint
+//! ```
+//!
+//! # Where this differs from what one would expect
+//!
+//! - A group is one row of a batch, with a block mask: burn's backward pass of a slice costs the
+//!   whole source, so the shared prompt is a matter of masks, not of slices.
+//! - The vocabulary head is a custom operation with its own backward pass
+//!   ([`model::vocabulary_head`]): logits of all positions are never held.
+//! - The training loop is our own [strategy](training::Training) for burn's Learner, because burn's
+//!   saves by epoch, sums gradients and clips tensors apart.
+//! - Weights are read tensor by tensor and not memory-mapped: the crate has no `unsafe`.
+//!
+//! # Crates, and why each
+//!
+//! `burn` models, autodiff, optimizers, backends · `tokenizers` the same ids as everybody ·
+//! `safetensors` weights others can read · `config` layered settings · `clap` the command line ·
+//! `tracing-subscriber` logs · `indicatif` progress · `comfy-table` tables in the terminal ·
+//! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `rand_chacha` random
+//! numbers that are the same everywhere · `rayon` both cores · `strsim` "did you mean".
+//!
+//! # Example
+//!
+//! One group of three completions, the reverse KL to its rewards, and the gradient that training
+//! follows:
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use exalign::alignment::{Alignment, ExoRwConfig, GroupLogProbs};
+//!
+//! let device = Device::flex().autodiff();
+//! let row = |values: [f32; 3]| Tensor::<2>::from_data([values], &device);
+//! let policy = row([-12.0, -11.0, -14.0]).require_grad(); // Σ log π_θ of each completion
+//! let log_probs = GroupLogProbs { policy: policy.clone(), reference: row([-12.0, -11.5, -13.0]) };
+//!
+//! let objective = ExoRwConfig::new().with_beta_policy(0.5).with_beta_reward(1.0).init()?;
+//! let loss = objective.loss(&log_probs, &row([1.0, 0.0, 2.0])); // KL(q ‖ p), [1]
+//! let gradients = loss.clone().backward();
+//! let gradient: Vec<f32> = policy.grad(&gradients).unwrap().into_data().try_into_vec()?;
+//!
+//! assert!(loss.into_scalar::<f32>() > 0.0);
+//! assert!(gradient[2] < 0.0, "descent makes the completion of the highest reward more likely");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 

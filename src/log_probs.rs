@@ -53,7 +53,8 @@ pub fn token_log_probs_of(
     read_in_batches(groups, |parts, batch_groups| {
         let batch = GroupBatch::new(batch_groups, device);
         let any = batch.num_scored.iter().any(|&scored| scored > 0);
-        let values = if any { read(scored_log_probs(decoder, &batch, temperature)) } else { Vec::new() };
+        let values =
+            if any { read(scored_log_probs(decoder, &batch, temperature)) } else { Vec::new() };
         let mut values = values.into_iter();
         let mut lengths = batch.num_scored.iter();
         for part in parts {

@@ -21,20 +21,32 @@ fn a_bad_record_is_named_by_file_line_and_field() {
     assert!(message.starts_with("error: truncated.jsonl:2: "), "{message}");
     assert!(message.contains("truncated"), "{message}");
 
-    place.write("equal.jsonl", r#"{"prompt_ids": [1], "chosen_ids": [2, 3], "rejected_ids": [2, 3]}"#);
+    place.write(
+        "equal.jsonl",
+        r#"{"prompt_ids": [1], "chosen_ids": [2, 3], "rejected_ids": [2, 3]}"#,
+    );
     insta::assert_snapshot!(
         align(&place, "equal.jsonl"),
         @"error: equal.jsonl:1: `chosen` and `rejected` are the same text; drop the pair or pass --skip-bad 1"
     );
 
-    place.write("nan.jsonl", r#"{"prompt_ids": [1], "completion_ids": [[2], [4]], "rewards": [NaN, 0.5]}"#);
+    place.write(
+        "nan.jsonl",
+        r#"{"prompt_ids": [1], "completion_ids": [[2], [4]], "rewards": [NaN, 0.5]}"#,
+    );
     let message = align(&place, "nan.jsonl");
-    assert!(message.contains("nan.jsonl:1: `rewards[0]`: expected a finite number, found NaN"), "{message}");
+    assert!(
+        message.contains("nan.jsonl:1: `rewards[0]`: expected a finite number, found NaN"),
+        "{message}"
+    );
 
     place.write("one.jsonl", r#"{"prompt_ids": [1], "completion_ids": [[2]], "rewards": [0.5]}"#);
     assert!(align(&place, "one.jsonl").contains("one.jsonl:1: `completions`: expected at least 2"));
 
-    place.write("outside.jsonl", r#"{"prompt_ids": [99], "completion_ids": [[2], [3]], "rewards": [0.5, 1]}"#);
+    place.write(
+        "outside.jsonl",
+        r#"{"prompt_ids": [99], "completion_ids": [[2], [3]], "rewards": [0.5, 1]}"#,
+    );
     let message = align(&place, "outside.jsonl");
     assert!(message.contains("outside.jsonl:1: ") && message.contains("99"), "{message}");
     assert!(!place.path("out").exists(), "nothing is written for data that is refused");
@@ -48,7 +60,9 @@ fn bad_records_may_be_passed_over_in_a_stated_number() {
     text += "{\"prompt_ids\": [1]}\nnot json\n";
     place.write("groups.jsonl", &text);
     let align = |bad: usize| {
-        format!("align --objective exo-rw --model model --data groups.jsonl --out out --set data.skip_bad={bad}")
+        format!(
+            "align --objective exo-rw --model model --data groups.jsonl --out out --set data.skip_bad={bad}"
+        )
     };
     assert!(place.refuses(&align(1), 1).contains("groups.jsonl:8: "));
     place.succeeds(&align(2));
@@ -71,7 +85,11 @@ fn a_misspelt_key_is_named_with_the_nearest_known_one() {
     place.write("run.toml", "[optimizer]\nwarm_up = 3\n");
     let align = "align --objective exo-rw --model model --data groups.jsonl --out out";
     let message = place.refuses(&format!("{align} --config run.toml"), 2);
-    assert!(message.contains("optimizer.warm_up") && message.contains("did you mean `optimizer.warmup`?"), "{message}");
+    assert!(
+        message.contains("optimizer.warm_up")
+            && message.contains("did you mean `optimizer.warmup`?"),
+        "{message}"
+    );
     let message = place.refuses(&format!("{align} --set training.epoch=2"), 2);
     assert!(message.contains("did you mean `training.epochs`?"), "{message}");
     let output = place
@@ -81,7 +99,11 @@ fn a_misspelt_key_is_named_with_the_nearest_known_one() {
         .output()
         .unwrap();
     let message = place.refusal(&output, align, 2);
-    assert!(message.contains("EXALIGN_TRAINING__BATCHSIZE") && message.contains("EXALIGN_TRAINING__BATCH_SIZE"), "{message}");
+    assert!(
+        message.contains("EXALIGN_TRAINING__BATCHSIZE")
+            && message.contains("EXALIGN_TRAINING__BATCH_SIZE"),
+        "{message}"
+    );
     assert!(!place.path("out").exists());
 }
 
@@ -89,7 +111,10 @@ fn a_misspelt_key_is_named_with_the_nearest_known_one() {
 fn each_source_of_settings_stands_over_the_one_before_it() {
     let place = Workplace::new();
     place.groups("groups.jsonl", 4, 3);
-    place.write("run.toml", "[training]\nepochs = 2\nbatch_size = 2\nlearning_rate = 1e-4\nmicro_batch_size = 1\n");
+    place.write(
+        "run.toml",
+        "[training]\nepochs = 2\nbatch_size = 2\nlearning_rate = 1e-4\nmicro_batch_size = 1\n",
+    );
     let arguments = "align --objective exo-rw --model model --data groups.jsonl --out out --config run.toml \
          --set training.batch_size=4 --learning-rate 1e-3";
     let output = place
@@ -100,7 +125,9 @@ fn each_source_of_settings_stands_over_the_one_before_it() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let record: Value = serde_json::from_str(&std::fs::read_to_string(place.path("out/run.json")).unwrap()).unwrap();
+    let record: Value =
+        serde_json::from_str(&std::fs::read_to_string(place.path("out/run.json")).unwrap())
+            .unwrap();
     let training = &record["settings"]["training"];
     assert_eq!(training["micro_batch_size"], 1); // the file
     assert_eq!(training["epochs"], 3); //           the environment over the file
@@ -114,7 +141,8 @@ fn an_output_that_cannot_be_written_and_a_model_that_cannot_be_read_say_so() {
     place.groups("groups.jsonl", 4, 3);
     // A file stands where the folder should be: refused whoever runs the test.
     place.write("blocked", "");
-    let message = place.refuses("align --objective exo-rw --model model --data groups.jsonl --out blocked/out", 1);
+    let message = place
+        .refuses("align --objective exo-rw --model model --data groups.jsonl --out blocked/out", 1);
     assert!(message.contains("blocked/out: cannot create"), "{message}");
     let file = place.path("model/model.safetensors");
     let bytes = std::fs::read(&file).unwrap();
@@ -139,7 +167,10 @@ fn a_loss_that_is_not_finite_names_the_batch_and_changes_nothing() {
          --learning-rate 1e38 --set optimizer.clip_norm=0 --set optimizer.schedule=constant --epochs 3";
     let message = place.refuses(align, 1);
     assert!(message.contains("nothing was changed by it"), "{message}");
-    assert!(message.contains("g0") || message.contains("g1") || message.contains("g2"), "{message}");
+    assert!(
+        message.contains("g0") || message.contains("g1") || message.contains("g2"),
+        "{message}"
+    );
     assert!(!place.path("out/model").exists());
 }
 
@@ -166,8 +197,10 @@ fn loss_prints_the_loss_and_its_gradient() {
 fn score_prints_sums_that_are_those_of_its_tokens() {
     let place = Workplace::new();
     place.groups("groups.jsonl", 5, 3);
-    let printed = place.succeeds("score --model model --data groups.jsonl --per-token --temperature 0.8");
-    let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let printed =
+        place.succeeds("score --model model --data groups.jsonl --per-token --temperature 0.8");
+    let lines: Vec<Value> =
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 5);
     for (i, line) in lines.iter().enumerate() {
         assert_eq!(line["id"], format!("g{i}"));
@@ -185,9 +218,15 @@ fn score_prints_sums_that_are_those_of_its_tokens() {
 #[test]
 fn the_stages_lead_from_prompts_to_an_evaluated_policy() {
     let place = Workplace::new();
-    place.lines("prompts.jsonl", (0..20).map(|i| json!({"prompt_ids": [i % 22, (i * 3 + 1) % 22]})));
-    place.lines("texts.jsonl", (0..40).map(|i| json!({"text_ids": [i % 22, (i * 5 + 2) % 22], "label": i % 2})));
-    place.succeeds("reward --model model --data texts.jsonl --out reward --learning-rate 1e-3 --batch-size 8");
+    place
+        .lines("prompts.jsonl", (0..20).map(|i| json!({"prompt_ids": [i % 22, (i * 3 + 1) % 22]})));
+    place.lines(
+        "texts.jsonl",
+        (0..40).map(|i| json!({"text_ids": [i % 22, (i * 5 + 2) % 22], "label": i % 2})),
+    );
+    place.succeeds(
+        "reward --model model --data texts.jsonl --out reward --learning-rate 1e-3 --batch-size 8",
+    );
     place.succeeds("sample --model model --data prompts.jsonl --out samples.jsonl --completions 4 --max-new-tokens 8");
     place.succeeds("label --reward reward --data samples.jsonl --out groups.jsonl");
     place.succeeds("pairs --data groups.jsonl --out pairs.jsonl");
@@ -213,7 +252,19 @@ fn the_stages_lead_from_prompts_to_an_evaluated_policy() {
     // A checkpoint is a model folder too.
     place.succeeds("score --model aligned/checkpoints/step-1 --data pairs.jsonl");
     for line in json_lines(&place.path("aligned/metrics.jsonl")) {
-        for key in ["step", "epoch", "loss", "grad_norm", "learning_rate", "groups", "tokens", "seconds", "peak_memory_bytes", "reward_margin", "accuracy"] {
+        for key in [
+            "step",
+            "epoch",
+            "loss",
+            "grad_norm",
+            "learning_rate",
+            "groups",
+            "tokens",
+            "seconds",
+            "peak_memory_bytes",
+            "reward_margin",
+            "accuracy",
+        ] {
             assert!(line[key].is_number(), "{key} in {line}");
         }
     }
@@ -222,7 +273,10 @@ fn the_stages_lead_from_prompts_to_an_evaluated_policy() {
 #[test]
 fn fine_tuning_learns_its_demonstrations() {
     let place = Workplace::new();
-    place.lines("demonstrations.jsonl", (0..32).map(|i| json!({"prompt_ids": [i % 4], "chosen_ids": [5, 6, 7, 22]})));
+    place.lines(
+        "demonstrations.jsonl",
+        (0..32).map(|i| json!({"prompt_ids": [i % 4], "chosen_ids": [5, 6, 7, 22]})),
+    );
     place.succeeds("sft --model model --data demonstrations.jsonl --out sft --learning-rate 1e-2 --batch-size 8 --epochs 16");
     let metrics = json_lines(&place.path("sft/metrics.jsonl"));
     let loss = |line: &Value| line["loss"].as_f64().unwrap();
@@ -239,7 +293,10 @@ fn fine_tuning_learns_its_demonstrations() {
 fn info_describes_devices_and_a_model() {
     let place = Workplace::new();
     let printed = place.succeeds("info --model model");
-    assert!(printed.contains("flex") && printed.contains("--features cuda") && printed.contains("gpt2"), "{printed}");
+    assert!(
+        printed.contains("flex") && printed.contains("--features cuda") && printed.contains("gpt2"),
+        "{printed}"
+    );
 }
 
 /// A run of the whole experiment small enough for a test.
@@ -263,12 +320,19 @@ fn an_experiment_ends_in_a_report_and_does_no_stage_twice() {
     for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
         assert!(!html.contains(outside), "the page must work offline: {outside}");
     }
-    let weights = |objective: &str| modified(&place.path(&format!("run/{objective}/model/model.safetensors")));
+    let weights = |objective: &str| {
+        modified(&place.path(&format!("run/{objective}/model/model.safetensors")))
+    };
     let before = weights("exo-rw");
     let again = place.succeeds(SMALL);
     assert_eq!(weights("exo-rw"), before, "no stage is done twice");
     assert_eq!(again, printed, "the same run has the same results");
-    assert!(place.succeeds(&format!("{SMALL} --dry-run")).lines().all(|line| line.contains("done before")));
+    assert!(
+        place
+            .succeeds(&format!("{SMALL} --dry-run"))
+            .lines()
+            .all(|line| line.contains("done before"))
+    );
     let message = place.refuses(&format!("{SMALL} --set align.objective.beta_policy=0.3"), 2);
     assert!(message.contains("align.objective.beta_policy"), "{message}");
 }

@@ -112,7 +112,11 @@ fn completion_log_probs_are_those_of_transformers() {
 }
 
 /// Every parameter's gradient, written where the parameter would be: name → values.
-fn gradients_by_name(folder: &ModelFolder, decoder: Decoder, gradients: GradientsParams) -> HashMap<String, Vec<f32>> {
+fn gradients_by_name(
+    folder: &ModelFolder,
+    decoder: Decoder,
+    gradients: GradientsParams,
+) -> HashMap<String, Vec<f32>> {
     struct Replace(GradientsParams);
     impl ModuleMapper for Replace {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -122,14 +126,24 @@ fn gradients_by_name(folder: &ModelFolder, decoder: Decoder, gradients: Gradient
     }
     let as_weights = decoder.map(&mut Replace(gradients));
     let written = tempfile::tempdir().unwrap();
-    weights::save(&as_weights, &folder.family.bindings(&folder.shape), &folder.json, written.path()).unwrap();
+    weights::save(
+        &as_weights,
+        &folder.family.bindings(&folder.shape),
+        &folder.json,
+        written.path(),
+    )
+    .unwrap();
     read_tensors(&written.path().join("model.safetensors"))
 }
 
 fn read_tensors(file: &Path) -> HashMap<String, Vec<f32>> {
     let bytes = std::fs::read(file).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    tensors.tensors().into_iter().map(|(name, it)| (name, bytemuck::pod_collect_to_vec(it.data()))).collect()
+    tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, it)| (name, bytemuck::pod_collect_to_vec(it.data())))
+        .collect()
 }
 
 fn norm(values: &[f32]) -> f64 {
@@ -153,7 +167,8 @@ fn every_parameters_gradient_norm_is_that_of_transformers() {
                     completions: vec![tokens[1..].to_vec()],
                     ..TokenGroup::default()
                 };
-                scored_log_probs(&decoder, &GroupBatch::new([&group], &device), 1.0).sum() / -(total as f64)
+                scored_log_probs(&decoder, &GroupBatch::new([&group], &device), 1.0).sum()
+                    / -(total as f64)
             })
             .reduce(|sum, row| sum + row)
             .unwrap();
@@ -162,7 +177,10 @@ fn every_parameters_gradient_norm_is_that_of_transformers() {
         for (name, expected) in golden["grad"].as_object().unwrap() {
             let expected = expected["norm"].as_f64().unwrap();
             let found = norm(&ours[name]);
-            assert!((found - expected).abs() < 1e-3 * expected.max(1e-3), "{name}: {found} {expected}");
+            assert!(
+                (found - expected).abs() < 1e-3 * expected.max(1e-3),
+                "{name}: {found} {expected}"
+            );
         }
     }
 }
@@ -227,9 +245,9 @@ fn formula_folder(config: &str) -> tempfile::TempDir {
 }
 
 fn write_tensors(file: &Path, values: &[(String, Vec<usize>, Vec<u8>)]) {
-    let views = values
-        .iter()
-        .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    let views = values.iter().map(|(name, shape, bytes)| {
+        (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
     safetensors::serialize_to_file(views, None, file).unwrap();
 }
 
@@ -240,7 +258,8 @@ fn next_token_log_probs(folder: &Path) -> Vec<f32> {
         completions: vec![TOKENS[1..].to_vec()],
         ..TokenGroup::default()
     };
-    let mut scored = token_log_probs_of(&load(folder, &device), &[group], 1.0, &device, |_| Ok(())).unwrap();
+    let mut scored =
+        token_log_probs_of(&load(folder, &device), &[group], 1.0, &device, |_| Ok(())).unwrap();
     scored.remove(0).remove(0)
 }
 
@@ -292,7 +311,8 @@ fn a_folder_written_again_holds_the_same_bits() {
         let decoder = load(first.path(), &Device::flex());
         let bindings = described.family.bindings(&described.shape);
         weights::save(&decoder, &bindings, &described.json, second.path()).unwrap();
-        let file = |folder: &tempfile::TempDir| read_tensors(&folder.path().join("model.safetensors"));
+        let file =
+            |folder: &tempfile::TempDir| read_tensors(&folder.path().join("model.safetensors"));
         assert_eq!(file(&first), file(&second));
         assert_eq!(ModelFolder::open(second.path()).unwrap().shape, described.shape);
     }
@@ -341,7 +361,8 @@ fn what_does_not_fit_is_listed_at_once() {
     let mut values: Vec<(String, Vec<usize>, Vec<u8>)> = {
         let bytes = std::fs::read(&file).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let owned = |(name, it): (String, TensorView)| (name, it.shape().to_vec(), it.data().to_vec());
+        let owned =
+            |(name, it): (String, TensorView)| (name, it.shape().to_vec(), it.data().to_vec());
         tensors.tensors().into_iter().map(owned).collect()
     };
     values.retain(|(name, ..)| name != "model.norm.weight");
@@ -363,7 +384,11 @@ fn a_weight_file_cut_in_half_and_a_foreign_architecture_are_refused_with_the_rea
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     assert!(refusal(folder.path()).contains("the file is cut"), "{}", refusal(folder.path()));
     std::fs::write(&file, &bytes[..100]).unwrap();
-    assert!(refusal(folder.path()).contains("expected a safetensors file"), "{}", refusal(folder.path()));
+    assert!(
+        refusal(folder.path()).contains("expected a safetensors file"),
+        "{}",
+        refusal(folder.path())
+    );
     std::fs::write(folder.path().join("config.json"), r#"{"model_type": "mamba"}"#).unwrap();
     insta::assert_snapshot!(
         refusal(folder.path()),

@@ -17,7 +17,11 @@ fn weights(dir: &Path) -> Vec<u8> {
 }
 
 /// Starts the command line, kills it after `patience`, until it finishes by itself; the kills.
-fn until_done(place: &Workplace, arguments: &str, mut patience: impl FnMut(usize) -> Duration) -> usize {
+fn until_done(
+    place: &Workplace,
+    arguments: &str,
+    mut patience: impl FnMut(usize) -> Duration,
+) -> usize {
     let program = assert_cmd::cargo::cargo_bin("exalign");
     for kills in 0.. {
         assert!(kills < 200, "the work never ends");
@@ -49,10 +53,13 @@ fn until_done(place: &Workplace, arguments: &str, mut patience: impl FnMut(usize
 fn an_alignment_killed_at_any_moment_ends_with_the_same_losses_and_the_same_weights() {
     let place = Workplace::new();
     place.groups("groups.jsonl", 50, 4);
-    let align = |out: &str| format!("align --objective exo-rw --model model --data groups.jsonl --out {out} {SETTINGS}");
+    let align = |out: &str| {
+        format!("align --objective exo-rw --model model --data groups.jsonl --out {out} {SETTINGS}")
+    };
     place.succeeds(&align("whole"));
     // Moments that grow, so that there is always one more step than before in the end.
-    let kills = until_done(&place, &align("killed"), |kills| Duration::from_millis(60 + 23 * kills as u64));
+    let kills =
+        until_done(&place, &align("killed"), |kills| Duration::from_millis(60 + 23 * kills as u64));
     assert!(kills > 0, "nothing was killed; the claim was not tried");
     assert_eq!(metrics(&place.path("killed")), metrics(&place.path("whole")));
     assert_eq!(metrics(&place.path("whole")).len(), 56);
@@ -63,7 +70,9 @@ fn an_alignment_killed_at_any_moment_ends_with_the_same_losses_and_the_same_weig
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before_it() {
     let place = Workplace::new();
     place.groups("groups.jsonl", 50, 4);
-    let align = |out: &str| format!("align --objective dpo-rw --model model --data groups.jsonl --out {out} {SETTINGS}");
+    let align = |out: &str| {
+        format!("align --objective dpo-rw --model model --data groups.jsonl --out {out} {SETTINGS}")
+    };
     place.succeeds(&align("whole"));
     until_killed_after_checkpoints(&place, &align("damaged"), "damaged", 3);
     let checkpoints = place.path("damaged").join("checkpoints");
@@ -75,7 +84,11 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before_it() {
     std::fs::write(&file, bytes).unwrap();
     let output = place.exalign().args(align("damaged").split_whitespace()).output().unwrap();
     assert!(output.status.success());
-    assert!(text(&output.stderr).contains("passing over a damaged checkpoint"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("passing over a damaged checkpoint"),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(weights(&place.path("damaged")) == weights(&place.path("whole")));
     assert_eq!(metrics(&place.path("damaged")), metrics(&place.path("whole")));
 }
@@ -113,9 +126,11 @@ fn a_finished_command_is_not_done_again_and_other_settings_are_refused() {
     place.groups("groups.jsonl", 20, 4);
     let align = "align --objective exo-rw --model model --data groups.jsonl --out out --learning-rate 1e-3 --batch-size 8";
     place.succeeds(align);
-    let before = std::fs::metadata(place.path("out/model/model.safetensors")).unwrap().modified().unwrap();
+    let before =
+        std::fs::metadata(place.path("out/model/model.safetensors")).unwrap().modified().unwrap();
     place.succeeds(align);
-    let after = std::fs::metadata(place.path("out/model/model.safetensors")).unwrap().modified().unwrap();
+    let after =
+        std::fs::metadata(place.path("out/model/model.safetensors")).unwrap().modified().unwrap();
     assert_eq!(before, after);
     insta::assert_snapshot!(
         place.refuses(&format!("{align} --beta-policy 0.2"), 2),
@@ -127,7 +142,10 @@ fn a_finished_command_is_not_done_again_and_other_settings_are_refused() {
 #[test]
 fn sampling_that_was_killed_draws_the_same_completions() {
     let place = Workplace::new();
-    place.lines("prompts.jsonl", (0..300).map(|i| serde_json::json!({"prompt_ids": [i % 22, (i * 3) % 22]})));
+    place.lines(
+        "prompts.jsonl",
+        (0..300).map(|i| serde_json::json!({"prompt_ids": [i % 22, (i * 3) % 22]})),
+    );
     let sample = |out: &str| {
         format!(
             "sample --model model --data prompts.jsonl --out {out} --completions 8 --max-new-tokens 24 \
@@ -135,7 +153,9 @@ fn sampling_that_was_killed_draws_the_same_completions() {
         )
     };
     place.succeeds(&sample("whole.jsonl"));
-    until_done(&place, &sample("killed.jsonl"), |kills| Duration::from_millis(50 + 20 * kills as u64));
+    until_done(&place, &sample("killed.jsonl"), |kills| {
+        Duration::from_millis(50 + 20 * kills as u64)
+    });
     let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
     assert_eq!(read("killed.jsonl"), read("whole.jsonl"));
     assert!(!place.path("killed.jsonl.partial").exists());

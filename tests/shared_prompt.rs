@@ -8,10 +8,10 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use exalign::data::{GroupBatch, TokenGroup};
 use exalign::generation::{Choice, Prompt, Sampling, sample, token_log_prob};
 use exalign::log_probs::{Policy, token_log_probs_of};
+use exalign::model::Decoder;
 use exalign::model::config::{
     DecoderConfig, FeedForwardKind, NormKind, PositionEncoding, RotaryConfig, RotaryScaling,
 };
-use exalign::model::Decoder;
 use exalign::model::weights::initialize;
 use proptest::prelude::*;
 
@@ -61,13 +61,17 @@ fn decoder(rotary: bool, device: &Device) -> Decoder {
 /// Σ log-prob of each completion computed the plain way: one padded row per completion.
 fn plain_log_probs(decoder: &Decoder, groups: &[TokenGroup], temperature: f64) -> Tensor<2> {
     let device = decoder.device();
-    let rows: Vec<(&TokenGroup, &Vec<u32>)> =
-        groups.iter().flat_map(|group| group.completions.iter().map(move |it| (group, it))).collect();
+    let rows: Vec<(&TokenGroup, &Vec<u32>)> = groups
+        .iter()
+        .flat_map(|group| group.completions.iter().map(move |it| (group, it)))
+        .collect();
     let longest = rows.iter().map(|(group, it)| group.prompt.len() + it.len()).max().unwrap();
     let (mut tokens, mut scored) = (Vec::new(), Vec::new());
     for (group, completion) in &rows {
-        let mut row: Vec<i64> = group.prompt.iter().chain(*completion).map(|&it| it.into()).collect();
-        let mut weight: Vec<f32> = (0..row.len()).map(|j| f32::from(j >= group.prompt.len().max(1))).collect();
+        let mut row: Vec<i64> =
+            group.prompt.iter().chain(*completion).map(|&it| it.into()).collect();
+        let mut weight: Vec<f32> =
+            (0..row.len()).map(|j| f32::from(j >= group.prompt.len().max(1))).collect();
         row.resize(longest, 0);
         weight.resize(longest, 0.0);
         tokens.extend(row);
@@ -75,15 +79,20 @@ fn plain_log_probs(decoder: &Decoder, groups: &[TokenGroup], temperature: f64) -
     }
     let n = rows.len();
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [n, longest]), &device);
-    let positions = Tensor::<1, Int>::arange(0..longest as i64, &device).reshape([1, longest]).expand([n, longest]);
+    let positions = Tensor::<1, Int>::arange(0..longest as i64, &device)
+        .reshape([1, longest])
+        .expand([n, longest]);
     let mask = Tensor::<2, Bool>::tril_mask([longest, longest], 0, &device)
         .reshape([1, 1, longest, longest])
         .expand([n, 1, longest, longest]);
     let hidden = decoder.hidden(tokens.clone(), positions, &mask);
-    let logits = decoder.logits(hidden.reshape([n * longest, 16])).reshape([n, longest, VOCABULARY]) / temperature;
+    let logits =
+        decoder.logits(hidden.reshape([n * longest, 16])).reshape([n, longest, VOCABULARY])
+            / temperature;
     let log_probs = log_softmax(logits, 2).slice_dim(1, 0..longest - 1);
     let next = tokens.slice_dim(1, 1..longest).reshape([n, longest - 1, 1]);
-    let scored = Tensor::<2>::from_data(TensorData::new(scored, [n, longest]), &device).slice_dim(1, 1..longest);
+    let scored = Tensor::<2>::from_data(TensorData::new(scored, [n, longest]), &device)
+        .slice_dim(1, 1..longest);
     let picked: Tensor<2> = log_probs.gather(2, next).squeeze_dim(2);
     (picked * scored).sum_dim(1).reshape([groups.len(), n / groups.len()])
 }
@@ -99,7 +108,8 @@ fn gradients(decoder: &Decoder, log_probs: Tensor<2>) -> Vec<Vec<f32>> {
     }
     let [groups, k] = log_probs.dims();
     let weights: Vec<f32> = (0..groups * k).map(|it| (it as f32 * 1.7).sin()).collect();
-    let weights = Tensor::<2>::from_data(TensorData::new(weights, [groups, k]), &log_probs.device());
+    let weights =
+        Tensor::<2>::from_data(TensorData::new(weights, [groups, k]), &log_probs.device());
     let gradients = GradientsParams::from_grads((log_probs * weights).sum().backward(), decoder);
     let mut collect = Collect(&gradients, Vec::new());
     decoder.visit(&mut collect);
@@ -113,7 +123,13 @@ fn groups() -> impl Strategy<Value = Vec<TokenGroup>> {
         prop::collection::vec(group, groups).prop_map(|groups| {
             groups
                 .into_iter()
-                .map(|(prompt, completions)| TokenGroup { id: None, line: 1, prompt, completions, rewards: vec![] })
+                .map(|(prompt, completions)| TokenGroup {
+                    id: None,
+                    line: 1,
+                    prompt,
+                    completions,
+                    rewards: vec![],
+                })
                 .collect()
         })
     })
@@ -185,10 +201,14 @@ fn a_sample_does_not_depend_on_the_batch_it_is_drawn_in() {
     for rotary in [false, true] {
         let decoder = decoder(rotary, &device);
         let together = sample(&decoder, &prompts(), &sampling(1.0), &device).unwrap();
-        assert!(together.iter().flatten().any(|it| it.finished), "some must end for the claim to mean much");
+        assert!(
+            together.iter().flatten().any(|it| it.finished),
+            "some must end for the claim to mean much"
+        );
         assert!(together.iter().flatten().any(|it| !it.finished));
         for (prompt, together) in prompts().iter().zip(&together) {
-            let alone = sample(&decoder, std::slice::from_ref(prompt), &sampling(1.0), &device).unwrap();
+            let alone =
+                sample(&decoder, std::slice::from_ref(prompt), &sampling(1.0), &device).unwrap();
             assert_eq!(&alone[0], together);
             let fewer = Sampling { num_completions: 2, ..sampling(1.0) };
             let fewer = sample(&decoder, std::slice::from_ref(prompt), &fewer, &device).unwrap();
@@ -220,7 +240,13 @@ fn greedy_sampling_from_the_cache_is_the_argmax_of_the_full_forward() {
 fn the_head_gives_the_log_softmax_of_the_full_logits() {
     let device = Device::flex();
     let decoder = decoder(true, &device);
-    let group = TokenGroup { id: None, line: 1, prompt: vec![2, 3], completions: vec![vec![4]], rewards: vec![] };
+    let group = TokenGroup {
+        id: None,
+        line: 1,
+        prompt: vec![2, 3],
+        completions: vec![vec![4]],
+        rewards: vec![],
+    };
     let ours: f32 = decoder.log_probs(&GroupBatch::new([&group], &device), 0.7).into_scalar();
     let expected = token_log_prob(&full_logits(&decoder, &[2, 3], &device), 4, 0.7);
     assert!((f64::from(ours) - expected).abs() < 1e-5);

@@ -84,15 +84,21 @@ pub fn embedded(files: &Files, sizes: &Sizes, seed: u64) -> Result<()> {
     let prompts = |reviews: &[corpus::Review], count| {
         reviews.iter().take(count).map(|it| json!({ "prompt": it.opening })).collect()
     };
-    files.write([demonstrations, labelled, prompts(&train, sizes.prompts), prompts(&held_out, sizes.held_out)])
+    files.write([
+        demonstrations,
+        labelled,
+        prompts(&train, sizes.prompts),
+        prompts(&held_out, sizes.held_out),
+    ])
 }
 
 /// Writes records of IMDB reviews, as token ids of `model`'s tokenizer, so that the seam between
 /// opening and rest is where the review's own tokens meet.
 pub fn imdb(files: &Files, sizes: &Sizes, seed: u64, model: &Path) -> Result<()> {
     let folder = ModelFolder::open(model)?;
-    let tokenizer = tokenizer(&folder)?
-        .ok_or_else(|| Error::file(model, "expected tokenizer.json, found none; the reviews are text"))?;
+    let tokenizer = tokenizer(&folder)?.ok_or_else(|| {
+        Error::file(model, "expected tokenizer.json, found none; the reviews are text")
+    })?;
     let train = reviews(&sizes.path, "train", seed)?;
     let test = reviews(&sizes.path, "test", seed)?;
     let training = sizes.demonstrations.max(sizes.labelled).max(sizes.prompts);
@@ -101,7 +107,8 @@ pub fn imdb(files: &Files, sizes: &Sizes, seed: u64, model: &Path) -> Result<()>
     let prompt = |it: &Review| -> Result<Value> {
         Ok(json!({ "prompt": tokenizer.decode(it.opening())?, "prompt_ids": it.opening() }))
     };
-    let prompts = |reviews: &[Review], count| reviews.iter().take(count).map(prompt).collect::<Result<_>>();
+    let prompts =
+        |reviews: &[Review], count| reviews.iter().take(count).map(prompt).collect::<Result<_>>();
     let demonstrations = train
         .iter()
         .take(sizes.demonstrations)
@@ -158,7 +165,12 @@ fn reviews(path: &str, split: &str, seed: u64) -> Result<Vec<LabelledText>> {
         .into_iter()
         .map(|name| folder.join(name))
         .find(|file| file.is_file())
-        .ok_or_else(|| Error::file(folder, format!("expected {split}.jsonl.gz or {split}.jsonl, found neither")))?;
+        .ok_or_else(|| {
+            Error::file(
+                folder,
+                format!("expected {split}.jsonl.gz or {split}.jsonl, found neither"),
+            )
+        })?;
     let mut reviews: Vec<LabelledText> =
         data::read_all::<LabelledText>(&file, 0)?.into_iter().map(|it| it.record).collect();
     reviews.shuffle(&mut rand_chacha::ChaCha12Rng::seed_from_u64(seed));

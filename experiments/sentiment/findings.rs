@@ -21,12 +21,21 @@ pub fn report(run: &Run, outcome: &Outcome) -> Result<()> {
         });
     }
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["policy", "reward", "KL", "samples"]);
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(["policy", "reward", "KL", "samples"]);
     for row in &results {
-        table.add_row([row.policy.clone(), row.reward.to_string(), row.kl.to_string(), row.num_samples.to_string()]);
+        table.add_row([
+            row.policy.clone(),
+            row.reward.to_string(),
+            row.kl.to_string(),
+            row.num_samples.to_string(),
+        ]);
     }
     println!("{table}");
     println!("{:?}", outcome.optimum);
-    for p in &outcome.optimum_curve { println!("{:.3} {} {} {:.1}", p.beta, p.reward, p.kl, p.effective_sample_size); }
+    for p in &outcome.optimum_curve {
+        println!("{:.3} {} {} {:.1}", p.beta, p.reward, p.kl, p.effective_sample_size);
+    }
     Report { results, stages: run.costs.clone() }.write(&run.out)
 }

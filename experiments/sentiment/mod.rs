@@ -10,6 +10,7 @@ mod findings;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use exalign::Result;
 use exalign::alignment::ObjectiveName;
 use exalign::config::Stage;
 use exalign::data::{self as records, Group, Tokenizer};
@@ -17,7 +18,6 @@ use exalign::evaluation::{OptimumPoint, optimum};
 use exalign::model::families::{Family, gpt2_config_json};
 use exalign::model::{Decoder, weights};
 use exalign::training::Checkpoints;
-use exalign::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -132,7 +132,11 @@ fn base_model(run: &mut Run, model: &Model) -> Result<PathBuf> {
     let folder = run.path("base");
     let seed = run.config.seed();
     run.stage("base model", &folder.clone(), |context| {
-        let record = Record::new("base model", json!({ "model": model, "seed": seed }), &context.device_name);
+        let record = Record::new(
+            "base model",
+            json!({ "model": model, "seed": seed }),
+            &context.device_name,
+        );
         match record.start_folder(&folder, false)? {
             Start::Done(result) => Ok(result),
             Start::Go(work) => {
@@ -165,11 +169,18 @@ fn new_model(model: &Model, seed: u64, folder: &Path, device: &Device) -> Result
     weights::save(&decoder, &family.bindings(&shape), &json, folder)
 }
 
-fn make_data(run: &mut Run, files: &Files, sizes: &Sizes, base: &Path, embedded: bool) -> Result<()> {
+fn make_data(
+    run: &mut Run,
+    files: &Files,
+    sizes: &Sizes,
+    base: &Path,
+    embedded: bool,
+) -> Result<()> {
     let folder = run.path("data");
     let seed = run.config.seed();
     run.stage("data", &folder.clone(), |context| {
-        let record = Record::new("data", json!({ "data": sizes, "seed": seed }), &context.device_name);
+        let record =
+            Record::new("data", json!({ "data": sizes, "seed": seed }), &context.device_name);
         match record.start_folder(&folder, false)? {
             Start::Done(result) => Ok(result),
             Start::Go(work) => {
@@ -235,6 +246,7 @@ fn label_groups(
         out: pairs.clone(),
         fresh: false,
         method: Method::named(&comparison.pairs)?,
+        beta_reward: run.settings("align")?.objective.beta_reward,
         seed: run.config.seed(),
         skip_bad: 0,
     };
@@ -242,7 +254,13 @@ fn label_groups(
     Ok((groups, pairs))
 }
 
-fn align(run: &mut Run, objective: ObjectiveName, sft: &Path, groups: &Path, pairs: &Path) -> Result<()> {
+fn align(
+    run: &mut Run,
+    objective: ObjectiveName,
+    sft: &Path,
+    groups: &Path,
+    pairs: &Path,
+) -> Result<()> {
     let mut config = run.settings("align")?;
     config.objective.name = objective;
     let takes_pairs = matches!(objective, ObjectiveName::ExoPref | ObjectiveName::Dpo);
@@ -270,7 +288,10 @@ fn measure(
     for objective in &comparison.objectives {
         let checkpoints = Checkpoints::new(&run.path(objective.as_str()), 0);
         policies.extend(
-            checkpoints.steps().into_iter().map(|step| (objective.to_string(), step, checkpoints.path(step))),
+            checkpoints
+                .steps()
+                .into_iter()
+                .map(|step| (objective.to_string(), step, checkpoints.path(step))),
         );
     }
     let mut measured = Vec::new();
@@ -296,7 +317,12 @@ fn measure(
 }
 
 /// The exact optimum, from many labelled samples of π_sft for the held-out prompts.
-fn find_optimum(run: &mut Run, files: &Files, sft: &Path, reward: &Path) -> Result<(OptimumPoint, Vec<OptimumPoint>)> {
+fn find_optimum(
+    run: &mut Run,
+    files: &Files,
+    sft: &Path,
+    reward: &Path,
+) -> Result<(OptimumPoint, Vec<OptimumPoint>)> {
     let path = |name: &str| run.path("optimum").join(format!("{name}.jsonl"));
     let (samples, labelled) = (path("samples"), path("labelled"));
     let stage = SampleStage {
@@ -318,13 +344,19 @@ fn find_optimum(run: &mut Run, files: &Files, sft: &Path, reward: &Path) -> Resu
     let rewards: Vec<Vec<f64>> = if run.dry_run {
         vec![vec![0.0]]
     } else {
-        records::read_all::<Group>(&labelled, 0)?.into_iter().filter_map(|it| it.record.rewards).collect()
+        records::read_all::<Group>(&labelled, 0)?
+            .into_iter()
+            .filter_map(|it| it.record.rewards)
+            .collect()
     };
     let objective = run.settings("align")?.objective;
     let seed = run.config.seed();
     let at = |beta: f64| optimum(&rewards, beta, seed);
     // From the loosest tie to the reference to one at which the estimate rests on few samples.
-    let curve = (0..=24).map(|it| at(20.0 * 0.75f64.powi(it))).take_while(|it| it.effective_sample_size >= 4.0).collect();
+    let curve = (0..=24)
+        .map(|it| at(20.0 * 0.75f64.powi(it)))
+        .take_while(|it| it.effective_sample_size >= 4.0)
+        .collect();
     Ok((at(objective.beta_policy * objective.beta_reward), curve))
 }
 

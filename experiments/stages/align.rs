@@ -12,7 +12,7 @@ use exalign::log_probs::token_log_probs_of;
 use exalign::model::ModelFolder;
 use exalign::progress::Progress;
 use exalign::reference::{ReferenceStore, cache_folder};
-use exalign::training::{Checkpoints, Aligner, AlignmentBatch, Micro, Step, Training};
+use exalign::training::{Aligner, AlignmentBatch, Checkpoints, Micro, Step, Training};
 use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
@@ -113,7 +113,13 @@ impl Align {
             Start::Done(result) => return Ok(result),
             Start::Go(work) => work,
         };
-        let reference = reference_log_probs(&reference, &reference_hash, temperature, &groups, &context.device)?;
+        let reference = reference_log_probs(
+            &reference,
+            &reference_hash,
+            temperature,
+            &groups,
+            &context.device,
+        )?;
 
         let plan = training::plan(config, groups.len());
         let device = context.device.clone().autodiff();

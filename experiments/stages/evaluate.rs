@@ -116,7 +116,9 @@ impl Evaluate {
                 rewards: Vec::new(),
             })
             .collect();
-        let ours = token_log_probs_of(&policy, &tokens, temperature, &context.device, |_| interrupt::check())?;
+        let ours = token_log_probs_of(&policy, &tokens, temperature, &context.device, |_| {
+            interrupt::check()
+        })?;
         drop(policy);
         let theirs = reference_log_probs(
             &reference,
@@ -165,7 +167,8 @@ impl Evaluate {
             .input("data", files::hash_file(&self.data)?);
         match record.start_file(out, false)? {
             Start::Done(result) => {
-                let groups = data::read_all::<Group>(out, 0)?.into_iter().map(|it| it.record).collect();
+                let groups =
+                    data::read_all::<Group>(out, 0)?.into_iter().map(|it| it.record).collect();
                 let kept = |field: &str| result[field].clone();
                 let damaged = |error: serde_json::Error| {
                     Error::file(out, format!("its record cannot be read: {error}; remove both"))

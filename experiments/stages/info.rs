@@ -20,7 +20,11 @@ pub struct InfoArgs {
 /// Runs the command; the text to print.
 pub fn run(args: &InfoArgs, _: &Global) -> Result<String> {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["device", "runs on", "in this binary"]);
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
+        "device",
+        "runs on",
+        "in this binary",
+    ]);
     for backend in &device::BACKENDS {
         let state = match (backend.compiled, device::present(backend.name)) {
             (true, true) => "yes".to_owned(),
@@ -39,20 +43,37 @@ pub fn run(args: &InfoArgs, _: &Global) -> Result<String> {
 fn describe(folder: &ModelFolder) -> String {
     let shape = &folder.shape;
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([&folder.path.display().to_string(), ""]);
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header([&folder.path.display().to_string(), ""]);
     let kind = if folder.is_classifier() { "reward model or classifier" } else { "language model" };
     let rows = [
         ("family", format!("{}, a {kind}", folder.family.model_type)),
         ("layers", shape.num_layers.to_string()),
-        ("hidden width", format!("{}, {} inside the feed-forward part", shape.hidden_size, shape.intermediate_size)),
+        (
+            "hidden width",
+            format!(
+                "{}, {} inside the feed-forward part",
+                shape.hidden_size, shape.intermediate_size
+            ),
+        ),
         (
             "attention",
-            format!("{} heads of {}, {} for keys and values", shape.num_heads, shape.head_dim, shape.num_kv_heads),
+            format!(
+                "{} heads of {}, {} for keys and values",
+                shape.num_heads, shape.head_dim, shape.num_kv_heads
+            ),
         ),
-        ("vocabulary", format!("{}{}", shape.vocab_size, if shape.tied_embeddings { ", tied" } else { "" })),
+        (
+            "vocabulary",
+            format!("{}{}", shape.vocab_size, if shape.tied_embeddings { ", tied" } else { "" }),
+        ),
         ("positions", shape.max_positions.to_string()),
         ("end of text", format!("{:?}", shape.end_of_text)),
-        ("tokenizer.json", if folder.path.join("tokenizer.json").is_file() { "yes" } else { "no" }.to_owned()),
+        (
+            "tokenizer.json",
+            if folder.path.join("tokenizer.json").is_file() { "yes" } else { "no" }.to_owned(),
+        ),
     ];
     for (name, value) in rows {
         table.add_row([name.to_owned(), value]);

@@ -54,7 +54,10 @@ impl Label {
     pub fn run(self, context: &Context) -> Result<Value> {
         let judge = Judge::open(&self.reward)?;
         let mut groups: Vec<Group> =
-            data::read_all::<Group>(&self.data, self.config.data.skip_bad)?.into_iter().map(|it| it.record).collect();
+            data::read_all::<Group>(&self.data, self.config.data.skip_bad)?
+                .into_iter()
+                .map(|it| it.record)
+                .collect();
         let record = Record::new("label", json!({}), &context.device_name)
             .input("reward", judge.folder.content_hash()?)
             .input("data", files::hash_file(&self.data)?);
@@ -87,7 +90,8 @@ impl Judge {
     /// Opens a reward model's folder, or the folder of the run that made it.
     pub fn open(path: &Path) -> Result<Self> {
         let inner = path.join("model");
-        let folder = ModelFolder::open(if inner.join("config.json").is_file() { &inner } else { path })?;
+        let folder =
+            ModelFolder::open(if inner.join("config.json").is_file() { &inner } else { path })?;
         if !folder.is_classifier() {
             return Err(Error::file(
                 &folder.path,
@@ -102,22 +106,31 @@ impl Judge {
     }
 
     /// The reward of every completion; `source` is the file errors name.
-    pub fn rewards(&self, source: &Path, groups: &[Group], device: &Device) -> Result<Vec<Vec<f64>>> {
+    pub fn rewards(
+        &self,
+        source: &Path,
+        groups: &[Group],
+        device: &Device,
+    ) -> Result<Vec<Vec<f64>>> {
         let tokens = groups
             .iter()
             .enumerate()
             .map(|(index, group)| self.tokens(source, index + 1, group))
             .collect::<Result<Vec<TokenGroup>>>()?;
         let model = RewardModel::load(&self.folder, 0, device)?;
-        let mut rewards: Vec<Vec<f64>> = tokens.iter().map(|it| vec![0.0; it.completions.len()]).collect();
+        let mut rewards: Vec<Vec<f64>> =
+            tokens.iter().map(|it| vec![0.0; it.completions.len()]).collect();
         let completions = rewards.iter().map(Vec::len).sum();
         let mut progress = Progress::new("labelling", "completions", 0, completions);
         read_in_batches(&tokens, |parts, groups| {
             interrupt::check()?;
             let batch = GroupBatch::new(groups, device);
-            let values: Vec<f32> = model.rewards(&batch).into_data_as::<f32>().try_into_vec().map_err(|error| {
-                Error::Numeric(format!("rewards could not be read back from the device: {error}"))
-            })?;
+            let values: Vec<f32> =
+                model.rewards(&batch).into_data_as::<f32>().try_into_vec().map_err(|error| {
+                    Error::Numeric(format!(
+                        "rewards could not be read back from the device: {error}"
+                    ))
+                })?;
             for (part, values) in parts.iter().zip(values.chunks(batch.num_completions)) {
                 for (completion, &reward) in part.completions.clone().zip(values) {
                     rewards[part.group][completion] = reward.into();
@@ -133,7 +146,11 @@ impl Judge {
     /// The judge's own tokens of a group: of its text where there is one, since the policy's
     /// tokenizer may be another; of its ids otherwise. The prompt loses tokens from its left.
     fn tokens(&self, source: &Path, line: usize, group: &Group) -> Result<TokenGroup> {
-        let ids = |passage: &data::Passage, prompt: bool| match (&passage.text, &passage.ids, &self.tokenizer) {
+        let ids = |passage: &data::Passage, prompt: bool| match (
+            &passage.text,
+            &passage.ids,
+            &self.tokenizer,
+        ) {
             (Some(text), _, Some(tokenizer)) if prompt => tokenizer.encode_prompt(text),
             (Some(text), _, Some(tokenizer)) => tokenizer.encode_completion(text),
             (_, Some(ids), _) => Ok(ids.clone()),
@@ -146,7 +163,11 @@ impl Judge {
             id: group.id.clone(),
             line,
             prompt: ids(&group.prompt, true)?,
-            completions: group.completions.iter().map(|it| ids(&it.passage, false)).collect::<Result<_>>()?,
+            completions: group
+                .completions
+                .iter()
+                .map(|it| ids(&it.passage, false))
+                .collect::<Result<_>>()?,
             rewards: Vec::new(),
         };
         without_end_of_text(&mut tokens, &self.folder.shape.end_of_text);

@@ -38,8 +38,9 @@ pub struct LossArgs {
 
 /// Runs the command.
 pub fn run(args: &LossArgs) -> Result<()> {
-    let labels = serde_json::from_value(json!(args.labels))
-        .map_err(|_| Error::usage(format!("--labels: expected `paper` or `official`, found `{}`", args.labels)))?;
+    let labels = serde_json::from_value(json!(args.labels)).map_err(|_| {
+        Error::usage(format!("--labels: expected `paper` or `official`, found `{}`", args.labels))
+    })?;
     let objective = ObjectiveConfig {
         name: args.objective,
         beta_policy: args.beta_policy,

@@ -48,7 +48,11 @@ impl Context {
 }
 
 /// The configuration of a stage started as a command; `flags` are options that stand for settings.
-pub fn configuration(global: &Global, stage: Stage, flags: Vec<(&str, Option<String>)>) -> Result<Config> {
+pub fn configuration(
+    global: &Global,
+    stage: Stage,
+    flags: Vec<(&str, Option<String>)>,
+) -> Result<Config> {
     let mut given: Vec<(String, String)> =
         flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
     if let Some(seed) = global.seed {
@@ -90,7 +94,9 @@ pub fn limits(config: &Config, folder: &ModelFolder) -> Limits {
 /// Writes records, one a line.
 pub fn write_lines<T: Serialize>(path: &Path, records: impl IntoIterator<Item = T>) -> Result<()> {
     files::write_atomic(path, |writer| {
-        records.into_iter().try_for_each(|record| writeln!(writer, "{}", serde_json::to_string(&record)?))
+        records
+            .into_iter()
+            .try_for_each(|record| writeln!(writer, "{}", serde_json::to_string(&record)?))
     })
 }
 

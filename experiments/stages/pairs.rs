@@ -27,6 +27,9 @@ pub struct PairsArgs {
     /// How a pair is made of a group
     #[arg(long, value_enum, default_value_t)]
     method: Method,
+    /// bradley-terry: temperature of the rewards, β_r
+    #[arg(long, value_name = "BETA", default_value_t = 1.0)]
+    beta_reward: f64,
     /// Start over where an earlier run left something
     #[arg(long)]
     fresh: bool,
@@ -39,26 +42,37 @@ pub enum Method {
     /// The completions of highest and lowest reward.
     #[default]
     BestWorst,
-    /// Two at random; the first is chosen with probability σ(r₁ − r₂).
+    /// Two at random; the first is chosen with probability σ((r₁ − r₂) / β_r). The labels then have
+    /// the optimum that objectives with rewards have at the same β_r.
     BradleyTerry,
 }
 
 impl Method {
     /// The method a preset names.
     pub fn named(name: &str) -> Result<Self> {
-        Self::from_str(name, false)
-            .map_err(|_| Error::usage(format!("comparison.pairs: expected best-worst or bradley-terry, found `{name}`")))
+        Self::from_str(name, false).map_err(|_| {
+            Error::usage(format!(
+                "comparison.pairs: expected best-worst or bradley-terry, found `{name}`"
+            ))
+        })
     }
 }
 
 /// Runs the command.
 pub fn run(args: PairsArgs, global: &Global) -> Result<Value> {
     let config = configuration(global, Stage::Sample, vec![])?;
+    if !(args.beta_reward > 0.0 && args.beta_reward.is_finite()) {
+        return Err(Error::usage(format!(
+            "--beta-reward: expected a number above 0, found {}",
+            args.beta_reward
+        )));
+    }
     Pairs {
         data: args.data,
         out: args.out,
         fresh: args.fresh,
         method: args.method,
+        beta_reward: args.beta_reward,
         seed: config.seed,
         skip_bad: config.data.skip_bad,
     }
@@ -71,13 +85,18 @@ pub struct Pairs {
     pub out: PathBuf,
     pub fresh: bool,
     pub method: Method,
+    /// Temperature of the rewards, read by [`Method::BradleyTerry`].
+    pub beta_reward: f64,
     pub seed: u64,
     pub skip_bad: usize,
 }
 
 impl Pairs {
     pub fn run(self, context: &Context) -> Result<Value> {
-        let settings = json!({ "method": self.method, "seed": self.seed });
+        let mut settings = json!({ "method": self.method, "seed": self.seed });
+        if self.method == Method::BradleyTerry {
+            settings["beta_reward"] = json!(self.beta_reward);
+        }
         let record = Record::new("pairs", settings, &context.device_name)
             .input("data", files::hash_file(&self.data)?);
         let work = match record.start_file(&self.out, self.fresh)? {
@@ -111,7 +130,7 @@ impl Pairs {
                 random.set_stream(number);
                 let two = index::sample(&mut random, rewards.len(), 2);
                 let (a, b) = (two.index(0), two.index(1));
-                let first_wins = 1.0 / (1.0 + (rewards[b] - rewards[a]).exp());
+                let first_wins = 1.0 / (1.0 + ((rewards[b] - rewards[a]) / self.beta_reward).exp());
                 if random.random::<f64>() < first_wins { (a, b) } else { (b, a) }
             }
         };
@@ -123,7 +142,10 @@ impl Pairs {
             return None;
         }
         Some(Group {
-            completions: vec![group.completions[chosen].clone(), group.completions[rejected].clone()],
+            completions: vec![
+                group.completions[chosen].clone(),
+                group.completions[rejected].clone(),
+            ],
             rewards: Some(vec![rewards[chosen], rewards[rejected]]),
             ..group.clone()
         })

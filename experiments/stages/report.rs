@@ -9,4 +9,7 @@ pub struct ReportArgs {
     runs: Vec<PathBuf>,
 }
 /// Runs the command.
-pub fn run(args: &ReportArgs) -> exalign::Result<()> { println!("{:?}", args.runs); Ok(()) }
+pub fn run(args: &ReportArgs) -> exalign::Result<()> {
+    println!("{:?}", args.runs);
+    Ok(())
+}

@@ -125,7 +125,11 @@ impl Reward {
     }
 
     /// Pairs (K = 2) or labelled texts (K = 1, the label as the reward), end-of-text left out.
-    fn read(&self, folder: &ModelFolder, tokenizer: Option<&data::Tokenizer>) -> Result<Vec<TokenGroup>> {
+    fn read(
+        &self,
+        folder: &ModelFolder,
+        tokenizer: Option<&data::Tokenizer>,
+    ) -> Result<Vec<TokenGroup>> {
         let (limits, skip_bad) = (limits(&self.config, folder), self.config.data.skip_bad);
         let vocabulary = folder.shape.vocab_size;
         let (mut groups, report) = if data::has_labels(&self.data)? {
@@ -145,15 +149,23 @@ impl Reward {
 /// and one that ended by itself are read alike.
 pub fn without_end_of_text(group: &mut TokenGroup, end_of_text: &[u32]) {
     for completion in &mut group.completions {
-        while completion.len() > 1 && completion.last().is_some_and(|last| end_of_text.contains(last)) {
+        while completion.len() > 1
+            && completion.last().is_some_and(|last| end_of_text.contains(last))
+        {
             completion.pop();
         }
     }
 }
 
-fn scored_batch<'a>(groups: impl Iterator<Item = &'a TokenGroup> + Clone, device: &Device) -> ScoredBatch {
-    let labels: Vec<f32> =
-        groups.clone().filter(|group| group.completions.len() == 1).map(|group| group.rewards[0] as f32).collect();
+fn scored_batch<'a>(
+    groups: impl Iterator<Item = &'a TokenGroup> + Clone,
+    device: &Device,
+) -> ScoredBatch {
+    let labels: Vec<f32> = groups
+        .clone()
+        .filter(|group| group.completions.len() == 1)
+        .map(|group| group.rewards[0] as f32)
+        .collect();
     let len = labels.len();
     ScoredBatch {
         batch: GroupBatch::new(groups, device),

@@ -12,7 +12,8 @@ use burn::tensor::Device;
 use clap::Args;
 use exalign::config::{Config, Generation, Stage};
 use exalign::data::{
-    self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer, TruncationReport,
+    self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
+    TruncationReport,
 };
 use exalign::generation::{Choice, Prompt, Sample, Sampling, sample};
 use exalign::model::{Decoder, ModelFolder};
@@ -104,7 +105,9 @@ impl SampleStage {
         let record = Record::new("sample", settings, &context.device_name)
             .input("model", folder.content_hash()?)
             .input("data", files::hash_file(&self.data)?);
-        let key = blake3::hash(json!([record.settings, record.inputs]).to_string().as_bytes()).to_hex().to_string();
+        let key = blake3::hash(json!([record.settings, record.inputs]).to_string().as_bytes())
+            .to_hex()
+            .to_string();
         let work = match record.start_file(&self.out, self.fresh)? {
             Start::Done(result) => return Ok(result),
             Start::Go(work) => work,
@@ -116,7 +119,8 @@ impl SampleStage {
         let mut num_tokens = 0;
         if !missing.is_empty() {
             let decoder = training::load_decoder(&folder, &context.device)?;
-            let mut progress = Progress::new("sampling", "prompts", partial.drawn.len(), prompts.len());
+            let mut progress =
+                Progress::new("sampling", "prompts", partial.drawn.len(), prompts.len());
             draw(&decoder, &prompts, missing, config, &context.device, |numbers, samples| {
                 num_tokens += samples.iter().flatten().map(|it| it.ids.len()).sum::<usize>();
                 let rate = num_tokens as f64 / started.elapsed().as_secs_f64();
@@ -157,7 +161,10 @@ impl PromptToComplete {
     pub fn group(&self, drawn: &[Sample], tokenizer: Option<&Tokenizer>) -> Result<Group> {
         let completion = |Sample { ids, finished }: &Sample| {
             let text = tokenizer.map(|tokenizer| tokenizer.decode(ids)).transpose()?;
-            Ok(Completion { passage: Passage { text, ids: Some(ids.clone()) }, finished: *finished })
+            Ok(Completion {
+                passage: Passage { text, ids: Some(ids.clone()) },
+                finished: *finished,
+            })
         };
         Ok(Group {
             id: self.record.id.clone(),
@@ -257,7 +264,9 @@ impl Partial {
             let mut lines = text.lines();
             if lines.next() == Some(key) {
                 // The last line may be cut; it is drawn again.
-                drawn.extend(lines.map_while(|line| serde_json::from_str::<(usize, Vec<Sample>)>(line).ok()));
+                drawn.extend(
+                    lines.map_while(|line| serde_json::from_str::<(usize, Vec<Sample>)>(line).ok()),
+                );
             }
         }
         files::write_atomic(&path, |writer| {
@@ -273,8 +282,10 @@ impl Partial {
             lines += &format!("{}\n", json!((number, &samples)));
             self.drawn.insert(number, samples);
         }
-        let mut file =
-            OpenOptions::new().append(true).open(&self.path).map_err(Error::io(&self.path, "write"))?;
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(&self.path)
+            .map_err(Error::io(&self.path, "write"))?;
         file.write_all(lines.as_bytes()).map_err(Error::io(&self.path, "write"))
     }
 

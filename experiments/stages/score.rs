@@ -38,7 +38,10 @@ pub struct ScoreArgs {
 pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
     let config = configuration(global, Stage::Evaluate, vec![])?;
     if !(args.temperature > 0.0 && args.temperature.is_finite()) {
-        return Err(Error::usage(format!("--temperature: expected a number above 0, found {}", args.temperature)));
+        return Err(Error::usage(format!(
+            "--temperature: expected a number above 0, found {}",
+            args.temperature
+        )));
     }
     let context = Context::new(global)?;
     let folder = ModelFolder::open(&args.model)?;
@@ -52,11 +55,17 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
     )?;
     tracing::info!("{}: {report}", args.data.display());
     let decoder = training::load_decoder(&folder, &context.device)?;
-    let mut progress = Progress::new("scoring", "completions", 0, groups.iter().map(|it| it.completions.len()).sum());
-    let scored = token_log_probs_of(&decoder, &groups, args.temperature, &context.device, |finished| {
-        progress.advance(finished, "");
-        interrupt::check()
-    })?;
+    let mut progress = Progress::new(
+        "scoring",
+        "completions",
+        0,
+        groups.iter().map(|it| it.completions.len()).sum(),
+    );
+    let scored =
+        token_log_probs_of(&decoder, &groups, args.temperature, &context.device, |finished| {
+            progress.advance(finished, "");
+            interrupt::check()
+        })?;
     progress.finish();
     let lines: Vec<Value> = groups
         .iter()

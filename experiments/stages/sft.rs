@@ -129,7 +129,8 @@ impl Sft {
                         .micro_batches
                         .iter()
                         .map(|records| {
-                            let batch = GroupBatch::new(records.iter().map(|&it| &groups[it]), &device);
+                            let batch =
+                                GroupBatch::new(records.iter().map(|&it| &groups[it]), &device);
                             let scored = batch.num_scored.iter().sum::<usize>();
                             Micro { batch, share: scored as f64 }
                         })

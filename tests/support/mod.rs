@@ -29,7 +29,8 @@ impl Workplace {
         let device = Device::flex();
         let decoder = Decoder::new(described.shape.clone(), &device);
         let decoder = weights::initialize(decoder, &described.shape, 1, &device);
-        weights::save(&decoder, &described.family.bindings(&described.shape), &config, &model).unwrap();
+        weights::save(&decoder, &described.family.bindings(&described.shape), &config, &model)
+            .unwrap();
         Self { folder }
     }
 
@@ -63,8 +64,13 @@ impl Workplace {
     /// `exalign` in this folder, with a cache of its own and no settings from outside.
     pub fn exalign(&self) -> Command {
         let mut command = Command::cargo_bin("exalign").unwrap();
-        command.current_dir(self.folder.path()).env("EXALIGN_CACHE", self.path("cache")).env_remove("RUST_LOG");
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("EXALIGN_") && name.contains("__")) {
+        command
+            .current_dir(self.folder.path())
+            .env("EXALIGN_CACHE", self.path("cache"))
+            .env_remove("RUST_LOG");
+        for (name, _) in
+            std::env::vars().filter(|(name, _)| name.starts_with("EXALIGN_") && name.contains("__"))
+        {
             command.env_remove(name);
         }
         command
@@ -86,7 +92,11 @@ impl Workplace {
     pub fn refusal(&self, output: &Output, arguments: &str, code: i32) -> String {
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "exalign {arguments}\n{stderr}");
-        assert!(output.stdout.is_empty(), "results and errors do not mix: {}", text(&output.stdout));
+        assert!(
+            output.stdout.is_empty(),
+            "results and errors do not mix: {}",
+            text(&output.stdout)
+        );
         let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
         assert_eq!(errors.len(), 1, "one line says what is wrong: {stderr}");
         errors[0].replace(&format!("{}/", self.folder.path().display()), "")
