@@ -12,12 +12,12 @@ use exalign::log_probs::token_log_probs_of;
 use exalign::model::ModelFolder;
 use exalign::progress::Progress;
 use exalign::reference::{ReferenceStore, cache_folder};
-use exalign::training::{Aligner, AlignmentBatch, Checkpoints, Micro, Step, Training};
+use exalign::training::{Aligner, AlignmentBatch};
 use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
-use super::sft::TrainingFlags;
-use super::{Context, configuration, limits, tokenizer, training};
+use super::training::{self, Train, TrainingFlags};
+use super::{Context, configuration, limits, tokenizer};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 
@@ -121,56 +121,27 @@ impl Align {
             &context.device,
         )?;
 
-        let plan = training::plan(config, groups.len());
         let device = context.device.clone().autodiff();
-        let save = training::decoder_saver(&folder, tokenizer);
-        let save_trained = save.clone();
-        let (groups, reference) = (Arc::new(groups), Arc::new(reference));
-        let training = Training {
+        let batch_device = device.clone();
+        let saved = folder.clone();
+        Train {
             name: objective.name(),
-            dir: &self.out,
-            optimization: training::optimization(config, plan.num_steps()),
-            num_steps: plan.num_steps(),
-            checkpoint_every: config.checkpoint.every,
-            checkpoint_keep: config.checkpoint.keep,
+            out: self.out,
+            config,
+            groups,
             load: &|checkpoint| {
                 let folder = checkpoint.map_or(Ok(folder.clone()), ModelFolder::open)?;
                 let decoder = training::load_decoder(&folder, &device)?;
                 Ok(Aligner::new(decoder, objective.clone(), temperature))
             },
-            save: Arc::new(move |aligner: &Aligner<_, _>, target| save(&aligner.policy, target)),
-            step: {
-                let (plan, device) = (plan.clone(), device.clone());
-                Arc::new(move |step| {
-                    let planned = training::planned(&plan, step, &groups);
-                    let records = planned.micro_batches.concat();
-                    let micro_batches = planned
-                        .micro_batches
-                        .iter()
-                        .map(|micro| Micro {
-                            batch: alignment_batch(micro, &groups, &reference, &device),
-                            share: micro.len() as f64 / records.len() as f64,
-                        })
-                        .collect();
-                    Ok(Step {
-                        epoch: planned.epoch,
-                        micro_batches,
-                        num_groups: records.len(),
-                        num_tokens: records.iter().map(|&it| groups[it].num_tokens()).sum(),
-                        records: records.iter().map(|&it| training::name(&groups[it])).collect(),
-                    })
-                })
-            },
-        };
-        let (aligner, outcome) = training.run()?;
-        save_trained(&aligner.policy, &self.out.join("model"))?;
-        let result = json!({
-            "model": self.out.join("model"), "objective": objective.name(), "steps": plan.num_steps(),
-            "loss": outcome.last_loss, "seconds": outcome.seconds,
-        });
-        work.finish(result.clone())?;
-        Checkpoints::new(&self.out, config.checkpoint.keep).finish();
-        Ok(result)
+            save: Arc::new(move |aligner: &Aligner<_, _>, target| {
+                training::save_decoder(&saved, tokenizer.as_ref(), &aligner.policy, target)
+            }),
+            batch: Arc::new(move |groups, records| {
+                (alignment_batch(records, groups, &reference, &batch_device), records.len() as f64)
+            }),
+        }
+        .run(work)
     }
 }
 

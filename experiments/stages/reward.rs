@@ -1,19 +1,19 @@
 //! `exalign reward`: a reward model from pairs, or a classifier from labelled texts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use clap::Args;
 use exalign::config::{Config, Stage};
-use exalign::data::{self, Group, GroupBatch, LabelledText, TokenGroup};
+use exalign::data::{self, GroupBatch, LabelledText, TokenGroup};
 use exalign::model::{ModelFolder, RewardModel};
-use exalign::training::{Checkpoints, Micro, RewardTrainer, ScoredBatch, Step, Training};
-use exalign::{Result, files};
+use exalign::training::{RewardTrainer, ScoredBatch};
+use exalign::{Error, Result, files};
 use serde_json::{Value, json};
 
-use super::sft::TrainingFlags;
-use super::{Context, configuration, limits, tokenizer, training};
+use super::training::{Train, TrainingFlags};
+use super::{Context, configuration, limits, tokenizer};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 
@@ -66,62 +66,30 @@ impl Reward {
             Start::Done(result) => return Ok(result),
             Start::Go(work) => work,
         };
-        let plan = training::plan(config, groups.len());
         let device = context.device.clone().autodiff();
-        let save: Arc<dyn Fn(&RewardTrainer, &Path) -> Result<()> + Send + Sync> = {
-            let (folder, tokenizer) = (folder.clone(), tokenizer.clone());
-            Arc::new(move |trainer, target| {
-                if let Some(tokenizer) = &tokenizer {
-                    tokenizer.save(target)?;
-                }
-                trainer.model.save(&folder, target)
-            })
-        };
-        let groups = Arc::new(groups);
-        let training = Training {
+        let batch_device = device.clone();
+        let saved = folder.clone();
+        Train {
             name: "reward model",
-            dir: &self.out,
-            optimization: training::optimization(config, plan.num_steps()),
-            num_steps: plan.num_steps(),
-            checkpoint_every: config.checkpoint.every,
-            checkpoint_keep: config.checkpoint.keep,
+            out: self.out,
+            config,
+            groups,
             load: &|checkpoint| {
                 let folder = checkpoint.map_or(Ok(folder.clone()), ModelFolder::open)?;
                 Ok(RewardTrainer { model: RewardModel::load(&folder, config.seed, &device)? })
             },
-            save: save.clone(),
-            step: {
-                let (plan, device) = (plan.clone(), device.clone());
-                Arc::new(move |step| {
-                    let planned = training::planned(&plan, step, &groups);
-                    let records = planned.micro_batches.concat();
-                    let micro_batches = planned
-                        .micro_batches
-                        .iter()
-                        .map(|micro| Micro {
-                            batch: scored_batch(micro.iter().map(|&it| &groups[it]), &device),
-                            share: micro.len() as f64 / records.len() as f64,
-                        })
-                        .collect();
-                    Ok(Step {
-                        epoch: planned.epoch,
-                        micro_batches,
-                        num_groups: records.len(),
-                        num_tokens: records.iter().map(|&it| groups[it].num_tokens()).sum(),
-                        records: records.iter().map(|&it| training::name(&groups[it])).collect(),
-                    })
-                })
-            },
-        };
-        let (trainer, outcome) = training.run()?;
-        save(&trainer, &self.out.join("model"))?;
-        let result = json!({
-            "model": self.out.join("model"), "steps": plan.num_steps(), "loss": outcome.last_loss,
-            "seconds": outcome.seconds,
-        });
-        work.finish(result.clone())?;
-        Checkpoints::new(&self.out, config.checkpoint.keep).finish();
-        Ok(result)
+            save: Arc::new(move |trainer: &RewardTrainer, target| {
+                if let Some(tokenizer) = &tokenizer {
+                    tokenizer.save(target)?;
+                }
+                trainer.model.save(&saved, target)
+            }),
+            batch: Arc::new(move |groups, records| {
+                let batch = scored_batch(records.iter().map(|&it| &groups[it]), &batch_device);
+                (batch, records.len() as f64)
+            }),
+        }
+        .run(work)
     }
 
     /// Pairs (K = 2) or labelled texts (K = 1, the label as the reward), end-of-text left out.
@@ -135,10 +103,25 @@ impl Reward {
         let (mut groups, report) = if data::has_labels(&self.data)? {
             data::read_tokens::<LabelledText>(&self.data, skip_bad, tokenizer, &limits, vocabulary)?
         } else {
-            data::read_tokens::<Group>(&self.data, skip_bad, tokenizer, &limits, vocabulary)?
+            data::read_alignment_tokens(&self.data, skip_bad, tokenizer, &limits, vocabulary)?
         };
+        if let Some(group) = groups.iter().find(|it| it.completions.len() > 2) {
+            return Err(Error::record(
+                &self.data,
+                group.line,
+                format!(
+                    "expected a pair, found a group of {}; make pairs with `exalign pairs`",
+                    group.completions.len()
+                ),
+            ));
+        }
         tracing::info!("{}: {report}", self.data.display());
         for group in &mut groups {
+            // A pair of rewards in the other order has its chosen completion second.
+            if group.rewards.len() == 2 && group.rewards[0] < group.rewards[1] {
+                group.rewards.swap(0, 1);
+                group.completions.swap(0, 1);
+            }
             without_end_of_text(group, &folder.shape.end_of_text);
         }
         Ok(groups)

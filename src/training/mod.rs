@@ -25,4 +25,4 @@ pub use plan::{Plan, PlannedStep};
 pub use reward_trainer::{RewardTrainer, ScoredBatch};
 pub use schedule::Schedule;
 pub use step::{Micro, MicroLoss, Step, StepOutput, Trainable, Trainee};
-pub use strategy::{Optimization, Outcome, Training};
+pub use strategy::{BuildStep, Optimization, Outcome, SaveModule, Training};

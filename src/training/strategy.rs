@@ -43,6 +43,12 @@ pub struct Optimization {
     pub clip_norm: f64,
 }
 
+/// Writes a module as a Hugging Face folder.
+pub type SaveModule<T> = Arc<dyn Fn(&T, &Path) -> Result<()> + Send + Sync>;
+
+/// Builds the step of a number, counted from 0.
+pub type BuildStep<B> = Arc<dyn Fn(usize) -> Result<Step<B>> + Send + Sync>;
+
 /// One training: where it is kept, and what its steps are made of.
 pub struct Training<'a, T: Trainable> {
     /// What it is called on the progress bar.
@@ -60,9 +66,9 @@ pub struct Training<'a, T: Trainable> {
     /// Loads the module: from the folder of a checkpoint, or anew.
     pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
     /// Writes the module as a Hugging Face folder.
-    pub save: Arc<dyn Fn(&T, &Path) -> Result<()> + Send + Sync>,
+    pub save: SaveModule<T>,
     /// The batches of a step.
-    pub step: Arc<dyn Fn(usize) -> Result<Step<T::Batch>> + Send + Sync>,
+    pub step: BuildStep<T::Batch>,
 }
 
 /// What a training came to.
@@ -166,7 +172,7 @@ struct StepStrategy<T> {
     clip_norm: f64,
     checkpoint_every: usize,
     checkpoints: Checkpoints,
-    save: Arc<dyn Fn(&T, &Path) -> Result<()> + Send + Sync>,
+    save: SaveModule<T>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -309,8 +315,6 @@ fn peak_memory_bytes() -> u64 {
         })
         .map_or(0, |kibibytes| kibibytes * 1024)
 }
-
-type BuildStep<B> = Arc<dyn Fn(usize) -> Result<Step<B>> + Send + Sync>;
 
 /// The steps of a training as burn's data loader.
 struct StepLoader<B> {
