@@ -212,6 +212,17 @@ impl Report {
         write_page(&folder.join(HTML_NAME), &[NamedReport { name, report: self.clone() }])
     }
 
+    /// Writes the frontier as a picture of its own ([`frontier_svg`]).
+    ///
+    /// # Errors
+    /// If the report has no result to draw; if the file cannot be written.
+    pub fn write_frontier(&self, path: &Path) -> Result<()> {
+        let svg = frontier_svg(self).ok_or_else(|| {
+            Error::file(path, "nothing to draw: the report has neither results nor a frontier")
+        })?;
+        files::write_atomic(path, |writer| writer.write_all(svg.as_bytes()))
+    }
+
     /// Reads a report from its file or from the folder it is in.
     ///
     /// # Errors

@@ -297,12 +297,7 @@ fn results_section(runs: &[NamedReport]) -> Option<String> {
         header.remove(3);
     }
     header[1] = "95 % interval";
-    Some(table(
-        "Mean reward and KL of the final policies, with 95 % intervals",
-        &header,
-        2..9,
-        &rows,
-    ))
+    Some(table("Final policies, with 95 % intervals", &header, 2..9, &rows))
 }
 
 fn value(mean: &str, bounds: &str) -> String {

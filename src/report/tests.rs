@@ -164,10 +164,11 @@ fn a_report_reads_back_as_written_and_leaves_nothing_else() {
     assert_eq!(Report::read(folder.path()).unwrap(), report);
     assert_eq!(Report::read(&folder.path().join(JSON_NAME)).unwrap(), report);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    // To look at the page after changing it: EXALIGN_REPORT_OUT=FOLDER cargo test --lib report
     if let Ok(kept) = std::env::var("EXALIGN_REPORT_OUT") {
         let kept = Path::new(&kept);
         report.write(kept).unwrap();
-        std::fs::write(kept.join("frontier.svg"), frontier_svg(&report).unwrap()).unwrap();
+        report.write_frontier(&kept.join("frontier.svg")).unwrap();
         let mut other = report.clone();
         other.frontier.iter_mut().for_each(|it| it.points.truncate(4));
         other.optimum = None;
@@ -250,6 +251,8 @@ fn parts_that_are_missing_have_no_heading() {
     let html = page(Report { title: "Nothing".to_owned(), ..Report::default() });
     assert!(!html.contains("<h2") && !html.contains("<section"));
     assert!(frontier_svg(&Report::default()).is_none());
+    let error = Report::default().write_frontier(Path::new("frontier.svg")).unwrap_err();
+    assert!(error.to_string().starts_with("frontier.svg: nothing to draw"));
 
     let mut report = example();
     report.frontier.clear();

@@ -431,7 +431,7 @@ impl<'a> Picture<'a> {
                         continue;
                     }
                     let covered: f64 = taken.iter().map(|it| spot.shared_area(it)).sum();
-                    let cost = covered + distance * 1.5 + index as f64 * 12.0;
+                    let cost = 2.0 * covered + distance * 1.5 + index as f64 * 12.0;
                     if found.is_none_or(|(least, _)| cost < least) {
                         found = Some((cost, spot));
                     }
