@@ -148,11 +148,9 @@ impl Run {
             tracing::info!("stage {name}");
         }
         let result = work(&self.context)?;
-        let seconds = if cached {
-            result["seconds"].as_f64().unwrap_or(0.0)
-        } else {
-            started.elapsed().as_secs_f64()
-        };
+        // A stage that was done before says what it cost then.
+        let elapsed = if cached { 0.0 } else { started.elapsed().as_secs_f64() };
+        let seconds = result["seconds"].as_f64().unwrap_or(elapsed);
         self.costs.push(StageCost {
             name: name.to_owned(),
             seconds,

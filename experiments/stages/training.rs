@@ -158,7 +158,12 @@ pub fn load_decoder(folder: &ModelFolder, device: &Device) -> Result<Decoder> {
 }
 
 /// Writes language models described as `folder` is, tokenizer and companions included.
-pub fn save_decoder(folder: &ModelFolder, tokenizer: Option<&Tokenizer>, decoder: &Decoder, target: &Path) -> Result<()> {
+pub fn save_decoder(
+    folder: &ModelFolder,
+    tokenizer: Option<&Tokenizer>,
+    decoder: &Decoder,
+    target: &Path,
+) -> Result<()> {
     if let Some(tokenizer) = tokenizer {
         tokenizer.save(target)?;
     }

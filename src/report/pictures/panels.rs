@@ -1,0 +1,213 @@
+//! Small pictures: training curves, histograms of rewards, an interval in a table's row.
+
+use std::fmt::Write;
+
+use super::axes::Scale;
+use super::{INK, Ink, MUTED, RULE, Style};
+use crate::evaluation::Interval;
+use crate::report::text::{escape, number, policy_name};
+use crate::report::{Distribution, Report, TrainingCurve};
+
+const WIDTH: f64 = 300.0;
+const HEIGHT: f64 = 170.0;
+const LEFT: f64 = 44.0;
+const RIGHT: f64 = 292.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 144.0;
+/// A curve is drawn with at most this many points, each a mean.
+const POINTS: usize = 120;
+
+/// A small picture and what it is called.
+pub struct Panel {
+    pub title: String,
+    pub svg: String,
+    /// The policies in it, where there are several.
+    pub policies: Vec<String>,
+}
+
+/// One panel for each metric with the curves of all policies, but one each for their losses: the
+/// losses of different objectives cannot be compared.
+pub fn training_panels(report: &Report) -> Vec<Panel> {
+    let mut groups: Vec<Vec<&TrainingCurve>> = Vec::new();
+    for curve in &report.curves {
+        let together = |group: &&mut Vec<&TrainingCurve>| {
+            curve.metric != "loss" && group.iter().any(|it| it.metric == curve.metric)
+        };
+        match groups.iter_mut().find(together) {
+            Some(group) => group.push(curve),
+            None => groups.push(vec![curve]),
+        }
+    }
+    let (alone, shared): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.len() == 1);
+    alone.into_iter().chain(shared).filter_map(|group| training_panel(group)).collect()
+}
+
+fn training_panel(curves: &[&TrainingCurve]) -> Option<Panel> {
+    let lines: Vec<(&TrainingCurve, Vec<(f64, f64)>)> =
+        curves.iter().map(|curve| (*curve, thinned(curve))).collect();
+    let places = || lines.iter().flat_map(|(_, line)| line);
+    let x = Scale::new(places().map(|it| it.0), 0.01, LEFT, RIGHT)?;
+    let y = Scale::new(places().map(|it| it.1), 0.08, BOTTOM, TOP)?;
+    let metric = curves[0].metric.replace('_', " ");
+    let title = match curves {
+        [only] => format!("{}: {metric}", policy_name(&only.name)),
+        _ => metric.clone(),
+    };
+    let ends: Vec<String> = lines
+        .iter()
+        .filter_map(|(curve, line)| Some((policy_name(&curve.name), line.first()?, line.last()?)))
+        .map(|(name, a, b)| format!("{name} from {} to {}", number(a.1, 3), number(b.1, 3)))
+        .collect();
+    let mut svg = start(&format!("{title} along optimizer steps: {}", ends.join(", ")));
+    draw_y(&mut svg, &y);
+    draw_x(&mut svg, &x, "step");
+    for (curve, line) in &lines {
+        let mut path = String::new();
+        for (index, (step, value)) in line.iter().enumerate() {
+            let command = if index == 0 { 'M' } else { 'L' };
+            let _ = write!(path, "{command}{:.1},{:.1}", x.at(*step), y.at(*value));
+        }
+        let _ = write!(
+            svg,
+            r#"<g class="mark"><title>{}</title><path d="{path}" fill="none" stroke="{}" stroke-width="1.75" stroke-linejoin="round" stroke-linecap="round"/></g>"#,
+            escape(&policy_name(&curve.name)),
+            Ink::Page.of(Style::of(&curve.name).color),
+        );
+    }
+    svg.push_str("</svg>");
+    let policies = match curves {
+        [_] => Vec::new(),
+        _ => curves.iter().map(|it| it.name.clone()).collect(),
+    };
+    Some(Panel { title, svg, policies })
+}
+
+/// The curve's finite points, averaged in runs so that there are few.
+fn thinned(curve: &TrainingCurve) -> Vec<(f64, f64)> {
+    let points: Vec<(f64, f64)> = curve
+        .steps
+        .iter()
+        .copied()
+        .zip(curve.values.iter().copied())
+        .filter(|(step, value)| step.is_finite() && value.is_finite())
+        .collect();
+    let run = points.len().div_ceil(POINTS).max(1);
+    points
+        .chunks(run)
+        .map(|run| {
+            let (steps, values) =
+                run.iter().fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+            (steps / run.len() as f64, values / run.len() as f64)
+        })
+        .collect()
+}
+
+/// One panel for each policy, all with the same axes.
+pub fn histograms(distributions: &[Distribution]) -> Vec<Panel> {
+    let all = distributions.iter().flat_map(|it| it.rewards.iter().copied());
+    let Some(x) = Scale::new(all, 0.0, LEFT, RIGHT) else { return Vec::new() };
+    const BINS: usize = 30;
+    let bins = |rewards: &[f64]| {
+        let mut shares = [0.0; BINS];
+        let finite = rewards.iter().filter(|it| it.is_finite());
+        for reward in finite.clone() {
+            let bin = (reward - x.low) / (x.high - x.low) * BINS as f64;
+            shares[(bin as usize).min(BINS - 1)] += 100.0 / finite.clone().count() as f64;
+        }
+        shares
+    };
+    let shares: Vec<_> = distributions.iter().map(|it| bins(&it.rewards)).collect();
+    let heights = shares.iter().flatten().copied().chain([0.0]);
+    let Some(y) = Scale::new(heights, 0.0, BOTTOM, TOP) else { return Vec::new() };
+    let width = (RIGHT - LEFT) / BINS as f64;
+    let panel = |it: &Distribution, shares: &[f64]| {
+        let rewards: Vec<f64> = it.rewards.iter().copied().filter(|it| it.is_finite()).collect();
+        let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
+        let title = format!("{}: mean {}", policy_name(&it.policy), number(mean, 3));
+        let mut svg = start(&format!("Histogram of {} rewards of {title}", rewards.len()));
+        draw_y(&mut svg, &y);
+        draw_x(&mut svg, &x, "");
+        let paint = Ink::Page.of(Style::of(&it.policy).color);
+        for (bin, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+            let (left, top) = (LEFT + bin as f64 * width, y.at(*share));
+            let _ = write!(
+                svg,
+                r#"<rect x="{:.1}" y="{top:.1}" width="{:.1}" height="{:.1}" fill="{paint}" fill-opacity=".8"/>"#,
+                left + 0.5,
+                width - 1.0,
+                BOTTOM - top,
+            );
+        }
+        let ink = Ink::Page.of(&INK);
+        let at = x.at(mean);
+        let _ = write!(
+            svg,
+            r#"<line x1="{at:.1}" x2="{at:.1}" y1="{TOP}" y2="{BOTTOM}" stroke="{ink}" stroke-width="1.5" stroke-dasharray="3 3"/></svg>"#
+        );
+        Panel { title, svg, policies: Vec::new() }
+    };
+    distributions
+        .iter()
+        .zip(&shares)
+        .filter(|(it, _)| it.rewards.iter().any(|reward| reward.is_finite()))
+        .map(|(it, shares)| panel(it, shares))
+        .collect()
+}
+
+/// A policy's interval on the scale of all, for a cell of the table.
+pub fn interval_bar(interval: &Interval, all: &[Interval], policy: &str) -> Option<String> {
+    let ends = all.iter().flat_map(|it| [it.low, it.high]);
+    let x = Scale::new(ends, 0.02, 6.0, 154.0)?;
+    (interval.low + interval.mean + interval.high).is_finite().then(|| {
+        let style = Style::of(policy);
+        format!(
+            r#"<svg class="bar" viewBox="0 0 160 16" aria-hidden="true"><line x1="0" x2="160" y1="8" y2="8" stroke="{}"/><line x1="{:.1}" x2="{:.1}" y1="8" y2="8" stroke="{}" stroke-width="3"/>{}</svg>"#,
+            Ink::Page.of(&RULE),
+            x.at(interval.low),
+            x.at(interval.high),
+            Ink::Page.of(style.color),
+            style.mark(x.at(interval.mean), 8.0, 3.0, Ink::Page, true),
+        )
+    })
+}
+
+fn start(label: &str) -> String {
+    format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{}" font-family="inherit" font-size="11">"#,
+        escape(label)
+    )
+}
+
+fn draw_y(svg: &mut String, y: &Scale) {
+    let (muted, rule) = (Ink::Page.of(&MUTED), Ink::Page.of(&RULE));
+    for (value, label) in y.ticks(4) {
+        let at = y.at(value);
+        let _ = write!(
+            svg,
+            r#"<line x1="{LEFT}" x2="{RIGHT}" y1="{at:.1}" y2="{at:.1}" stroke="{rule}"/><text x="{}" y="{:.1}" text-anchor="end" fill="{muted}">{label}</text>"#,
+            LEFT - 6.0,
+            at + 4.0,
+        );
+    }
+}
+
+fn draw_x(svg: &mut String, x: &Scale, name: &str) {
+    let muted = Ink::Page.of(&MUTED);
+    for (value, label) in x.ticks(4) {
+        let at = x.at(value);
+        // The axis' name takes the right end.
+        if name.is_empty() || at < RIGHT - 8.0 - 6.0 * name.chars().count() as f64 {
+            let _ = write!(
+                svg,
+                r#"<text x="{at:.1}" y="{}" text-anchor="middle" fill="{muted}">{label}</text>"#,
+                BOTTOM + 17.0,
+            );
+        }
+    }
+    let _ = write!(
+        svg,
+        r#"<line x1="{LEFT}" x2="{RIGHT}" y1="{BOTTOM}" y2="{BOTTOM}" stroke="{muted}"/><text x="{RIGHT}" y="{}" text-anchor="end" fill="{muted}">{}</text>"#,
+        BOTTOM + 17.0,
+        escape(name),
+    );
+}

@@ -1,0 +1,303 @@
+//! Claims about the page, on a report made up here.
+
+use serde_json::json;
+
+use super::*;
+use crate::evaluation::Interval;
+
+fn around(mean: f64, half: f64) -> Interval {
+    Interval { mean, low: mean - half, high: mean + half }
+}
+
+/// Reward of the best policy at a KL, the shape the pictures are made of.
+fn reachable(kl: f64) -> f64 {
+    -0.4 + 2.1 * (2.0 * kl).sqrt() - 0.12 * kl
+}
+
+fn series(objective: &str, share: f64, furthest: f64) -> Series {
+    let points = (1..=9)
+        .map(|it| {
+            let kl = furthest * (1.0 - (-0.35 * f64::from(it)).exp());
+            let wobble = 0.05 * (f64::from(it) * 2.3 + share * 9.0).sin();
+            let reward = -0.4 + (reachable(kl) + 0.4) * share + wobble;
+            FrontierPoint {
+                step: it as usize * 4,
+                reward: around(reward, 0.16),
+                kl: around(kl, 0.12 + 0.03 * kl),
+            }
+        })
+        .collect();
+    Series { objective: objective.to_owned(), points }
+}
+
+fn optimum_at(beta: f64, kl: f64) -> OptimumPoint {
+    OptimumPoint {
+        beta,
+        reward: around(reachable(kl), 0.1),
+        kl: around(kl, 0.1),
+        effective_sample_size: 128.0 / (1.0 + kl),
+        samples_per_prompt: 128,
+    }
+}
+
+fn example() -> Report {
+    let frontier = vec![
+        series("dpo", 0.74, 5.6),
+        series("exo-pref", 0.8, 4.4),
+        series("dpo-rw", 0.86, 3.1),
+        series("exo-rw", 0.93, 3.6),
+    ];
+    let row = |policy: &str, reward: Interval, kl: Interval, seconds| ResultRow {
+        policy: policy.to_owned(),
+        reward,
+        kl,
+        reward_gain: (policy != "sft").then(|| around(reward.mean + 0.4, 0.13)),
+        num_samples: 512,
+        seconds,
+    };
+    let mut results = vec![
+        row("sft", around(-0.4, 0.18), around(0.0, 0.0), 41.3),
+        row("best-of-n", around(1.32, 0.15), around(0.636, 0.0), 3.2),
+    ];
+    results.extend(frontier.iter().filter_map(|it| {
+        it.points.last().map(|last| row(&it.objective, last.reward, last.kl, 17.5))
+    }));
+    let curve = |name: &str, metric: &str, start: f64, end: f64| {
+        let steps: Vec<f64> = (0..300).map(f64::from).collect();
+        let values = steps
+            .iter()
+            .map(|step| {
+                end + (start - end) * (-step / 60.0).exp()
+                    + 0.04 * (step * 1.7).sin() * (start - end)
+            })
+            .collect();
+        TrainingCurve { name: name.to_owned(), metric: metric.to_owned(), steps, values }
+    };
+    let mut curves = vec![curve("sft", "loss", 5.2, 1.9), curve("oracle", "accuracy", 0.5, 0.97)];
+    for (name, end) in [("dpo", 0.31), ("exo-pref", 0.4), ("dpo-rw", 1.02), ("exo-rw", 0.09)] {
+        curves.push(curve(name, "loss", end * 3.0, end));
+        curves.push(curve(name, "reward_margin", 0.0, 2.0 + end));
+    }
+    let rewards = |shift: f64| {
+        (0..512)
+            .map(|it| shift + 2.0 * (f64::from(it) * 0.7).sin() + (f64::from(it) * 0.13).cos())
+            .collect()
+    };
+    let distributions = [("sft", -0.4), ("dpo", 2.9), ("exo-rw", 4.1)]
+        .map(|(policy, shift)| Distribution { policy: policy.to_owned(), rewards: rewards(shift) });
+    let openings = [
+        "I watched this on a",
+        "The second half of the film",
+        "Nobody told me that",
+        "From the first scene",
+    ];
+    let samples = openings
+        .iter()
+        .map(|prompt| SamplePrompt {
+            prompt: (*prompt).to_owned(),
+            completions: [("sft", -1.812, None), ("dpo", 2.204, Some(4.91)), ("exo-rw", 3.977, Some(3.18))]
+                .into_iter()
+                .map(|(policy, reward, kl)| SampleCompletion {
+                    policy: policy.to_owned(),
+                    text: format!(
+                        " quiet evening and it {} The story moves {} and the actors {} the whole way to its end.",
+                        if reward < 0.0 { "never found its feet." } else { "won me over at once." },
+                        if reward < 0.0 { "nowhere" } else { "with grace" },
+                        if kl.is_some() { "shine" } else { "drag" },
+                    ),
+                    reward,
+                    kl,
+                })
+                .collect(),
+        })
+        .collect();
+    let stage = |name: &str, seconds: f64, cached| StageCost {
+        name: name.to_owned(),
+        seconds,
+        cached,
+        key: format!("{name}b94d27b9934d3e08a52e52d7da7dabfac484efe3"),
+    };
+    Report {
+        title: "EXO-rw earns 3.6 more log-odds than SFT".to_owned(),
+        experiment: "sentiment".to_owned(),
+        preset: "quick".to_owned(),
+        summary: vec![
+            "All four objectives raise the reward over fine-tuning alone. EXO-rw comes closest to the exact optimum: 93 % of the gain that any policy could make at the KL it pays.".to_owned(),
+            "DPO drifts furthest from the reference for less reward. The intervals of no aligned policy overlap those of SFT.".to_owned(),
+        ],
+        results,
+        frontier,
+        optimum: Some(Optimum {
+            point: optimum_at(1.0, 3.3),
+            curve: (0..24).map(|it| optimum_at(20.0 * 0.8f64.powi(it), 0.015 * f64::from(it * it))).collect(),
+        }),
+        curves,
+        distributions: distributions.to_vec(),
+        samples,
+        stages: vec![stage("fine-tuning", 41.3, false), stage("sampling groups", 22.9, true), stage("exo-rw", 17.5, false)],
+        configuration: json!({
+            "seed": 0, "align": { "objective": { "beta_policy": 0.5, "beta_reward": 2.0 }, "training": { "learning_rate": 3e-4 } },
+            "comparison": { "objectives": ["dpo", "exo-rw"] }, "model": { "path": null },
+        }),
+        provenance: vec![
+            ("exalign".to_owned(), "0.1.0".to_owned()),
+            ("command".to_owned(), "exalign run sentiment --preset quick".to_owned()),
+        ],
+        ..Report::default()
+    }
+}
+
+fn page(report: Report) -> String {
+    render(&[NamedReport { name: "run".to_owned(), report }])
+}
+
+/// The page without its script and its data: what a reader sees with JavaScript off.
+fn visible(html: &str) -> String {
+    html.split_once("<script").map(|(before, _)| before.to_owned()).unwrap()
+}
+
+#[test]
+fn a_report_reads_back_as_written_and_leaves_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = example();
+    report.write(folder.path()).unwrap();
+    assert_eq!(Report::read(folder.path()).unwrap(), report);
+    assert_eq!(Report::read(&folder.path().join(JSON_NAME)).unwrap(), report);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    // To look at the page after changing it: EXALIGN_REPORT_OUT=FOLDER cargo test --lib report
+    if let Ok(kept) = std::env::var("EXALIGN_REPORT_OUT") {
+        let kept = Path::new(&kept);
+        report.write(kept).unwrap();
+        report.write_frontier(&kept.join("frontier.svg")).unwrap();
+        let mut other = report.clone();
+        other.frontier.iter_mut().for_each(|it| it.points.truncate(4));
+        other.optimum = None;
+        other.configuration["seed"] = json!(1);
+        let runs = [("first", report), ("second", other)]
+            .map(|(name, report)| NamedReport { name: name.to_owned(), report });
+        write_page(&kept.join("compared.html"), &runs).unwrap();
+    }
+}
+
+#[test]
+fn every_result_stands_on_the_page_without_javascript() {
+    let report = example();
+    let html = visible(&page(report.clone()));
+    for row in &report.results {
+        for number in [row.reward, row.kl].iter().flat_map(|it| [it.mean, it.low, it.high]) {
+            assert!(html.contains(&text::number(number, 3)), "{number}");
+        }
+    }
+    for known in [
+        "EXO-pref",
+        "Best-of-N",
+        "+3.977",
+        "−1.812",
+        "align.objective.beta_policy",
+        "fine-tuning",
+        "π* at β = 1",
+        "log-odds",
+    ] {
+        assert!(html.contains(known), "{known}");
+    }
+    for series in &report.frontier {
+        for point in &series.points {
+            assert!(html.contains(&text::interval(&point.reward)));
+        }
+    }
+    assert!(!html.contains("NaN") && !html.contains("inf,"));
+}
+
+#[test]
+fn nothing_is_loaded_from_anywhere() {
+    let html = page(example()).replace("http://www.w3.org/2000/svg", "");
+    for request in ["http:", "https:", "src=", "url(", "@import", "//cdn"] {
+        assert!(!html.contains(request), "{request}");
+    }
+}
+
+#[test]
+fn text_that_looks_like_html_stays_text() {
+    let trap = "</script><b onmouseover=\"alert(1)\">{{json}}'&<!--";
+    let mut report = example();
+    report.title = trap.to_owned();
+    report.summary[0] = trap.to_owned();
+    report.reward_unit = trap.to_owned();
+    report.results[1].policy = trap.to_owned();
+    report.frontier[0].objective = trap.to_owned();
+    report.curves[0].name = trap.to_owned();
+    report.curves[0].metric = trap.to_owned();
+    report.distributions[0].policy = trap.to_owned();
+    report.samples[0].prompt = trap.to_owned();
+    report.samples[0].completions[0].text = trap.to_owned();
+    report.stages[0].name = trap.to_owned();
+    report.stages[0].key = trap.to_owned();
+    report.configuration = json!({ trap: trap });
+    report.provenance[0] = (trap.to_owned(), trap.to_owned());
+    let run = NamedReport { name: trap.to_owned(), report: report.clone() };
+    for html in [page(report.clone()), render(&[run.clone(), run])] {
+        assert!(!html.contains("<b onmouseover") && !html.contains("<!--"));
+        assert_eq!(html.matches("</script>").count(), 2);
+    }
+    let html = page(report.clone());
+    let (_, data) = html.split_once("id=\"report-json\">").unwrap();
+    let (data, _) = data.split_once("</script>").unwrap();
+    assert_eq!(serde_json::from_str::<Report>(data).unwrap(), report);
+    assert!(!frontier_svg(&report).unwrap().contains("<b "));
+}
+
+#[test]
+fn parts_that_are_missing_have_no_heading() {
+    let html = page(Report { title: "Nothing".to_owned(), ..Report::default() });
+    assert!(!html.contains("<h2") && !html.contains("<section"));
+    assert!(frontier_svg(&Report::default()).is_none());
+    let error = Report::default().write_frontier(Path::new("frontier.svg")).unwrap_err();
+    assert!(error.to_string().starts_with("frontier.svg: nothing to draw"));
+
+    let mut report = example();
+    report.frontier.clear();
+    report.optimum = None;
+    report.samples.clear();
+    report.configuration = json!(null);
+    let html = page(report);
+    assert!(html.contains("id=\"frontier\""), "SFT still has a place on the picture");
+    assert!(!html.contains("id=\"samples\"") && !html.contains("id=\"configuration\""));
+    assert!(!html.contains("dashed curve"));
+}
+
+#[test]
+fn a_number_that_is_none_is_refused_with_its_place_and_drawn_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = example();
+    report.results[2].reward.high = f64::NAN;
+    report.frontier[0].points[3].kl.mean = f64::INFINITY;
+    report.curves[0].values[7] = f64::NAN;
+    report.distributions[0].rewards[0] = f64::NEG_INFINITY;
+    let error = report.write(folder.path()).unwrap_err().to_string();
+    assert!(error.starts_with("report: `"), "{error}");
+    assert!(error.contains("is not a finite number"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    assert!(!visible(&page(report)).contains("NaN"));
+}
+
+#[test]
+fn compared_runs_share_a_picture_and_show_what_differs() {
+    let mut other = example();
+    other.configuration["seed"] = json!(7);
+    let runs = [("first", example()), ("second", other)]
+        .map(|(name, report)| NamedReport { name: name.to_owned(), report });
+    let html = visible(&render(&runs));
+    assert!(html.contains("first and second, compared"));
+    assert!(html.contains("EXO-rw · first") && html.contains("EXO-rw · second"));
+    let (_, differences) = html.split_once("id=\"differences\"").unwrap();
+    let (differences, _) = differences.split_once("</section>").unwrap();
+    assert!(differences.contains(">seed<") && !differences.contains("beta_policy"));
+    assert!(html.contains("id=\"samples-2\""));
+}
+
+#[test]
+fn the_picture_alone_has_its_own_colours() {
+    let svg = frontier_svg(&example()).unwrap();
+    assert!(svg.contains("#0b4a9e") && !svg.contains("var(--"));
+    assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count());
+}
