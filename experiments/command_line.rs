@@ -38,6 +38,9 @@ pub struct Global {
     /// Seed of everything random
     #[arg(long, global = true, help_heading = "Global options")]
     pub seed: Option<u64>,
+    /// data.skip_bad: bad records that are passed over and listed; one more is an error
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
+    pub skip_bad: Option<usize>,
     /// How logs are written to standard error
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
     pub log_format: LogFormat,

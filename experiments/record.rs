@@ -128,15 +128,7 @@ impl Record {
         if self.command != found.command {
             differences.push(format!("command: {} → {}", found.command, self.command));
         }
-        let (ours, theirs) = (flatten(&self.settings), flatten(&found.settings));
-        for key in ours.keys().chain(theirs.keys().filter(|key| !ours.contains_key(*key))) {
-            let text = |side: &BTreeMap<String, String>| {
-                side.get(key).cloned().unwrap_or_else(|| "nothing".to_owned())
-            };
-            if ours.get(key) != theirs.get(key) {
-                differences.push(format!("{key}: {} → {}", text(&theirs), text(&ours)));
-            }
-        }
+        differences.extend(changed_settings(&self.settings, &found.settings));
         for (name, hash) in &self.inputs {
             if found.inputs.get(name) != Some(hash) {
                 differences.push(format!("the content of {name} has changed"));
@@ -155,8 +147,22 @@ impl Work {
     }
 }
 
+/// The settings that are not what they were: dotted key, then and now.
+pub fn changed_settings(now: &Value, then: &Value) -> Vec<String> {
+    let (now, then) = (flatten(now), flatten(then));
+    let keys = now.keys().chain(then.keys().filter(|key| !now.contains_key(*key)));
+    keys.filter(|key| now.get(*key) != then.get(*key))
+        .map(|key| {
+            let text = |side: &BTreeMap<String, String>| {
+                side.get(key).cloned().unwrap_or_else(|| "nothing".to_owned())
+            };
+            format!("{key}: {} → {}", text(&then), text(&now))
+        })
+        .collect()
+}
+
 /// Dotted keys of nested objects.
-pub fn flatten(value: &Value) -> BTreeMap<String, String> {
+fn flatten(value: &Value) -> BTreeMap<String, String> {
     fn walk(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
         match value {
             Value::Object(map) => {

@@ -10,6 +10,7 @@ use exalign::{Error, Result, files};
 use serde_json::Value;
 
 use crate::command_line::Global;
+use crate::record::changed_settings;
 use crate::sentiment;
 use crate::stages::{self, Context};
 
@@ -175,18 +176,7 @@ impl Run {
         }
         if path.exists() {
             let found: Value = files::read_json(&path)?;
-            let (ours, theirs) =
-                (crate::record::flatten(&settings), crate::record::flatten(&found["settings"]));
-            let differences: Vec<String> = ours
-                .iter()
-                .filter(|(key, value)| theirs.get(*key) != Some(value))
-                .map(|(key, value)| {
-                    format!(
-                        "{key}: {} → {value}",
-                        theirs.get(key).map_or("nothing", String::as_str)
-                    )
-                })
-                .collect();
+            let differences = changed_settings(&settings, &found["settings"]);
             if !differences.is_empty() {
                 return Err(Error::usage(format!(
                     "{}: was made with other settings: {}. Use another --out, or --fresh to start over",

@@ -14,7 +14,7 @@
 //! | [`generation`] | completions from a shared prompt cache | read files |
 //! | [`evaluation`] | reward, KL, the exact optimum, intervals | run a model |
 //! | [`report`](mod@report) | one HTML page and its JSON | compute a figure |
-//! | [`reference`] | the store of reference log-probs | hold a model |
+//! | [`reference`](mod@reference) | the store of reference log-probs | hold a model |
 //! | [`log_probs`] | Σ log-prob of completions, the prompt encoded once | know why they are wanted |
 //! | [`model`] | the decoder, families, weights in and out | know prompts from completions |
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |

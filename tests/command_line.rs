@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use support::{Workplace, json_lines, text};
+use support::{SMALL_EXPERIMENT, Workplace, json_lines, text};
 
 fn align(place: &Workplace, data: &str) -> String {
     place.refuses(&format!("align --objective exo-rw --model model --data {data} --out out"), 1)
@@ -61,7 +61,7 @@ fn bad_records_may_be_passed_over_in_a_stated_number() {
     place.write("groups.jsonl", &text);
     let align = |bad: usize| {
         format!(
-            "align --objective exo-rw --model model --data groups.jsonl --out out --set data.skip_bad={bad}"
+            "align --objective exo-rw --model model --data groups.jsonl --out out --skip-bad {bad}"
         )
     };
     assert!(place.refuses(&align(1), 1).contains("groups.jsonl:8: "));
@@ -299,20 +299,14 @@ fn info_describes_devices_and_a_model() {
     );
 }
 
-/// A run of the whole experiment small enough for a test.
-const SMALL: &str = "run sentiment --out run --set model.hidden_size=16 --set model.num_layers=1 --set model.num_heads=2 \
-     --set data.demonstrations=64 --set data.labelled=64 --set data.prompts=32 --set data.held_out=16 \
-     --set align.training.batch_size=16 --set align.training.epochs=1 --set align.checkpoint.every=1 \
-     --set optimum.generation.completions=8 --seed 1";
-
 #[test]
 fn an_experiment_ends_in_a_report_and_does_no_stage_twice() {
     let place = Workplace::new();
-    let planned = place.succeeds(&format!("{SMALL} --dry-run"));
+    let planned = place.succeeds(&format!("{SMALL_EXPERIMENT} --dry-run"));
     assert!(planned.contains("fine-tuning") && planned.contains("would run"), "{planned}");
     assert!(!place.path("run").exists(), "a dry run writes nothing");
-    let printed = place.succeeds(SMALL);
-    for policy in ["sft", "dpo", "dpo-rw", "exo-pref", "exo-rw"] {
+    let printed = place.succeeds(SMALL_EXPERIMENT);
+    for policy in ["SFT", "DPO", "DPO-rw", "EXO-pref", "EXO-rw", "π*"] {
         assert!(printed.contains(policy), "{printed}");
     }
     let html = std::fs::read_to_string(place.path("run/report.html")).unwrap();
@@ -324,16 +318,17 @@ fn an_experiment_ends_in_a_report_and_does_no_stage_twice() {
         modified(&place.path(&format!("run/{objective}/model/model.safetensors")))
     };
     let before = weights("exo-rw");
-    let again = place.succeeds(SMALL);
+    let again = place.succeeds(SMALL_EXPERIMENT);
     assert_eq!(weights("exo-rw"), before, "no stage is done twice");
     assert_eq!(again, printed, "the same run has the same results");
     assert!(
         place
-            .succeeds(&format!("{SMALL} --dry-run"))
+            .succeeds(&format!("{SMALL_EXPERIMENT} --dry-run"))
             .lines()
             .all(|line| line.contains("done before"))
     );
-    let message = place.refuses(&format!("{SMALL} --set align.objective.beta_policy=0.3"), 2);
+    let message =
+        place.refuses(&format!("{SMALL_EXPERIMENT} --set align.objective.beta_policy=0.3"), 2);
     assert!(message.contains("align.objective.beta_policy"), "{message}");
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::{Workplace, metrics, text};
+use support::{SMALL_EXPERIMENT, Workplace, metrics, text};
 
 const SETTINGS: &str = "--set training.learning_rate=1e-3 --set training.batch_size=8 --set training.micro_batch_size=3 \
      --set training.epochs=8 --set optimizer.warmup=3 --set checkpoint.every=3 --seed 5";
@@ -159,4 +159,58 @@ fn sampling_that_was_killed_draws_the_same_completions() {
     let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
     assert_eq!(read("killed.jsonl"), read("whole.jsonl"));
     assert!(!place.path("killed.jsonl.partial").exists());
+}
+
+#[test]
+fn an_experiment_killed_at_any_moment_ends_with_the_same_weights_and_the_same_results() {
+    let (whole, killed) = (Workplace::new(), Workplace::new());
+    let printed = whole.succeeds(SMALL_EXPERIMENT);
+    let kills = until_done(&killed, SMALL_EXPERIMENT, |kills| {
+        Duration::from_millis(150 + 60 * kills as u64)
+    });
+    assert!(kills > 0, "nothing was killed; the claim was not tried");
+    for stage in ["sft", "reward", "dpo", "exo-pref", "dpo-rw", "exo-rw"] {
+        let dir = |place: &Workplace| place.path("run").join(stage);
+        assert!(weights(&dir(&killed)) == weights(&dir(&whole)), "the weights of {stage} differ");
+        assert_eq!(metrics(&dir(&killed)), metrics(&dir(&whole)), "{stage}");
+    }
+    // The table's last column is a time.
+    let figures = |text: &str| -> Vec<String> {
+        text.lines()
+            .map(|line| line.rsplit_once("  ").map_or(line, |(row, _)| row).trim().to_owned())
+            .collect()
+    };
+    assert_eq!(figures(&killed.succeeds(SMALL_EXPERIMENT)), figures(&printed));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_a_checkpoint_and_exit_code_130() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 50, 4);
+    let align = |out: &str| {
+        format!(
+            "align --objective exo-rw --model model --data groups.jsonl --out {out} {SETTINGS} --set checkpoint.every=1000"
+        )
+    };
+    place.succeeds(&align("whole"));
+    let child = Command::new(assert_cmd::cargo::cargo_bin("exalign"))
+        .args(align("stopped").split_whitespace())
+        .current_dir(place.folder.path())
+        .env("EXALIGN_CACHE", place.path("cache"))
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let log = place.path("stopped").join("metrics.jsonl");
+    while std::fs::read_to_string(&log).unwrap_or_default().lines().count() < 3 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("the same command continues"));
+    assert!(newest_checkpoint(&place.path("stopped").join("checkpoints")) >= 3);
+    place.succeeds(&align("stopped"));
+    assert!(weights(&place.path("stopped")) == weights(&place.path("whole")));
 }

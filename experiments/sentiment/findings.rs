@@ -7,7 +7,7 @@ use exalign::Result;
 use exalign::evaluation::{Drawn, Interval, OptimumPoint, paired_gain};
 use exalign::report::{
     Distribution, FrontierPoint, Optimum, Report, ResultRow, SampleCompletion, SamplePrompt,
-    Series, TrainingCurve,
+    Series, TrainingCurve, policy_name,
 };
 use serde_json::Value;
 
@@ -113,7 +113,7 @@ fn table(report: &Report) -> Table {
     ]);
     for row in &report.results {
         table.add_row([
-            row.policy.clone(),
+            policy_name(&row.policy),
             row.reward.to_string(),
             row.reward_gain.map_or(String::new(), |gain| gain.to_string()),
             row.kl.to_string(),
@@ -145,7 +145,7 @@ fn title(results: &[ResultRow]) -> String {
     let gain = |row: &ResultRow| row.reward_gain.map_or(f64::NEG_INFINITY, |gain| gain.mean);
     match results.iter().max_by(|a, b| gain(a).total_cmp(&gain(b))) {
         Some(best) if gain(best) > 0.0 => {
-            format!("{} earns {:.2} log-odds more than SFT", best.policy, gain(best))
+            format!("{} earns {:.2} log-odds more than SFT", policy_name(&best.policy), gain(best))
         }
         _ => "No objective earns more than SFT".to_owned(),
     }
@@ -179,7 +179,7 @@ fn summary(
         {
             sentences.push(format!(
                 "{} ends with {:.0} % of the gain that the exact optimum makes at its KL.",
-                row.policy,
+                policy_name(&row.policy),
                 100.0 * (row.reward.mean - reference) / (best - reference)
             ));
         }
@@ -197,8 +197,8 @@ fn comparison(exo: &Measured, dpo: &Measured, labels: &str, seed: u64) -> String
     };
     format!(
         "From {labels}, {} {verdict} {} (difference {difference}, paired by prompt), at a KL of {:.2} against {:.2} nats.",
-        exo.policy,
-        dpo.policy,
+        policy_name(&exo.policy),
+        policy_name(&dpo.policy),
         kl(exo),
         kl(dpo)
     )

@@ -55,9 +55,11 @@ pub fn configuration(
 ) -> Result<Config> {
     let mut given: Vec<(String, String)> =
         flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
-    if let Some(seed) = global.seed {
-        given.push(("seed".to_owned(), seed.to_string()));
-    }
+    let of_all = [
+        ("seed", global.seed.map(|it| it.to_string())),
+        ("data.skip_bad", global.skip_bad.map(|it| it.to_string())),
+    ];
+    given.extend(of_all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     Config::load(
         stage,
         &Sources {

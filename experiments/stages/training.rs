@@ -52,6 +52,9 @@ impl TrainingFlags {
 /// A batch and its weight within its step: the number of groups or tokens its loss is a mean over.
 pub type Weighted<B> = (B, f64);
 
+/// Makes the batch of some of the groups, given by their indices.
+pub type MakeBatch<B> = Arc<dyn Fn(&[TokenGroup], &[usize]) -> Weighted<B> + Send + Sync>;
+
 /// A training on token groups.
 pub struct Train<'a, T: Trainable> {
     /// What it is called on the progress bar.
@@ -63,8 +66,7 @@ pub struct Train<'a, T: Trainable> {
     /// Loads the module: from the folder of a checkpoint, or anew.
     pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
     pub save: SaveModule<T>,
-    /// The batch of some of the groups.
-    pub batch: Arc<dyn Fn(&[TokenGroup], &[usize]) -> Weighted<T::Batch> + Send + Sync>,
+    pub batch: MakeBatch<T::Batch>,
 }
 
 impl<T: Trainable> Train<'_, T> {

@@ -73,7 +73,7 @@ pub(super) fn seed(run: u64, prompt: u64, sample: usize, step: usize) -> [u8; 32
     hasher.finalize().into()
 }
 
-/// log softmax(logits / temperature)[token], in f64.
+/// The log-probability of `token` under softmax(logits / temperature), in f64.
 pub fn token_log_prob(logits: &[f32], token: u32, temperature: f64) -> f64 {
     let scaled = |logit: f32| f64::from(logit) / temperature;
     let largest = logits.iter().copied().map(scaled).fold(f64::NEG_INFINITY, f64::max);

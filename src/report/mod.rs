@@ -22,6 +22,7 @@ use crate::{Error, Result, files};
 
 pub use page::render;
 pub use pictures::frontier_svg;
+pub use text::policy_name;
 
 /// The file a run's numbers are in.
 pub const JSON_NAME: &str = "report.json";

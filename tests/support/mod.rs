@@ -13,6 +13,12 @@ use serde_json::{Value, json};
 pub const VOCABULARY: usize = 23;
 pub const END: u32 = 22;
 
+/// A run of the whole experiment small enough for a test.
+pub const SMALL_EXPERIMENT: &str = "run sentiment --out run --set model.hidden_size=16 --set model.num_layers=1 \
+     --set model.num_heads=2 --set data.demonstrations=64 --set data.labelled=64 --set data.prompts=32 \
+     --set data.held_out=16 --set align.training.batch_size=16 --set align.training.epochs=1 \
+     --set align.checkpoint.every=1 --set optimum.generation.completions=8 --seed 1";
+
 /// A folder to work in, with a tiny GPT-2 and without a tokenizer: records hold token ids.
 pub struct Workplace {
     pub folder: tempfile::TempDir,

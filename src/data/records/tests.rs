@@ -17,11 +17,15 @@ fn refused<R: Record + std::fmt::Debug>(line: &str) -> Problem {
 #[test]
 fn a_preference_is_a_group_of_two_with_the_chosen_first() {
     let pair = group(r#"{"id": 7, "prompt": "a", "chosen": "b", "rejected": "c", "more": {}}"#);
-    let spelled = r#"{"id": 7, "prompt": "a", "completions": ["b", "c"], "rewards": [1, 0]}"#;
+    let spelled = r#"{"id": 7, "prompt": "a", "completions": ["b", "c"], "finished": [true, true], "rewards": [1, 0]}"#;
     assert_eq!(pair, group(spelled));
     assert_eq!(
         serde_json::to_string(&pair).unwrap(),
-        spelled.replace(": ", ":").replace(", ", ",").replace("[1,0]", "[1.0,0.0]")
+        spelled
+            .replace(": ", ":")
+            .replace(", ", ",")
+            .replace("[1,0]", "[1.0,0.0]")
+            .replace("true, true", "true,true")
     );
     assert_eq!(group(&serde_json::to_string(&AsPreference(&pair)).unwrap()), pair);
 }
