@@ -14,7 +14,8 @@ const GRAMMAR: &str = include_str!("../../assets/corpus/reviews.grammar");
 
 /// The token that ends a text.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
-const UNKNOWN: &str = "<|unknown|>";
+/// The token of a word that is not in the corpus.
+pub const UNKNOWN: &str = "<|unknown|>";
 
 /// A review: a neutral opening, and the rest, which begins with a comma or a full stop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,6 @@ mod findings;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use exalign::Result;
 use exalign::alignment::ObjectiveName;
 use exalign::config::Stage;
 use exalign::data::{self as records, Group, Tokenizer};
@@ -18,6 +17,7 @@ use exalign::evaluation::{OptimumPoint, optimum};
 use exalign::model::families::{Family, gpt2_config_json};
 use exalign::model::{Decoder, weights};
 use exalign::training::Checkpoints;
+use exalign::{Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -166,6 +166,15 @@ fn new_model(model: &Model, seed: u64, folder: &Path, device: &Device) -> Result
     let shape = family.shape(&path, &json)?;
     let decoder = weights::initialize(Decoder::new(shape.clone(), device), &shape, seed, device);
     Tokenizer::from_tokenizer(tokenizer, &[end_of_text])?.save(folder)?;
+    let tokenizer_config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": corpus::END_OF_TEXT,
+        "pad_token": corpus::END_OF_TEXT,
+        "unk_token": corpus::UNKNOWN,
+        "model_max_length": model.max_positions,
+        "clean_up_tokenization_spaces": false,
+    });
+    files::write_json(&folder.join("tokenizer_config.json"), &tokenizer_config)?;
     weights::save(&decoder, &family.bindings(&shape), &json, folder)
 }
 
