@@ -4,6 +4,9 @@
 //! Models whose weights follow a formula come with numbers of transformers 4.57.6 (f64, CPU).
 //! Further golden models lie outside the project; `EXALIGN_GOLDENS` names their folder.
 
+#[path = "decoder/families.rs"]
+mod families;
+
 use std::path::{Path, PathBuf};
 
 use std::collections::HashMap;
@@ -14,7 +17,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use exalign::data::{GroupBatch, TokenGroup};
 use exalign::generation::{Choice, Prompt, Sampling, sample};
 use exalign::log_probs::{Policy, scored_log_probs, token_log_probs_of};
-use exalign::model::{Decoder, ModelFolder, weights};
+use exalign::model::{self, Decoder, ModelFolder};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
@@ -23,9 +26,12 @@ fn golden_models() -> Vec<PathBuf> {
         println!("skipped: EXALIGN_GOLDENS names no folder of golden models");
         return Vec::new();
     };
-    ["gpt2-tied", "llama-tied-gqa-theta1e4", "llama-untied-gqa-llama3rope"]
-        .map(|name| Path::new(&folder).join("models").join(name))
-        .into()
+    let mut models: Vec<PathBuf> = std::fs::read_dir(Path::new(&folder).join("models"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    models.sort();
+    models
 }
 
 fn load(folder: &Path, device: &Device) -> Decoder {
@@ -126,13 +132,8 @@ fn gradients_by_name(
     }
     let as_weights = decoder.map(&mut Replace(gradients));
     let written = tempfile::tempdir().unwrap();
-    weights::save(
-        &as_weights,
-        &folder.family.bindings(&folder.shape),
-        &folder.json,
-        written.path(),
-    )
-    .unwrap();
+    model::save(&as_weights, &folder.family.bindings(&folder.shape), &folder.json, written.path())
+        .unwrap();
     read_tensors(&written.path().join("model.safetensors"))
 }
 
@@ -208,12 +209,6 @@ fn greedy_continuations_are_those_of_transformers() {
     }
 }
 
-const GPT2: &str = r#"{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 11, "n_embd": 8,
-    "n_layer": 2, "n_head": 2, "n_positions": 16, "eos_token_id": 10}"#;
-const LLAMA: &str = r#"{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 11,
-    "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 4, "rms_norm_eps": 1e-5, "rope_theta": 1000.0,
-    "max_position_embeddings": 16, "eos_token_id": 10}"#;
 const TOKENS: [u32; 8] = [1, 5, 3, 7, 2, 9, 0, 4];
 
 /// Element `i` of the tensor `name` is 0.35 sin(1.3 i + length of the name), scales about 1.
@@ -225,7 +220,7 @@ fn formula_folder(config: &str) -> tempfile::TempDir {
     let decoder = Decoder::new(described.shape.clone(), &device);
     let bindings = described.family.bindings(&described.shape);
     // Written once as it is for the shapes, then again with the formula's values.
-    weights::save(&decoder, &bindings, &described.json, folder.path()).unwrap();
+    model::save(&decoder, &bindings, &described.json, folder.path()).unwrap();
     let file = folder.path().join("model.safetensors");
     let bytes = std::fs::read(&file).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -263,54 +258,26 @@ fn next_token_log_probs(folder: &Path) -> Vec<f32> {
     scored.remove(0).remove(0)
 }
 
-fn assert_close(found: &[f32], expected: &[f64]) {
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(expected) {
-        // Two layers in f32 against f64.
-        assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} {expected}");
+#[test]
+fn models_of_known_weights_have_the_log_probs_of_transformers() {
+    for (config, expected) in families::ALL {
+        let found = next_token_log_probs(formula_folder(config).path());
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            // Two layers in f32 against f64.
+            assert!((f64::from(*found) - expected).abs() < 1e-5, "{config}: {found} {expected}");
+        }
     }
 }
 
 #[test]
-fn a_gpt2_of_known_weights_has_the_log_probs_of_transformers() {
-    assert_close(
-        &next_token_log_probs(formula_folder(GPT2).path()),
-        &[
-            -3.8740598558694064,
-            -4.386774220143586,
-            -1.5989625801388285,
-            -3.546390457210443,
-            -3.9678073277466153,
-            -4.3152037439369515,
-            -1.4550117354201149,
-        ],
-    );
-}
-
-#[test]
-fn a_llama_of_known_weights_has_the_log_probs_of_transformers() {
-    assert_close(
-        &next_token_log_probs(formula_folder(LLAMA).path()),
-        &[
-            -2.0404335576287176,
-            -1.8226976304126916,
-            -2.24130753966085,
-            -1.8384313806906742,
-            -1.958078624367814,
-            -3.128237482786246,
-            -2.2696929472731036,
-        ],
-    );
-}
-
-#[test]
 fn a_folder_written_again_holds_the_same_bits() {
-    for config in [GPT2, LLAMA] {
+    for (config, _) in families::ALL {
         let (first, second) = (formula_folder(config), tempfile::tempdir().unwrap());
         let described = ModelFolder::open(first.path()).unwrap();
         let decoder = load(first.path(), &Device::flex());
         let bindings = described.family.bindings(&described.shape);
-        weights::save(&decoder, &bindings, &described.json, second.path()).unwrap();
+        model::save(&decoder, &bindings, &described.json, second.path()).unwrap();
         let file =
             |folder: &tempfile::TempDir| read_tensors(&folder.path().join("model.safetensors"));
         assert_eq!(file(&first), file(&second));
@@ -320,7 +287,7 @@ fn a_folder_written_again_holds_the_same_bits() {
 
 #[test]
 fn weights_in_shards_and_without_prefix_are_the_same_weights() {
-    let folder = formula_folder(GPT2);
+    let folder = formula_folder(families::GPT2.0);
     let whole = next_token_log_probs(folder.path());
     let file = folder.path().join("model.safetensors");
     let bytes = std::fs::read(&file).unwrap();
@@ -356,7 +323,7 @@ fn refusal(folder: &Path) -> String {
 
 #[test]
 fn what_does_not_fit_is_listed_at_once() {
-    let folder = formula_folder(LLAMA);
+    let folder = formula_folder(families::LLAMA.0);
     let file = folder.path().join("model.safetensors");
     let mut values: Vec<(String, Vec<usize>, Vec<u8>)> = {
         let bytes = std::fs::read(&file).unwrap();
@@ -378,7 +345,7 @@ fn what_does_not_fit_is_listed_at_once() {
 
 #[test]
 fn a_weight_file_cut_in_half_and_a_foreign_architecture_are_refused_with_the_reason() {
-    let folder = formula_folder(GPT2);
+    let folder = formula_folder(families::GPT2.0);
     let file = folder.path().join("model.safetensors");
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
@@ -392,7 +359,7 @@ fn a_weight_file_cut_in_half_and_a_foreign_architecture_are_refused_with_the_rea
     std::fs::write(folder.path().join("config.json"), r#"{"model_type": "mamba"}"#).unwrap();
     insta::assert_snapshot!(
         refusal(folder.path()),
-        @"M/config.json: `model_type`: expected one of gpt2, llama, found `mamba`; this architecture is not supported"
+        @"M/config.json: `model_type`: expected one of gpt2, gpt_neox, llama, mistral, qwen2, qwen3, glm, glm4, chatglm, found `mamba`; this architecture is not supported"
     );
     insta::assert_snapshot!(
         refusal(&folder.path().join("nowhere")),

@@ -17,6 +17,7 @@ use proptest::prelude::*;
 
 const VOCABULARY: usize = 19;
 
+/// Two shapes that have between them all that a family may have.
 fn shape(rotary: bool) -> DecoderConfig {
     DecoderConfig {
         vocab_size: VOCABULARY,
@@ -30,11 +31,19 @@ fn shape(rotary: bool) -> DecoderConfig {
         norm: if rotary { NormKind::Rms } else { NormKind::Layer },
         norm_epsilon: 1e-5,
         position_encoding: if rotary {
-            PositionEncoding::Rotary(RotaryConfig { base: 1e4, scaling: RotaryScaling::None })
+            PositionEncoding::Rotary(RotaryConfig {
+                base: 1e4,
+                width: 2,
+                interleaved: true,
+                scaling: RotaryScaling::None,
+            })
         } else {
             PositionEncoding::Learned
         },
-        feed_forward: if rotary { FeedForwardKind::SwiGlu } else { FeedForwardKind::Gelu },
+        feed_forward: if rotary { FeedForwardKind::SwiGlu } else { FeedForwardKind::GeluTanh },
+        parallel_residual: !rotary,
+        output_norms: rotary,
+        query_key_norm: rotary,
         qkv_bias: !rotary,
         output_bias: !rotary,
         feed_forward_bias: !rotary,

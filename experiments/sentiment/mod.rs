@@ -15,7 +15,7 @@ use exalign::config::Stage;
 use exalign::data::{self as records, Group, Tokenizer};
 use exalign::evaluation::{OptimumPoint, optimum};
 use exalign::model::families::{Family, gpt2_config_json};
-use exalign::model::{Decoder, weights};
+use exalign::model::{self, Decoder, weights};
 use exalign::training::Checkpoints;
 use exalign::{Result, files};
 use serde::{Deserialize, Serialize};
@@ -175,7 +175,7 @@ fn new_model(model: &Model, seed: u64, folder: &Path, device: &Device) -> Result
         "clean_up_tokenization_spaces": false,
     });
     files::write_json(&folder.join("tokenizer_config.json"), &tokenizer_config)?;
-    weights::save(&decoder, &family.bindings(&shape), &json, folder)
+    model::save(&decoder, &family.bindings(&shape), &json, folder)
 }
 
 fn make_data(

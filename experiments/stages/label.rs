@@ -92,7 +92,7 @@ impl Judge {
         let inner = path.join("model");
         let folder =
             ModelFolder::open(if inner.join("config.json").is_file() { &inner } else { path })?;
-        if !folder.is_classifier() {
+        if folder.num_labels().is_none() {
             return Err(Error::file(
                 &folder.path,
                 format!(

@@ -8,7 +8,8 @@ use clap::Args;
 use exalign::Result;
 use exalign::config::{Config, LearningRateSchedule};
 use exalign::data::{TokenGroup, Tokenizer};
-use exalign::model::{Decoder, ModelFolder, weights};
+use exalign::model::folder::as_f32;
+use exalign::model::{self, Decoder, ModelFolder};
 use exalign::training::{
     Checkpoints, Micro, Optimization, Plan, SaveModule, Schedule, Step, Trainable, Training,
 };
@@ -170,5 +171,5 @@ pub fn save_decoder(
         tokenizer.save(target)?;
     }
     let bindings = folder.family.bindings(&folder.shape);
-    weights::save(decoder, &bindings, &weights::as_f32(&folder.json), target)
+    model::save(decoder, &bindings, &as_f32(&folder.json), target)
 }

@@ -1,7 +1,7 @@
 //! Causal self-attention with grouped key/value heads.
 
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{Linear, LinearConfig, RmsNorm, RmsNormConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor};
 
@@ -20,6 +20,10 @@ pub struct Attention {
     pub value: Linear,
     /// `[heads · head_dim, hidden]`
     pub output: Linear,
+    /// Of each query head, where the family has it.
+    pub query_norm: Option<RmsNorm>,
+    /// Of each key head, where the family has it.
+    pub key_norm: Option<RmsNorm>,
     num_heads: usize,
     num_kv_heads: usize,
     head_dim: usize,
@@ -29,6 +33,10 @@ impl Attention {
     pub(super) fn new(config: &DecoderConfig, device: &Device) -> Self {
         let linear =
             |input, output, bias| LinearConfig::new(input, output).with_bias(bias).init(device);
+        let head_norm = || {
+            let norm = RmsNormConfig::new(config.head_dim).with_epsilon(config.norm_epsilon);
+            config.query_key_norm.then(|| norm.init(device))
+        };
         let (queries, keys) =
             (config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim);
         Self {
@@ -36,6 +44,8 @@ impl Attention {
             key: linear(config.hidden_size, keys, config.qkv_bias),
             value: linear(config.hidden_size, keys, config.qkv_bias),
             output: linear(queries, config.hidden_size, config.output_bias),
+            query_norm: head_norm(),
+            key_norm: head_norm(),
             num_heads: config.num_heads,
             num_kv_heads: config.num_kv_heads,
             head_dim: config.head_dim,
@@ -94,6 +104,10 @@ impl Attention {
         let mut query = heads(self.query.forward(x.clone()), self.num_heads);
         let mut keys = heads(self.key.forward(x.clone()), self.num_kv_heads);
         let values = heads(self.value.forward(x), self.num_kv_heads);
+        if let (Some(query_norm), Some(key_norm)) = (&self.query_norm, &self.key_norm) {
+            query = query_norm.forward(query);
+            keys = key_norm.forward(keys);
+        }
         if let Some(angles) = angles {
             query = angles.rotate(query);
             keys = angles.rotate(keys);

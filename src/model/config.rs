@@ -17,7 +17,8 @@ pub struct DecoderConfig {
     pub num_kv_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
-    /// Longest sequence the positions reach.
+    /// Longest sequence the positions reach, or the attention's window where that is shorter: within
+    /// it a sliding window is full attention, and nothing longer is read.
     pub max_positions: usize,
     /// The normalisation before attention and feed-forward, and at the end.
     pub norm: NormKind,
@@ -27,6 +28,13 @@ pub struct DecoderConfig {
     pub position_encoding: PositionEncoding,
     /// The feed-forward part.
     pub feed_forward: FeedForwardKind,
+    /// Whether attention and feed-forward both read the block's input, instead of the second reading
+    /// the first's result.
+    pub parallel_residual: bool,
+    /// Whether what attention and feed-forward add is normalised too.
+    pub output_norms: bool,
+    /// Whether each head's queries and keys are RMS-normalised before they are rotated.
+    pub query_key_norm: bool,
     /// Whether queries, keys and values have a bias.
     pub qkv_bias: bool,
     /// Whether the attention's output projection has a bias.
@@ -60,7 +68,7 @@ pub enum NormKind {
 pub enum PositionEncoding {
     /// A learned vector for each position, added to the token's.
     Learned,
-    /// Rotation of queries and keys, in the rotate-half convention.
+    /// Rotation of queries and keys.
     Rotary(RotaryConfig),
 }
 
@@ -69,6 +77,10 @@ pub enum PositionEncoding {
 pub struct RotaryConfig {
     /// Base θ of the wavelengths.
     pub base: f64,
+    /// How much of each head is rotated: its first `width` entries.
+    pub width: usize,
+    /// Whether neighbours make a pair, instead of an entry of the first half and one of the second.
+    pub interleaved: bool,
     /// Change of the wavelengths for longer contexts.
     pub scaling: RotaryScaling,
 }
@@ -100,7 +112,9 @@ pub enum RotaryScaling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedForwardKind {
     /// `down(gelu(up(x)))` with the tanh form of GELU.
-    Gelu,
+    GeluTanh,
+    /// `down(gelu(up(x)))` with the error function.
+    GeluErf,
     /// `down(silu(gate(x)) · up(x))`.
     SwiGlu,
 }

@@ -5,7 +5,7 @@ use burn::nn::{
     Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, RmsNorm,
     RmsNormConfig,
 };
-use burn::tensor::activation::{sigmoid, silu};
+use burn::tensor::activation::{gelu, sigmoid, silu};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 use super::attention::Attention;
@@ -137,9 +137,7 @@ impl Decoder {
         let x = self.tokens.forward(tokens);
         match (&self.positions, &self.config.position_encoding) {
             (Some(learned), _) => (x + learned.forward(positions), None),
-            (None, PositionEncoding::Rotary(rotary)) => {
-                (x, Some(Angles::new(rotary, self.config.head_dim, &positions)))
-            }
+            (None, PositionEncoding::Rotary(rotary)) => (x, Some(Angles::new(rotary, &positions))),
             (None, PositionEncoding::Learned) => (x, None),
         }
     }
@@ -156,6 +154,11 @@ pub struct Block {
     pub feed_forward_norm: Norm,
     /// The feed-forward part.
     pub feed_forward: FeedForward,
+    /// Of what attention adds, where the family has it.
+    pub attention_output_norm: Option<Norm>,
+    /// Of what the feed-forward part adds, where the family has it.
+    pub feed_forward_output_norm: Option<Norm>,
+    parallel_residual: bool,
 }
 
 impl Block {
@@ -165,6 +168,9 @@ impl Block {
             attention: Attention::new(config, device),
             feed_forward_norm: Norm::new(config, device),
             feed_forward: FeedForward::new(config, device),
+            attention_output_norm: config.output_norms.then(|| Norm::new(config, device)),
+            feed_forward_output_norm: config.output_norms.then(|| Norm::new(config, device)),
+            parallel_residual: config.parallel_residual,
         }
     }
 
@@ -176,17 +182,24 @@ impl Block {
     ) -> (Tensor<3>, LayerPrefix) {
         let (attended, layer) =
             self.attention.forward(self.attention_norm.forward(x.clone()), angles, mask);
-        (self.feed(x + attended), layer)
+        (self.feed(x, attended), layer)
     }
 
     fn decode(&self, x: Tensor<3>, angles: Option<&Angles>, cache: &mut LayerCache) -> Tensor<3> {
         let attended = self.attention.decode(self.attention_norm.forward(x.clone()), angles, cache);
-        self.feed(x + attended)
+        self.feed(x, attended)
     }
 
-    fn feed(&self, x: Tensor<3>) -> Tensor<3> {
-        let fed = self.feed_forward.forward(self.feed_forward_norm.forward(x.clone()));
-        x + fed
+    /// The block's output, from its input and what attention makes of it.
+    fn feed(&self, x: Tensor<3>, attended: Tensor<3>) -> Tensor<3> {
+        let normalised = |norm: &Option<Norm>, added: Tensor<3>| match norm {
+            Some(norm) => norm.forward(added),
+            None => added,
+        };
+        let middle = x.clone() + normalised(&self.attention_output_norm, attended);
+        let source = if self.parallel_residual { x } else { middle.clone() };
+        let fed = self.feed_forward.forward(self.feed_forward_norm.forward(source));
+        middle + normalised(&self.feed_forward_output_norm, fed)
     }
 }
 
@@ -199,6 +212,8 @@ pub struct FeedForward {
     pub up: Linear,
     /// `[intermediate, hidden]`
     pub down: Linear,
+    #[module(skip)]
+    kind: FeedForwardKind,
 }
 
 impl FeedForward {
@@ -212,13 +227,15 @@ impl FeedForward {
                 .then(|| linear(hidden, intermediate)),
             up: linear(hidden, intermediate),
             down: linear(intermediate, hidden),
+            kind: config.feed_forward,
         }
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let inner = match &self.gate {
-            Some(gate) => silu(gate.forward(x.clone())) * self.up.forward(x),
-            None => gelu(self.up.forward(x)),
+        let inner = match (&self.gate, self.kind) {
+            (Some(gate), _) => silu(gate.forward(x.clone())) * self.up.forward(x),
+            (None, FeedForwardKind::GeluErf) => gelu(self.up.forward(x)),
+            (None, _) => gelu_tanh(self.up.forward(x)),
         };
         self.down.forward(inner)
     }
@@ -226,7 +243,7 @@ impl FeedForward {
 
 /// GELU in its tanh form, `x/2 · (1 + tanh u)` with `u = √(2/π) (x + 0.044715 x³)`, written as
 /// `x · σ(2u)`: the same function, and on the CPU a multiple of the speed of burn's `tanh` and `pow`.
-fn gelu(x: Tensor<3>) -> Tensor<3> {
+fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
     let twice = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
     let inner = (x.clone() * x.clone() * (0.044715 * twice) + twice) * x.clone();
     x * sigmoid(inner)

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`decoder`] | the transformer, one for all families |
 //! | [`families`] | what each family calls its settings and tensors |
-//! | [`weights`] | Hugging Face folders in and out |
+//! | [`folder`] | Hugging Face folders in and out |
+//! | [`weights`] | parameters from and to safetensors files |
 //! | [`vocabulary_head`] | log-probabilities of targets without holding the logits |
 //! | [`cache`] | keys and values of prompts shared by samples |
 
@@ -13,6 +14,7 @@ pub mod cache;
 pub mod config;
 pub mod decoder;
 pub mod families;
+pub mod folder;
 pub mod reward_model;
 pub mod rotary;
 pub mod vocabulary_head;
@@ -20,5 +22,5 @@ pub mod weights;
 
 pub use config::DecoderConfig;
 pub use decoder::Decoder;
+pub use folder::{ModelFolder, save};
 pub use reward_model::RewardModel;
-pub use weights::ModelFolder;

@@ -1,46 +1,63 @@
-//! Rotary positions in the rotate-half convention of Hugging Face checkpoints.
+//! Rotary positions, on all of each head or its first part, in both conventions of pairing.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::config::{RotaryConfig, RotaryScaling};
 
-/// Cosines and sines of a batch's angles, each `[batch, 1, row, head_dim / 2]`.
+/// Cosines and sines of a batch's angles, each `[batch, 1, row, pairs]`.
 #[derive(Clone, Debug)]
 pub struct Angles {
     cos: Tensor<4>,
     sin: Tensor<4>,
+    interleaved: bool,
 }
 
 impl Angles {
-    /// Angles of `positions` `[batch, row]` for heads of width `head_dim`.
-    pub fn new(config: &RotaryConfig, head_dim: usize, positions: &Tensor<2, Int>) -> Self {
+    /// Angles of `positions` `[batch, row]`.
+    pub fn new(config: &RotaryConfig, positions: &Tensor<2, Int>) -> Self {
         let device: Device = positions.device();
         let [batch, row] = positions.dims();
         let frequencies: Vec<f32> =
-            frequencies(config, head_dim).iter().map(|&frequency| frequency as f32).collect();
+            frequencies(config).iter().map(|&frequency| frequency as f32).collect();
         let half = frequencies.len();
         let frequencies = Tensor::<1>::from_data(TensorData::new(frequencies, [half]), &device)
             .reshape([1, 1, 1, half]);
         let angles = positions.clone().float().reshape([batch, 1, row, 1]) * frequencies;
-        Self { cos: angles.clone().cos(), sin: angles.sin() }
+        Self { cos: angles.clone().cos(), sin: angles.sin(), interleaved: config.interleaved }
     }
 
-    /// Rotates `x` `[batch, heads, row, head_dim]`: `(a, b) → (a cos − b sin, b cos + a sin)` for
-    /// the two halves a and b of each head.
+    /// Rotates the first `2 · pairs` entries of each head of `x` `[batch, heads, row, head_dim]`:
+    /// `(a, b) → (a cos − b sin, b cos + a sin)` for the two entries a and b of each pair.
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let [.., head_dim] = x.dims();
-        let a = x.clone().slice_dim(3, 0..head_dim / 2);
-        let b = x.slice_dim(3, head_dim / 2..head_dim);
+        let [batch, heads, row, head_dim] = x.dims();
+        let [.., pairs] = self.cos.dims();
+        let turned = x.clone().slice_dim(3, 0..2 * pairs);
+        let (a, b) = if self.interleaved {
+            let by_pair = turned.reshape([batch, heads, row, pairs, 2]);
+            let side = |side: usize| by_pair.clone().slice_dim(4, side..side + 1).squeeze_dim(4);
+            (side(0), side(1))
+        } else {
+            (turned.clone().slice_dim(3, 0..pairs), turned.slice_dim(3, pairs..2 * pairs))
+        };
         let left = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
         let right = b * self.cos.clone() + a * self.sin.clone();
-        Tensor::cat(vec![left, right], 3)
+        let mut parts = if self.interleaved {
+            let by_pair = Tensor::stack::<5>(vec![left, right], 4);
+            vec![by_pair.reshape([batch, heads, row, 2 * pairs])]
+        } else {
+            vec![left, right]
+        };
+        if 2 * pairs < head_dim {
+            parts.push(x.slice_dim(3, 2 * pairs..head_dim));
+        }
+        Tensor::cat(parts, 3)
     }
 }
 
 /// Angular frequencies of the pairs, highest first.
-fn frequencies(config: &RotaryConfig, head_dim: usize) -> Vec<f64> {
-    (0..head_dim / 2)
-        .map(|pair| config.base.powf(-2.0 * pair as f64 / head_dim as f64))
+fn frequencies(config: &RotaryConfig) -> Vec<f64> {
+    (0..config.width / 2)
+        .map(|pair| config.base.powf(-2.0 * pair as f64 / config.width as f64))
         .map(|frequency| match config.scaling {
             RotaryScaling::None => frequency,
             RotaryScaling::Linear { factor } => frequency / factor,

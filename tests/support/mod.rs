@@ -7,7 +7,7 @@ use std::process::Output;
 use assert_cmd::Command;
 use burn::tensor::Device;
 use exalign::model::families::gpt2_config_json;
-use exalign::model::{Decoder, ModelFolder, weights};
+use exalign::model::{self, Decoder, ModelFolder, weights};
 use serde_json::{Value, json};
 
 pub const VOCABULARY: usize = 23;
@@ -35,7 +35,7 @@ impl Workplace {
         let device = Device::flex();
         let decoder = Decoder::new(described.shape.clone(), &device);
         let decoder = weights::initialize(decoder, &described.shape, 1, &device);
-        weights::save(&decoder, &described.family.bindings(&described.shape), &config, &model)
+        model::save(&decoder, &described.family.bindings(&described.shape), &config, &model)
             .unwrap();
         Self { folder }
     }

@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use super::settings::Settings;
 use super::{Binding, Family};
 use crate::Result;
-use crate::model::config::{DecoderConfig, FeedForwardKind, NormKind, PositionEncoding};
+use crate::model::config::{DecoderConfig, NormKind, PositionEncoding};
 
 pub(super) const GPT2: Family = Family {
     model_type: "gpt2",
     architecture: "GPT2LMHeadModel",
     classifier_architecture: "GPT2ForSequenceClassification",
+    head: "lm_head.weight",
     config,
     bindings,
     ignored: |name| name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"),
@@ -18,16 +19,8 @@ pub(super) const GPT2: Family = Family {
 };
 
 fn config(settings: &Settings) -> Result<DecoderConfig> {
-    let activation = settings.text_or("activation_function", "gelu_new")?;
-    if !["gelu_new", "gelu_pytorch_tanh"].contains(&activation) {
-        return Err(settings.unsupported("activation_function", "gelu_new"));
-    }
-    if settings.flag_or("scale_attn_by_inverse_layer_idx", false)? {
-        return Err(settings.unsupported("scale_attn_by_inverse_layer_idx", "false"));
-    }
-    if !settings.flag_or("scale_attn_weights", true)? {
-        return Err(settings.unsupported("scale_attn_weights", "true"));
-    }
+    settings.only("scale_attn_by_inverse_layer_idx", false)?;
+    settings.only("scale_attn_weights", true)?;
     let hidden_size = settings.count("n_embd")?;
     let num_heads = settings.count("n_head")?;
     if !hidden_size.is_multiple_of(num_heads) {
@@ -45,7 +38,10 @@ fn config(settings: &Settings) -> Result<DecoderConfig> {
         norm: NormKind::Layer,
         norm_epsilon: settings.number_or("layer_norm_epsilon", 1e-5)?,
         position_encoding: PositionEncoding::Learned,
-        feed_forward: FeedForwardKind::Gelu,
+        feed_forward: settings.gelu("activation_function", "gelu_new")?,
+        parallel_residual: false,
+        output_norms: false,
+        query_key_norm: false,
         qkv_bias: true,
         output_bias: true,
         feed_forward_bias: true,
@@ -73,13 +69,11 @@ fn bindings(config: &DecoderConfig) -> Vec<Binding> {
                 .push(Binding::new(name(&format!("{theirs}.bias")), ours(&format!("{norm}.beta"))));
         }
         for part in ["weight", "bias"] {
-            bindings.push(Binding {
-                name: name(&format!("attn.c_attn.{part}")),
-                parameters: ["query", "key", "value"]
-                    .map(|projection| ours(&format!("attention.{projection}.{part}")))
-                    .into(),
-                transposed: false,
-            });
+            bindings.push(Binding::fused(
+                name(&format!("attn.c_attn.{part}")),
+                ["query", "key", "value"]
+                    .map(|projection| ours(&format!("attention.{projection}.{part}"))),
+            ));
             for (theirs, projection) in [
                 ("attn.c_proj", "attention.output"),
                 ("mlp.c_fc", "feed_forward.up"),

@@ -3,8 +3,14 @@
 //! A family is a mapping of `config.json` to [`DecoderConfig`] and of our parameters to Hugging
 //! Face tensors, nothing else: the transformer is the same for all of them.
 
+mod chatglm;
+mod glm;
 mod gpt2;
+mod gpt_neox;
 mod llama;
+mod mistral;
+mod qwen;
+mod rotary;
 mod settings;
 
 pub use gpt2::gpt2_config_json;
@@ -26,17 +32,32 @@ pub struct Family {
     pub architecture: &'static str,
     /// The class that loads a reward model or classifier.
     pub classifier_architecture: &'static str,
+    /// The tensor of the vocabulary head, where it is not the token embedding.
+    pub head: &'static str,
     /// Reads the shape from `config.json`.
     config: fn(&Settings) -> Result<DecoderConfig>,
     /// Where each parameter is stored.
     bindings: fn(&DecoderConfig) -> Vec<Binding>,
     /// Tensors that may stand in a file and hold nothing learned.
     ignored: fn(&str) -> bool,
-    /// The prefix of all tensor names that some files leave out.
-    pub optional_prefix: &'static str,
+    /// The prefix of all tensor names but the heads', which some files leave out.
+    optional_prefix: &'static str,
 }
 
-const FAMILIES: [&Family; 2] = [&gpt2::GPT2, &llama::LLAMA];
+const FAMILIES: [&Family; 9] = [
+    &gpt2::GPT2,
+    &gpt_neox::GPT_NEOX,
+    &llama::LLAMA,
+    &mistral::MISTRAL,
+    &qwen::QWEN2,
+    &qwen::QWEN3,
+    &glm::GLM,
+    &glm::GLM4,
+    &chatglm::CHATGLM,
+];
+
+/// The scalar head's tensor.
+const SCORE: &str = "score.weight";
 
 /// One Hugging Face tensor and the parameters it holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,22 +66,38 @@ pub struct Binding {
     pub name: String,
     /// Paths of the parameters, side by side along the last axis.
     pub parameters: Vec<String>,
+    /// Into how many blocks that axis is cut, each with its share of every parameter.
+    pub blocks: usize,
     /// Stored `[out, in]` where we keep `[in, out]`.
     pub transposed: bool,
 }
 
 impl Binding {
     fn new(name: impl Into<String>, parameter: impl Into<String>) -> Self {
-        Self { name: name.into(), parameters: vec![parameter.into()], transposed: false }
+        Self::fused(name, [parameter.into()])
     }
 
     fn transposed(name: impl Into<String>, parameter: impl Into<String>) -> Self {
         Self { transposed: true, ..Self::new(name, parameter) }
     }
 
+    fn fused(name: impl Into<String>, parameters: impl Into<Vec<String>>) -> Self {
+        Self { name: name.into(), parameters: parameters.into(), blocks: 1, transposed: false }
+    }
+
+    /// `name.weight`, stored `[out, in]`, and `name.bias` if there is one, of the projections that
+    /// share them.
+    fn projection<const N: usize>(name: String, projections: [String; N], bias: bool) -> Vec<Self> {
+        let all = |part: &str| projections.each_ref().map(|it| format!("{it}.{part}"));
+        let weight =
+            Self { transposed: true, ..Self::fused(format!("{name}.weight"), all("weight")) };
+        let bias = bias.then(|| Self::fused(format!("{name}.bias"), all("bias")));
+        std::iter::once(weight).chain(bias).collect()
+    }
+
     /// The scalar head of reward models and classifiers.
     pub fn score() -> Self {
-        Self::transposed("score.weight", "score.weight")
+        Self::transposed(SCORE, "score.weight")
     }
 }
 
@@ -73,7 +110,8 @@ impl Family {
             Error::file(
                 path,
                 format!(
-                    "`model_type`: expected one of {}, found `{found}`; this architecture is not supported",
+                    "`model_type`: expected one of {}, found `{found}`; this architecture is not \
+                     supported",
                     supported.join(", ")
                 ),
             )
@@ -89,7 +127,7 @@ impl Family {
     pub fn bindings(&self, config: &DecoderConfig) -> Vec<Binding> {
         let mut bindings = (self.bindings)(config);
         if !config.tied_embeddings {
-            bindings.push(Binding::transposed("lm_head.weight", "head.weight"));
+            bindings.push(Binding::transposed(self.head, "head.weight"));
         }
         bindings
     }
@@ -105,6 +143,15 @@ impl Family {
 
     /// Whether a tensor may stand in a file and hold nothing we need.
     pub fn ignores(&self, config: &DecoderConfig, name: &str) -> bool {
-        (self.ignored)(name) || (config.tied_embeddings && name == "lm_head.weight")
+        (self.ignored)(name) || (config.tied_embeddings && name == self.head)
+    }
+
+    /// The name of a tensor with the prefix that some files leave out.
+    pub fn full_name(&self, name: String) -> String {
+        let heads = [self.head, SCORE];
+        if name.starts_with(self.optional_prefix) || heads.contains(&name.as_str()) {
+            return name;
+        }
+        format!("{}{name}", self.optional_prefix)
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::model::config::FeedForwardKind;
 use crate::{Error, Result};
 
 /// The keys of one `config.json`.
@@ -49,6 +50,14 @@ impl<'a> Settings<'a> {
         if self.get(key).is_none() { Ok(default) } else { self.count(key) }
     }
 
+    /// A count that may be left out, and where null stands for there being none.
+    pub fn count_or_null(&self, key: &str, default: usize) -> Result<Option<usize>> {
+        if self.keys.get(key).is_some_and(Value::is_null) {
+            return Ok(None);
+        }
+        self.count_or(key, default).map(Some)
+    }
+
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
         match self.get(key) {
             None => Ok(default),
@@ -67,6 +76,24 @@ impl<'a> Settings<'a> {
         match self.get(key) {
             None => Ok(default),
             Some(value) => value.as_str().ok_or_else(|| self.expected(key, "a string")),
+        }
+    }
+
+    /// The activation of a feed-forward part without a gate.
+    pub fn gelu(&self, key: &str, default: &'a str) -> Result<FeedForwardKind> {
+        match self.text_or(key, default)? {
+            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(FeedForwardKind::GeluTanh),
+            "gelu" => Ok(FeedForwardKind::GeluErf),
+            _ => Err(self.unsupported(key, "gelu, gelu_new, gelu_fast and gelu_pytorch_tanh")),
+        }
+    }
+
+    /// Refuses a setting that is there with another value than the `only` one supported.
+    pub fn only(&self, key: &str, only: impl Into<Value>) -> Result<()> {
+        let only = only.into();
+        match self.get(key) {
+            Some(found) if *found != only => Err(self.unsupported(key, &only.to_string())),
+            _ => Ok(()),
         }
     }
 

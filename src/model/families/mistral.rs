@@ -1,0 +1,24 @@
+//! Mistral: Llama with a window that attention does not see beyond.
+
+use super::Family;
+use super::llama::{Dialect, LIKE_LLAMA, like_llama};
+use super::settings::Settings;
+use crate::Result;
+use crate::model::config::DecoderConfig;
+
+pub(super) const MISTRAL: Family = Family {
+    model_type: "mistral",
+    architecture: "MistralForCausalLM",
+    classifier_architecture: "MistralForSequenceClassification",
+    config,
+    ..LIKE_LLAMA
+};
+
+fn config(settings: &Settings) -> Result<DecoderConfig> {
+    let dialect = Dialect { max_positions: 4096 * 32, ..Dialect::default() };
+    let mut config = like_llama(settings, dialect)?;
+    if let Some(window) = settings.count_or_null("sliding_window", 4096)? {
+        config.max_positions = config.max_positions.min(window);
+    }
+    Ok(config)
+}

@@ -1,0 +1,174 @@
+//! The safetensors files of a folder, read in stretches.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use serde_json::Value;
+
+use crate::files::read_json;
+use crate::{Error, Result};
+
+/// The tensors of one or several safetensors files.
+#[derive(Debug)]
+pub struct SafetensorsFiles {
+    places: BTreeMap<String, Place>,
+    opened: HashMap<PathBuf, File>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Place {
+    file: PathBuf,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    start: u64,
+}
+
+impl SafetensorsFiles {
+    /// Reads the headers of `files`. `rename` turns the names that stand there into those that
+    /// are asked for.
+    ///
+    /// # Errors
+    /// If a file is cut, or no safetensors file.
+    pub fn open(files: &[PathBuf], rename: impl Fn(String) -> String) -> Result<Self> {
+        let mut found = Self { places: BTreeMap::new(), opened: HashMap::new(), bytes: Vec::new() };
+        for path in files {
+            let mut file = File::open(path).map_err(Error::io(path, "read"))?;
+            let size = file.metadata().map_err(Error::io(path, "read"))?.len();
+            let (metadata, data_start) = read_header(path, &mut file, size)?;
+            for (name, info) in metadata.tensors() {
+                if data_start + info.data_offsets.1 as u64 > size {
+                    return Err(Error::file(
+                        path,
+                        format!(
+                            "the file is cut: its header promises {} bytes, it has {size}; fetch it again",
+                            data_start + metadata.data_len() as u64
+                        ),
+                    ));
+                }
+                let place = Place {
+                    file: path.clone(),
+                    dtype: info.dtype,
+                    shape: info.shape.clone(),
+                    start: data_start + info.data_offsets.0 as u64,
+                };
+                found.places.insert(rename(name), place);
+            }
+            found.opened.insert(path.clone(), file);
+        }
+        Ok(found)
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.places.get(name)?.shape)
+    }
+
+    /// Elements `range` of tensor `name`, as f32.
+    ///
+    /// # Errors
+    /// If the file cannot be read or the tensor is missing or not of a float type.
+    pub fn read(&mut self, name: &str, range: Range<usize>) -> Result<Vec<f32>> {
+        let place = self
+            .places
+            .get(name)
+            .ok_or_else(|| Error::usage(format!("expected a tensor `{name}`, found none")))?;
+        let width = match place.dtype {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::BF16 => 2,
+            other => {
+                return Err(Error::file(
+                    &place.file,
+                    format!("`{name}`: expected F32, F16 or BF16, found {other:?}"),
+                ));
+            }
+        };
+        let mut file = &self.opened[&place.file];
+        self.bytes.resize(range.len() * width, 0);
+        file.seek(SeekFrom::Start(place.start + (range.start * width) as u64))
+            .and_then(|_| file.read_exact(&mut self.bytes))
+            .map_err(Error::io(&place.file, "read"))?;
+        Ok(match place.dtype {
+            Dtype::F32 => bytemuck::pod_collect_to_vec(&self.bytes),
+            Dtype::F16 => pairs(&self.bytes, |bits| half::f16::from_bits(bits).to_f32()),
+            _ => pairs(&self.bytes, |bits| half::bf16::from_bits(bits).to_f32()),
+        })
+    }
+}
+
+fn pairs(bytes: &[u8], value: impl Fn(u16) -> f32) -> Vec<f32> {
+    bytes.chunks_exact(2).map(|pair| value(u16::from_le_bytes([pair[0], pair[1]]))).collect()
+}
+
+/// The header and where the data begins.
+fn read_header(path: &Path, file: &mut File, size: u64) -> Result<(Metadata, u64)> {
+    let cut = |_| {
+        Error::file(
+            path,
+            "expected a safetensors file, found one cut in its header; fetch it again",
+        )
+    };
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(cut)?;
+    let length = u64::from_le_bytes(length);
+    if length > size {
+        return Err(Error::file(
+            path,
+            format!(
+                "expected a safetensors file, found a header of {length} bytes in {size}; fetch it again"
+            ),
+        ));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header).map_err(cut)?;
+    let metadata = serde_json::from_slice(&header).map_err(|error| {
+        Error::file(
+            path,
+            format!("expected a safetensors header, found: {error}; fetch the file again"),
+        )
+    })?;
+    Ok((metadata, 8 + length))
+}
+
+/// The safetensors files of a model folder, shards in order.
+///
+/// # Errors
+/// If there are none, saying what there is instead.
+pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let single = folder.join("model.safetensors");
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    let index = folder.join("model.safetensors.index.json");
+    if index.is_file() {
+        let json: Value = read_json(&index)?;
+        let map = json["weight_map"].as_object().ok_or_else(|| {
+            Error::file(&index, "`weight_map`: expected an object of tensor names and files")
+        })?;
+        let files: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
+        return Ok(files.into_iter().map(|file| folder.join(file)).collect());
+    }
+    let pickled = std::fs::read_dir(folder)
+        .map_err(Error::io(folder, "read"))?
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().ends_with(".bin"));
+    Err(Error::file(
+        folder,
+        if pickled {
+            "expected model.safetensors, found .bin files, which are pickles and can run code when read; \
+             convert them with transformers' save_pretrained(safe_serialization=True)"
+        } else {
+            "expected model.safetensors or model.safetensors.index.json, found neither"
+        },
+    ))
+}

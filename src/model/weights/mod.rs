@@ -1,0 +1,29 @@
+//! Weights in and out of safetensors files, and where they come from when there is no file.
+//!
+//! Reading goes through a buffer of a few megabytes straight into the parameters, so its peak is
+//! the model and that buffer; files are not memory-mapped, which would need `unsafe` and count
+//! pages twice. What is missing, unexpected or misshapen is listed at once. Writing holds one
+//! tensor at a time and goes through a temporary file and a rename.
+
+mod files;
+mod initialize;
+mod load;
+mod packing;
+mod parameters;
+mod save;
+
+pub use files::{SafetensorsFiles, weight_files};
+pub use initialize::initialize;
+pub use load::Load;
+pub use parameters::with_stable_ids;
+pub use save::{Saving, save};
+
+/// The first few of a list, and how many more there are.
+fn abridged(names: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
