@@ -109,6 +109,8 @@ pub enum Command {
     Loss(stages::loss::LossArgs),
     /// Devices compiled in and found; a model's shape
     Info(stages::info::InfoArgs),
+    /// Add a LoRA adapter into the weights of its base model
+    Merge(stages::merge::MergeArgs),
     /// The report of a run again, or of several side by side
     Report(stages::report::ReportArgs),
 }

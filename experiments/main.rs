@@ -58,6 +58,7 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
             println!("{}", stages::info::run(&args, &global)?);
             return Ok(());
         }
+        Command::Merge(args) => stages::merge::run(&args, &global)?,
         Command::Report(args) => return stages::report::run(&args),
     };
     print_line(&result)

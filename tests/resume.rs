@@ -67,6 +67,26 @@ fn an_alignment_killed_at_any_moment_ends_with_the_same_losses_and_the_same_weig
 }
 
 #[test]
+fn adapters_killed_at_any_moment_end_with_the_same_losses_and_the_same_factors() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 30, 3);
+    let align = |out: &str| {
+        format!(
+            "align --objective exo-rw --model model --data groups.jsonl --out {out} --lora-rank 2 {SETTINGS}"
+        )
+    };
+    place.succeeds(&align("whole"));
+    let kills =
+        until_done(&place, &align("killed"), |kills| Duration::from_millis(60 + 23 * kills as u64));
+    assert!(kills > 0, "nothing was killed; the claim was not tried");
+    assert_eq!(metrics(&place.path("killed")), metrics(&place.path("whole")));
+    let factors = |out: &str| {
+        std::fs::read(place.path(out).join("model").join("adapter_model.safetensors")).unwrap()
+    };
+    assert!(factors("killed") == factors("whole"), "the factors differ");
+}
+
+#[test]
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before_it() {
     let place = Workplace::new();
     place.groups("groups.jsonl", 50, 4);

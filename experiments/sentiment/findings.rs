@@ -124,7 +124,8 @@ fn table(report: &Report) -> Table {
     if let Some(optimum) = &report.optimum {
         let point = &optimum.point;
         table.add_row([
-            format!("π* at β = {}", point.beta),
+            // As f32, a product of settings shows no rounding.
+            format!("π* at β = {}", point.beta as f32),
             point.reward.to_string(),
             String::new(),
             point.kl.to_string(),
@@ -144,10 +145,10 @@ fn table(report: &Report) -> Table {
 fn title(results: &[ResultRow]) -> String {
     let gain = |row: &ResultRow| row.reward_gain.map_or(f64::NEG_INFINITY, |gain| gain.mean);
     match results.iter().max_by(|a, b| gain(a).total_cmp(&gain(b))) {
-        Some(best) if gain(best) > 0.0 => {
+        Some(best) if best.reward_gain.is_some_and(|gain| gain.low > 0.0) => {
             format!("{} earns {:.2} log-odds more than SFT", policy_name(&best.policy), gain(best))
         }
-        _ => "No objective earns more than SFT".to_owned(),
+        _ => "No objective earns more than SFT beyond the interval".to_owned(),
     }
 }
 

@@ -16,7 +16,7 @@ use exalign::training::{Aligner, AlignmentBatch};
 use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
-use super::training::{self, Train, TrainingFlags};
+use super::training::{self, Subject, Train, TrainingFlags};
 use super::{Context, configuration, limits, tokenizer};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
@@ -123,19 +123,19 @@ impl Align {
 
         let device = context.device.clone().autodiff();
         let batch_device = device.clone();
-        let saved = folder.clone();
+        let subject = Subject::new(folder, tokenizer, config)?;
+        let saved = subject.clone();
         Train {
             name: objective.name(),
             out: self.out,
             config,
             groups,
             load: &|checkpoint| {
-                let folder = checkpoint.map_or(Ok(folder.clone()), ModelFolder::open)?;
-                let decoder = training::load_decoder(&folder, &device)?;
+                let decoder = subject.load_decoder(checkpoint, &device)?;
                 Ok(Aligner::new(decoder, objective.clone(), temperature))
             },
             save: Arc::new(move |aligner: &Aligner<_, _>, target| {
-                training::save_decoder(&saved, tokenizer.as_ref(), &aligner.policy, target)
+                saved.save_decoder(&aligner.policy, target)
             }),
             batch: Arc::new(move |groups, records| {
                 (alignment_batch(records, groups, &reference, &batch_device), records.len() as f64)

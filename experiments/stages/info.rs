@@ -46,8 +46,7 @@ fn describe(folder: &ModelFolder) -> String {
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
         .set_header([&folder.path.display().to_string(), ""]);
-    let kind =
-        if folder.num_labels().is_some() { "reward model or classifier" } else { "language model" };
+    let kind = if folder.is_classifier() { "reward model or classifier" } else { "language model" };
     let rows = [
         ("family", format!("{}, a {kind}", folder.family.model_type)),
         ("layers", shape.num_layers.to_string()),

@@ -90,9 +90,8 @@ impl Judge {
     /// Opens a reward model's folder, or the folder of the run that made it.
     pub fn open(path: &Path) -> Result<Self> {
         let inner = path.join("model");
-        let folder =
-            ModelFolder::open(if inner.join("config.json").is_file() { &inner } else { path })?;
-        if folder.num_labels().is_none() {
+        let folder = ModelFolder::open(if ModelFolder::is_at(&inner) { &inner } else { path })?;
+        if !folder.is_classifier() {
             return Err(Error::file(
                 &folder.path,
                 format!(

@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod info;
 pub mod label;
 pub mod loss;
+pub mod merge;
 pub mod pairs;
 pub mod report;
 pub mod reward;

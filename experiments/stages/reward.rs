@@ -7,12 +7,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use clap::Args;
 use exalign::config::{Config, Stage};
 use exalign::data::{self, GroupBatch, LabelledText, TokenGroup};
-use exalign::model::{ModelFolder, RewardModel};
+use exalign::model::ModelFolder;
 use exalign::training::{RewardTrainer, ScoredBatch};
 use exalign::{Error, Result, files};
 use serde_json::{Value, json};
 
-use super::training::{Train, TrainingFlags};
+use super::training::{Subject, Train, TrainingFlags};
 use super::{Context, configuration, limits, tokenizer};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
@@ -68,21 +68,18 @@ impl Reward {
         };
         let device = context.device.clone().autodiff();
         let batch_device = device.clone();
-        let saved = folder.clone();
+        let subject = Subject::new(folder, tokenizer, config)?;
+        let saved = subject.clone();
         Train {
             name: "reward model",
             out: self.out,
             config,
             groups,
             load: &|checkpoint| {
-                let folder = checkpoint.map_or(Ok(folder.clone()), ModelFolder::open)?;
-                Ok(RewardTrainer { model: RewardModel::load(&folder, config.seed, &device)? })
+                Ok(RewardTrainer { model: subject.load_reward_model(checkpoint, &device)? })
             },
             save: Arc::new(move |trainer: &RewardTrainer, target| {
-                if let Some(tokenizer) = &tokenizer {
-                    tokenizer.save(target)?;
-                }
-                trainer.model.save(&saved, target)
+                saved.save_reward_model(&trainer.model, target)
             }),
             batch: Arc::new(move |groups, records| {
                 let batch = scored_batch(records.iter().map(|&it| &groups[it]), &batch_device);

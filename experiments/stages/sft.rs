@@ -11,7 +11,7 @@ use exalign::training::FineTuner;
 use exalign::{Result, files};
 use serde_json::{Value, json};
 
-use super::training::{self, Train, TrainingFlags};
+use super::training::{Subject, Train, TrainingFlags};
 use super::{Context, configuration, limits, tokenizer};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
@@ -74,18 +74,18 @@ impl Sft {
         };
         let device = context.device.clone().autodiff();
         let batch_device = device.clone();
-        let saved = folder.clone();
+        let subject = Subject::new(folder, tokenizer, config)?;
+        let saved = subject.clone();
         Train {
             name: "fine-tuning",
             out: self.out,
             config,
             groups,
             load: &|checkpoint| {
-                let folder = checkpoint.map_or(Ok(folder.clone()), ModelFolder::open)?;
-                Ok(FineTuner { decoder: training::load_decoder(&folder, &device)? })
+                Ok(FineTuner { decoder: subject.load_decoder(checkpoint, &device)? })
             },
             save: Arc::new(move |tuner: &FineTuner, target| {
-                training::save_decoder(&saved, tokenizer.as_ref(), &tuner.decoder, target)
+                saved.save_decoder(&tuner.decoder, target)
             }),
             batch: Arc::new(move |groups, records| {
                 let batch = GroupBatch::new(records.iter().map(|&it| &groups[it]), &batch_device);

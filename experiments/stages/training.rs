@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::module::Module;
 use burn::tensor::Device;
 use clap::Args;
-use exalign::Result;
 use exalign::config::{Config, LearningRateSchedule};
 use exalign::data::{TokenGroup, Tokenizer};
+use exalign::model::adapter::{AdapterFolder, AdapterTarget, Adapters, LoraConfig};
+use exalign::model::families::Binding;
 use exalign::model::folder::as_f32;
-use exalign::model::{self, Decoder, ModelFolder};
+use exalign::model::{self, Decoder, ModelFolder, RewardModel};
 use exalign::training::{
     Checkpoints, Micro, Optimization, Plan, SaveModule, Schedule, Step, Trainable, Training,
 };
+use exalign::{Error, Result};
 use serde_json::{Value, json};
 
 use crate::record::Work;
@@ -35,6 +38,17 @@ pub struct TrainingFlags {
     /// training.max_steps: stop after so many steps; 0: do not
     #[arg(long, value_name = "N")]
     max_steps: Option<usize>,
+    /// adapter.rank: train LoRA adapters of this rank instead of all weights; OUT/model is then a
+    /// PEFT folder
+    #[arg(long, value_name = "RANK")]
+    lora_rank: Option<usize>,
+    /// adapter.alpha: the adapters count alpha / rank
+    #[arg(long, value_name = "ALPHA")]
+    lora_alpha: Option<f64>,
+    /// adapter.target_modules: matrices that get an adapter, such as q_proj,v_proj [default: all
+    /// of the blocks]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    lora_targets: Option<Vec<String>>,
 }
 
 impl TrainingFlags {
@@ -46,6 +60,9 @@ impl TrainingFlags {
             ("training.micro_batch_size", self.micro_batch_size.map(|it| it.to_string())),
             ("training.epochs", self.epochs.map(|it| it.to_string())),
             ("training.max_steps", self.max_steps.map(|it| it.to_string())),
+            ("adapter.rank", self.lora_rank.map(|it| it.to_string())),
+            ("adapter.alpha", self.lora_alpha.map(|it| format!("{it:?}"))),
+            ("adapter.target_modules", self.lora_targets.as_ref().map(|it| format!("{it:?}"))),
         ]
     }
 }
@@ -160,16 +177,130 @@ pub fn load_decoder(folder: &ModelFolder, device: &Device) -> Result<Decoder> {
     folder.load(decoder, &folder.family.bindings(&folder.shape), device)
 }
 
-/// Writes language models described as `folder` is, tokenizer and companions included.
-pub fn save_decoder(
-    folder: &ModelFolder,
-    tokenizer: Option<&Tokenizer>,
-    decoder: &Decoder,
-    target: &Path,
-) -> Result<()> {
-    if let Some(tokenizer) = tokenizer {
-        tokenizer.save(target)?;
+/// A model being trained: where it comes from, and whether by adapters.
+#[derive(Clone)]
+pub struct Subject {
+    pub folder: ModelFolder,
+    pub tokenizer: Option<Tokenizer>,
+    pub adapter: LoraConfig,
+    pub seed: u64,
+}
+
+impl Subject {
+    /// The model of `folder`, trained as `config` says.
+    pub fn new(folder: ModelFolder, tokenizer: Option<Tokenizer>, config: &Config) -> Result<Self> {
+        if config.adapter.rank > 0
+            && let Some(adapter) = &folder.adapter
+        {
+            return Err(Error::file(
+                &adapter.path,
+                format!(
+                    "expected a whole model to train adapters on, found an adapter; merge it first: \
+                     exalign merge --model {} --adapter {} --out FOLDER",
+                    folder.path.display(),
+                    adapter.path.display()
+                ),
+            ));
+        }
+        Ok(Self { folder, tokenizer, adapter: config.adapter.clone(), seed: config.seed })
     }
-    let bindings = folder.family.bindings(&folder.shape);
-    model::save(decoder, &bindings, &as_f32(&folder.json), target)
+
+    /// A model with all of its weights its own.
+    pub fn whole(folder: ModelFolder, tokenizer: Option<Tokenizer>) -> Self {
+        let adapter = LoraConfig { rank: 0, alpha: 1.0, target_modules: Vec::new() };
+        Self { folder, tokenizer, adapter, seed: 0 }
+    }
+
+    /// The language model, from a checkpoint or as it was before.
+    pub fn load_decoder(&self, checkpoint: Option<&Path>, device: &Device) -> Result<Decoder> {
+        match checkpoint {
+            Some(checkpoint) if self.adapter.rank == 0 => {
+                load_decoder(&ModelFolder::open(checkpoint)?, device)
+            }
+            _ => {
+                let decoder = load_decoder(&self.folder, device)?;
+                let bindings = self.folder.family.bindings(&self.folder.shape);
+                self.with_adapters(decoder, &bindings, checkpoint, device)
+            }
+        }
+    }
+
+    /// The reward model, from a checkpoint or as it was before.
+    pub fn load_reward_model(
+        &self,
+        checkpoint: Option<&Path>,
+        device: &Device,
+    ) -> Result<RewardModel> {
+        match checkpoint {
+            Some(checkpoint) if self.adapter.rank == 0 => {
+                RewardModel::load(&ModelFolder::open(checkpoint)?, self.seed, device)
+            }
+            _ => {
+                let mut model = RewardModel::load(&self.folder, self.seed, device)?;
+                if let Some((_, head)) = checkpoint
+                    .map(|folder| AdapterFolder::open(folder)?.score())
+                    .transpose()?
+                    .flatten()
+                {
+                    model = model.with_head(head, device);
+                }
+                let bindings = RewardModel::bindings(&self.folder);
+                self.with_adapters(model, &bindings, checkpoint, device)
+            }
+        }
+    }
+
+    fn with_adapters<M: Module>(
+        &self,
+        module: M,
+        bindings: &[Binding],
+        checkpoint: Option<&Path>,
+        device: &Device,
+    ) -> Result<M> {
+        if self.adapter.rank == 0 {
+            return Ok(module);
+        }
+        let adapters = match checkpoint {
+            Some(folder) => AdapterFolder::open(folder)?.read(&module, bindings)?,
+            None => Adapters::new(&self.adapter, &module, bindings, self.seed)?,
+        };
+        Ok(adapters.attach(module, device))
+    }
+
+    /// Writes the language model, or its adapters, with tokenizer and companions.
+    pub fn save_decoder(&self, decoder: &Decoder, target: &Path) -> Result<()> {
+        self.save_companions(target)?;
+        let bindings = self.folder.family.bindings(&self.folder.shape);
+        if self.adapter.rank > 0 {
+            return self.save_adapters(decoder, &bindings, false, target);
+        }
+        model::save(decoder, &bindings, &as_f32(&self.folder.json), target)
+    }
+
+    /// Writes the reward model, or its adapters and head, with tokenizer and companions.
+    pub fn save_reward_model(&self, reward_model: &RewardModel, target: &Path) -> Result<()> {
+        self.save_companions(target)?;
+        if self.adapter.rank > 0 {
+            let bindings = RewardModel::bindings(&self.folder);
+            return self.save_adapters(reward_model, &bindings, true, target);
+        }
+        reward_model.save(&self.folder, target)
+    }
+
+    fn save_companions(&self, target: &Path) -> Result<()> {
+        self.tokenizer.as_ref().map_or(Ok(()), |tokenizer| tokenizer.save(target))
+    }
+
+    fn save_adapters<M: Module>(
+        &self,
+        module: &M,
+        bindings: &[Binding],
+        is_classifier: bool,
+        target: &Path,
+    ) -> Result<()> {
+        let base = std::fs::canonicalize(&self.folder.path).unwrap_or(self.folder.path.clone());
+        let base = base.display().to_string();
+        let of = AdapterTarget { bindings, base: &base, is_classifier };
+        Adapters::of(module, &self.adapter).write(&self.adapter, of, target)
+    }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sources::{Sources, merge, parse_toml, typed};
 use crate::alignment::{Labels, Objective, ObjectiveConfig, ObjectiveName};
+use crate::model::adapter::LoraConfig;
 use crate::{Error, Result};
 
 /// A stage with defaults of its own.
@@ -52,6 +53,7 @@ pub struct Config {
     pub data: Data,
     pub generation: Generation,
     pub objective: ObjectiveSettings,
+    pub adapter: LoraConfig,
 }
 
 /// `training.*`
@@ -184,11 +186,11 @@ impl Config {
 
     #[rustfmt::skip] // a table
     fn out_of_range(&self) -> Option<(String, String)> {
-        let Self { training, optimizer, generation, objective, .. } = self;
+        let Self { training, optimizer, generation, objective, adapter, .. } = self;
         let above_zero = |value: f64| value > 0.0 && value.is_finite();
         let from_zero = |value: f64| value >= 0.0 && value.is_finite();
         let decay = |betas: [f64; 2]| betas.iter().all(|beta| (0.0..1.0).contains(beta));
-        let checks: [(&str, &dyn Display, &str, bool); 14] = [
+        let checks: [(&str, &dyn Display, &str, bool); 15] = [
             ("training.learning_rate", &training.learning_rate, "a number above 0", above_zero(training.learning_rate)),
             ("training.epochs", &training.epochs, "at least 1", training.epochs > 0),
             ("training.batch_size", &training.batch_size, "at least 1", training.batch_size > 0),
@@ -202,6 +204,7 @@ impl Config {
             ("generation.top_p", &generation.top_p, "a number in (0, 1]", generation.top_p > 0.0 && generation.top_p <= 1.0),
             ("generation.max_new_tokens", &generation.max_new_tokens, "at least 1", generation.max_new_tokens > 0),
             ("generation.batch_size", &generation.batch_size, "at least 1", generation.batch_size > 0),
+            ("adapter.alpha", &adapter.alpha, "a number above 0", above_zero(adapter.alpha)),
             ("objective.temperature", &objective.temperature, "a number above 0", above_zero(objective.temperature)),
         ];
         let (key, found, expected, _) = checks.into_iter().find(|(.., holds)| !holds)?;

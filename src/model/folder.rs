@@ -10,8 +10,9 @@ use burn::module::Module;
 use burn::tensor::{DType, Device};
 use serde_json::{Value, json};
 
+use super::adapter::AdapterFolder;
 use super::config::DecoderConfig;
-use super::families::{Binding, Family};
+use super::families::{Binding, Family, SCORE};
 use super::weights::{self, Load, SafetensorsFiles, Saving, weight_files};
 use crate::files::{read_json, write_json};
 use crate::{Error, Result};
@@ -19,8 +20,10 @@ use crate::{Error, Result};
 /// What a model folder says of itself, apart from the weights.
 #[derive(Clone, Debug)]
 pub struct ModelFolder {
-    /// The folder.
+    /// The folder with the weights; of an adapter, its base model's.
     pub path: PathBuf,
+    /// The adapter that is added to the weights when they are loaded.
+    pub adapter: Option<AdapterFolder>,
     /// `config.json`.
     pub json: Value,
     /// The family it belongs to.
@@ -30,7 +33,13 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
-    /// Reads `config.json` (and `generation_config.json` for the end-of-text tokens).
+    /// Whether `path` holds a model or an adapter.
+    pub fn is_at(path: &Path) -> bool {
+        path.join("config.json").is_file() || AdapterFolder::is_at(path)
+    }
+
+    /// Reads `config.json` (and `generation_config.json` for the end-of-text tokens). A PEFT folder
+    /// is read as its base model with the adapter added.
     ///
     /// # Errors
     /// If the folder or file is missing, or the architecture is not supported.
@@ -42,6 +51,10 @@ impl ModelFolder {
                 "expected a Hugging Face model folder, found none; give the path of a folder with config.json, \
                  model.safetensors and tokenizer.json",
             ));
+        }
+        if AdapterFolder::is_at(path) {
+            let adapter = AdapterFolder::open(path)?;
+            return Ok(Self { adapter: Some(adapter.clone()), ..Self::open(adapter.base()?)? });
         }
         let file = path.join("config.json");
         let json: Value = read_json(&file)?;
@@ -56,28 +69,51 @@ impl ModelFolder {
                 }
             }
         }
-        Ok(Self { path: path.to_owned(), json, family, shape })
+        Ok(Self { path: path.to_owned(), adapter: None, json, family, shape })
     }
 
     /// Identifies what the model computes: the hash of its shape and weights.
     pub fn content_hash(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
-        for file in std::iter::once(self.path.join("config.json")).chain(weight_files(&self.path)?)
-        {
+        let adapter = self.adapter.iter().flat_map(AdapterFolder::files);
+        let files = std::iter::once(self.path.join("config.json"));
+        for file in files.chain(weight_files(&self.path)?).chain(adapter) {
             let opened = File::open(&file).map_err(Error::io(&file, "read"))?;
             hasher.update_reader(opened).map_err(Error::io(&file, "read"))?;
         }
         Ok(hasher.finalize().to_hex().to_string())
     }
 
-    /// The number of labels of a model with a scalar head or a classifier's; none of a language model.
-    pub fn num_labels(&self) -> Option<usize> {
-        let architecture = self.json["architectures"][0].as_str()?;
-        let labels = || self.json["id2label"].as_object().map(serde_json::Map::len);
-        (architecture == self.family.classifier_architecture)
-            .then(|| self.json["num_labels"].as_u64().map(|it| it as usize).or_else(labels))
-            // What transformers takes where neither is written.
-            .map(|labels| labels.unwrap_or(2))
+    /// Whether it holds a reward model or classifier.
+    pub fn is_classifier(&self) -> bool {
+        match &self.adapter {
+            Some(adapter) => adapter.is_classifier(),
+            None => self.json["architectures"][0] == self.family.classifier_architecture,
+        }
+    }
+
+    /// The head of a reward model or classifier, `[labels, hidden]`, row by row.
+    ///
+    /// # Errors
+    /// If it is missing or has another width.
+    pub fn score(&self) -> Result<Vec<Vec<f32>>> {
+        let (shape, values) = match self.adapter.as_ref().map(AdapterFolder::score).transpose()? {
+            Some(Some(score)) => score,
+            _ => {
+                let mut files = self.files()?;
+                let shape = files.shape(SCORE).map(<[usize]>::to_vec).unwrap_or_default();
+                let values = files.read(SCORE, 0..shape.iter().product())?;
+                (shape, values)
+            }
+        };
+        let hidden = self.shape.hidden_size;
+        if shape.len() != 2 || shape[1] != hidden {
+            return Err(Error::file(
+                &self.path,
+                format!("`{SCORE}`: expected a shape [labels, {hidden}], found {shape:?}"),
+            ));
+        }
+        Ok(values.chunks(hidden).map(<[f32]>::to_vec).collect())
     }
 
     /// Loads `module`'s parameters as `bindings` say; every tensor of the folder must have a place.
@@ -88,7 +124,7 @@ impl ModelFolder {
         self.load_with(module, bindings, &|_| false, device)
     }
 
-    /// Like [`load`](Self::load), leaving the folder's vocabulary head aside.
+    /// Like [`load`](Self::load), leaving the folder's vocabulary or scalar head aside.
     ///
     /// # Errors
     /// The same.
@@ -98,7 +134,8 @@ impl ModelFolder {
         bindings: &[Binding],
         device: &Device,
     ) -> Result<M> {
-        self.load_with(module, bindings, &|name| name == self.family.head, device)
+        let heads = [self.family.head, SCORE];
+        self.load_with(module, bindings, &|name| heads.contains(&name), device)
     }
 
     fn load_with<M: Module>(
@@ -108,8 +145,7 @@ impl ModelFolder {
         left_aside: &dyn Fn(&str) -> bool,
         device: &Device,
     ) -> Result<M> {
-        let files = weight_files(&self.path)?;
-        let files = SafetensorsFiles::open(&files, |name| self.family.full_name(name))?;
+        let files = self.files()?;
         let load = Load {
             folder: &self.path,
             bindings,
@@ -117,7 +153,16 @@ impl ModelFolder {
             dtype: DType::F32,
             device,
         };
-        load.load(module, files)
+        let module = load.load(module, files)?;
+        match &self.adapter {
+            Some(adapter) => Ok(adapter.read(&module, bindings)?.merge(module, device)),
+            None => Ok(module),
+        }
+    }
+
+    fn files(&self) -> Result<SafetensorsFiles> {
+        let files = weight_files(&self.path)?;
+        SafetensorsFiles::open(&files, |name| self.family.full_name(name))
     }
 }
 
@@ -166,6 +211,7 @@ pub fn classifier_json(config: &Value, family: &Family) -> Value {
     }
     json
 }
+
 fn token_list(value: Option<&Value>) -> Vec<u32> {
     match value {
         Some(Value::Array(list)) => {

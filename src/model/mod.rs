@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`decoder`] | the transformer, one for all families |
 //! | [`families`] | what each family calls its settings and tensors |
+//! | [`adapter`] | LoRA: factors beside the weights, PEFT folders |
 //! | [`folder`] | Hugging Face folders in and out |
 //! | [`weights`] | parameters from and to safetensors files |
 //! | [`vocabulary_head`] | log-probabilities of targets without holding the logits |
 //! | [`cache`] | keys and values of prompts shared by samples |
 
+pub mod adapter;
 pub mod attention;
 pub mod cache;
 pub mod config;

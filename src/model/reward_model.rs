@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::families::Binding;
 use super::folder::{ModelFolder, classifier_json, save};
@@ -45,44 +45,52 @@ impl RewardModel {
     /// # Errors
     /// If the folder has more labels than two, or cannot be loaded.
     pub fn load(folder: &ModelFolder, seed: u64, device: &Device) -> Result<Self> {
-        let model = Self::new(&folder.shape, device);
+        let Self { decoder, score } = Self::new(&folder.shape, device);
+        let bindings = folder.family.trunk_bindings(&folder.shape, "");
+        let decoder = folder.load_trunk(decoder, &bindings, device)?;
+        if !folder.is_classifier() {
+            return Ok(Self { decoder, score: initialize(score, &folder.shape, seed, device) });
+        }
+        let head = match folder.score()?.as_slice() {
+            [label] => label.clone(),
+            [no, yes] => yes.iter().zip(no).map(|(yes, no)| yes - no).collect(),
+            labels => {
+                return Err(Error::file(
+                    &folder.path,
+                    format!(
+                        "expected a model of 1 or 2 labels, whose score or log-odds are the reward, \
+                         found {} labels",
+                        labels.len()
+                    ),
+                ));
+            }
+        };
+        Ok(Self { decoder, score }.with_head(head, device))
+    }
+
+    /// The model with another scalar head, `[hidden]`.
+    pub fn with_head(mut self, head: Vec<f32>, device: &Device) -> Self {
+        let shape = [head.len(), 1];
+        let head = Tensor::<2>::from_data(TensorData::new(head, shape), device);
+        let head = if device.is_autodiff() { head.require_grad() } else { head };
+        self.score.weight = Param::from_tensor(head);
+        self
+    }
+
+    /// Where each of its parameters is stored.
+    pub fn bindings(folder: &ModelFolder) -> Vec<Binding> {
         let mut bindings = folder.family.trunk_bindings(&folder.shape, "decoder.");
         bindings.push(Binding::score());
-        match folder.num_labels() {
-            None => {
-                let score = initialize(model.score, &folder.shape, seed, device);
-                let bindings = folder.family.trunk_bindings(&folder.shape, "");
-                Ok(Self { decoder: folder.load_trunk(model.decoder, &bindings, device)?, score })
-            }
-            Some(1) => folder.load(model, &bindings, device),
-            Some(2) => {
-                let both = LinearConfig::new(folder.shape.hidden_size, 2).with_bias(false);
-                let model = Self { score: both.init(device), ..model };
-                let mut model = folder.load(model, &bindings, device)?;
-                model.score.weight = model.score.weight.map(log_odds);
-                Ok(model)
-            }
-            Some(labels) => Err(Error::file(
-                folder.path.join("config.json"),
-                format!(
-                    "expected a model of 1 or 2 labels, found {labels}; only those give one reward"
-                ),
-            )),
-        }
+        bindings
     }
 
     /// Writes the folder `AutoModelForSequenceClassification` loads.
     pub fn save(&self, described: &ModelFolder, folder: &Path) -> Result<()> {
-        let mut bindings = described.family.trunk_bindings(&described.shape, "decoder.");
-        bindings.push(Binding::score());
-        save(self, &bindings, &classifier_json(&described.json, described.family), folder)
+        save(
+            self,
+            &Self::bindings(described),
+            &classifier_json(&described.json, described.family),
+            folder,
+        )
     }
-}
-
-/// The head of log-odds: the second label's `[hidden, 1]` less the first's.
-fn log_odds(both: Tensor<2>) -> Tensor<2> {
-    let tracked = both.device().is_autodiff();
-    let label = |label: usize| both.clone().slice_dim(1, label..label + 1);
-    let odds = (label(1) - label(0)).detach();
-    if tracked { odds.require_grad() } else { odds }
 }

@@ -1,6 +1,9 @@
 //! A tiny model, groups for it, and the program to run on them.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod families;
+pub mod formula;
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 

@@ -57,7 +57,7 @@ const FAMILIES: [&Family; 9] = [
 ];
 
 /// The scalar head's tensor.
-const SCORE: &str = "score.weight";
+pub(super) const SCORE: &str = "score.weight";
 
 /// One Hugging Face tensor and the parameters it holds.
 #[derive(Clone, Debug, PartialEq)]

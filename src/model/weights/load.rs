@@ -100,7 +100,7 @@ fn misshapen(
 }
 
 /// The shape of every parameter as rows and columns, a vector being one row.
-fn shapes<M: Module>(module: &M) -> HashMap<String, [usize; 2]> {
+pub(in crate::model) fn shapes<M: Module>(module: &M) -> HashMap<String, [usize; 2]> {
     #[derive(Default)]
     struct Shapes {
         path: ParameterPath,

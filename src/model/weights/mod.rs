@@ -18,8 +18,13 @@ pub use load::Load;
 pub use parameters::with_stable_ids;
 pub use save::{Saving, save};
 
+pub(super) use load::shapes;
+pub(super) use packing::Packing;
+pub(super) use parameters::ParameterPath;
+pub(super) use save::write_tensors;
+
 /// The first few of a list, and how many more there are.
-fn abridged(names: &[impl AsRef<str>]) -> String {
+pub(super) fn abridged(names: &[impl AsRef<str>]) -> String {
     const SHOWN: usize = 8;
     let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
     match names.len().saturating_sub(SHOWN) {

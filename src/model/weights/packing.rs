@@ -11,14 +11,14 @@ use crate::model::families::Binding;
 /// The axis is cut into as many blocks as the binding says; each block holds an equal share of
 /// every parameter, one parameter after the other.
 #[derive(Clone, Debug)]
-pub(super) struct Packing {
+pub(in crate::model) struct Packing {
     widths: Vec<usize>,
     blocks: usize,
 }
 
 /// A stretch of the shared axis that belongs to one parameter.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Segment {
+pub(in crate::model) struct Segment {
     /// Where it lies in the stored tensor.
     pub stored: Range<usize>,
     /// Where it begins in the parameter.
@@ -34,6 +34,11 @@ impl Packing {
     /// Length of the shared axis.
     pub fn width(&self) -> usize {
         self.widths.iter().sum()
+    }
+
+    /// Length of the shared axis that belongs to parameter `part`.
+    pub fn part(&self, part: usize) -> usize {
+        self.widths[part]
     }
 
     /// Where parameter `part` lies, in order.

@@ -5,9 +5,14 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// `a.b.c` of the parameter a walk over a module stands at.
 #[derive(Default)]
-pub(super) struct ParameterPath(Vec<String>);
+pub(in crate::model) struct ParameterPath(Vec<String>);
 
 impl ParameterPath {
+    /// The path written `a.b.c`.
+    pub fn of(dotted: &str) -> Self {
+        Self(dotted.split('.').map(str::to_owned).collect())
+    }
+
     pub fn enter(&mut self, name: &str) {
         self.0.push(name.to_owned());
     }

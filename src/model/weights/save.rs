@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, View};
 
 use super::packing::{Matrix, Packing, transpose};
@@ -56,6 +58,46 @@ pub fn save<M: Module>(module: &M, saving: Saving, file: &Path) -> Result<()> {
             (binding.name.as_str(), stored)
         })
         .collect();
+    write_file(tensors, file, || {
+        if !overflow.get() {
+            return Ok(());
+        }
+        Err(Error::file(
+            file,
+            format!(
+                "expected values that {:?} can hold, found larger ones; write f32 or bf16 instead",
+                saving.dtype
+            ),
+        ))
+    })
+}
+
+/// Writes f32 tensors, given by name with their shapes, into the safetensors file `file`.
+///
+/// # Errors
+/// If it cannot be written.
+pub(in crate::model) fn write_tensors(
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    file: &Path,
+) -> Result<()> {
+    let bytes: Vec<_> = tensors
+        .iter()
+        .map(|(name, (shape, values))| (name, shape.clone(), bytemuck::cast_slice(values)))
+        .collect();
+    let views = bytes
+        .into_iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape, bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| Error::file(file, format!("cannot write: {error}")))?;
+    write_file(views, file, || Ok(()))
+}
+
+/// Writes the file whole or not at all; not if `check` finds something wrong with what was written.
+fn write_file<S: AsRef<str> + Ord + Display, V: View>(
+    tensors: Vec<(S, V)>,
+    file: &Path,
+    check: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new()
         .prefix(".weights.")
@@ -64,15 +106,7 @@ pub fn save<M: Module>(module: &M, saving: Saving, file: &Path) -> Result<()> {
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(tensors, Some(metadata), temporary.path())
         .map_err(|error| Error::file(file, format!("cannot write: {error}")))?;
-    if overflow.get() {
-        return Err(Error::file(
-            file,
-            format!(
-                "expected values that {:?} can hold, found larger ones; write f32 or bf16 instead",
-                saving.dtype
-            ),
-        ));
-    }
+    check()?;
     persist(temporary, file)
 }
 

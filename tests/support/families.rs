@@ -1,5 +1,5 @@
 //! Tiny models whose weights follow a formula, with the numbers of transformers 4.57.6 (f64, CPU):
-//! the log-prob of each of [`super::TOKENS`] after the first. ChatGLM's come from `GlmForCausalLM`,
+//! the log-prob of each of [`super::formula::TOKENS`] after the first. ChatGLM's come from `GlmForCausalLM`,
 //! its tensors cut and renamed.
 
 /// A configuration and its log-probs.

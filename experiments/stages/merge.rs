@@ -1,0 +1,47 @@
+//! `exalign merge`: a LoRA adapter into the weights of its base.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use exalign::model::adapter::AdapterFolder;
+use exalign::model::{ModelFolder, RewardModel};
+use exalign::{Error, Result};
+use serde_json::{Value, json};
+
+use super::training::{Subject, load_decoder};
+use super::{Context, tokenizer};
+use crate::command_line::Global;
+
+/// Options of `exalign merge`.
+#[derive(Args, Debug)]
+pub struct MergeArgs {
+    /// A Hugging Face folder: the model the adapter was trained on
+    #[arg(long, value_name = "FOLDER")]
+    model: PathBuf,
+    /// A PEFT folder: adapter_config.json and adapter_model.safetensors
+    #[arg(long, value_name = "FOLDER")]
+    adapter: PathBuf,
+    /// Where the merged model goes
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
+    if args.out.join("config.json").exists() {
+        return Err(Error::file(
+            &args.out,
+            "expected a folder without a model, found config.json; merge into a new folder",
+        ));
+    }
+    let device = Context::new(global)?.device;
+    let base = ModelFolder::open(&args.model)?;
+    let folder = ModelFolder { adapter: Some(AdapterFolder::open(&args.adapter)?), ..base };
+    let merged = Subject::whole(folder.clone(), tokenizer(&folder)?);
+    if folder.is_classifier() {
+        merged.save_reward_model(&RewardModel::load(&folder, 0, &device)?, &args.out)?;
+    } else {
+        merged.save_decoder(&load_decoder(&folder, &device)?, &args.out)?;
+    }
+    Ok(json!({ "model": args.out }))
+}
