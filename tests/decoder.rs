@@ -186,6 +186,7 @@ fn greedy_continuations_are_those_of_transformers() {
             choice: Choice { temperature: 0.0, top_k: 0, top_p: 1.0 },
             max_new_tokens: 12,
             end_of_text: vec![],
+            stop: None,
             seed: 0,
         };
         for (i, drawn) in sample(&decoder, &prompts, &greedy, &device).unwrap().iter().enumerate() {

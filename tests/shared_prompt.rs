@@ -200,6 +200,7 @@ fn sampling(temperature: f64) -> Sampling {
         choice: Choice { temperature, top_k: 0, top_p: 1.0 },
         max_new_tokens: 12,
         end_of_text: vec![0, 1],
+        stop: None,
         seed: 11,
     }
 }

@@ -67,6 +67,7 @@ fn log_probs_and_greedy_text_are_those_of_transformers() {
             choice: Choice { temperature: 0.0, top_k: 0, top_p: 1.0 },
             max_new_tokens: 24,
             end_of_text: folder.shape.end_of_text.clone(),
+            stop: None,
             seed: 0,
         };
         let drawn = sample(&decoder, &[Prompt { number: 0, ids: text }], &greedy, &device).unwrap();

@@ -134,8 +134,8 @@ impl Align {
                 let decoder = subject.load_decoder(checkpoint, &device)?;
                 Ok(Aligner::new(decoder, objective.clone(), temperature))
             },
-            save: Arc::new(move |aligner: &Aligner<_, _>, target| {
-                saved.save_decoder(&aligner.policy, target)
+            save: Arc::new(move |aligner: &Aligner<_, _>, precision, target| {
+                saved.save_decoder(&aligner.policy, precision, target)
             }),
             batch: Arc::new(move |groups, records| {
                 (alignment_batch(records, groups, &reference, &batch_device), records.len() as f64)

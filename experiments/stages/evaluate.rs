@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::align::reference_log_probs;
 use super::label::Judge;
-use super::sample::{GenerationFlags, draw, read_prompts};
+use super::sample::{GenerationFlags, draw, read_prompts, sampling};
 use super::{Context, configuration, tokenizer, training, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
@@ -95,7 +95,9 @@ impl Evaluate {
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); prompts.len()];
         let mut progress = Progress::new("sampling", "prompts", 0, prompts.len());
         let numbers = (0..prompts.len()).collect();
-        draw(&policy, &prompts, numbers, config, &context.device, |numbers, drawn| {
+        let sampling = sampling(config, &folder.shape.end_of_text, tokenizer.as_ref())?;
+        let batch_size = config.generation.batch_size;
+        draw(&policy, &prompts, numbers, &sampling, batch_size, |numbers, drawn| {
             progress.advance(numbers.len(), "");
             for (number, drawn) in numbers.into_iter().zip(drawn) {
                 samples[number] = drawn;

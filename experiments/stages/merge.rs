@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use exalign::model::adapter::AdapterFolder;
-use exalign::model::{ModelFolder, RewardModel};
+use exalign::model::{ModelFolder, Precision, RewardModel};
 use exalign::{Error, Result};
 use serde_json::{Value, json};
 
 use super::training::{Subject, load_decoder};
-use super::{Context, tokenizer};
+use super::{Context, dtype, tokenizer};
 use crate::command_line::Global;
 
 /// Options of `exalign merge`.
@@ -24,6 +24,9 @@ pub struct MergeArgs {
     /// Where the merged model goes
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    /// What the merged weights are written as: f32, bf16 or f16
+    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
+    dtype: Precision,
 }
 
 /// Runs the command.
@@ -39,9 +42,13 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     let folder = ModelFolder { adapter: Some(AdapterFolder::open(&args.adapter)?), ..base };
     let merged = Subject::whole(folder.clone(), tokenizer(&folder)?);
     if folder.is_classifier() {
-        merged.save_reward_model(&RewardModel::load(&folder, 0, &device)?, &args.out)?;
+        merged.save_reward_model(
+            &RewardModel::load(&folder, 0, &device)?,
+            args.dtype,
+            &args.out,
+        )?;
     } else {
-        merged.save_decoder(&load_decoder(&folder, &device)?, &args.out)?;
+        merged.save_decoder(&load_decoder(&folder, &device)?, args.dtype, &args.out)?;
     }
     Ok(json!({ "model": args.out }))
 }

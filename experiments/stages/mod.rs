@@ -23,7 +23,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use exalign::config::{Config, Sources, Stage};
 use exalign::data::{Limits, Tokenizer};
-use exalign::model::ModelFolder;
+use exalign::model::{ModelFolder, Precision};
 use exalign::{Error, Result, device, files};
 use serde::Serialize;
 use serde_json::Value;
@@ -92,6 +92,12 @@ pub fn tokenizer(folder: &ModelFolder) -> Result<Option<Tokenizer>> {
 pub fn limits(config: &Config, folder: &ModelFolder) -> Limits {
     let (max_length, max_prompt_length) = (config.data.max_length, config.data.max_prompt_length);
     Limits { max_length, max_prompt_length }.within(folder.shape.max_positions)
+}
+
+/// The precision that a flag names.
+pub fn dtype(name: &str) -> std::result::Result<Precision, String> {
+    serde_json::from_value(Value::from(name))
+        .map_err(|_| format!("expected f32, bf16 or f16, found `{name}`"))
 }
 
 /// Writes records, one a line.

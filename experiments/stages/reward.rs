@@ -78,8 +78,8 @@ impl Reward {
             load: &|checkpoint| {
                 Ok(RewardTrainer { model: subject.load_reward_model(checkpoint, &device)? })
             },
-            save: Arc::new(move |trainer: &RewardTrainer, target| {
-                saved.save_reward_model(&trainer.model, target)
+            save: Arc::new(move |trainer: &RewardTrainer, precision, target| {
+                saved.save_reward_model(&trainer.model, precision, target)
             }),
             batch: Arc::new(move |groups, records| {
                 let batch = scored_batch(records.iter().map(|&it| &groups[it]), &batch_device);

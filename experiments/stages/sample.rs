@@ -8,14 +8,13 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use clap::Args;
-use exalign::config::{Config, Generation, Stage};
+use exalign::config::{Config, Stage};
 use exalign::data::{
     self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
     TruncationReport,
 };
-use exalign::generation::{Choice, Prompt, Sample, Sampling, sample};
+use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
 use exalign::model::{Decoder, ModelFolder};
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
@@ -62,6 +61,9 @@ pub struct GenerationFlags {
     /// generation.max_new_tokens: longest completion
     #[arg(long, value_name = "TOKENS")]
     max_new_tokens: Option<usize>,
+    /// generation.stop: a text that ends a completion when it appears in it; repeatable
+    #[arg(long, value_name = "TEXT")]
+    stop: Option<Vec<String>>,
 }
 
 impl GenerationFlags {
@@ -73,6 +75,7 @@ impl GenerationFlags {
             ("generation.top_p", self.top_p.map(|it| format!("{it:?}"))),
             ("generation.top_k", self.top_k.map(|it| it.to_string())),
             ("generation.max_new_tokens", self.max_new_tokens.map(|it| it.to_string())),
+            ("generation.stop", self.stop.as_ref().map(|it| json!(it).to_string())),
         ]
     }
 }
@@ -100,7 +103,7 @@ impl SampleStage {
         let tokenizer = tokenizer(&folder)?;
         let prompts = read_prompts(&self.data, config, &folder, tokenizer.as_ref())?;
         let settings = json!({
-            "seed": config.seed, "generation": config.generation, "data": config.data,
+            "seed": config.seed, "dtype": config.dtype, "generation": config.generation, "data": config.data,
         });
         let record = Record::new("sample", settings, &context.device_name)
             .input("model", folder.content_hash()?)
@@ -121,7 +124,9 @@ impl SampleStage {
             let decoder = training::load_decoder(&folder, &context.device)?;
             let mut progress =
                 Progress::new("sampling", "prompts", partial.drawn.len(), prompts.len());
-            draw(&decoder, &prompts, missing, config, &context.device, |numbers, samples| {
+            let sampling = sampling(config, &folder.shape.end_of_text, tokenizer.as_ref())?;
+            let batch_size = config.generation.batch_size;
+            draw(&decoder, &prompts, missing, &sampling, batch_size, |numbers, samples| {
                 num_tokens += samples.iter().flatten().map(|it| it.ids.len()).sum::<usize>();
                 let rate = num_tokens as f64 / started.elapsed().as_secs_f64();
                 progress.advance(numbers.len(), &format!("{rate:.0} tokens/s"));
@@ -216,26 +221,31 @@ pub fn draw(
     decoder: &Decoder,
     prompts: &[PromptToComplete],
     mut numbers: Vec<usize>,
-    config: &Config,
-    device: &Device,
+    sampling: &Sampling,
+    batch_size: usize,
     mut keep: impl FnMut(Vec<usize>, Vec<Vec<Sample>>) -> Result<()>,
 ) -> Result<()> {
-    let generation = &config.generation;
-    let sampling = sampling(generation, &decoder.config().end_of_text, config.seed);
+    let device = decoder.device();
     numbers.sort_by_key(|&number| (prompts[number].ids.len(), number));
-    for batch in numbers.chunks(generation.batch_size) {
+    for batch in numbers.chunks(batch_size) {
         interrupt::check()?;
         let rows: Vec<Prompt> = batch
             .iter()
             .map(|&number| Prompt { number: number as u64, ids: prompts[number].ids.clone() })
             .collect();
-        keep(batch.to_vec(), sample(decoder, &rows, &sampling, device)?)?;
+        keep(batch.to_vec(), sample(decoder, &rows, sampling, &device)?)?;
     }
     Ok(())
 }
 
-fn sampling(generation: &Generation, end_of_text: &[u32], seed: u64) -> Sampling {
-    Sampling {
+/// How completions are drawn, as the settings say.
+pub fn sampling(
+    config: &Config,
+    end_of_text: &[u32],
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Sampling> {
+    let generation = &config.generation;
+    Ok(Sampling {
         num_completions: generation.completions,
         choice: Choice {
             temperature: generation.temperature,
@@ -244,8 +254,26 @@ fn sampling(generation: &Generation, end_of_text: &[u32], seed: u64) -> Sampling
         },
         max_new_tokens: generation.max_new_tokens,
         end_of_text: if generation.ignore_eos { Vec::new() } else { end_of_text.to_vec() },
-        seed,
-    }
+        stop: stop_at(&generation.stop, tokenizer)?,
+        seed: config.seed,
+    })
+}
+
+/// Ends a completion whose text holds one of `texts`.
+fn stop_at(texts: &[String], tokenizer: Option<&Tokenizer>) -> Result<Option<Stop>> {
+    let Some(longest) = texts.iter().map(String::len).max() else { return Ok(None) };
+    let Some(tokenizer) = tokenizer.cloned() else {
+        return Err(Error::usage(
+            "`generation.stop`: expected a model with a tokenizer.json to look for texts, found none",
+        ));
+    };
+    let texts = texts.to_vec();
+    Ok(Some(Stop::when(move |ids| {
+        // A text that has just appeared lies within its length in tokens from the end, and the
+        // token before that may have begun it.
+        let tail = &ids[ids.len().saturating_sub(longest + 1)..];
+        tokenizer.decode(tail).is_ok_and(|tail| texts.iter().any(|text| tail.contains(text)))
+    })))
 }
 
 /// Samples drawn so far, a line a prompt, under the key of what they were drawn with.

@@ -44,7 +44,7 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
         )));
     }
     let context = Context::new(global)?;
-    let folder = ModelFolder::open(&args.model)?;
+    let folder = ModelFolder { precision: config.dtype, ..ModelFolder::open(&args.model)? };
     let tokenizer = tokenizer(&folder)?;
     let (groups, report) = data::read_tokens::<Group>(
         &args.data,

@@ -84,8 +84,8 @@ impl Sft {
             load: &|checkpoint| {
                 Ok(FineTuner { decoder: subject.load_decoder(checkpoint, &device)? })
             },
-            save: Arc::new(move |tuner: &FineTuner, target| {
-                saved.save_decoder(&tuner.decoder, target)
+            save: Arc::new(move |tuner: &FineTuner, precision, target| {
+                saved.save_decoder(&tuner.decoder, precision, target)
             }),
             batch: Arc::new(move |groups, records| {
                 let batch = GroupBatch::new(records.iter().map(|&it| &groups[it]), &batch_device);

@@ -10,8 +10,8 @@ use exalign::config::{Config, LearningRateSchedule};
 use exalign::data::{TokenGroup, Tokenizer};
 use exalign::model::adapter::{AdapterFolder, AdapterTarget, Adapters, LoraConfig};
 use exalign::model::families::Binding;
-use exalign::model::folder::as_f32;
-use exalign::model::{self, Decoder, ModelFolder, RewardModel};
+use exalign::model::folder::with_precision;
+use exalign::model::{self, Decoder, ModelFolder, Precision, RewardModel};
 use exalign::training::{
     Checkpoints, Micro, Optimization, Plan, SaveModule, Schedule, Step, Trainable, Training,
 };
@@ -38,6 +38,9 @@ pub struct TrainingFlags {
     /// training.max_steps: stop after so many steps; 0: do not
     #[arg(long, value_name = "N")]
     max_steps: Option<usize>,
+    /// dtype: what the weights of OUT/model are written as, f32, bf16 or f16; training is in f32
+    #[arg(long, value_name = "DTYPE")]
+    dtype: Option<String>,
     /// adapter.rank: train LoRA adapters of this rank instead of all weights; OUT/model is then a
     /// PEFT folder
     #[arg(long, value_name = "RANK")]
@@ -60,6 +63,7 @@ impl TrainingFlags {
             ("training.micro_batch_size", self.micro_batch_size.map(|it| it.to_string())),
             ("training.epochs", self.epochs.map(|it| it.to_string())),
             ("training.max_steps", self.max_steps.map(|it| it.to_string())),
+            ("dtype", self.dtype.clone()),
             ("adapter.rank", self.lora_rank.map(|it| it.to_string())),
             ("adapter.alpha", self.lora_alpha.map(|it| format!("{it:?}"))),
             ("adapter.target_modules", self.lora_targets.as_ref().map(|it| format!("{it:?}"))),
@@ -124,7 +128,7 @@ impl<T: Trainable> Train<'_, T> {
         };
         let (module, outcome) = training.run()?;
         let model = self.out.join("model");
-        (self.save)(&module, &model)?;
+        (self.save)(&module, config.dtype, &model)?;
         let result = json!({
             "model": model, "steps": num_steps, "loss": outcome.last_loss, "seconds": outcome.seconds,
         });
@@ -268,23 +272,34 @@ impl Subject {
     }
 
     /// Writes the language model, or its adapters, with tokenizer and companions.
-    pub fn save_decoder(&self, decoder: &Decoder, target: &Path) -> Result<()> {
+    pub fn save_decoder(
+        &self,
+        decoder: &Decoder,
+        precision: Precision,
+        target: &Path,
+    ) -> Result<()> {
         self.save_companions(target)?;
         let bindings = self.folder.family.bindings(&self.folder.shape);
         if self.adapter.rank > 0 {
             return self.save_adapters(decoder, &bindings, false, target);
         }
-        model::save(decoder, &bindings, &as_f32(&self.folder.json), target)
+        let config = with_precision(&self.folder.json, precision);
+        model::save(decoder, &bindings, &config, target)
     }
 
     /// Writes the reward model, or its adapters and head, with tokenizer and companions.
-    pub fn save_reward_model(&self, reward_model: &RewardModel, target: &Path) -> Result<()> {
+    pub fn save_reward_model(
+        &self,
+        reward_model: &RewardModel,
+        precision: Precision,
+        target: &Path,
+    ) -> Result<()> {
         self.save_companions(target)?;
         if self.adapter.rank > 0 {
             let bindings = RewardModel::bindings(&self.folder);
             return self.save_adapters(reward_model, &bindings, true, target);
         }
-        reward_model.save(&self.folder, target)
+        reward_model.save(&self.folder, &with_precision(&self.folder.json, precision), target)
     }
 
     fn save_companions(&self, target: &Path) -> Result<()> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sources::{Sources, merge, parse_toml, typed};
 use crate::alignment::{Labels, Objective, ObjectiveConfig, ObjectiveName};
+use crate::model::Precision;
 use crate::model::adapter::LoraConfig;
 use crate::{Error, Result};
 
@@ -47,6 +48,7 @@ impl Stage {
 #[allow(missing_docs, reason = "documented where their values are, in assets/defaults/common.toml")]
 pub struct Config {
     pub seed: u64,
+    pub dtype: Precision,
     pub training: Training,
     pub optimizer: Optimizer,
     pub checkpoint: Checkpoint,
@@ -117,6 +119,7 @@ pub struct Generation {
     pub top_k: usize,
     pub max_new_tokens: usize,
     pub ignore_eos: bool,
+    pub stop: Vec<String>,
     pub batch_size: usize,
 }
 

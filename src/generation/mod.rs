@@ -7,6 +7,8 @@ mod choice;
 
 pub use choice::{Choice, token_log_prob};
 
+use std::sync::Arc;
+
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -27,8 +29,28 @@ pub struct Sampling {
     pub max_new_tokens: usize,
     /// Tokens that end a completion; none: every completion has full length.
     pub end_of_text: Vec<u32>,
+    /// What else ends one.
+    pub stop: Option<Stop>,
     /// Seeds every sample.
     pub seed: u64,
+}
+
+/// Says of the tokens drawn so far whether they are enough. A completion that ends so has not ended
+/// by itself: it holds no end-of-text token.
+#[derive(Clone)]
+pub struct Stop(Arc<dyn Fn(&[u32]) -> bool + Send + Sync>);
+
+impl Stop {
+    /// Ends a completion as soon as `enough` holds.
+    pub fn when(enough: impl Fn(&[u32]) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(enough))
+    }
+}
+
+impl std::fmt::Debug for Stop {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Stop")
+    }
 }
 
 /// A prompt to be completed.
@@ -47,6 +69,14 @@ pub struct Sample {
     pub ids: Vec<u32>,
     /// Whether it ended by itself.
     pub finished: bool,
+}
+
+impl Sample {
+    /// Whether nothing is to be added.
+    fn ended(&self, sampling: &Sampling, room: usize) -> bool {
+        let enough = |Stop(enough): &Stop| !self.ids.is_empty() && enough(&self.ids);
+        self.finished || self.ids.len() == room || sampling.stop.as_ref().is_some_and(enough)
+    }
 }
 
 /// Draws completions for a batch of prompts: `samples[prompt][sample]`.
@@ -89,12 +119,12 @@ pub fn sample(
         let mut running = vec![false; slots.len()];
         for (slot, (&(group, k), &token)) in slots.iter().zip(&tokens).enumerate() {
             let sample = &mut samples[group][k];
-            if sample.finished || sample.ids.len() == room(group) || sample.ids.len() < step {
+            if sample.ids.len() < step || sample.ended(sampling, room(group)) {
                 continue;
             }
             sample.ids.push(token);
             sample.finished = sampling.end_of_text.contains(&token);
-            running[slot] = !sample.finished && sample.ids.len() < room(group);
+            running[slot] = !sample.ended(sampling, room(group));
         }
         if !running.contains(&true) {
             break;

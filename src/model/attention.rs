@@ -7,6 +7,7 @@ use burn::tensor::{Bool, Device, Tensor};
 
 use super::cache::{LayerCache, LayerPrefix};
 use super::config::DecoderConfig;
+use super::precision::in_f32;
 use super::rotary::Angles;
 
 /// Queries, keys, values and the output projection of one block.
@@ -68,13 +69,9 @@ impl Attention {
         let scores = query.matmul(keys.clone().swap_dims(2, 3)); // [batch, kv_heads, queries · row, row]
         let [batch, kv_heads, rows, row] = scores.dims();
         let scores = scores.reshape([batch, self.num_heads, row, row]);
-        let weights = softmax(
-            scores.mask_fill(
-                mask.clone().expand([batch, self.num_heads, row, row]),
-                f32::NEG_INFINITY,
-            ),
-            3,
-        );
+        let hidden = mask.clone().expand([batch, self.num_heads, row, row]);
+        let weights =
+            in_f32(scores.mask_fill(hidden, f32::NEG_INFINITY), |scores| softmax(scores, 3));
         let mixed = weights.reshape([batch, kv_heads, rows, row]).matmul(values.clone());
         (self.merge(mixed, row), LayerPrefix { keys, values })
     }
@@ -105,8 +102,8 @@ impl Attention {
         let mut keys = heads(self.key.forward(x.clone()), self.num_kv_heads);
         let values = heads(self.value.forward(x), self.num_kv_heads);
         if let (Some(query_norm), Some(key_norm)) = (&self.query_norm, &self.key_norm) {
-            query = query_norm.forward(query);
-            keys = key_norm.forward(keys);
+            query = in_f32(query, |query| query_norm.forward(query));
+            keys = in_f32(keys, |keys| key_norm.forward(keys));
         }
         if let Some(angles) = angles {
             query = angles.rotate(query);

@@ -3,6 +3,8 @@
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Int, Tensor};
 
+use super::precision::in_f32;
+
 /// Keys and values of whole rows in one layer, each `[groups, kv_heads, prompt, head_dim]`.
 #[derive(Clone, Debug)]
 pub struct LayerPrefix {
@@ -60,7 +62,8 @@ impl LayerCache {
             .swap_dims(1, 2)
             .reshape([samples, kv_heads, queries, prompt]);
         let own_scores = query.matmul(own_keys.swap_dims(2, 3)); // [samples, kv_heads, queries, len]
-        let weights = softmax(Tensor::cat(vec![prompt_scores, own_scores], 3), 3);
+        let scores = Tensor::cat(vec![prompt_scores, own_scores], 3);
+        let weights = in_f32(scores, |scores| softmax(scores, 3));
 
         let prompt_weights = weights
             .clone()
@@ -90,7 +93,10 @@ impl LayerCache {
     fn push(&mut self, keys: Tensor<4>, values: Tensor<4>) {
         let [samples, kv_heads, _, head_dim] = keys.dims();
         let own = self.own.take().unwrap_or_else(|| {
-            let room = Tensor::zeros([samples, kv_heads, self.capacity, head_dim], &keys.device());
+            let room = Tensor::zeros(
+                [samples, kv_heads, self.capacity, head_dim],
+                (&keys.device(), keys.dtype()),
+            );
             LayerPrefix { keys: room.clone(), values: room }
         });
         let at = [0..samples, 0..kv_heads, self.len..self.len + 1, 0..head_dim];

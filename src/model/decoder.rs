@@ -11,6 +11,7 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 use super::attention::Attention;
 use super::cache::{LayerCache, LayerPrefix};
 use super::config::{DecoderConfig, FeedForwardKind, NormKind, PositionEncoding};
+use super::precision::in_f32;
 use super::rotary::Angles;
 
 /// A decoder-only transformer.
@@ -137,7 +138,10 @@ impl Decoder {
         let x = self.tokens.forward(tokens);
         match (&self.positions, &self.config.position_encoding) {
             (Some(learned), _) => (x + learned.forward(positions), None),
-            (None, PositionEncoding::Rotary(rotary)) => (x, Some(Angles::new(rotary, &positions))),
+            (None, PositionEncoding::Rotary(rotary)) => {
+                let angles = Angles::new(rotary, &positions, x.dtype());
+                (x, Some(angles))
+            }
             (None, PositionEncoding::Learned) => (x, None),
         }
     }
@@ -272,9 +276,9 @@ impl Norm {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        match self {
+        in_f32(x, |x| match self {
             Self::Layer(norm) => norm.forward(x),
             Self::Rms(norm) => norm.forward(x),
-        }
+        })
     }
 }

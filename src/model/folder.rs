@@ -7,12 +7,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use super::adapter::AdapterFolder;
 use super::config::DecoderConfig;
 use super::families::{Binding, Family, SCORE};
+use super::precision::Precision;
 use super::weights::{self, Load, SafetensorsFiles, Saving, weight_files};
 use crate::files::{read_json, write_json};
 use crate::{Error, Result};
@@ -22,6 +23,8 @@ use crate::{Error, Result};
 pub struct ModelFolder {
     /// The folder with the weights; of an adapter, its base model's.
     pub path: PathBuf,
+    /// What its weights are kept as when they are loaded.
+    pub precision: Precision,
     /// The adapter that is added to the weights when they are loaded.
     pub adapter: Option<AdapterFolder>,
     /// `config.json`.
@@ -69,7 +72,14 @@ impl ModelFolder {
                 }
             }
         }
-        Ok(Self { path: path.to_owned(), adapter: None, json, family, shape })
+        Ok(Self {
+            path: path.to_owned(),
+            adapter: None,
+            precision: Precision::F32,
+            json,
+            family,
+            shape,
+        })
     }
 
     /// Identifies what the model computes: the hash of its shape and weights.
@@ -150,7 +160,7 @@ impl ModelFolder {
             folder: &self.path,
             bindings,
             ignores: &|name| self.family.ignores(&self.shape, name) || left_aside(name),
-            dtype: DType::F32,
+            dtype: self.precision.dtype(),
             device,
         };
         let module = load.load(module, files)?;
@@ -179,27 +189,23 @@ pub fn save<M: Module>(
 ) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     write_json(&folder.join("config.json"), config)?;
-    let dtype = match config["dtype"].as_str() {
-        Some("bfloat16") => DType::BF16,
-        Some("float16") => DType::F16,
-        _ => DType::F32,
-    };
+    let dtype = Precision::named(config["dtype"].as_str().unwrap_or_default()).dtype();
     weights::save(module, Saving { bindings, dtype }, &folder.join("model.safetensors"))
 }
 
-/// `config.json` of a model whose weights are written as f32.
-pub fn as_f32(config: &Value) -> Value {
+/// `config.json` of a model whose weights are written in another `precision`.
+pub fn with_precision(config: &Value, precision: Precision) -> Value {
     let mut json = config.clone();
-    json["dtype"] = json!("float32");
+    json["dtype"] = json!(precision.name());
     if json.get("torch_dtype").is_some() {
-        json["torch_dtype"] = json!("float32");
+        json["torch_dtype"] = json!(precision.name());
     }
     json
 }
 
 /// `config.json` of a reward model or classifier whose trunk has `config` as its own.
 pub fn classifier_json(config: &Value, family: &Family) -> Value {
-    let mut json = as_f32(config);
+    let mut json = config.clone();
     json["architectures"] = json!([family.classifier_architecture]);
     json["id2label"] = json!({"0": "LABEL_0"});
     json["label2id"] = json!({"LABEL_0": 0});

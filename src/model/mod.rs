@@ -6,6 +6,7 @@
 //! | [`families`] | what each family calls its settings and tensors |
 //! | [`adapter`] | LoRA: factors beside the weights, PEFT folders |
 //! | [`folder`] | Hugging Face folders in and out |
+//! | [`precision`] | what weights are kept and written as |
 //! | [`weights`] | parameters from and to safetensors files |
 //! | [`vocabulary_head`] | log-probabilities of targets without holding the logits |
 //! | [`cache`] | keys and values of prompts shared by samples |
@@ -17,6 +18,7 @@ pub mod config;
 pub mod decoder;
 pub mod families;
 pub mod folder;
+pub mod precision;
 pub mod reward_model;
 pub mod rotary;
 pub mod vocabulary_head;
@@ -25,4 +27,5 @@ pub mod weights;
 pub use config::DecoderConfig;
 pub use decoder::Decoder;
 pub use folder::{ModelFolder, save};
+pub use precision::Precision;
 pub use reward_model::RewardModel;

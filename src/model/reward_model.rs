@@ -12,6 +12,7 @@ use super::weights::initialize;
 use super::{Decoder, DecoderConfig};
 use crate::data::GroupBatch;
 use crate::{Error, Result};
+use serde_json::Value;
 
 /// A decoder whose last hidden state of a text is read as one number.
 #[derive(Module, Debug)]
@@ -84,13 +85,12 @@ impl RewardModel {
         bindings
     }
 
-    /// Writes the folder `AutoModelForSequenceClassification` loads.
-    pub fn save(&self, described: &ModelFolder, folder: &Path) -> Result<()> {
-        save(
-            self,
-            &Self::bindings(described),
-            &classifier_json(&described.json, described.family),
-            folder,
-        )
+    /// Writes the folder `AutoModelForSequenceClassification` loads, with the dtype that `config`,
+    /// the `config.json` of its trunk, names.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, described: &ModelFolder, config: &Value, folder: &Path) -> Result<()> {
+        save(self, &Self::bindings(described), &classifier_json(config, described.family), folder)
     }
 }

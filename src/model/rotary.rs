@@ -1,6 +1,6 @@
 //! Rotary positions, on all of each head or its first part, in both conventions of pairing.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::config::{RotaryConfig, RotaryScaling};
 
@@ -13,8 +13,8 @@ pub struct Angles {
 }
 
 impl Angles {
-    /// Angles of `positions` `[batch, row]`.
-    pub fn new(config: &RotaryConfig, positions: &Tensor<2, Int>) -> Self {
+    /// Angles of `positions` `[batch, row]`, for queries and keys of type `dtype`.
+    pub fn new(config: &RotaryConfig, positions: &Tensor<2, Int>, dtype: DType) -> Self {
         let device: Device = positions.device();
         let [batch, row] = positions.dims();
         let frequencies: Vec<f32> =
@@ -23,7 +23,8 @@ impl Angles {
         let frequencies = Tensor::<1>::from_data(TensorData::new(frequencies, [half]), &device)
             .reshape([1, 1, 1, half]);
         let angles = positions.clone().float().reshape([batch, 1, row, 1]) * frequencies;
-        Self { cos: angles.clone().cos(), sin: angles.sin(), interleaved: config.interleaved }
+        let (cos, sin) = (angles.clone().cos().cast(dtype), angles.sin().cast(dtype));
+        Self { cos, sin, interleaved: config.interleaved }
     }
 
     /// Rotates the first `2 · pairs` entries of each head of `x` `[batch, heads, row, head_dim]`:

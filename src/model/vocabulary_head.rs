@@ -6,6 +6,8 @@
 //! positions and keeps one log-sum-exp per position, the backward pass computes the chunk's logits
 //! again and turns them into `(onehot − softmax) · gradient / τ` on the spot.
 //!
+//! The logits are f32 whatever the type of the weights.
+//!
 //! A backend may bring its own kernel by implementing [`HeadOps`]; the default bodies are written
 //! in every backend's own operations and are what all of them run today.
 
@@ -15,7 +17,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
-use burn::tensor::{IndexingUpdateOp, Int, Shape, Slice, Tensor};
+use burn::tensor::{DType, IndexingUpdateOp, Int, Shape, Slice, Tensor};
 
 /// Elements of a chunk's logits; 16 Mi f32 are 64 MiB.
 const CHUNK_ELEMENTS: usize = 1 << 24;
@@ -172,6 +174,7 @@ fn backward<B: Backend>(
         let pushed = B::float_mul(softmax, B::float_neg(scale.clone()));
         let chosen = B::int_reshape(B::int_slice(targets.clone(), &[Slice::from(range)]), column);
         let logits_grad = B::float_scatter(1, pushed, chosen, scale, IndexingUpdateOp::Add); // [chunk, vocabulary]
+        let logits_grad = as_type::<B>(logits_grad, hidden_rows.dtype());
         if for_weight {
             let share = B::float_matmul(B::float_transpose(logits_grad.clone()), hidden_rows);
             weight_grad = Some(match weight_grad {
@@ -186,12 +189,18 @@ fn backward<B: Backend>(
     (for_hidden.then(|| B::float_cat(hidden_grads, 0)), weight_grad)
 }
 
+fn as_type<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+    if tensor.dtype() == dtype { tensor } else { B::float_cast(tensor, dtype.into()) }
+}
+
+/// Scaled logits, f32.
 fn logits<B: Backend>(
     hidden: FloatTensor<B>,
     weight: &FloatTensor<B>,
     inverse_temperature: f64,
 ) -> FloatTensor<B> {
     let logits = B::float_matmul(hidden, B::float_transpose(weight.clone()));
+    let logits = as_type::<B>(logits, DType::F32);
     if inverse_temperature == 1.0 {
         logits
     } else {

@@ -24,6 +24,7 @@ use super::gradients::{global_norm, scale};
 use super::schedule::Schedule;
 use super::silent::Silent;
 use super::step::{Step, StepOutput, Trainable, Trainee};
+use crate::model::Precision;
 use crate::model::weights::with_stable_ids;
 use crate::progress::Progress;
 use crate::{Error, Result, interrupt};
@@ -43,8 +44,8 @@ pub struct Optimization {
     pub clip_norm: f64,
 }
 
-/// Writes a module as a Hugging Face folder.
-pub type SaveModule<T> = Arc<dyn Fn(&T, &Path) -> Result<()> + Send + Sync>;
+/// Writes a module as a Hugging Face folder, its weights as the precision says.
+pub type SaveModule<T> = Arc<dyn Fn(&T, Precision, &Path) -> Result<()> + Send + Sync>;
 
 /// Builds the step of a number, counted from 0.
 pub type BuildStep<B> = Arc<dyn Fn(usize) -> Result<Step<B>> + Send + Sync>;
@@ -259,8 +260,9 @@ impl<T: Trainable> StepStrategy<T> {
         ledger.last_loss = Some(loss);
         if let Some(optimizer) = slot.take() {
             let model = learner.model();
-            self.checkpoints
-                .write(number, optimizer, |folder| (self.save)(&model.module, folder))?;
+            self.checkpoints.write(number, optimizer, |folder| {
+                (self.save)(&model.module, Precision::F32, folder)
+            })?;
         }
         progress.advance(1, &format!("loss {loss:.4}"));
         if stopping { Err(Error::Interrupted) } else { Ok(()) }

@@ -191,7 +191,11 @@ impl ModuleMapper for Loader<'_> {
         let shape: [usize; D] = param.lazy_shape().dims();
         match self.read(shape[..D - 1].iter().product(), shape[D - 1]) {
             Ok(values) => {
-                parameter(TensorData::new(values, shape), self.load.dtype, self.load.device)
+                // Normalisations are computed in f32, by weights that are.
+                let path = self.path.dotted();
+                let of_norm = path.ends_with(".gamma") || path.ends_with(".beta");
+                let dtype = if of_norm { DType::F32 } else { self.load.dtype };
+                parameter(TensorData::new(values, shape), dtype, self.load.device)
             }
             Err(error) => {
                 self.failed = Some(error);
