@@ -37,6 +37,22 @@ fn texts_have_the_tokens_of_transformers() {
 }
 
 #[test]
+fn conversations_have_the_text_and_the_tokens_of_transformers() {
+    let Some((model, golden)) = given() else { return };
+    let tokenizer = Tokenizer::from_folder(&model, &[2]).unwrap();
+    let template = tokenizer.chat_template().unwrap();
+    let cases = golden["chat"].as_array().unwrap();
+    let asked: Vec<&Value> =
+        cases.iter().filter(|it| it["add_generation_prompt"] == true).collect();
+    assert!(!asked.is_empty());
+    for case in asked {
+        let text = template.render(case["messages"].as_array().unwrap()).unwrap();
+        assert_eq!(text, case["rendered"].as_str().unwrap());
+        assert_eq!(tokenizer.encode_completion(&text).unwrap(), ids(&case["ids"]));
+    }
+}
+
+#[test]
 fn log_probs_and_greedy_text_are_those_of_transformers() {
     let Some((model, golden)) = given() else { return };
     let device = Device::flex();

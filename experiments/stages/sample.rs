@@ -167,13 +167,13 @@ impl PromptToComplete {
         let completion = |Sample { ids, finished }: &Sample| {
             let text = tokenizer.map(|tokenizer| tokenizer.decode(ids)).transpose()?;
             Ok(Completion {
-                passage: Passage { text, ids: Some(ids.clone()) },
+                passage: Passage { text, ..Passage::of_ids(ids.clone()) },
                 finished: *finished,
             })
         };
         Ok(Group {
             id: self.record.id.clone(),
-            prompt: Passage { text: self.record.prompt.text.clone(), ids: Some(self.ids.clone()) },
+            prompt: Passage { ids: Some(self.ids.clone()), ..self.record.prompt.clone() },
             completions: drawn.iter().map(completion).collect::<Result<_>>()?,
             rewards: None,
         })

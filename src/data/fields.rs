@@ -68,6 +68,7 @@ impl Fields {
         let passage = Passage {
             text: self.get(text).map(|value| string(value, text)).transpose()?,
             ids: self.get(ids).map(|value| token_ids(value, ids)).transpose()?,
+            messages: None,
         };
         Ok((passage.text.is_some() || passage.ids.is_some()).then_some(passage))
     }
@@ -79,15 +80,33 @@ impl Fields {
         })
     }
 
-    /// The prompt: `prompt`, `prompt_ids` or both. It may be empty.
+    /// The prompt: `prompt` or `messages`, with or without `prompt_ids`, or `prompt_ids` alone. It
+    /// may be empty.
     pub fn prompt(&self) -> Result<Passage, Problem> {
-        match self.passage("prompt", "prompt_ids")? {
-            Some(prompt) => Ok(prompt),
-            None if self.has("messages") => Err("`messages`: expected `prompt`, found chat \
-                 messages; chat templates are not supported yet: write the conversation out as \
-                 the text of `prompt`"
-                .to_owned()),
-            None => self.required_passage("prompt", "prompt_ids"),
+        let Some(messages) = self.list("messages", "a list of messages", message)? else {
+            return self.required_passage("prompt", "prompt_ids");
+        };
+        if self.has("prompt") {
+            return Err(
+                "`messages`: expected either a conversation or the text of `prompt`, found \
+                 both; drop one of them"
+                    .to_owned(),
+            );
+        }
+        match messages.last().map(|last| &last["role"]) {
+            None => {
+                Err("`messages`: expected at least one message, found none; drop the record"
+                    .to_owned())
+            }
+            Some(role) if role == "assistant" => Err(format!(
+                "`messages`: expected a conversation up to the assistant's turn, found one that \
+                 ends with it; give messages[{}] as `chosen` or among `completions`",
+                messages.len() - 1
+            )),
+            Some(_) => {
+                let ids = self.passage("prompt", "prompt_ids")?.and_then(|passage| passage.ids);
+                Ok(Passage { text: None, ids, messages: Some(messages) })
+            }
         }
     }
 
@@ -160,6 +179,20 @@ fn string(value: &Value, name: &str) -> Result<String, Problem> {
         .as_str()
         .map(str::to_owned)
         .ok_or_else(|| wrong(name, "a string", value, "correct or drop the record"))
+}
+
+/// A message as templates read it: an object with a role and a text, and whatever else it has.
+fn message(value: &Value, name: &str) -> Result<Value, Problem> {
+    for field in ["role", "content"] {
+        if !value[field].is_string() {
+            let found = value.get(field).map_or("nothing".to_owned(), describe);
+            return Err(format!(
+                "`{name}.{field}`: expected a string, found {found}; write a message as \
+                 {{\"role\": .., \"content\": ..}}"
+            ));
+        }
+    }
+    Ok(value.clone())
 }
 
 fn flag(value: &Value, name: &str) -> Result<bool, Problem> {

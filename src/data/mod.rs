@@ -10,6 +10,7 @@
 //! finite and on ids inside the vocabulary.
 
 mod batch;
+mod chat;
 mod fields;
 mod reader;
 mod records;
@@ -18,6 +19,7 @@ mod tokenization;
 mod tokenizer;
 
 pub use batch::GroupBatch;
+pub use chat::ChatTemplate;
 pub use fields::{Fields, Problem};
 pub use reader::{Located, Reader, has_labels, read, read_all};
 pub use records::{

@@ -22,30 +22,34 @@ impl Record for Fields {
     }
 }
 
-/// A text, its token ids, or both; where both are, the ids are what counts.
+/// A text or a conversation, its token ids, or both; where both are, the ids are what counts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Passage {
     /// The text.
     pub text: Option<String>,
     /// The token ids, taken exactly as they are.
     pub ids: Option<Vec<u32>>,
+    /// Of a prompt: the messages of a conversation in place of a text. The model's chat template
+    /// makes a text of them.
+    pub messages: Option<Vec<Value>>,
 }
 
 impl Passage {
     /// A text.
     pub fn of_text(text: impl Into<String>) -> Self {
-        Self { text: Some(text.into()), ids: None }
+        Self { text: Some(text.into()), ..Self::default() }
     }
 
     /// Token ids.
     pub fn of_ids(ids: impl Into<Vec<u32>>) -> Self {
-        Self { text: None, ids: Some(ids.into()) }
+        Self { ids: Some(ids.into()), ..Self::default() }
     }
 
     /// Whether what counts of it holds nothing.
     pub fn is_empty(&self) -> bool {
         match (&self.ids, &self.text) {
             (Some(ids), _) => ids.is_empty(),
+            (None, None) if self.messages.is_some() => false,
             (None, text) => text.as_deref().unwrap_or_default().is_empty(),
         }
     }
@@ -171,7 +175,7 @@ impl Record for Group {
         let completions = texts.into_iter().zip(ids).zip(finished).enumerate();
         let completions = completions
             .map(|(i, ((text, ids), finished))| {
-                let passage = Passage { text, ids };
+                let passage = Passage { text, ids, messages: None };
                 Completion { passage, finished }.checked(&format!("completions[{i}]"))
             })
             .collect::<Result<_, _>>()?;
@@ -309,6 +313,9 @@ fn write_prompt<M: SerializeMap>(
 ) -> Result<(), M::Error> {
     if let Some(id) = id {
         map.serialize_entry("id", id)?;
+    }
+    if let Some(messages) = &prompt.messages {
+        map.serialize_entry("messages", messages)?;
     }
     write_passage(map, "prompt", "prompt_ids", prompt)
 }

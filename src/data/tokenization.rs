@@ -175,7 +175,21 @@ impl Tokenize for LabelledText {
 
 impl Tokenization<'_> {
     fn prompt<R>(&self, located: &Located<R>, prompt: &Passage) -> Result<Vec<u32>> {
-        self.ids(located, "prompt", prompt, Tokenizer::encode_prompt)
+        let Some(messages) = prompt.messages.as_ref().filter(|_| prompt.ids.is_none()) else {
+            return self.ids(located, "prompt", prompt, Tokenizer::encode_prompt);
+        };
+        let template = self.tokenizer.and_then(Tokenizer::chat_template).ok_or_else(|| {
+            located.error(
+                "`messages`: expected a model with a chat template to read them with, found none \
+                 in its folder; put a chat_template.jinja there, or write the conversation out as \
+                 `prompt`",
+            )
+        })?;
+        let text = template
+            .render(messages)
+            .map_err(|problem| located.error(format!("`messages`: {problem}")))?;
+        // The template has written all special tokens there are to be.
+        self.ids(located, "messages", &Passage::of_text(text), Tokenizer::encode_completion)
     }
 
     /// A completion with its end-of-text token. Ids get none, nor does a text that was cut or that

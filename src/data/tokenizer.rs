@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::ChatTemplate;
 use crate::files::write_atomic;
 use crate::{Error, Result};
 
@@ -34,6 +35,7 @@ pub struct Tokenizer {
     end_of_text: Vec<u32>,
     vocab_size: usize,
     hash: String,
+    chat_template: Option<ChatTemplate>,
     /// Names and bytes of the files it came with, tokenizer.json among them.
     files: Arc<Vec<(String, Vec<u8>)>>,
 }
@@ -54,7 +56,8 @@ impl Tokenizer {
                 Ok((name, std::fs::read(&path).map_err(Error::io(&path, "read"))?))
             })
             .collect::<Result<_>>()?;
-        Self::new(tokenizer, end_of_text, files)
+        let tokenizer = Self::new(tokenizer, end_of_text, files)?;
+        Ok(Self { chat_template: ChatTemplate::from_folder(folder)?, ..tokenizer })
     }
 
     /// Wraps a tokenizer that comes from no folder.
@@ -89,6 +92,7 @@ impl Tokenizer {
             end_of_text: end_of_text.to_vec(),
             vocab_size,
             hash: hasher.finalize().to_hex().to_string(),
+            chat_template: None,
             files: Arc::new(files),
         })
     }
@@ -122,6 +126,11 @@ impl Tokenizer {
     /// All tokens that end a text.
     pub fn all_end_of_text(&self) -> &[u32] {
         &self.end_of_text
+    }
+
+    /// What makes a text of a conversation, where the model has it.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
     }
 
     /// One more than the largest id.

@@ -38,7 +38,7 @@ fn ids_may_stand_for_text_or_beside_it() {
     let both = group(
         r#"{"prompt": "a", "completions": ["", null], "completion_ids": [[2], [3]], "finished": [true, false]}"#,
     );
-    let empty_text = Passage { text: Some(String::new()), ids: Some(vec![2]) };
+    let empty_text = Passage { text: Some(String::new()), ..Passage::of_ids([2]) };
     assert_eq!(both.completions[0], Completion::finished(empty_text));
     assert_eq!(both.completions[1], Completion { passage: Passage::of_ids([3]), finished: false });
     let pair = group(
@@ -49,13 +49,32 @@ fn ids_may_stand_for_text_or_beside_it() {
 
 #[test]
 fn a_missing_field_is_named_beside_those_that_are_there() {
-    insta::assert_snapshot!(refused::<Group>(r#"{"question": "a", "chosen": "b", "rejected": "c"}"#), @"`prompt`: expected a string, found only `chosen`, `question`, `rejected`; write `prompt`, or token ids as `prompt_ids`");
-    insta::assert_snapshot!(refused::<Group>(r#"{"prompt": "a", "chosen": "b"}"#), @"`rejected`: expected a string, found only `chosen`, `prompt`; write `rejected`, or token ids as `rejected_ids`");
+    insta::assert_snapshot!(refused::<Group>(r#"{"question": "a", "chosen": "b", "rejected": "c"}"#), @"`prompt`: expected a string, found only `question`, `chosen`, `rejected`; write `prompt`, or token ids as `prompt_ids`");
+    insta::assert_snapshot!(refused::<Group>(r#"{"prompt": "a", "chosen": "b"}"#), @"`rejected`: expected a string, found only `prompt`, `chosen`; write `rejected`, or token ids as `rejected_ids`");
     insta::assert_snapshot!(refused::<Group>(r#"{"prompt": "a"}"#), @"`completions`: expected a list of strings, found only `prompt`; write `completions`, `completion_ids`, or `chosen` and `rejected`");
     insta::assert_snapshot!(refused::<Demonstration>("{}"), @"`prompt`: expected a string, found an empty object; write `prompt`, or token ids as `prompt_ids`");
     insta::assert_snapshot!(refused::<PromptRecord>(r#"{"prompt": null}"#), @"`prompt`: expected a string, found null; write `prompt`, or token ids as `prompt_ids`");
-    insta::assert_snapshot!(refused::<PromptRecord>(r#"{"messages": [{"role": "user", "content": "hi"}]}"#), @"`messages`: expected `prompt`, found chat messages; chat templates are not supported yet: write the conversation out as the text of `prompt`");
     insta::assert_snapshot!(refused::<LabelledText>(r#"{"text": "a"}"#), @"`label`: expected 0 or 1, found only `text`; write 1 for the class to be rewarded and 0 for the other");
+}
+
+#[test]
+fn a_conversation_stands_for_a_prompt() {
+    let line =
+        r#"{"messages": [{"role": "user", "content": "hi", "name": "Ann"}], "prompt_ids": [3]}"#;
+    let prompt = parse::<PromptRecord>(line).unwrap().prompt;
+    assert_eq!(prompt.ids, Some(vec![3]));
+    assert_eq!(prompt.messages.as_ref().unwrap()[0]["name"], "Ann");
+    assert_eq!(
+        json!(PromptRecord { id: None, prompt }),
+        serde_json::from_str::<Value>(line).unwrap()
+    );
+
+    insta::assert_snapshot!(refused::<PromptRecord>(r#"{"messages": "hi"}"#), @r#"`messages`: expected a list of messages, found "hi"; correct or drop the record"#);
+    insta::assert_snapshot!(refused::<PromptRecord>(r#"{"messages": []}"#), @"`messages`: expected at least one message, found none; drop the record");
+    insta::assert_snapshot!(refused::<PromptRecord>(r#"{"messages": [{"content": "hi"}]}"#), @r#"`messages[0].role`: expected a string, found nothing; write a message as {"role": .., "content": ..}"#);
+    insta::assert_snapshot!(refused::<PromptRecord>(r#"{"messages": [{"role": "user", "content": ["hi"]}]}"#), @r#"`messages[0].content`: expected a string, found a list of 1; write a message as {"role": .., "content": ..}"#);
+    insta::assert_snapshot!(refused::<PromptRecord>(r#"{"prompt": "hi", "messages": [{"role": "user", "content": "hi"}]}"#), @"`messages`: expected either a conversation or the text of `prompt`, found both; drop one of them");
+    insta::assert_snapshot!(refused::<PromptRecord>(r#"{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}"#), @"`messages`: expected a conversation up to the assistant's turn, found one that ends with it; give messages[1] as `chosen` or among `completions`");
 }
 
 #[test]
@@ -101,7 +120,8 @@ fn passages(min: usize) -> impl Strategy<Value = Passage> {
     prop_oneof![
         text().prop_map(Passage::of_text),
         ids().prop_map(Passage::of_ids),
-        (text(), ids()).prop_map(|(text, ids)| Passage { text: Some(text), ids: Some(ids) }),
+        (text(), ids())
+            .prop_map(|(text, ids)| Passage { text: Some(text), ..Passage::of_ids(ids) }),
     ]
 }
 
