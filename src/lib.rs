@@ -19,6 +19,7 @@
 //! | [`model`] | the decoder, families, weights in and out | know prompts from completions |
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
 //! | [`data`] | files → records → token ids → batches | guess: what is wrong is refused with its line |
+//! | [`hub`] | models by their hub id | read what it fetches |
 //! | [`config`], [`device`], [`files`], [`progress`], [`interrupt`] | settings, devices, files that are whole or absent, bars, Ctrl-C | |
 //!
 //! The program (`experiments/`) has the command line, the stages and the experiments; it is the
@@ -49,7 +50,9 @@
 //! `safetensors` weights others can read · `config` layered settings · `clap` the command line ·
 //! `tracing-subscriber` logs · `indicatif` progress · `comfy-table` tables in the terminal ·
 //! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `rand_chacha` random
-//! numbers that are the same everywhere · `rayon` both cores · `strsim` "did you mean".
+//! numbers that are the same everywhere · `minijinja` chat templates, with the Jinja that Python
+//! has · `chrono` the date for those that ask · `hf-hub` on `ureq` the hub and its cache, without an
+//! asynchronous runtime · `rayon` both cores · `strsim` "did you mean".
 //!
 //! # Example
 //!
@@ -85,6 +88,7 @@ mod error;
 pub mod evaluation;
 pub mod files;
 pub mod generation;
+pub mod hub;
 pub mod interrupt;
 pub mod log_probs;
 pub mod model;

@@ -27,11 +27,11 @@ pub struct AlignArgs {
     /// exo-pref, exo-rw, dpo or dpo-rw [default: objective.name]
     #[arg(long, value_name = "NAME")]
     objective: Option<String>,
-    /// A Hugging Face folder: the model training starts from
-    #[arg(long, value_name = "FOLDER")]
+    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model training starts from
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The reference, π_sft [default: --model]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "MODEL")]
     reference: Option<PathBuf>,
     /// Groups with rewards, or pairs {"prompt", "chosen", "rejected"}, JSON Lines
     #[arg(long, value_name = "FILE")]

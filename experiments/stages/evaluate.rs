@@ -24,11 +24,11 @@ use crate::record::{Record, Start};
 /// Options of `exalign evaluate`.
 #[derive(Args, Debug)]
 pub struct EvaluateArgs {
-    /// A Hugging Face folder: the policy
-    #[arg(long, value_name = "FOLDER")]
+    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the policy
+    #[arg(long, value_name = "MODEL")]
     policy: PathBuf,
     /// The reference of the KL, π_sft
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "MODEL")]
     reference: PathBuf,
     /// The reward model: a folder `exalign reward` made, or its `model` folder
     #[arg(long, value_name = "FOLDER")]

@@ -12,7 +12,7 @@ use crate::command_line::Global;
 /// Options of `exalign info`.
 #[derive(Args, Debug)]
 pub struct InfoArgs {
-    /// A Hugging Face folder to describe
+    /// A Hugging Face or PEFT folder or hub id to describe
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
 }

@@ -15,8 +15,8 @@ use crate::command_line::Global;
 /// Options of `exalign merge`.
 #[derive(Args, Debug)]
 pub struct MergeArgs {
-    /// A Hugging Face folder: the model the adapter was trained on
-    #[arg(long, value_name = "FOLDER")]
+    /// A Hugging Face folder or hub id: the model the adapter was trained on
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// A PEFT folder: adapter_config.json and adapter_model.safetensors
     #[arg(long, value_name = "FOLDER")]

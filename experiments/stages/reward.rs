@@ -20,8 +20,8 @@ use crate::record::{Record, Start};
 /// Options of `exalign reward`.
 #[derive(Args, Debug)]
 pub struct RewardArgs {
-    /// A Hugging Face folder: the model to start from
-    #[arg(long, value_name = "FOLDER")]
+    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model to start from
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Pairs {"prompt", "chosen", "rejected"} or texts {"text", "label": 0|1}, JSON Lines
     #[arg(long, value_name = "FILE")]

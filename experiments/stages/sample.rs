@@ -27,8 +27,8 @@ use crate::record::{Record, Start};
 /// Options of `exalign sample`.
 #[derive(Args, Debug)]
 pub struct SampleArgs {
-    /// A Hugging Face folder: the model to sample from
-    #[arg(long, value_name = "FOLDER")]
+    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model to sample from
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Prompts, JSON Lines: {"prompt": ..}
     #[arg(long, value_name = "FILE")]

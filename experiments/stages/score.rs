@@ -17,8 +17,8 @@ use crate::command_line::Global;
 /// Options of `exalign score`.
 #[derive(Args, Debug)]
 pub struct ScoreArgs {
-    /// A Hugging Face folder: the model
-    #[arg(long, value_name = "FOLDER")]
+    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Groups, pairs or demonstrations, JSON Lines
     #[arg(long, value_name = "FILE")]

@@ -19,8 +19,8 @@ use crate::record::{Record, Start};
 /// Options of `exalign sft`.
 #[derive(Args, Debug)]
 pub struct SftArgs {
-    /// A Hugging Face folder: the model to start from
-    #[arg(long, value_name = "FOLDER")]
+    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model to start from
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Demonstrations, JSON Lines: {"prompt": .., "chosen": ..}
     #[arg(long, value_name = "FILE")]

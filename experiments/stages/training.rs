@@ -313,9 +313,7 @@ impl Subject {
         is_classifier: bool,
         target: &Path,
     ) -> Result<()> {
-        let base = std::fs::canonicalize(&self.folder.path).unwrap_or(self.folder.path.clone());
-        let base = base.display().to_string();
-        let of = AdapterTarget { bindings, base: &base, is_classifier };
+        let of = AdapterTarget { bindings, base: &self.folder.name, is_classifier };
         Adapters::of(module, &self.adapter).write(&self.adapter, of, target)
     }
 }

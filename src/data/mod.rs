@@ -29,4 +29,4 @@ pub use token_group::{TokenGroup, hash_groups};
 pub use tokenization::{
     Limits, Tokenization, Tokenize, TruncationReport, read_alignment_tokens, read_tokens,
 };
-pub use tokenizer::{Tokenizer, companion_files};
+pub use tokenizer::{COMPANIONS, Tokenizer, companion_files};

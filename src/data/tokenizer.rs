@@ -8,7 +8,7 @@ use crate::files::write_atomic;
 use crate::{Error, Result};
 
 /// The tokenizer itself, and beside it what servers of Hugging Face folders look for.
-const COMPANIONS: [&str; 12] = [
+pub const COMPANIONS: [&str; 12] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",

@@ -16,6 +16,7 @@ use super::families::{Binding, Family, SCORE};
 use super::precision::Precision;
 use super::weights::{self, Load, SafetensorsFiles, Saving, weight_files};
 use crate::files::{read_json, write_json};
+use crate::hub::HubId;
 use crate::{Error, Result};
 
 /// What a model folder says of itself, apart from the weights.
@@ -23,6 +24,8 @@ use crate::{Error, Result};
 pub struct ModelFolder {
     /// The folder with the weights; of an adapter, its base model's.
     pub path: PathBuf,
+    /// What others know it by: the hub id it was asked for by, or its path.
+    pub name: String,
     /// What its weights are kept as when they are loaded.
     pub precision: Precision,
     /// The adapter that is added to the weights when they are loaded.
@@ -42,17 +45,23 @@ impl ModelFolder {
     }
 
     /// Reads `config.json` (and `generation_config.json` for the end-of-text tokens). A PEFT folder
-    /// is read as its base model with the adapter added.
+    /// is read as its base model with the adapter added. `path` may be a hub id where there is no
+    /// folder of that name.
     ///
     /// # Errors
     /// If the folder or file is missing, or the architecture is not supported.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
+        let given = path.as_ref();
+        let on_hub = given.to_str().filter(|_| !given.exists()).and_then(HubId::parse);
+        let path = &match &on_hub {
+            Some(id) => id.folder()?,
+            None => given.to_owned(),
+        };
         if !path.is_dir() {
             return Err(Error::file(
                 path,
                 "expected a Hugging Face model folder, found none; give the path of a folder with config.json, \
-                 model.safetensors and tokenizer.json",
+                 model.safetensors and tokenizer.json, or a hub id such as owner/name@revision",
             ));
         }
         if AdapterFolder::is_at(path) {
@@ -72,8 +81,13 @@ impl ModelFolder {
                 }
             }
         }
+        let name = match on_hub {
+            Some(_) => given.display().to_string(),
+            None => std::fs::canonicalize(path).unwrap_or(path.clone()).display().to_string(),
+        };
         Ok(Self {
             path: path.to_owned(),
+            name,
             adapter: None,
             precision: Precision::F32,
             json,

@@ -3,6 +3,7 @@
 
 pub mod families;
 pub mod formula;
+pub mod hub_server;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -1,0 +1,258 @@
+//! Models by their hub id, `owner/name[@revision]`, kept in the cache that Python's
+//! `huggingface_hub` keeps.
+//!
+//! `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean
+//! there. A file is in a snapshot whole or not at all; a download that was cut goes on where it was.
+
+use std::path::{Path, PathBuf};
+
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
+use hf_hub::{Cache, Repo, RepoType};
+
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// A model on the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubId {
+    /// `owner/name`.
+    pub name: String,
+    /// A branch, a tag or a commit.
+    pub revision: String,
+}
+
+impl HubId {
+    /// Reads `owner/name` or `owner/name@revision`; none if the text is no hub id.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let (owner, model) = name.split_once('/')?;
+        let word = |it: &str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            !it.is_empty() && !it.starts_with(['.', '-']) && it.chars().all(allowed)
+        };
+        let revised = !revision.is_empty()
+            && !revision.contains("..")
+            && revision.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+        (word(owner) && word(model) && revised)
+            .then(|| Self { name: name.to_owned(), revision: revision.to_owned() })
+    }
+
+    /// The folder with the model's files, fetched where they are not in the cache yet.
+    ///
+    /// # Errors
+    /// If there is no such model, it may not be read, or the hub cannot be reached.
+    pub fn folder(&self) -> Result<PathBuf> {
+        let place = Place::from_environment();
+        if let Some(whole) = self.cached(&place).filter(|_| place.offline) {
+            return Ok(whole);
+        }
+        if place.offline {
+            return Err(self.error(format!(
+                "expected it in {}, since HF_HUB_OFFLINE is set, found none; unset it, or give the \
+                 model's folder",
+                place.cache.path().display()
+            )));
+        }
+        let hub = Hub {
+            id: self,
+            place: &place,
+            api: place.api().map_err(|it| self.failed(it, &place))?,
+        };
+        match hub.fetch() {
+            Err(ApiError::RequestError(error)) if !answered(&error) => match self.cached(&place) {
+                Some(folder) => {
+                    tracing::warn!("{}: {error}; the copy in the cache is used", place.endpoint);
+                    Ok(folder)
+                }
+                None => Err(self.failed(ApiError::RequestError(error), &place)),
+            },
+            outcome => outcome.map_err(|error| self.failed(error, &place)),
+        }
+    }
+
+    fn repo(&self) -> Repo {
+        Repo::with_revision(self.name.clone(), RepoType::Model, self.revision.clone())
+    }
+
+    /// The snapshot of the revision as it was last seen.
+    fn cached(&self, place: &Place) -> Option<PathBuf> {
+        let cached = place.cache.repo(self.repo());
+        let commit = |file: &str| Some(cached.get(file)?.parent()?.to_owned());
+        let named = commit("config.json").or_else(|| commit("adapter_config.json"));
+        // A commit has no reference of its own.
+        let direct = cached.pointer_path(&self.revision);
+        named.or_else(|| direct.join("config.json").is_file().then_some(direct))
+    }
+
+    fn error(&self, message: impl std::fmt::Display) -> Error {
+        Error::file(format!("{}@{}", self.name, self.revision), message.to_string())
+    }
+
+    fn failed(&self, error: ApiError, place: &Place) -> Error {
+        let endpoint = &place.endpoint;
+        let status = match &error {
+            ApiError::RequestError(request) => match **request {
+                ureq::Error::StatusCode(status) => status,
+                _ => 0,
+            },
+            _ => 0,
+        };
+        self.error(match status {
+            401 | 403 if place.token.is_some() => format!(
+                "{endpoint} does not let the owner of HF_TOKEN read it (status {status}); accept the \
+                 model's licence there, or check the id"
+            ),
+            401 | 403 => format!(
+                "{endpoint} lets nobody read it without a token (status {status}); set HF_TOKEN, or \
+                 check the id"
+            ),
+            404 => format!(
+                "expected a model of this name and revision on {endpoint}, found none; check both, \
+                 and set HF_TOKEN if it is private"
+            ),
+            _ => format!(
+                "cannot be fetched from {endpoint}: {}; start the command again to go on, or give \
+                 the model's folder",
+                error.to_string().replace('\n', " ")
+            ),
+        })
+    }
+}
+
+/// Whether the hub said something, and be it no.
+fn answered(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::StatusCode(_))
+}
+
+/// Where models come from and where they are kept.
+struct Place {
+    endpoint: String,
+    cache: Cache,
+    token: Option<String>,
+    offline: bool,
+}
+
+impl Place {
+    fn from_environment() -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|it| !it.is_empty());
+        let cache = variable("HF_HUB_CACHE")
+            .map_or_else(Cache::from_env, |folder| Cache::new(PathBuf::from(folder)));
+        Self {
+            endpoint: variable("HF_ENDPOINT")
+                .unwrap_or("https://huggingface.co".to_owned())
+                .trim_end_matches('/')
+                .to_owned(),
+            token: variable("HF_TOKEN").or_else(|| cache.token()),
+            cache,
+            offline: variable("HF_HUB_OFFLINE")
+                .is_some_and(|it| ["1", "true", "yes", "on"].contains(&it.to_lowercase().as_str())),
+        }
+    }
+
+    fn api(&self) -> std::result::Result<Api, ApiError> {
+        ApiBuilder::from_cache(self.cache.clone())
+            .with_endpoint(self.endpoint.clone())
+            .with_token(self.token.clone())
+            .with_retries(2)
+            .build()
+    }
+}
+
+struct Hub<'a> {
+    id: &'a HubId,
+    place: &'a Place,
+    api: Api,
+}
+
+impl Hub<'_> {
+    fn fetch(&self) -> std::result::Result<PathBuf, ApiError> {
+        let repo = self.api.repo(self.id.repo());
+        let info = repo.info()?;
+        let cached = self.place.cache.repo(self.id.repo());
+        let folder = cached.pointer_path(&info.sha);
+        for file in info.siblings.iter().map(|it| &it.rfilename).filter(|it| is_read(it)) {
+            if !folder.join(file).exists() {
+                tracing::info!("fetching {file} of {}@{}", self.id.name, self.id.revision);
+                self.download(&repo, file)?;
+            }
+        }
+        cached.create_ref(&info.sha)?;
+        tracing::info!("{}@{} is {}", self.id.name, self.id.revision, info.sha);
+        Ok(folder)
+    }
+
+    fn download(
+        &self,
+        repo: &hf_hub::api::sync::ApiRepo,
+        file: &str,
+    ) -> std::result::Result<(), ApiError> {
+        let metadata = self.api.metadata(&repo.url(file))?;
+        let blob = self.place.cache.repo(self.id.repo()).blob_path(metadata.etag());
+        let part = blob.with_extension("part");
+        let of = |path: &Path| path.metadata().map_or(0, |it| it.len());
+        // Whole, but killed before it was named: asking for the rest of nothing is an error.
+        if of(&part) >= metadata.size() as u64 {
+            std::fs::remove_file(&part)?;
+        }
+        let pointer = repo.download_with_progress(file, Bytes::default())?;
+        if of(&pointer) == metadata.size() as u64 {
+            return Ok(());
+        }
+        // The connection ended early and nobody said so.
+        std::fs::rename(&blob, &part)?;
+        std::fs::remove_file(&pointer)?;
+        Err(ApiError::IoError(std::io::Error::new(
+            std::io::ErrorKind::UnexpectedEof,
+            format!("{file}: expected {} bytes, found {}", metadata.size(), of(&part)),
+        )))
+    }
+}
+
+/// Whether a file of a model is one that this software, or whoever gets the model from it, reads.
+fn is_read(file: &str) -> bool {
+    const NAMES: [&str; 3] = ["config.json", "adapter_config.json", "model.safetensors.index.json"];
+    !file.contains('/')
+        && (file.ends_with(".safetensors")
+            || NAMES.contains(&file)
+            || crate::data::COMPANIONS.contains(&file))
+}
+
+/// A bar of the bytes of one file.
+#[derive(Default)]
+struct Bytes(Option<Progress>);
+
+impl hf_hub::api::Progress for Bytes {
+    fn init(&mut self, size: usize, file: &str) {
+        self.0.get_or_insert_with(|| Progress::new(file, "bytes", 0, size));
+    }
+
+    fn update(&mut self, size: usize) {
+        if let Some(progress) = &mut self.0 {
+            progress.advance(size, "");
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(progress) = self.0.take() {
+            progress.finish();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_an_owner_a_name_and_perhaps_a_revision() {
+        let id = |text: &str| HubId::parse(text).map(|it| (it.name, it.revision));
+        let some = |name: &str, revision: &str| Some((name.to_owned(), revision.to_owned()));
+        assert_eq!(id("owner/My-Model_1.5"), some("owner/My-Model_1.5", "main"));
+        assert_eq!(id("owner/name@refs/pr/1"), some("owner/name", "refs/pr/1"));
+        for no in
+            ["name", "./name", "/owner/name", "a/b/c", "a/", "a/b@", "a/b@../x", "a b/c", "~/x"]
+        {
+            assert_eq!(id(no), None, "{no}");
+        }
+    }
+}

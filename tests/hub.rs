@@ -1,0 +1,140 @@
+//! Claims about hub ids, tried on a server on loopback: a model is fetched once, into the cache that
+//! Python keeps too, and what goes wrong is said in words.
+
+mod support;
+
+use assert_cmd::Command;
+use serde_json::json;
+use support::hub_server::{COMMIT, HubServer, NAME};
+use support::{Workplace, text};
+
+struct Case {
+    place: Workplace,
+    server: HubServer,
+}
+
+impl Case {
+    fn new() -> Self {
+        let place = Workplace::new();
+        let server = HubServer::start(&place.path("model"));
+        place.lines("data.jsonl", [json!({"prompt_ids": [1, 2], "completion_ids": [[3, 4], [5]]})]);
+        Self { place, server }
+    }
+
+    /// Scores the record with `model`, in an environment of its own.
+    fn score(&self, model: &str, environment: &[(&str, &str)]) -> std::process::Output {
+        let mut command = Command::cargo_bin("exalign").unwrap();
+        command
+            .args(["score", "--data", "data.jsonl", "--model", model])
+            .current_dir(self.place.folder.path())
+            .env("HF_ENDPOINT", &self.server.endpoint)
+            .env("HF_HOME", self.place.path("hf"));
+        for name in ["HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"] {
+            command.env_remove(name);
+        }
+        command.envs(environment.iter().copied()).output().unwrap()
+    }
+
+    fn succeeds(&self, model: &str, environment: &[(&str, &str)]) -> String {
+        let output = self.score(model, environment);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// The last line of what a failing command says, what changes from run to run left out.
+    fn refusal(&self, model: &str, environment: &[(&str, &str)]) -> String {
+        let output = self.score(model, environment);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+        let all = text(&output.stderr);
+        all.lines()
+            .last()
+            .unwrap()
+            .replace(&self.server.endpoint, "HUB")
+            .replace(&self.place.folder.path().display().to_string(), "HERE")
+    }
+
+    fn asked(&self) -> usize {
+        self.server.behaviour.lock().unwrap().asked.len()
+    }
+}
+
+#[test]
+fn a_model_is_fetched_once_and_is_the_model_of_its_folder() {
+    let case = Case::new();
+    let fetched = case.succeeds(NAME, &[]);
+    assert_eq!(fetched, case.succeeds("model", &[]));
+    let before = case.asked();
+    assert_eq!(case.succeeds(NAME, &[]), fetched);
+    assert_eq!(case.asked(), before + 1, "only the description is asked for again");
+    assert_eq!(case.succeeds(NAME, &[("HF_HUB_OFFLINE", "1")]), fetched);
+    assert_eq!(case.asked(), before + 1, "offline asks nothing");
+    assert_eq!(case.succeeds(NAME, &[("HF_ENDPOINT", "http://127.0.0.1:9")]), fetched);
+    assert_eq!(case.succeeds(&format!("{NAME}@v1"), &[]), fetched);
+}
+
+#[test]
+fn the_cache_is_laid_out_as_pythons() {
+    let case = Case::new();
+    case.succeeds(&format!("{NAME}@v1"), &[("HF_HUB_CACHE", "elsewhere")]);
+    let model = case.place.path("elsewhere").join("models--owner--tiny");
+    assert_eq!(std::fs::read_to_string(model.join("refs/v1")).unwrap(), COMMIT);
+    let weights = model.join("snapshots").join(COMMIT).join("model.safetensors");
+    let blob = std::fs::canonicalize(&weights).unwrap();
+    assert_eq!(blob.parent().unwrap(), std::fs::canonicalize(model.join("blobs")).unwrap());
+    assert_eq!(blob.file_name().unwrap(), "etag-of-model-safetensors");
+    let own = std::fs::read(case.place.path("model").join("model.safetensors")).unwrap();
+    assert!(std::fs::read(weights).unwrap() == own);
+    assert!(!case.place.path("hf").exists());
+}
+
+#[test]
+fn a_download_that_is_cut_goes_on_and_never_passes_for_whole() {
+    let case = Case::new();
+    // More often than is tried again at once.
+    case.server.behaviour.lock().unwrap().cuts = 3;
+    insta::assert_snapshot!(case.refusal(NAME, &[]), @"error: owner/tiny@main: cannot be fetched from HUB: Too many retries: I/O error Peer disconnected; start the command again to go on, or give the model's folder");
+    let snapshot = case.place.path("hf/hub/models--owner--tiny/snapshots").join(COMMIT);
+    assert!(!snapshot.join("model.safetensors").exists());
+    assert_eq!(case.succeeds(NAME, &[]), case.succeeds("model", &[]));
+}
+
+#[test]
+fn a_token_is_sent_and_its_lack_is_named() {
+    let case = Case::new();
+    case.server.behaviour.lock().unwrap().token = Some("hf_secret".to_owned());
+    insta::assert_snapshot!(case.refusal(NAME, &[]), @"error: owner/tiny@main: HUB lets nobody read it without a token (status 401); set HF_TOKEN, or check the id");
+    let wrong = case.refusal(NAME, &[("HF_TOKEN", "hf_other")]);
+    insta::assert_snapshot!(wrong, @"error: owner/tiny@main: HUB does not let the owner of HF_TOKEN read it (status 401); accept the model's licence there, or check the id");
+    assert!(!wrong.contains("hf_other"));
+    case.succeeds(NAME, &[("HF_TOKEN", "hf_secret")]);
+}
+
+#[test]
+fn what_is_not_there_is_said_to_be_missing() {
+    let case = Case::new();
+    insta::assert_snapshot!(case.refusal("owner/none", &[]), @"error: owner/none@main: expected a model of this name and revision on HUB, found none; check both, and set HF_TOKEN if it is private");
+    insta::assert_snapshot!(case.refusal("owner/tiny@v9", &[]), @"error: owner/tiny@v9: expected a model of this name and revision on HUB, found none; check both, and set HF_TOKEN if it is private");
+    insta::assert_snapshot!(case.refusal(NAME, &[("HF_HUB_OFFLINE", "1")]), @"error: owner/tiny@main: expected it in HERE/hf/hub, since HF_HUB_OFFLINE is set, found none; unset it, or give the model's folder");
+    insta::assert_snapshot!(case.refusal("no-such-folder", &[]), @"error: no-such-folder: expected a Hugging Face model folder, found none; give the path of a folder with config.json, model.safetensors and tokenizer.json, or a hub id such as owner/name@revision");
+    let refused = case.refusal("owner/other", &[("HF_ENDPOINT", "http://127.0.0.1:9")]);
+    assert!(refused.contains("cannot be fetched from http://127.0.0.1:9"), "{refused}");
+}
+
+#[test]
+fn weights_in_shards_come_with_their_index() {
+    let case = Case::new();
+    let whole = case.succeeds("model", &[]);
+    {
+        let mut behaviour = case.server.behaviour.lock().unwrap();
+        let bytes = behaviour.files.remove("model.safetensors").unwrap();
+        let index = json!({"weight_map": {"all": "model-00001-of-00001.safetensors"}});
+        behaviour.files.insert("model-00001-of-00001.safetensors".to_owned(), bytes);
+        behaviour
+            .files
+            .insert("model.safetensors.index.json".to_owned(), index.to_string().into_bytes());
+        behaviour.files.insert("pytorch_model.bin".to_owned(), vec![0; 64]);
+    }
+    assert_eq!(case.succeeds(NAME, &[]), whole);
+    let asked = &case.server.behaviour.lock().unwrap().asked;
+    assert!(!asked.iter().any(|path| path.ends_with(".bin")));
+}

@@ -1,0 +1,114 @@
+//! A server on loopback that speaks the hub's endpoints for one model: its description, its small
+//! files with ranges, its weights behind a redirect.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+pub const NAME: &str = "owner/tiny";
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// What the server has and how it behaves.
+#[derive(Default)]
+pub struct Behaviour {
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// The token that is asked for.
+    pub token: Option<String>,
+    /// How often a connection ends in the middle of the weights.
+    pub cuts: usize,
+    /// The paths that were asked for.
+    pub asked: Vec<String>,
+}
+
+pub struct HubServer {
+    pub endpoint: String,
+    pub behaviour: Arc<Mutex<Behaviour>>,
+}
+
+impl HubServer {
+    /// Serves the files of `folder` until the process ends.
+    pub fn start(folder: &Path) -> Self {
+        let files = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                (name, std::fs::read(&path).unwrap())
+            })
+            .collect();
+        let behaviour = Arc::new(Mutex::new(Behaviour { files, ..Behaviour::default() }));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (shared, own) = (behaviour.clone(), endpoint.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                answer(stream.unwrap(), &own, &mut shared.lock().unwrap());
+            }
+        });
+        Self { endpoint, behaviour }
+    }
+}
+
+fn answer(mut stream: TcpStream, endpoint: &str, behaviour: &mut Behaviour) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let Some(request) = lines.next() else { return };
+    let headers: BTreeMap<String, String> = lines
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            Some((name.to_lowercase(), value.trim().to_owned()))
+        })
+        .collect();
+    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+    behaviour.asked.push(path.clone());
+    let mut reply = |status: &str, headers: &str, body: &[u8], sent: usize| {
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
+            body.len()
+        );
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent]));
+    };
+    let expected = behaviour.token.as_ref().map(|token| format!("Bearer {token}"));
+    if expected.is_some() && headers.get("authorization") != expected.as_ref() {
+        return reply("401 Unauthorized", "", b"", 0);
+    }
+    let revisions = ["main", "v1", COMMIT];
+    for revision in revisions {
+        if path == format!("/api/models/{NAME}/revision/{revision}") {
+            let siblings: Vec<String> = behaviour
+                .files
+                .keys()
+                .map(|name| format!("{{\"rfilename\": \"{name}\"}}"))
+                .collect();
+            let body =
+                format!("{{\"sha\": \"{COMMIT}\", \"siblings\": [{}]}}", siblings.join(", "));
+            return reply("200 OK", "", body.as_bytes(), body.len());
+        }
+    }
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let resolved = revisions.iter().any(|it| path == format!("/{NAME}/resolve/{it}/{file}"));
+    let Some(content) = behaviour.files.get(file).filter(|_| resolved || path.starts_with("/lfs/"))
+    else {
+        return reply("404 Not Found", "", b"", 0);
+    };
+    let etag = format!("etag-of-{}", file.replace('.', "-"));
+    let mut about = format!("X-Repo-Commit: {COMMIT}\r\nETag: \"{etag}\"\r\n");
+    if resolved && file.ends_with(".safetensors") {
+        about += &format!("X-Linked-Etag: \"{etag}\"\r\nLocation: {endpoint}/lfs/{file}\r\n");
+        return reply("302 Found", &about, b"", 0);
+    }
+    let range = headers.get("range").and_then(|it| it.strip_prefix("bytes=")?.split_once('-'));
+    let (start, end) = range.unwrap_or(("0", ""));
+    let start: usize = start.parse().unwrap();
+    let end = end.parse().map_or(content.len(), |end: usize| end + 1);
+    if start >= content.len() {
+        return reply("416 Range Not Satisfiable", "", b"", 0);
+    }
+    about += &format!("Content-Range: bytes {start}-{}/{}\r\n", end - 1, content.len());
+    let body = &content[start..end];
+    let cut = behaviour.cuts > 0 && path.starts_with("/lfs/") && body.len() > 1;
+    behaviour.cuts -= usize::from(cut);
+    reply("206 Partial Content", &about, body, if cut { body.len() / 2 } else { body.len() });
+}
