@@ -42,7 +42,7 @@ pub enum Start {
     /// It is finished already; the result of then.
     Done(Value),
     /// It is to be made or continued.
-    Go(Work),
+    Go(Box<Work>),
 }
 
 impl Record {
@@ -120,7 +120,7 @@ impl Record {
             }
         }
         write_json(&path, &self)?;
-        Ok(Start::Go(Work { path, record: self, _lock: lock_file }))
+        Ok(Start::Go(Box::new(Work { path, record: self, _lock: lock_file })))
     }
 
     fn differences(&self, found: &Self) -> Vec<String> {

@@ -16,11 +16,14 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use exalign::data::{GroupBatch, TokenGroup};
 use exalign::generation::{Choice, Prompt, Sampling, sample};
 use exalign::log_probs::{Policy, scored_log_probs};
-use exalign::model::{self, Decoder, ModelFolder};
+use exalign::model::folder::with_precision;
+use exalign::model::{self, Decoder, ModelFolder, Precision};
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use support::families;
-use support::formula::{formula_folder, load, next_token_log_probs, read_tensors, write_tensors};
+use support::formula::{
+    formula_folder, load, log_probs_of_tokens, next_token_log_probs, read_tensors, write_tensors,
+};
 
 fn golden_models() -> Vec<PathBuf> {
     let Ok(folder) = std::env::var("EXALIGN_GOLDENS") else {
@@ -223,6 +226,52 @@ fn a_folder_written_again_holds_the_same_bits() {
 }
 
 #[test]
+fn weights_written_narrow_are_the_rounded_weights_and_load_as_them() {
+    for (config, _) in families::ALL {
+        let (first, second) = (formula_folder(config), tempfile::tempdir().unwrap());
+        let described = ModelFolder::open(first.path()).unwrap();
+        let decoder = load(first.path(), &Device::flex());
+        let bindings = described.family.bindings(&described.shape);
+        let json = with_precision(&described.json, Precision::Bf16);
+        model::save(&decoder, &bindings, &json, second.path()).unwrap();
+
+        let bytes = std::fs::read(second.path().join("model.safetensors")).unwrap();
+        let written = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        for (name, exact) in read_tensors(&first.path().join("model.safetensors")) {
+            let view = written.tensor(&name).unwrap();
+            assert_eq!(view.dtype(), safetensors::Dtype::BF16);
+            let bits: Vec<u16> = bytemuck::pod_collect_to_vec(view.data());
+            let rounded = exact.iter().map(|&it| half::bf16::from_f32(it).to_bits());
+            assert!(bits.into_iter().eq(rounded), "{config}: {name}");
+        }
+        // Kept in bf16 or read into f32, the weights are the same; the arithmetic is not.
+        let wide = next_token_log_probs(second.path());
+        let narrow = {
+            let folder = ModelFolder::open(second.path()).unwrap().kept_as(Precision::Bf16);
+            let decoder = Decoder::new(folder.shape.clone(), &Device::flex());
+            let decoder = folder.load(decoder, &bindings, &Device::flex()).unwrap();
+            log_probs_of_tokens(&decoder)
+        };
+        for (wide, narrow) in wide.iter().zip(&narrow) {
+            assert!((wide - narrow).abs() < 0.15, "{config}: {wide} {narrow}");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_f16_cannot_hold_is_refused() {
+    let (folder, target) = (formula_folder(families::QWEN2.0), tempfile::tempdir().unwrap());
+    let described = ModelFolder::open(folder.path()).unwrap();
+    let mut decoder = load(folder.path(), &Device::flex());
+    decoder.tokens.weight = decoder.tokens.weight.map(|weight| weight * 1e6);
+    let bindings = described.family.bindings(&described.shape);
+    let json = with_precision(&described.json, Precision::F16);
+    let error = model::save(&decoder, &bindings, &json, target.path()).unwrap_err().to_string();
+    insta::assert_snapshot!(error.replace(&target.path().display().to_string(), "M"), @"M/model.safetensors: expected values that F16 can hold, found larger ones; write f32 or bf16 instead");
+    assert!(!target.path().join("model.safetensors").exists());
+}
+
+#[test]
 fn weights_in_shards_and_without_prefix_are_the_same_weights() {
     let folder = formula_folder(families::GPT2.0);
     let whole = next_token_log_probs(folder.path());
@@ -300,6 +349,6 @@ fn a_weight_file_cut_in_half_and_a_foreign_architecture_are_refused_with_the_rea
     );
     insta::assert_snapshot!(
         refusal(&folder.path().join("nowhere")),
-        @"M: expected a Hugging Face model folder, found none; give the path of a folder with config.json, model.safetensors and tokenizer.json"
+        @"M: expected a Hugging Face model folder, found none; give the path of a folder with config.json, model.safetensors and tokenizer.json, or a hub id such as owner/name@revision"
     );
 }

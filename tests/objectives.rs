@@ -524,7 +524,12 @@ proptest! {
         prop_assert!(loss.abs() < 1e-12);
         prop_assert!(gradient.iter().all(|g| g.abs() < 1e-12));
         h[0] += off;
-        prop_assert!(run64(&objective, &h, &rewards, h.len()).0 > 1e-12);
+        // q with one entry multiplied by e^δ and renormalised: KL(q ‖ p) = q₀ δ − log Z, above zero.
+        let p: Vec<f64> = rewards.iter().map(|r| (r / 0.25).exp()).collect();
+        let (p_0, delta): (f64, f64) = (p[0] / p.iter().sum::<f64>(), 0.5 * off);
+        let z = 1.0 + p_0 * delta.exp_m1();
+        let expected = p_0 * delta.exp() / z * delta - z.ln();
+        assert_close(run64(&objective, &h, &rewards, h.len()).0, expected, 1e-12, "loss");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use exalign::data::{GroupBatch, TokenGroup};
-use exalign::model::{ModelFolder, RewardModel};
+use exalign::model::{ModelFolder, Precision, RewardModel};
 use serde_json::{Value, json};
 use support::families;
 use support::formula::{TOKENS, formula_folder, read_tensors, write_tensors};
@@ -95,4 +95,26 @@ fn three_labels_are_no_reward() {
     let folder = classifier(families::QWEN2.0, 3);
     let error = rewards(folder.path()).unwrap_err().to_string();
     insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "M"), @"M: expected a model of 1 or 2 labels, whose score or log-odds are the reward, found 3 labels");
+}
+
+#[test]
+fn rewards_of_narrow_weights_are_those_of_f32_within_their_rounding() {
+    for (config, _) in families::ALL {
+        let folder = classifier(config, 1);
+        let exact = rewards(folder.path()).unwrap();
+        for (precision, tolerance) in [(Precision::Bf16, 0.05), (Precision::F16, 0.01)] {
+            let described = ModelFolder::open(folder.path()).unwrap().kept_as(precision);
+            let device = Device::flex();
+            let model = RewardModel::load(&described, 0, &device).unwrap();
+            let group = TokenGroup {
+                prompt: TOKENS[..3].to_vec(),
+                completions: vec![TOKENS[3..].to_vec(), TOKENS[3..5].to_vec()],
+                ..TokenGroup::default()
+            };
+            let found = model.rewards(&GroupBatch::new([&group], &device)).into_data();
+            for (found, exact) in found.try_into_vec::<f32>().unwrap().iter().zip(&exact) {
+                assert!((found - exact).abs() < tolerance, "{precision:?}: {found} {exact}");
+            }
+        }
+    }
 }

@@ -85,9 +85,9 @@ impl Evaluate {
     pub fn run(self, context: &Context) -> Result<Evaluated> {
         let config = &self.config;
         let temperature = config.generation.temperature;
-        let folder = ModelFolder::open(&self.policy)?;
-        let reference = ModelFolder::open(&self.reference)?;
-        let judge = Judge::open(&self.reward)?;
+        let folder = ModelFolder::open(&self.policy)?.kept_as(config.dtype);
+        let reference = ModelFolder::open(&self.reference)?.kept_as(config.dtype);
+        let judge = Judge::open(&self.reward, config.dtype)?;
         let tokenizer = tokenizer(&folder)?;
         let prompts = read_prompts(&self.data, config, &folder, tokenizer.as_ref())?;
 
@@ -160,12 +160,13 @@ impl Evaluate {
     /// it from there where it was kept before. Also returns the record's result.
     pub fn run_kept(self, out: &Path, context: &Context) -> Result<(Evaluated, Value)> {
         let settings = json!({
-            "seed": self.config.seed, "generation": self.config.generation, "data": self.config.data,
+            "seed": self.config.seed, "dtype": self.config.dtype,
+            "generation": self.config.generation, "data": self.config.data,
         });
         let record = Record::new("evaluate", settings, &context.device_name)
             .input("policy", ModelFolder::open(&self.policy)?.content_hash()?)
             .input("reference", ModelFolder::open(&self.reference)?.content_hash()?)
-            .input("reward", Judge::open(&self.reward)?.folder.content_hash()?)
+            .input("reward", Judge::open(&self.reward, self.config.dtype)?.folder.content_hash()?)
             .input("data", files::hash_file(&self.data)?);
         match record.start_file(out, false)? {
             Start::Done(result) => {

@@ -7,7 +7,7 @@ use clap::Args;
 use exalign::config::{Config, Stage};
 use exalign::data::{self, Group, GroupBatch, TokenGroup, Tokenizer};
 use exalign::log_probs::read_in_batches;
-use exalign::model::{ModelFolder, RewardModel};
+use exalign::model::{ModelFolder, Precision, RewardModel};
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
@@ -32,11 +32,14 @@ pub struct LabelArgs {
     /// Start over where an earlier run left something
     #[arg(long)]
     fresh: bool,
+    /// dtype: what the weights are kept as in memory: f32, bf16 or f16
+    #[arg(long, value_name = "DTYPE")]
+    dtype: Option<String>,
 }
 
 /// Runs the command.
 pub fn run(args: LabelArgs, global: &Global) -> Result<Value> {
-    let config = configuration(global, Stage::Sample, vec![])?;
+    let config = configuration(global, Stage::Sample, vec![("dtype", args.dtype)])?;
     Label { reward: args.reward, data: args.data, out: args.out, fresh: args.fresh, config }
         .run(&Context::new(global)?)
 }
@@ -52,7 +55,7 @@ pub struct Label {
 
 impl Label {
     pub fn run(self, context: &Context) -> Result<Value> {
-        let judge = Judge::open(&self.reward)?;
+        let judge = Judge::open(&self.reward, self.config.dtype)?;
         let mut groups: Vec<Group> =
             data::read_all::<Group>(&self.data, self.config.data.skip_bad)?
                 .into_iter()
@@ -88,9 +91,10 @@ pub struct Judge {
 
 impl Judge {
     /// Opens a reward model's folder, or the folder of the run that made it.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, precision: Precision) -> Result<Self> {
         let inner = path.join("model");
-        let folder = ModelFolder::open(if ModelFolder::is_at(&inner) { &inner } else { path })?;
+        let folder = ModelFolder::open(if ModelFolder::is_at(&inner) { &inner } else { path })?
+            .kept_as(precision);
         if !folder.is_classifier() {
             return Err(Error::file(
                 &folder.path,

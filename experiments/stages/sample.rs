@@ -64,6 +64,9 @@ pub struct GenerationFlags {
     /// generation.stop: a text that ends a completion when it appears in it; repeatable
     #[arg(long, value_name = "TEXT")]
     stop: Option<Vec<String>>,
+    /// dtype: what the weights are kept as in memory: f32, bf16 or f16
+    #[arg(long, value_name = "DTYPE")]
+    dtype: Option<String>,
 }
 
 impl GenerationFlags {
@@ -75,6 +78,7 @@ impl GenerationFlags {
             ("generation.top_p", self.top_p.map(|it| format!("{it:?}"))),
             ("generation.top_k", self.top_k.map(|it| it.to_string())),
             ("generation.max_new_tokens", self.max_new_tokens.map(|it| it.to_string())),
+            ("dtype", self.dtype.clone()),
             ("generation.stop", self.stop.as_ref().map(|it| json!(it).to_string())),
         ]
     }
@@ -99,7 +103,7 @@ pub struct SampleStage {
 impl SampleStage {
     pub fn run(self, context: &Context) -> Result<Value> {
         let config = &self.config;
-        let folder = ModelFolder::open(&self.model)?;
+        let folder = ModelFolder::open(&self.model)?.kept_as(config.dtype);
         let tokenizer = tokenizer(&folder)?;
         let prompts = read_prompts(&self.data, config, &folder, tokenizer.as_ref())?;
         let settings = json!({

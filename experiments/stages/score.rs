@@ -32,11 +32,14 @@ pub struct ScoreArgs {
     /// Add "token_log_probs", one list per completion
     #[arg(long)]
     per_token: bool,
+    /// dtype: what the weights are kept as in memory: f32, bf16 or f16
+    #[arg(long, value_name = "DTYPE")]
+    dtype: Option<String>,
 }
 
 /// Runs the command.
 pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
-    let config = configuration(global, Stage::Evaluate, vec![])?;
+    let config = configuration(global, Stage::Evaluate, vec![("dtype", args.dtype.clone())])?;
     if !(args.temperature > 0.0 && args.temperature.is_finite()) {
         return Err(Error::usage(format!(
             "--temperature: expected a number above 0, found {}",
@@ -44,7 +47,7 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
         )));
     }
     let context = Context::new(global)?;
-    let folder = ModelFolder { precision: config.dtype, ..ModelFolder::open(&args.model)? };
+    let folder = ModelFolder::open(&args.model)?.kept_as(config.dtype);
     let tokenizer = tokenizer(&folder)?;
     let (groups, report) = data::read_tokens::<Group>(
         &args.data,

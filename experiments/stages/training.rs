@@ -93,7 +93,7 @@ pub struct Train<'a, T: Trainable> {
 
 impl<T: Trainable> Train<'_, T> {
     /// Trains, writes `OUT/model` and finishes the record.
-    pub fn run(self, work: Work) -> Result<Value> {
+    pub fn run(self, work: Box<Work>) -> Result<Value> {
         let config = self.config;
         let plan = plan(config, self.groups.len());
         let num_steps = plan.num_steps();

@@ -213,36 +213,4 @@ impl Config {
         let (key, found, expected, _) = checks.into_iter().find(|(.., holds)| !holds)?;
         Some((key.to_owned(), format!("expected {expected}, found {found}")))
     }
-
-    /// The keys in which `other` differs, with both values: `training.epochs: 1 → 2`.
-    pub fn differences(&self, other: &Self) -> Vec<String> {
-        let (ours, theirs) = (serde_json::json!(self), serde_json::json!(other));
-        let mut differences = Vec::new();
-        compare("", &ours, &theirs, &mut differences);
-        differences
-    }
-}
-
-/// Adds what differs between two trees of the same shape.
-fn compare(
-    key: &str,
-    ours: &serde_json::Value,
-    theirs: &serde_json::Value,
-    differences: &mut Vec<String>,
-) {
-    match (ours.as_object(), theirs.as_object()) {
-        (Some(ours), Some(theirs)) => {
-            for (name, value) in ours {
-                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                compare(
-                    &key,
-                    value,
-                    theirs.get(name).unwrap_or(&serde_json::Value::Null),
-                    differences,
-                );
-            }
-        }
-        _ if ours != theirs => differences.push(format!("{key}: {ours} → {theirs}")),
-        _ => {}
-    }
 }

@@ -203,9 +203,14 @@ fn advice(key: &str, known: &BTreeSet<String>, spell: impl Fn(&str) -> String) -
     }
     known
         .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate))
+        .map(|candidate| {
+            // The right name in the wrong section is nearer than a wrong one in the right section.
+            let last = |key: &str| key.rsplit('.').next().map(str::to_owned);
+            let distance = strsim::damerau_levenshtein(key, candidate);
+            (last(key) != last(candidate), distance, candidate)
+        })
         .min()
-        .map_or("there are no keys".to_owned(), |(_, nearest)| {
+        .map_or("there are no keys".to_owned(), |(_, _, nearest)| {
             format!("did you mean `{}`?", spell(nearest))
         })
 }

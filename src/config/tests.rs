@@ -200,19 +200,6 @@ fn a_value_out_of_its_range_is_refused_with_the_range_and_its_source() {
     insta::assert_snapshot!(config.validate().unwrap_err(), @"`training.batch_size`: expected at least 1, found 0");
 }
 
-#[test]
-fn differences_name_the_key_and_both_values() {
-    assert!(load(&[]).differences(&load(&[])).is_empty());
-    let other =
-        load(&["seed=3", "training.epochs=2", "optimizer.betas=[0.9, 0.99]", "objective.name=dpo"]);
-    insta::assert_snapshot!(load(&[]).differences(&other).join("\n"), @r#"
-    objective.name: "exo-pref" → "dpo"
-    optimizer.betas: [0.9,0.95] → [0.9,0.99]
-    seed: 0 → 3
-    training.epochs: 1 → 2
-    "#);
-}
-
 const STAGES: [(&str, Stage); 2] = [("sft", Stage::Sft), ("align", Stage::Align)];
 
 fn experiment(preset: &str, pairs: &[&str]) -> crate::Result<ExperimentConfig> {

@@ -38,7 +38,9 @@ pub struct Sampling {
 /// Says of the tokens drawn so far whether they are enough. A completion that ends so has not ended
 /// by itself: it holds no end-of-text token.
 #[derive(Clone)]
-pub struct Stop(Arc<dyn Fn(&[u32]) -> bool + Send + Sync>);
+pub struct Stop(Arc<Enough>);
+
+type Enough = dyn Fn(&[u32]) -> bool + Send + Sync;
 
 impl Stop {
     /// Ends a completion as soon as `enough` holds.

@@ -96,9 +96,18 @@ impl ModelFolder {
         })
     }
 
-    /// Identifies what the model computes: the hash of its shape and weights.
+    /// The model with its weights kept as `precision`.
+    pub fn kept_as(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// Identifies what the model computes: the hash of its shape, its weights and what those are
+    /// kept as.
     pub fn content_hash(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
+        if self.precision != Precision::F32 {
+            hasher.update(self.precision.name().as_bytes());
+        }
         let adapter = self.adapter.iter().flat_map(AdapterFolder::files);
         let files = std::iter::once(self.path.join("config.json"));
         for file in files.chain(weight_files(&self.path)?).chain(adapter) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::families::Binding;
 use super::folder::{ModelFolder, classifier_json, save};
@@ -19,7 +19,7 @@ use serde_json::Value;
 pub struct RewardModel {
     /// The trunk; its vocabulary head is not used and not saved.
     pub decoder: Decoder,
-    /// `[hidden, 1]`, without bias.
+    /// `[hidden, 1]`, without bias, always f32.
     pub score: Linear,
 }
 
@@ -37,7 +37,7 @@ impl RewardModel {
             self.decoder.hidden(batch.tokens.clone(), batch.positions.clone(), &batch.mask);
         let [groups, row, width] = hidden.dims();
         let last = hidden.reshape([groups * row, width]).select(0, batch.last_tokens.clone());
-        self.score.forward(last).reshape([batch.num_groups, batch.num_completions])
+        self.score.forward(last.cast(DType::F32)).reshape([batch.num_groups, batch.num_completions])
     }
 
     /// Loads a saved reward model, or starts one on the trunk of a language model with a new head

@@ -63,15 +63,19 @@ pub fn read_tensors(file: &Path) -> HashMap<String, Vec<f32>> {
         .collect()
 }
 
-/// The log-probs of [`TOKENS`] after the first.
+/// The log-probs of [`TOKENS`] after the first, of the model in a folder.
 pub fn next_token_log_probs(folder: &Path) -> Vec<f32> {
-    let device = Device::flex();
+    log_probs_of_tokens(&load(folder, &Device::flex()))
+}
+
+/// The log-probs of [`TOKENS`] after the first.
+pub fn log_probs_of_tokens(decoder: &Decoder) -> Vec<f32> {
+    let device = decoder.device();
     let group = TokenGroup {
         prompt: TOKENS[..1].to_vec(),
         completions: vec![TOKENS[1..].to_vec()],
         ..TokenGroup::default()
     };
-    let mut scored =
-        token_log_probs_of(&load(folder, &device), &[group], 1.0, &device, |_| Ok(())).unwrap();
-    scored.remove(0).remove(0)
+    let scored = token_log_probs_of(decoder, &[group], 1.0, &device, |_| Ok(())).unwrap();
+    scored.concat().concat()
 }
