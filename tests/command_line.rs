@@ -300,6 +300,27 @@ fn info_describes_devices_and_a_model() {
 }
 
 #[test]
+fn groups_pairs_and_demonstrations_are_scored_alike() {
+    let place = Workplace::new();
+    let scored = |record: Value| {
+        place.lines("data.jsonl", [record]);
+        let line = place.succeeds("score --model model --data data.jsonl");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        line["log_probs"].as_array().unwrap().clone()
+    };
+    let finished = json!([false, false]);
+    let group = scored(json!({
+        "prompt_ids": [1, 2], "completion_ids": [[3, 4], [5]], "finished": finished,
+    }));
+    let pair = scored(json!({
+        "prompt_ids": [1, 2], "chosen_ids": [3, 4], "rejected_ids": [5], "finished": finished,
+    }));
+    let demonstration = scored(json!({ "prompt_ids": [1, 2], "chosen_ids": [3, 4] }));
+    assert_eq!(group, pair);
+    assert_eq!(demonstration, group[..1]);
+}
+
+#[test]
 fn an_experiment_ends_in_a_report_and_does_no_stage_twice() {
     let place = Workplace::new();
     let planned = place.succeeds(&format!("{SMALL_EXPERIMENT} --dry-run"));

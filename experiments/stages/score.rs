@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use exalign::config::Stage;
-use exalign::data::{self, Group};
+use exalign::data::{
+    self, Demonstration, Fields, Group, Located, Problem, Record, TokenGroup, Tokenization,
+    Tokenize, TruncationReport,
+};
 use exalign::log_probs::token_log_probs_of;
 use exalign::model::ModelFolder;
 use exalign::progress::Progress;
@@ -49,7 +52,7 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
     let context = Context::new(global)?;
     let folder = ModelFolder::open(&args.model)?.kept_as(config.dtype);
     let tokenizer = tokenizer(&folder)?;
-    let (groups, report) = data::read_tokens::<Group>(
+    let (groups, report) = data::read_tokens::<Scored>(
         &args.data,
         config.data.skip_bad,
         tokenizer.as_ref(),
@@ -91,5 +94,30 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
     match args.out {
         Some(out) => write_lines(&out, &lines),
         None => lines.iter().try_for_each(print_line),
+    }
+}
+
+/// A group, a pair, or a demonstration as a group of one.
+struct Scored(Group);
+
+impl Record for Scored {
+    fn from_fields(fields: &Fields) -> std::result::Result<Self, Problem> {
+        let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
+        if !has("chosen", "chosen_ids") || has("rejected", "rejected_ids") {
+            return Group::from_fields(fields).map(Self);
+        }
+        let Demonstration { id, prompt, completion } = Demonstration::from_fields(fields)?;
+        Ok(Self(Group { id, prompt, completions: vec![completion], rewards: None }))
+    }
+}
+
+impl Tokenize for Scored {
+    fn tokenize(
+        scored: &Located<Self>,
+        tokenization: &Tokenization<'_>,
+        report: &mut TruncationReport,
+    ) -> Result<TokenGroup> {
+        let (file, record) = (scored.file.clone(), scored.record.0.clone());
+        Group::tokenize(&Located { file, line: scored.line, record }, tokenization, report)
     }
 }

@@ -337,10 +337,10 @@ impl AdapterFolder {
     /// # Errors
     /// If the weights cannot be read.
     pub fn score(&self) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
-        let mut files = self.weights()?;
+        let files = self.weights()?;
         let name = format!("{PREFIX}{SCORE}");
         let Some(shape) = files.shape(&name).map(<[usize]>::to_vec) else { return Ok(None) };
-        let values = files.read(&name, 0..shape.iter().product())?;
+        let values = files.read_f32(&name)?;
         Ok(Some((shape, values)))
     }
 
@@ -363,7 +363,7 @@ impl AdapterFolder {
     /// If a tensor belongs to no parameter, or does not fit it.
     pub fn read<M: Module>(&self, module: &M, bindings: &[Binding]) -> Result<Adapters> {
         let shapes = super::weights::shapes(module);
-        let mut files = self.weights()?;
+        let files = self.weights()?;
         let mut left: BTreeSet<String> = files.names().map(str::to_owned).collect();
         left.remove(&format!("{PREFIX}{SCORE}"));
         let mut adapters = Adapters::default();
@@ -374,10 +374,10 @@ impl AdapterFolder {
             if !(left.remove(&a_name) && left.remove(&b_name)) {
                 continue;
             }
-            let mut whole = |name: &str| -> Result<Matrix> {
+            let whole = |name: &str| -> Result<Matrix> {
                 match files.shape(name) {
                     Some(&[rows, columns]) => {
-                        Ok(Matrix { rows, columns, values: files.read(name, 0..rows * columns)? })
+                        Ok(Matrix { rows, columns, values: files.read_f32(name)? })
                     }
                     shape => Err(self.misfit(name, "a matrix", &format!("{shape:?}"))),
                 }

@@ -133,9 +133,9 @@ impl ModelFolder {
         let (shape, values) = match self.adapter.as_ref().map(AdapterFolder::score).transpose()? {
             Some(Some(score)) => score,
             _ => {
-                let mut files = self.files()?;
+                let files = self.files()?;
                 let shape = files.shape(SCORE).map(<[usize]>::to_vec).unwrap_or_default();
-                let values = files.read(SCORE, 0..shape.iter().product())?;
+                let values = files.read_f32(SCORE)?;
                 (shape, values)
             }
         };

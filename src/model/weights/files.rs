@@ -1,11 +1,11 @@
-//! The safetensors files of a folder, read in stretches.
+//! The safetensors files of a folder, read tensor by tensor.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde_json::Value;
@@ -17,8 +17,6 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct SafetensorsFiles {
     places: BTreeMap<String, Place>,
-    opened: HashMap<PathBuf, File>,
-    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -36,7 +34,7 @@ impl SafetensorsFiles {
     /// # Errors
     /// If a file is cut, or no safetensors file.
     pub fn open(files: &[PathBuf], rename: impl Fn(String) -> String) -> Result<Self> {
-        let mut found = Self { places: BTreeMap::new(), opened: HashMap::new(), bytes: Vec::new() };
+        let mut found = Self { places: BTreeMap::new() };
         for path in files {
             let mut file = File::open(path).map_err(Error::io(path, "read"))?;
             let size = file.metadata().map_err(Error::io(path, "read"))?.len();
@@ -59,7 +57,6 @@ impl SafetensorsFiles {
                 };
                 found.places.insert(rename(name), place);
             }
-            found.opened.insert(path.clone(), file);
         }
         Ok(found)
     }
@@ -74,18 +71,19 @@ impl SafetensorsFiles {
         Some(&self.places.get(name)?.shape)
     }
 
-    /// Elements `range` of tensor `name`, as f32.
+    /// The values of tensor `name` as they are stored.
     ///
     /// # Errors
     /// If the file cannot be read or the tensor is missing or not of a float type.
-    pub fn read(&mut self, name: &str, range: Range<usize>) -> Result<Vec<f32>> {
+    pub fn read(&self, name: &str) -> Result<TensorData> {
         let place = self
             .places
             .get(name)
             .ok_or_else(|| Error::usage(format!("expected a tensor `{name}`, found none")))?;
-        let width = match place.dtype {
-            Dtype::F32 => 4,
-            Dtype::F16 | Dtype::BF16 => 2,
+        let dtype = match place.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
             other => {
                 return Err(Error::file(
                     &place.file,
@@ -93,21 +91,33 @@ impl SafetensorsFiles {
                 ));
             }
         };
-        let mut file = &self.opened[&place.file];
-        self.bytes.resize(range.len() * width, 0);
-        file.seek(SeekFrom::Start(place.start + (range.start * width) as u64))
-            .and_then(|_| file.read_exact(&mut self.bytes))
+        let len = place.shape.iter().product::<usize>() * dtype.size();
+        let mut bytes = Vec::with_capacity(len);
+        File::open(&place.file)
+            .and_then(|mut file| {
+                file.seek(SeekFrom::Start(place.start))?;
+                file.take(len as u64).read_to_end(&mut bytes)
+            })
             .map_err(Error::io(&place.file, "read"))?;
-        Ok(match place.dtype {
-            Dtype::F32 => bytemuck::pod_collect_to_vec(&self.bytes),
-            Dtype::F16 => pairs(&self.bytes, |bits| half::f16::from_bits(bits).to_f32()),
-            _ => pairs(&self.bytes, |bits| half::bf16::from_bits(bits).to_f32()),
-        })
+        if bytes.len() < len {
+            let cut = format!("`{name}`: expected {len} bytes, found {}", bytes.len());
+            return Err(Error::file(&place.file, cut));
+        }
+        Ok(TensorData::from_bytes_vec(bytes, place.shape.clone(), dtype))
     }
-}
 
-fn pairs(bytes: &[u8], value: impl Fn(u16) -> f32) -> Vec<f32> {
-    bytes.chunks_exact(2).map(|pair| value(u16::from_le_bytes([pair[0], pair[1]]))).collect()
+    /// The same as f32.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
+        let path =
+            |files: &Self| files.places.get(name).map(|it| it.file.clone()).unwrap_or_default();
+        self.read(name)?
+            .convert_dtype(DType::F32)
+            .try_into_vec()
+            .map_err(|error| Error::file(path(self), format!("`{name}`: {error:?}")))
+    }
 }
 
 /// The header and where the data begins.

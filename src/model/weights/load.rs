@@ -5,15 +5,13 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use rayon::prelude::*;
 
 use super::packing::{Matrix, Packing, transpose};
 use super::parameters::{ParameterPath, parameter};
 use super::{SafetensorsFiles, abridged};
 use crate::model::families::Binding;
 use crate::{Error, Result};
-
-/// Elements that are read at once.
-const CHUNK: usize = 1 << 20;
 
 /// How the parameters of a module are read from files.
 pub struct Load<'a> {
@@ -37,18 +35,33 @@ impl Load<'_> {
     pub fn load<M: Module>(&self, module: M, files: SafetensorsFiles) -> Result<M> {
         let shapes = shapes(&module);
         self.check(&files, &shapes)?;
-        let mut places = HashMap::new();
-        for binding in self.bindings {
-            let widths = binding.parameters.iter().map(|name| shapes[name][1]).collect();
-            let packing = Packing::new(binding, widths);
-            for (part, parameter) in binding.parameters.iter().enumerate() {
-                places.insert(parameter.clone(), (binding, packing.clone(), part));
-            }
-        }
+        // Several at once: most of the time goes into pages that memory is taken of.
+        let parameters: Vec<(&String, &Binding, usize)> = self
+            .bindings
+            .iter()
+            .flat_map(|it| {
+                it.parameters.iter().enumerate().map(move |(part, name)| (name, it, part))
+            })
+            .collect();
+        let kept_as = self.dtype;
+        let values = parameters
+            .into_par_iter()
+            .map(|(name, binding, part)| {
+                // Normalisations are computed in f32, by weights that are.
+                let of_norm = name.ends_with(".gamma") || name.ends_with(".beta");
+                let dtype = if of_norm { DType::F32 } else { kept_as };
+                let stored = values(&files, &shapes, binding, part)?;
+                Ok((name.clone(), stored.convert_dtype(dtype)))
+            })
+            .collect::<Result<_>>()?;
         let mut loader =
-            Loader { load: self, files, places, path: ParameterPath::default(), failed: None };
+            Loader { load: self, values, path: ParameterPath::default(), left: vec![] };
         let module = module.map(&mut loader);
-        loader.failed.map_or(Ok(module), Err)
+        if loader.left.is_empty() {
+            return Ok(module);
+        }
+        let left = abridged(&loader.left);
+        Err(Error::file(self.folder, format!("no tensor is known to hold the parameters {left}")))
     }
 
     fn check(&self, files: &SafetensorsFiles, shapes: &HashMap<String, [usize; 2]>) -> Result<()> {
@@ -128,51 +141,42 @@ pub(in crate::model) fn shapes<M: Module>(module: &M) -> HashMap<String, [usize;
     shapes.found
 }
 
-struct Loader<'a> {
-    load: &'a Load<'a>,
-    files: SafetensorsFiles,
-    places: HashMap<String, (&'a Binding, Packing, usize)>,
-    path: ParameterPath,
-    failed: Option<Error>,
-}
-
-impl Loader<'_> {
-    /// The values of the parameter at the current path, `[rows, columns]`.
-    fn read(&mut self, rows: usize, columns: usize) -> Result<Vec<f32>> {
-        let path = self.path.dotted();
-        let (binding, packing, part) = self
-            .places
-            .get(&path)
-            .ok_or_else(|| Error::usage(format!("no tensor is known to hold `{path}`")))?;
-        let mut values = vec![0.0; rows * columns];
+/// The values of parameter `part` of a tensor.
+fn values(
+    files: &SafetensorsFiles,
+    shapes: &HashMap<String, [usize; 2]>,
+    binding: &Binding,
+    part: usize,
+) -> Result<TensorData> {
+    if binding.parameters.len() == 1 && !binding.transposed {
+        return files.read(&binding.name);
+    }
+    let widths = binding.parameters.iter().map(|name| shapes[name][1]).collect();
+    let packing = Packing::new(binding, widths);
+    let [rows, columns] = shapes[&binding.parameters[part]];
+    let stored = files.read_f32(&binding.name)?;
+    let mut values = vec![0.0; rows * columns];
+    for segment in packing.segments(part) {
         if binding.transposed {
-            for segment in packing.segments(*part) {
-                let step = (CHUNK / rows).max(1);
-                for start in segment.stored.clone().step_by(step) {
-                    let end = (start + step).min(segment.stored.end);
-                    let stored = self.files.read(&binding.name, start * rows..end * rows)?;
-                    let first = segment.own + start - segment.stored.start;
-                    let from = Matrix { values: &stored[..], width: rows, first: 0 };
-                    let to = Matrix { values: &mut values[..], width: columns, first };
-                    transpose(from, 0..end - start, to);
-                }
-            }
+            let from = Matrix { values: &stored[..], width: rows, first: 0 };
+            let to = Matrix { values: &mut values[..], width: columns, first: segment.own };
+            transpose(from, segment.stored, to);
         } else {
-            let width = packing.width();
-            let step = (CHUNK / width).max(1);
-            for start in (0..rows).step_by(step) {
-                let end = (start + step).min(rows);
-                let stored = self.files.read(&binding.name, start * width..end * width)?;
-                for (row, stored) in (start..end).zip(stored.chunks(width)) {
-                    for segment in packing.segments(*part) {
-                        values[row * columns + segment.own..][..segment.stored.len()]
-                            .copy_from_slice(&stored[segment.stored]);
-                    }
-                }
+            for (stored, own) in stored.chunks(packing.width()).zip(values.chunks_mut(columns)) {
+                own[segment.own..][..segment.stored.len()]
+                    .copy_from_slice(&stored[segment.stored.clone()]);
             }
         }
-        Ok(values)
     }
+    Ok(TensorData::new(values, [rows * columns]))
+}
+
+struct Loader<'a> {
+    load: &'a Load<'a>,
+    values: HashMap<String, TensorData>,
+    path: ParameterPath,
+    /// Parameters that no tensor holds.
+    left: Vec<String>,
 }
 
 impl ModuleMapper for Loader<'_> {
@@ -185,22 +189,13 @@ impl ModuleMapper for Loader<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.failed.is_some() {
+        let path = self.path.dotted();
+        let Some(values) = self.values.remove(&path) else {
+            self.left.push(path);
             return param;
-        }
+        };
         let shape: [usize; D] = param.lazy_shape().dims();
-        match self.read(shape[..D - 1].iter().product(), shape[D - 1]) {
-            Ok(values) => {
-                // Normalisations are computed in f32, by weights that are.
-                let path = self.path.dotted();
-                let of_norm = path.ends_with(".gamma") || path.ends_with(".beta");
-                let dtype = if of_norm { DType::F32 } else { self.load.dtype };
-                parameter(TensorData::new(values, shape), dtype, self.load.device)
-            }
-            Err(error) => {
-                self.failed = Some(error);
-                param
-            }
-        }
+        let (bytes, _, dtype) = values.into_parts();
+        parameter(TensorData::from_bytes(bytes, shape, dtype), dtype, self.load.device)
     }
 }

@@ -1,8 +1,7 @@
 //! Weights in and out of safetensors files, and where they come from when there is no file.
 //!
-//! Reading goes through a buffer of a few megabytes straight into the parameters, so its peak is
-//! the model and that buffer; files are not memory-mapped, which would need `unsafe` and count
-//! pages twice. What is missing, unexpected or misshapen is listed at once. Writing holds one
+//! Reading takes one tensor at a time, so its peak is the model and one tensor; files are not
+//! memory-mapped, which would need `unsafe` and count pages twice. What is missing, unexpected or misshapen is listed at once. Writing holds one
 //! tensor at a time and goes through a temporary file and a rename.
 
 mod files;
