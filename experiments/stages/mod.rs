@@ -79,9 +79,9 @@ pub fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The tokenizer of a model folder; none where the folder has no tokenizer.json.
+/// The tokenizer of a model folder; none where the folder has none.
 pub fn tokenizer(folder: &ModelFolder) -> Result<Option<Tokenizer>> {
-    if folder.path.join("tokenizer.json").is_file() {
+    if Tokenizer::is_at(&folder.path) {
         Tokenizer::from_folder(&folder.path, &folder.shape.end_of_text).map(Some)
     } else {
         Ok(None)

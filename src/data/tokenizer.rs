@@ -1,5 +1,7 @@
 //! Text ↔ token ids, as a model folder's tokenizer.json says.
 
+mod published;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,21 +43,35 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model folder. `end_of_text` are the ids that end a text, the
+    /// Whether a folder has a tokenizer.
+    pub fn is_at(folder: &Path) -> bool {
+        ["tokenizer.json", published::FILE].iter().any(|file| folder.join(file).is_file())
+    }
+
+    /// Reads `tokenizer.json` of a model folder, or the `tokenizer.model` of those published before
+    /// there was one. `end_of_text` are the ids that end a text, the
     /// first of them the one that training appends.
     pub fn from_folder(folder: &Path, end_of_text: &[u32]) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        let tokenizer = tokenizers::Tokenizer::from_bytes(
-            std::fs::read(&path).map_err(Error::io(&path, "read"))?,
-        )
-        .map_err(|error| Error::file(&path, format!("cannot be read as a tokenizer: {error}")))?;
-        let files = companion_files(folder)
+        let mut files = companion_files(folder)
             .into_iter()
             .map(|path| {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 Ok((name, std::fs::read(&path).map_err(Error::io(&path, "read"))?))
             })
-            .collect::<Result<_>>()?;
+            .collect::<Result<Vec<_>>>()?;
+        let path = folder.join("tokenizer.json");
+        let has = |file: &str| folder.join(file).is_file();
+        if !has("tokenizer.json") && has(published::FILE) {
+            let json = published::tokenizer_json(folder)?.to_string();
+            files.push(("tokenizer.json".to_owned(), json.into_bytes()));
+        }
+        let json = match files.iter().find(|(name, _)| name == "tokenizer.json") {
+            Some((_, json)) => json.clone(),
+            None => std::fs::read(&path).map_err(Error::io(&path, "read"))?,
+        };
+        let tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(|error| {
+            Error::file(&path, format!("cannot be read as a tokenizer: {error}"))
+        })?;
         let tokenizer = Self::new(tokenizer, end_of_text, files)?;
         Ok(Self { chat_template: ChatTemplate::from_folder(folder)?, ..tokenizer })
     }
