@@ -50,7 +50,8 @@
 //! `safetensors` weights others can read · `config` layered settings · `clap` the command line ·
 //! `tracing-subscriber` logs · `indicatif` progress · `comfy-table` tables in the terminal ·
 //! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `rand_chacha` random
-//! numbers that are the same everywhere · `minijinja` chat templates, with the Jinja that Python
+//! numbers that are the same everywhere · `prost` and `base64` tokenizers published as
+//! sentencepiece or tiktoken files · `minijinja` chat templates, with the Jinja that Python
 //! has · `chrono` the date for those that ask · `hf-hub` on `ureq` the hub and its cache, without an
 //! asynchronous runtime · `rayon` both cores · `strsim` "did you mean".
 //!
