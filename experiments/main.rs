@@ -4,10 +4,13 @@
 
 mod allocator;
 mod command_line;
+mod grammar;
+mod graph;
+mod protocol;
 mod record;
 mod run;
-mod sentiment;
 mod stages;
+mod tasks;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

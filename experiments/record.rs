@@ -69,6 +69,13 @@ impl Record {
         self
     }
 
+    /// The record of the file `out`.
+    pub fn beside(out: &Path) -> PathBuf {
+        let mut name = out.as_os_str().to_owned();
+        name.push(".run.json");
+        PathBuf::from(name)
+    }
+
     /// Starts on the folder `dir`, whose record is `run.json`.
     pub fn start_folder(self, dir: &Path, fresh: bool) -> Result<Start> {
         create_dir(dir)?;
@@ -77,15 +84,12 @@ impl Record {
 
     /// Starts on the file `out`, whose record stands beside it.
     pub fn start_file(self, out: &Path, fresh: bool) -> Result<Start> {
-        let beside = |suffix: &str| {
-            let mut name = out.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
+        let mut lock = out.as_os_str().to_owned();
+        lock.push(".lock");
         if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             create_dir(parent)?;
         }
-        self.start(beside(".run.json"), beside(".lock"), out, fresh)
+        self.start(Self::beside(out), lock.into(), out, fresh)
     }
 
     fn start(self, path: PathBuf, lock: PathBuf, output: &Path, fresh: bool) -> Result<Start> {

@@ -1,21 +1,27 @@
 //! `exalign run`: an experiment end to end, every stage kept and none done twice.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use exalign::config::{Config, ExperimentConfig, Sources};
-use exalign::report::StageCost;
 use exalign::{Error, Result, files};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::command_line::Global;
+use crate::graph::Graph;
+use crate::protocol;
 use crate::record::changed_settings;
-use crate::sentiment;
 use crate::stages::{self, Context};
+use crate::tasks::{TASKS, Task};
 
 /// Options of `exalign run`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Other settings go into another --out; stages that they do not touch are taken from the \
+                  earlier run. A sweep is a --config file with lists under [comparison], such as\n\n  \
+                  [comparison]\n  objectives = [\"dpo-rw\", \"exo-rw\"]\n  beta_policy = [0.2, 0.5, 1.0]\n  \
+                  completions = [2, 4, 8]\n  seeds = 5"
+)]
 pub struct RunArgs {
     /// Which experiment
     #[arg(value_enum)]
@@ -26,17 +32,18 @@ pub struct RunArgs {
     /// Where everything goes [default: runs/EXPERIMENT-PRESET]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// The model to start from, a Hugging Face folder (small and paper) [or --set model.path]
-    #[arg(long, value_name = "FOLDER")]
+    /// The model to start from, a Hugging Face folder or hub id (small and paper) [or --set
+    /// model.path]
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// The folder of the published data (small and paper): for sentiment IMDB's train.jsonl(.gz)
-    /// and test.jsonl(.gz) with "text" and "label" [or --set data.path]
-    #[arg(long, value_name = "FOLDER")]
-    data: Option<PathBuf>,
-    /// Say which stages would run, and run none
+    /// The published data, files or folders as `exalign data` reads them (small and paper);
+    /// repeatable [or --set data.path]
+    #[arg(long, value_name = "PATH")]
+    data: Vec<PathBuf>,
+    /// Say which stages would run, and why, and run none
     #[arg(long)]
     dry_run: bool,
-    /// Start over where an earlier run left something
+    /// Start over where an earlier run left something, and take nothing from other runs
     #[arg(long)]
     fresh: bool,
 }
@@ -44,8 +51,20 @@ pub struct RunArgs {
 /// The experiments of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Experiment {
-    /// Film reviews continued with positive sentiment.
+    /// Film reviews continued with good sentiment.
     Sentiment,
+    /// Forum posts summarized.
+    Summarization,
+    /// An assistant's reply in a conversation.
+    Dialogue,
+    /// Instructions followed by a chat model.
+    Instruction,
+}
+
+impl Experiment {
+    fn task(self) -> &'static dyn Task {
+        TASKS[self as usize]
+    }
 }
 
 /// How large.
@@ -73,21 +92,21 @@ impl Preset {
 
 /// Runs the command.
 pub fn run(args: RunArgs, global: &Global) -> Result<()> {
-    let Experiment::Sentiment = args.experiment;
-    let flag = |key: &str, value: &Option<PathBuf>| {
-        value.as_ref().map(|path| (key.to_owned(), format!("{:?}", path.display().to_string())))
-    };
-    let mut flags: Vec<(String, String)> =
-        [flag("model.path", &args.model), flag("data.path", &args.data)]
-            .into_iter()
-            .flatten()
-            .collect();
+    let task = args.experiment.task();
+    let mut flags = Vec::new();
+    if let Some(model) = &args.model {
+        flags.push(("model.path".to_owned(), json!(model.display().to_string()).to_string()));
+    }
+    if !args.data.is_empty() {
+        let paths: Vec<String> = args.data.iter().map(|it| it.display().to_string()).collect();
+        flags.push(("data.path".to_owned(), json!(paths).to_string()));
+    }
     if let Some(seed) = global.seed {
         flags.push(("seed".to_owned(), seed.to_string()));
     }
     let config = ExperimentConfig::load(
-        sentiment::preset(args.preset),
-        &sentiment::STAGES,
+        &[protocol::COMMON, task.preset(args.preset)],
+        &protocol::STAGES,
         &Sources {
             file: global.config.clone(),
             environment: stages::environment(),
@@ -95,135 +114,76 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
             flags,
         },
     )?;
-    let out = args
-        .out
-        .unwrap_or_else(|| Path::new("runs").join(format!("sentiment-{}", args.preset.name())));
-    let run = Run {
-        context: Context::new(global)?,
-        out,
-        preset: args.preset,
-        config,
-        dry_run: args.dry_run,
-        costs: Vec::new(),
-    };
-    run.guard(args.fresh)?;
-    sentiment::run(run)
+    let name = format!("{}-{}", task.name(), args.preset.name());
+    let out = args.out.unwrap_or_else(|| Path::new("runs").join(&name));
+    guard(&out, task, args.preset, &config, args.fresh, args.dry_run)?;
+    let graph = Graph::new(Context::new(global)?, out, name, args.dry_run, args.fresh);
+    protocol::run(Run { task, preset: args.preset, config, graph })
 }
 
-/// A run of an experiment: where it is kept, its settings, and what its stages cost.
+/// A run of an experiment: its settings and its stages.
 pub struct Run {
-    pub context: Context,
-    pub out: PathBuf,
+    pub task: &'static dyn Task,
     pub preset: Preset,
     pub config: ExperimentConfig,
-    pub dry_run: bool,
-    pub costs: Vec<StageCost>,
+    pub graph: Graph,
 }
 
 impl Run {
-    /// A path inside the run's folder.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.out.join(name)
+    /// The settings of a stage, with the seed of one repetition.
+    pub fn settings(&self, stage: &str, seed: u64) -> Result<Config> {
+        Ok(Config { seed, ..self.config.stage(stage)? })
     }
+}
 
-    /// The settings of a stage.
-    pub fn settings(&self, stage: &str) -> Result<Config> {
-        self.config.stage(stage)
+/// Refuses a folder that was made with other settings.
+fn guard(
+    out: &Path,
+    task: &dyn Task,
+    preset: Preset,
+    config: &ExperimentConfig,
+    fresh: bool,
+    dry_run: bool,
+) -> Result<()> {
+    let path = out.join("run.json");
+    let settings = config.to_json();
+    let command = format!("run {}", task.name());
+    if fresh && out.exists() && !dry_run {
+        if !path.exists() {
+            return Err(Error::file(
+                out,
+                "--fresh: expected a folder of an earlier run, found no run.json; remove the folder yourself",
+            ));
+        }
+        std::fs::remove_dir_all(out).map_err(Error::io(out, "remove"))?;
     }
-
-    /// Runs a stage that keeps its own record, and notes what it cost. `finished` is the file that
-    /// is there once the stage is done.
-    pub fn stage(
-        &mut self,
-        name: &str,
-        finished: &Path,
-        work: impl FnOnce(&Context) -> Result<Value>,
-    ) -> Result<()> {
-        let cached = is_complete(finished);
-        if self.dry_run {
-            println!("{name:<28} {}", if cached { "done before" } else { "would run" });
+    if !path.exists() {
+        if dry_run {
             return Ok(());
         }
-        let started = Instant::now();
-        if !cached {
-            tracing::info!("stage {name}");
-        }
-        let result = work(&self.context)?;
-        // A stage that was done before says what it cost then.
-        let elapsed = if cached { 0.0 } else { started.elapsed().as_secs_f64() };
-        let seconds = result["seconds"].as_f64().unwrap_or(elapsed);
-        self.costs.push(StageCost {
-            name: name.to_owned(),
-            seconds,
-            cached,
-            key: short_hash(finished)?,
-        });
-        Ok(())
+        files::create_dir(out)?;
+        return files::write_json(
+            &path,
+            &json!({
+                "command": command,
+                "preset": preset.name(),
+                "settings": settings,
+                "exalign": env!("CARGO_PKG_VERSION"),
+            }),
+        );
     }
-
-    /// Refuses a folder that was made with other settings.
-    fn guard(&self, fresh: bool) -> Result<()> {
-        let path = self.path("run.json");
-        let settings = self.config.to_json();
-        if fresh && self.out.exists() && !self.dry_run {
-            if !path.exists() {
-                return Err(Error::file(
-                    &self.out,
-                    "--fresh: expected a folder of an earlier run, found no run.json; remove the folder yourself",
-                ));
-            }
-            std::fs::remove_dir_all(&self.out).map_err(Error::io(&self.out, "remove"))?;
-        }
-        if path.exists() {
-            let found: Value = files::read_json(&path)?;
-            let differences = changed_settings(&settings, &found["settings"]);
-            if !differences.is_empty() {
-                return Err(Error::usage(format!(
-                    "{}: was made with other settings: {}. Use another --out, or --fresh to start over",
-                    self.out.display(),
-                    differences.join("; ")
-                )));
-            }
-        } else if !self.dry_run {
-            files::create_dir(&self.out)?;
-            files::write_json(
-                &path,
-                &serde_json::json!({
-                    "command": "run sentiment",
-                    "preset": self.preset.name(),
-                    "settings": settings,
-                    "exalign": env!("CARGO_PKG_VERSION"),
-                }),
-            )?;
-        }
-        Ok(())
+    let found: Value = files::read_json(&path)?;
+    let mut differences = changed_settings(&settings, &found["settings"]);
+    if found["command"] != command {
+        differences.insert(0, format!("command: {} → {command}", found["command"].as_str().unwrap_or("?")));
     }
-}
-
-/// Whether the stage that leaves `finished` has left it: a folder's or file's record says so.
-fn is_complete(finished: &Path) -> bool {
-    let record = record_path(finished);
-    match files::read_json::<Value>(&record) {
-        Ok(record) => record["complete"] == true && finished.exists(),
-        Err(_) => false,
+    if differences.is_empty() {
+        return Ok(());
     }
-}
-
-fn record_path(finished: &Path) -> PathBuf {
-    if finished.is_dir() {
-        finished.join("run.json")
-    } else {
-        let mut name = finished.as_os_str().to_owned();
-        name.push(".run.json");
-        PathBuf::from(name)
-    }
-}
-
-/// The first digits of the hash of a stage's record.
-fn short_hash(finished: &Path) -> Result<String> {
-    let record = record_path(finished);
-    if !record.exists() {
-        return Ok(String::new());
-    }
-    Ok(files::hash_file(&record)?[..12].to_owned())
+    Err(Error::usage(format!(
+        "{}: was made with other settings: {}. Use another --out (stages that these do not touch are taken \
+         from here), or --fresh to start over",
+        out.display(),
+        differences.join("; ")
+    )))
 }

@@ -80,6 +80,21 @@ pub struct Evaluated {
     pub drawn: Vec<Vec<Drawn>>,
 }
 
+impl Evaluated {
+    /// What [`Evaluate::run_kept`] left in the file `out` and its record.
+    pub fn read(out: &Path) -> Result<Self> {
+        let groups = data::read_all::<Group>(out, 0)?.into_iter().map(|it| it.record).collect();
+        let record: Record = files::read_json(&Record::beside(out))?;
+        let damaged = |error: serde_json::Error| {
+            Error::file(out, format!("its record cannot be read: {error}; remove both"))
+        };
+        let kept = |field: &str| record.result[field].clone();
+        let evaluation = serde_json::from_value(kept("evaluation")).map_err(damaged)?;
+        let drawn = serde_json::from_value(kept("drawn")).map_err(damaged)?;
+        Ok(Self { evaluation, groups, drawn })
+    }
+}
+
 impl Evaluate {
     /// Draws from the policy at τ, scores what was drawn under both models at τ, and judges it.
     pub fn run(self, context: &Context) -> Result<Evaluated> {
@@ -169,17 +184,7 @@ impl Evaluate {
             .input("reward", Judge::open(&self.reward, self.config.dtype)?.folder.content_hash()?)
             .input("data", files::hash_file(&self.data)?);
         match record.start_file(out, false)? {
-            Start::Done(result) => {
-                let groups =
-                    data::read_all::<Group>(out, 0)?.into_iter().map(|it| it.record).collect();
-                let kept = |field: &str| result[field].clone();
-                let damaged = |error: serde_json::Error| {
-                    Error::file(out, format!("its record cannot be read: {error}; remove both"))
-                };
-                let evaluation = serde_json::from_value(kept("evaluation")).map_err(damaged)?;
-                let drawn = serde_json::from_value(kept("drawn")).map_err(damaged)?;
-                Ok((Evaluated { evaluation, groups, drawn }, result))
-            }
+            Start::Done(result) => Ok((Evaluated::read(out)?, result)),
             Start::Go(work) => {
                 let started = Instant::now();
                 let evaluated = self.run(context)?;

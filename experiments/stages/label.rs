@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::Args;
 use exalign::config::{Config, Stage};
-use exalign::data::{self, Group, GroupBatch, TokenGroup, Tokenizer};
+use exalign::data::{self, Group, GroupBatch, Passage, TokenGroup, Tokenizer};
 use exalign::log_probs::read_in_batches;
 use exalign::model::{ModelFolder, Precision, RewardModel};
 use exalign::progress::Progress;
@@ -149,27 +149,14 @@ impl Judge {
     /// The judge's own tokens of a group: of its text where there is one, since the policy's
     /// tokenizer may be another; of its ids otherwise. The prompt loses tokens from its left.
     fn tokens(&self, source: &Path, line: usize, group: &Group) -> Result<TokenGroup> {
-        let ids = |passage: &data::Passage, prompt: bool| match (
-            &passage.text,
-            &passage.ids,
-            &self.tokenizer,
-        ) {
-            (Some(text), _, Some(tokenizer)) if prompt => tokenizer.encode_prompt(text),
-            (Some(text), _, Some(tokenizer)) => tokenizer.encode_completion(text),
-            (_, Some(ids), _) => Ok(ids.clone()),
-            _ => Err(Error::file(
-                &self.folder.path,
-                "expected tokenizer.json, since the groups hold text and no token ids",
-            )),
-        };
         let mut tokens = TokenGroup {
             id: group.id.clone(),
             line,
-            prompt: ids(&group.prompt, true)?,
+            prompt: self.prompt(source, line, &group.prompt)?,
             completions: group
                 .completions
                 .iter()
-                .map(|it| ids(&it.passage, false))
+                .map(|it| self.ids(&it.passage, Tokenizer::encode_completion))
                 .collect::<Result<_>>()?,
             rewards: Vec::new(),
         };
@@ -188,5 +175,34 @@ impl Judge {
         }
         tokens.prompt.drain(..tokens.prompt.len().saturating_sub(room));
         Ok(tokens)
+    }
+
+    /// A conversation through the judge's own chat template where it has one.
+    fn prompt(&self, source: &Path, line: usize, prompt: &Passage) -> Result<Vec<u32>> {
+        let template = self.tokenizer.as_ref().and_then(Tokenizer::chat_template);
+        let (Some(messages), Some(template)) = (&prompt.messages, template) else {
+            return self.ids(prompt, Tokenizer::encode_prompt);
+        };
+        let text = template.render(messages).map_err(|problem| {
+            Error::record(source, line, format!("`messages`: {problem}"))
+        })?;
+        // The template has written all special tokens there are to be.
+        self.ids(&Passage::of_text(text), Tokenizer::encode_completion)
+    }
+
+    fn ids(
+        &self,
+        passage: &Passage,
+        encode: impl Fn(&Tokenizer, &str) -> Result<Vec<u32>>,
+    ) -> Result<Vec<u32>> {
+        match (&passage.text, &passage.ids, &self.tokenizer) {
+            (Some(text), _, Some(tokenizer)) => encode(tokenizer, text),
+            (_, Some(ids), _) => Ok(ids.clone()),
+            _ => Err(Error::file(
+                &self.folder.path,
+                "expected a tokenizer, and a chat template for groups with messages, since the groups \
+                 hold no token ids; put tokenizer.json or chat_template.jinja there",
+            )),
+        }
     }
 }

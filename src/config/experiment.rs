@@ -17,12 +17,16 @@ pub struct ExperimentConfig {
 }
 
 impl ExperimentConfig {
-    /// The preset `text` for an experiment with the given stages, all sources over it.
+    /// The presets `texts`, each over the one before, for an experiment with the given stages; all
+    /// sources over them.
     ///
     /// # Errors
     /// An unknown key, or a value that does not fit; the message names the source.
-    pub fn load(text: &str, stages: &[(&str, Stage)], sources: &Sources) -> Result<Self> {
-        let mut defaults = parse_toml("the preset", text)?;
+    pub fn load(texts: &[&str], stages: &[(&str, Stage)], sources: &Sources) -> Result<Self> {
+        let mut defaults = Table::new();
+        for text in texts {
+            merge(&mut defaults, parse_toml("the preset", text)?);
+        }
         for (name, stage) in stages {
             // The run has one seed.
             let mut own = stage.defaults()?;

@@ -203,7 +203,7 @@ fn a_value_out_of_its_range_is_refused_with_the_range_and_its_source() {
 const STAGES: [(&str, Stage); 2] = [("sft", Stage::Sft), ("align", Stage::Align)];
 
 fn experiment(preset: &str, pairs: &[&str]) -> crate::Result<ExperimentConfig> {
-    ExperimentConfig::load(preset, &STAGES, &set(pairs))
+    ExperimentConfig::load(&[preset], &STAGES, &set(pairs))
 }
 
 const PRESET: &str =
@@ -241,39 +241,4 @@ fn an_experiment_takes_keys_with_their_stage_and_names_the_source_of_a_bad_value
     insta::assert_snapshot!(refusal("report.shown=many"), @r#"`--set report.shown`: expected a whole number from 0, found "many""#);
     insta::assert_snapshot!(experiment("[align.trainin]\nepochs = 1\n", &[]).unwrap_err(), @"the preset: unknown key `align.trainin.epochs`; did you mean `align.training.epochs`?");
     insta::assert_snapshot!(experiment("[align.training]\nepochs = 0\n", &[]).unwrap_err(), @"`align.training.epochs`: expected at least 1, found 0");
-}
-
-/// The stages of the sentiment experiment.
-const SENTIMENT: [(&str, Stage); 7] = [
-    ("sft", Stage::Sft),
-    ("reward", Stage::Reward),
-    ("sample", Stage::Sample),
-    ("pairs", Stage::Sample),
-    ("align", Stage::Align),
-    ("evaluate", Stage::Evaluate),
-    ("optimum", Stage::Sample),
-];
-
-#[test]
-fn every_preset_loads_and_the_paper_one_has_the_papers_values() {
-    let load = |preset| ExperimentConfig::load(preset, &SENTIMENT, &Sources::default()).unwrap();
-    load(include_str!("../../assets/presets/sentiment/quick.toml"));
-    load(include_str!("../../assets/presets/sentiment/small.toml"));
-    let paper = load(include_str!("../../assets/presets/sentiment/paper.toml"));
-    let stage = |name| paper.stage(name).unwrap();
-    let training = |name| {
-        let it: super::Training = stage(name).training;
-        (it.learning_rate, it.batch_size, it.epochs)
-    };
-    assert_eq!(training("sft"), (1e-5, 128, 5));
-    assert_eq!((training("reward").0, training("reward").2), (1e-5, 3));
-    assert_eq!(training("align"), (1e-6, 64, 1));
-    let objective = stage("align").objective;
-    assert_eq!((objective.beta_policy, objective.beta_reward), (0.1, 0.1));
-    assert_eq!((objective.temperature, objective.epsilon), (0.8, 1e-3));
-    for name in ["sample", "evaluate"] {
-        let it = stage(name).generation;
-        assert_eq!((it.temperature, it.completions, it.max_new_tokens, it.top_k), (0.8, 4, 500, 0));
-    }
-    assert_eq!(stage("align").data.max_length, 512);
 }

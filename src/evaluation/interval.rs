@@ -2,6 +2,7 @@
 
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::mean;
 
@@ -22,18 +23,42 @@ impl std::fmt::Display for Interval {
     }
 }
 
+impl Interval {
+    /// `mean` with the 95 % percentile interval of its resampled values.
+    pub(super) fn of_resamples(mean: f64, mut resampled: Vec<f64>) -> Self {
+        resampled.sort_by(f64::total_cmp);
+        let last = resampled.len().saturating_sub(1) as f64;
+        let quantile = |share: f64| resampled[(last * share).round() as usize];
+        Self { mean, low: quantile(0.025), high: quantile(0.975) }
+    }
+}
+
 const RESAMPLES: usize = 2000;
 
 /// The mean of `values` with its 95 % percentile bootstrap interval; `seed` makes it repeatable.
 pub fn bootstrap(values: &[f64], seed: u64) -> Interval {
     let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(seed);
     let center = mean(values.iter().copied());
-    let mut means: Vec<f64> = (0..RESAMPLES)
+    let means: Vec<f64> = (0..RESAMPLES)
         .map(|_| mean((0..values.len()).map(|_| values[random.random_range(0..values.len())])))
         .collect();
-    means.sort_by(f64::total_cmp);
-    let quantile = |share: f64| means[((RESAMPLES - 1) as f64 * share).round() as usize];
-    Interval { mean: center, low: quantile(0.025), high: quantile(0.975) }
+    Interval::of_resamples(center, means)
+}
+
+/// The mean of independent repetitions (seeds) with Student's 95 % interval; of one value, the value.
+///
+/// The values must come from whole repetitions: the interval then holds every source of chance that
+/// differs between them.
+pub fn student(values: &[f64]) -> Interval {
+    let center = mean(values.iter().copied());
+    let n = values.len() as f64;
+    if values.len() < 2 {
+        return Interval { mean: center, low: center, high: center };
+    }
+    let variance = values.iter().map(|it| (it - center).powi(2)).sum::<f64>() / (n - 1.0);
+    let quantile = StudentsT::new(0.0, 1.0, n - 1.0).map_or(f64::NAN, |t| t.inverse_cdf(0.975));
+    let half = quantile * (variance / n).sqrt();
+    Interval { mean: center, low: center - half, high: center + half }
 }
 
 #[cfg(test)]
@@ -50,5 +75,15 @@ mod tests {
         assert!(((interval.high - interval.low) / expected - 1.0).abs() < 0.1);
         assert!(interval.low < interval.mean && interval.mean < interval.high);
         assert_eq!(interval, bootstrap(&values, 1));
+    }
+
+    #[test]
+    fn five_repetitions_have_the_interval_that_tables_of_student_give() {
+        let interval = student(&[1.0, 2.0, 3.0, 4.0, 5.0]);
+        // t(0.975, 4) = 2.776445, standard error √(2.5 / 5).
+        let half = 2.776_445 * 0.5f64.sqrt();
+        assert_eq!(interval.mean, 3.0);
+        assert!((interval.high - 3.0 - half).abs() < 1e-5 && (3.0 - interval.low - half).abs() < 1e-5);
+        assert_eq!(student(&[2.0]), Interval { mean: 2.0, low: 2.0, high: 2.0 });
     }
 }

@@ -1,9 +1,13 @@
 //! What a policy earns and what it pays: reward and KL, each with its uncertainty.
 
+mod best_of_n;
+mod frontier;
 mod interval;
 mod optimum;
 
-pub use interval::{Interval, bootstrap};
+pub use best_of_n::{BestOfN, best_of_all, best_of_n};
+pub use frontier::{FrontierGain, Samples, frontier_area, frontier_gain};
+pub use interval::{Interval, bootstrap, student};
 pub use optimum::{OptimumPoint, optimum};
 
 use serde::{Deserialize, Serialize};

@@ -10,6 +10,7 @@
 
 mod page;
 mod pictures;
+mod tables;
 mod text;
 
 use std::path::Path;
@@ -47,6 +48,10 @@ pub struct Report {
     pub results: Vec<ResultRow>,
     /// Reward and KL along the checkpoints of each objective.
     pub frontier: Vec<Series>,
+    /// Objectives compared at the same KL.
+    pub comparisons: Vec<Comparison>,
+    /// Policies against each other by a judge.
+    pub win_rates: Vec<WinRateRow>,
     /// Where the exact optimum lies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optimum: Option<Optimum>,
@@ -75,6 +80,8 @@ impl Default for Report {
             reward_unit: "log-odds".to_owned(),
             results: Vec::new(),
             frontier: Vec::new(),
+            comparisons: Vec::new(),
+            win_rates: Vec::new(),
             optimum: None,
             curves: Vec::new(),
             distributions: Vec::new(),
@@ -89,15 +96,19 @@ impl Default for Report {
 /// A policy's row in the table of results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
-    /// `sft`, `best-of-n` or the objective it was trained with: `dpo`, `exo-rw`, …
+    /// `sft`, `chosen`, `best-of-4`, or the objective it was trained with: `dpo`, `exo-rw`, …
     pub policy: String,
     /// Mean reward.
     pub reward: Interval,
-    /// KL to the reference, in nats.
-    pub kl: Interval,
+    /// KL to the reference, in nats; none of what no model wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl: Option<Interval>,
     /// The gain in reward over the reference, paired by prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward_gain: Option<Interval>,
+    /// Mean score by a rule that the reward was learned to follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Interval>,
     /// Samples the row was measured on.
     pub num_samples: usize,
     /// What its training took.
@@ -122,6 +133,45 @@ pub struct FrontierPoint {
     pub reward: Interval,
     /// KL to the reference, in nats.
     pub kl: Interval,
+}
+
+/// Two objectives on their way, compared at the same KL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The one.
+    pub ours: String,
+    /// The other.
+    pub theirs: String,
+    /// Up to this KL both go, in nats; the mean over repetitions.
+    pub common_kl: f64,
+    /// Difference in reward at that KL.
+    pub at_common_kl: Interval,
+    /// Difference in reward, averaged over all KLs up to there.
+    pub mean_gain: Interval,
+    /// `mean_gain` of each repetition: seed and interval over prompts.
+    pub repetitions: Vec<(u64, Interval)>,
+}
+
+/// How often a judge finds a policy's answers better than an opponent's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WinRateRow {
+    /// The policy.
+    pub policy: String,
+    /// `sft`, or `chosen` for the answers people gave.
+    pub opponent: String,
+    /// Who judges.
+    pub judge: String,
+    /// Share of prompts won, ties as half, with its Wilson interval.
+    pub rate: Interval,
+    /// Prompts won.
+    pub wins: usize,
+    /// Prompts on which the two are as good.
+    pub ties: usize,
+    /// Prompts lost.
+    pub losses: usize,
+    /// Prompts that would tell the two apart with 80 % power; none where the rate is exactly ½.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts_to_tell_apart: Option<usize>,
 }
 
 /// The exactly optimal policies π*(y|x) ∝ π_sft(y|x) exp(r(x, y) / β).

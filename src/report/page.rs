@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::ops::Range;
 
 use serde_json::Value;
 
 use super::pictures::{
-    COLORS, Frame, Ink, Panel, Style, frontier, histograms, interval_bar, training_panels,
+    COLORS, Frame, Ink, Panel, Style, frontier, histograms, training_panels,
 };
-use super::text::{bounds, duration, escape, interval, number, policy_name, script_json, signed};
-use super::{NamedReport, Report, ResultRow, SampleCompletion, SamplePrompt};
+use super::tables::{self, row, table};
+use super::text::{duration, escape, interval, number, policy_name, script_json, signed};
+use super::{NamedReport, Report, SampleCompletion, SamplePrompt};
 
 const SKELETON: &str = include_str!("../../assets/report/page.html");
 const STYLE: &str = include_str!("../../assets/report/page.css");
@@ -20,7 +20,7 @@ const SCRIPT: &str = include_str!("../../assets/report/page.js");
 pub fn render(runs: &[NamedReport]) -> String {
     let mut sections = Sections { html: String::new(), links: Vec::new() };
     sections.add("frontier", "Reward against KL", frontier_section(runs));
-    sections.add("results", "Results", results_section(runs));
+    sections.add("results", "Results", tables::results(runs));
     if runs.len() > 1 {
         sections.add("differences", "What differs", differences_section(runs));
     }
@@ -148,6 +148,8 @@ impl Sections {
             }
             None => self.add(id, title, content),
         };
+        add("same-kl", "At the same KL", tables::comparisons(report));
+        add("wins", "Win rates", tables::win_rates(report));
         add("samples", "Samples", samples_section(report));
         add(
             "training",
@@ -171,18 +173,6 @@ impl Sections {
         add("configuration", "Configuration", configuration_section(&report.configuration));
         add("provenance", "Provenance", provenance_section(report));
     }
-}
-
-fn table(caption: &str, header: &[&str], numeric: Range<usize>, rows: &str) -> String {
-    let mut html = format!(
-        r#"<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table><caption>{0}</caption><thead><tr>"#,
-        escape(caption)
-    );
-    for (index, name) in header.iter().enumerate() {
-        let class = if numeric.contains(&index) { r#" class="n""# } else { "" };
-        let _ = write!(html, r#"<th scope="col"{class}>{}</th>"#, escape(name));
-    }
-    html + "</tr></thead><tbody>" + rows + "</tbody></table></div>"
 }
 
 fn frontier_section(runs: &[NamedReport]) -> Option<String> {
@@ -244,64 +234,6 @@ fn frontier_section(runs: &[NamedReport]) -> Option<String> {
         );
     }
     Some(html)
-}
-
-/// A row of text: a heading and cells with numbers.
-fn row(rows: &mut String, name: &str, cells: &[String]) {
-    let _ = write!(rows, r#"<tr><th scope="row">{}</th>"#, escape(name));
-    for cell in cells {
-        let _ = write!(rows, r#"<td class="n">{}</td>"#, escape(cell));
-    }
-    rows.push_str("</tr>");
-}
-
-fn results_section(runs: &[NamedReport]) -> Option<String> {
-    let all: Vec<&ResultRow> = runs.iter().flat_map(|run| &run.report.results).collect();
-    if all.is_empty() {
-        return None;
-    }
-    let rewards: Vec<_> = all.iter().map(|row| row.reward).collect();
-    let gains = all.iter().any(|row| row.reward_gain.is_some());
-    let mut rows = String::new();
-    for run in runs {
-        for it in &run.report.results {
-            let name = match runs.len() {
-                1 => policy_name(&it.policy),
-                _ => format!("{} · {}", policy_name(&it.policy), run.name),
-            };
-            let bar = interval_bar(&it.reward, &rewards, &it.policy).unwrap_or_default();
-            let _ = write!(
-                rows,
-                r#"<tr><th scope="row">{}{}</th><td>{bar}</td><td class="n">{}</td>"#,
-                Style::of(&it.policy).swatch(),
-                escape(&name),
-                value(&number(it.reward.mean, 3), &bounds(&it.reward)),
-            );
-            if gains {
-                let gain = it.reward_gain.as_ref();
-                let cell =
-                    gain.map(|it| value(&signed(it.mean, 3), &bounds(it))).unwrap_or_default();
-                let _ = write!(rows, r#"<td class="n">{cell}</td>"#);
-            }
-            let _ = write!(
-                rows,
-                r#"<td class="n">{}</td><td class="n">{}</td><td class="n">{}</td></tr>"#,
-                value(&number(it.kl.mean, 3), &bounds(&it.kl)),
-                it.num_samples,
-                duration(it.seconds),
-            );
-        }
-    }
-    let mut header = vec!["Policy", "", "Reward", "Gain over SFT", "KL (nats)", "Samples", "Time"];
-    if !gains {
-        header.remove(3);
-    }
-    header[1] = "95 % interval";
-    Some(table("Final policies, with 95 % intervals", &header, 2..9, &rows))
-}
-
-fn value(mean: &str, bounds: &str) -> String {
-    format!(r#"<b>{mean}</b> <span class="bounds">{bounds}</span>"#)
 }
 
 /// The settings in which compared runs are not alike.

@@ -10,7 +10,7 @@ mod panels;
 use std::fmt::Write;
 
 pub use frontier::{Frame, frontier, frontier_svg};
-pub use panels::{Panel, histograms, interval_bar, training_panels};
+pub use panels::{Panel, histograms, interval_bar, training_panels, win_bar};
 
 /// A colour by its name in the style sheet, on light and on dark paper.
 pub struct Color {
@@ -87,8 +87,25 @@ static OPTIMUM: Style = Style { color: &INK, marker: Marker::Star };
 impl Style {
     /// The style of a policy, the same in every report.
     pub fn of(policy: &str) -> Self {
+        const VARIED: [Marker; 5] = [
+            Marker::Circle,
+            Marker::Diamond,
+            Marker::TriangleDown,
+            Marker::Square,
+            Marker::Triangle,
+        ];
+        // What a sweep varies changes the marker.
+        let trained = ["exo-pref-official", "exo-rw", "exo-pref", "dpo-rw", "dpo"];
+        let base = trained.into_iter().find(|base| policy.starts_with(base));
+        if let Some((base, rest)) = base.and_then(|base| Some((base, policy.strip_prefix(base)?)))
+            && rest.starts_with('-')
+        {
+            let number = rest.bytes().map(usize::from).sum::<usize>();
+            return Self { marker: VARIED[number % VARIED.len()], ..Self::of(base) };
+        }
         let (color, marker) = match policy {
             "sft" => (&INK, Marker::Cross),
+            "exo-pref-official" => (&TEAL, Marker::Square),
             "exo-rw" => (&EXO_RW, Marker::Circle),
             "exo-pref" => (&EXO_PREF, Marker::Square),
             "dpo-rw" => (&DPO_RW, Marker::Triangle),

@@ -50,7 +50,8 @@ fn example() -> Report {
     let row = |policy: &str, reward: Interval, kl: Interval, seconds| ResultRow {
         policy: policy.to_owned(),
         reward,
-        kl,
+        kl: Some(kl),
+        rule: Some(around(reward.mean / 2.0, 0.1)),
         reward_gain: (policy != "sft").then(|| around(reward.mean + 0.4, 0.13)),
         num_samples: 512,
         seconds,
@@ -131,6 +132,24 @@ fn example() -> Report {
             point: optimum_at(1.0, 3.3),
             curve: (0..24).map(|it| optimum_at(20.0 * 0.8f64.powi(it), 0.015 * f64::from(it * it))).collect(),
         }),
+        comparisons: vec![Comparison {
+            ours: "exo-rw".to_owned(),
+            theirs: "dpo-rw".to_owned(),
+            common_kl: 3.1,
+            at_common_kl: around(0.217, 0.1),
+            mean_gain: around(0.153, 0.08),
+            repetitions: vec![(0, around(0.191, 0.2)), (1, around(0.117, 0.2))],
+        }],
+        win_rates: vec![WinRateRow {
+            policy: "exo-rw".to_owned(),
+            opponent: "chosen".to_owned(),
+            judge: "the reward model".to_owned(),
+            rate: around(0.625, 0.09),
+            wins: 58,
+            ties: 9,
+            losses: 33,
+            prompts_to_tell_apart: Some(119),
+        }],
         curves,
         distributions: distributions.to_vec(),
         samples,
@@ -184,7 +203,7 @@ fn every_result_stands_on_the_page_without_javascript() {
     let report = example();
     let html = visible(&page(report.clone()));
     for row in &report.results {
-        for number in [row.reward, row.kl].iter().flat_map(|it| [it.mean, it.low, it.high]) {
+        for number in [row.reward, row.kl.unwrap(), row.rule.unwrap()].iter().flat_map(|it| [it.mean, it.low, it.high]) {
             assert!(html.contains(&text::number(number, 3)), "{number}");
         }
     }
@@ -197,6 +216,11 @@ fn every_result_stands_on_the_page_without_javascript() {
         "fine-tuning",
         "π* at β = 1",
         "log-odds",
+        "EXO-rw − DPO-rw",
+        "+0.153",
+        "+0.191",
+        "58 won, 9 tied, 33 lost",
+        "119",
     ] {
         assert!(html.contains(known), "{known}");
     }
@@ -232,6 +256,10 @@ fn text_that_looks_like_html_stays_text() {
     report.samples[0].completions[0].text = trap.to_owned();
     report.stages[0].name = trap.to_owned();
     report.stages[0].key = trap.to_owned();
+    report.comparisons[0].ours = trap.to_owned();
+    report.win_rates[0].policy = trap.to_owned();
+    report.win_rates[0].opponent = trap.to_owned();
+    report.win_rates[0].judge = trap.to_owned();
     report.configuration = json!({ trap: trap });
     report.provenance[0] = (trap.to_owned(), trap.to_owned());
     let run = NamedReport { name: trap.to_owned(), report: report.clone() };

@@ -70,19 +70,36 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// A policy's name as the field writes it.
+/// A policy's name as the field writes it: `exo-rw-b0.5-k4` is `EXO-rw, β 0.5, K 4`.
 pub fn policy_name(policy: &str) -> String {
-    match policy {
-        "sft" => "SFT".to_owned(),
-        "dpo" => "DPO".to_owned(),
-        "dpo-rw" => "DPO-rw".to_owned(),
-        "exo-pref" => "EXO-pref".to_owned(),
-        "exo-rw" => "EXO-rw".to_owned(),
-        _ => match policy.strip_prefix("best-of-") {
-            Some(n) => format!("Best-of-{}", n.to_uppercase()),
-            None => policy.to_owned(),
-        },
+    const NAMES: [(&str, &str); 7] = [
+        ("sft", "SFT"),
+        ("chosen", "Chosen answers"),
+        ("exo-pref-official", "EXO-pref (official labels)"),
+        ("exo-pref", "EXO-pref"),
+        ("exo-rw", "EXO-rw"),
+        ("dpo-rw", "DPO-rw"),
+        ("dpo", "DPO"),
+    ];
+    if let Some(n) = policy.strip_prefix("best-of-") {
+        return format!("Best-of-{}", n.to_uppercase());
     }
+    let found = NAMES.iter().find_map(|(known, name)| {
+        let rest = policy.strip_prefix(known)?;
+        (rest.is_empty() || rest.starts_with('-')).then_some((name, rest))
+    });
+    let Some((name, rest)) = found else { return policy.to_owned() };
+    let mut written = (*name).to_owned();
+    for part in rest.split('-').skip(1) {
+        let letter = match part.get(..1) {
+            Some("b") => "β",
+            Some("r") => "β_r",
+            Some("k") => "K",
+            _ => return policy.to_owned(),
+        };
+        written += &format!(", {letter} {}", &part[1..]);
+    }
+    written
 }
 
 #[cfg(test)]
@@ -101,6 +118,15 @@ mod tests {
         let embedded = script_json(&value.to_string());
         assert!(!embedded.contains(['<', '>', '\u{2028}']));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&embedded).unwrap(), value);
+    }
+
+    #[test]
+    fn policies_have_the_names_of_the_field_with_what_a_sweep_varies() {
+        assert_eq!(policy_name("exo-rw-b0.5-k4"), "EXO-rw, β 0.5, K 4");
+        assert_eq!(policy_name("exo-pref-official-b2"), "EXO-pref (official labels), β 2");
+        assert_eq!(policy_name("best-of-n"), "Best-of-N");
+        assert_eq!(policy_name("dpo"), "DPO");
+        assert_eq!(policy_name("dpo-mine"), "dpo-mine");
     }
 
     #[test]

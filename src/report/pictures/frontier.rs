@@ -88,7 +88,7 @@ fn tracks(run: &NamedReport, index: usize, named: bool) -> Vec<Track> {
     };
     let origin = run.report.results.iter().find(|row| row.policy == "sft");
     let origin = origin
-        .map(|row| (row.kl.mean, row.reward.mean))
+        .and_then(|row| Some((row.kl?.mean, row.reward.mean)))
         .filter(|(kl, reward)| (kl + reward).is_finite());
     let along = run.report.frontier.iter().map(|series| Track {
         label: label(&series.objective),
@@ -110,7 +110,11 @@ fn tracks(run: &NamedReport, index: usize, named: bool) -> Vec<Track> {
         style: Style::of(&row.policy),
         run: index,
         origin: None,
-        points: point(&label(&row.policy), &row.reward, &row.kl, unit).into_iter().collect(),
+        points: row
+            .kl
+            .and_then(|kl| point(&label(&row.policy), &row.reward, &kl, unit))
+            .into_iter()
+            .collect(),
     });
     along.chain(alone).filter(|track| !track.points.is_empty()).collect()
 }

@@ -6,7 +6,7 @@ use super::axes::Scale;
 use super::{INK, Ink, MUTED, RULE, Style};
 use crate::evaluation::Interval;
 use crate::report::text::{escape, number, policy_name};
-use crate::report::{Distribution, Report, TrainingCurve};
+use crate::report::{Distribution, Report, TrainingCurve, WinRateRow};
 
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 170.0;
@@ -169,6 +169,26 @@ pub fn interval_bar(interval: &Interval, all: &[Interval], policy: &str) -> Opti
             style.mark(x.at(interval.mean), 8.0, 3.0, Ink::Page, true),
         )
     })
+}
+
+/// Wins, ties and losses as shares of a bar, the win rate's interval over it.
+pub fn win_bar(row: &WinRateRow) -> String {
+    let all = (row.wins + row.ties + row.losses).max(1) as f64;
+    let width = |count: usize| 160.0 * count as f64 / all;
+    let (wins, ties) = (width(row.wins), width(row.ties));
+    let paint = Ink::Page.of(Style::of(&row.policy).color);
+    let (muted, rule, ink) = (Ink::Page.of(&MUTED), Ink::Page.of(&RULE), Ink::Page.of(&INK));
+    let x = |share: f64| 160.0 * share.clamp(0.0, 1.0);
+    format!(
+        r#"<svg class="bar" viewBox="0 0 160 16" role="img" aria-label="{} won, {} tied, {} lost"><rect y="3" width="{wins:.1}" height="10" fill="{paint}"/><rect x="{wins:.1}" y="3" width="{ties:.1}" height="10" fill="{muted}" fill-opacity=".45"/><rect x="{:.1}" y="3" width="{:.1}" height="10" fill="{rule}"/><line x1="80" x2="80" y1="0" y2="16" stroke="{ink}" stroke-dasharray="2 2"/><line x1="{:.1}" x2="{:.1}" y1="8" y2="8" stroke="{ink}" stroke-width="2"/></svg>"#,
+        row.wins,
+        row.ties,
+        row.losses,
+        wins + ties,
+        width(row.losses),
+        x(row.rate.low),
+        x(row.rate.high),
+    )
 }
 
 fn start(label: &str) -> String {

@@ -1,0 +1,298 @@
+//! The stages of a run as a graph, each known by what it is computed from.
+//!
+//! A stage's key is the hash of its settings and of its inputs' keys, so that all keys are known
+//! before anything runs. A stage with the same key as one of an earlier run is taken from there: the
+//! files are linked (a copy where the disk cannot), so that either run's folder can go without the
+//! other. What runs have left is noted in the cache folder, as places of folders, never their only
+//! copy.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use exalign::reference::cache_folder;
+use exalign::report::StageCost;
+use exalign::{Error, Result, files, interrupt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::record::changed_settings;
+use crate::stages::Context;
+
+/// Part of every key: to be raised when stages compute something else from the same settings.
+const REVISION: u32 = 1;
+/// The file in a stage's folder that says it is finished, and what from.
+const MARKER: &str = "stage.json";
+
+/// The folder of a stage, made or yet to be made.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    pub folder: PathBuf,
+    pub key: String,
+}
+
+impl Artifact {
+    /// Something from outside that is known by its content.
+    pub fn given(folder: &Path, hash: String) -> Self {
+        Self { folder: folder.to_owned(), key: hash }
+    }
+
+    /// A file or folder in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+/// What a stage is computed from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The kind of stage: stages of one kind, with the same settings and inputs, are the same.
+    pub kind: String,
+    /// What the run calls it.
+    pub name: String,
+    /// Its folder within the run's.
+    pub folder: String,
+    /// The settings that shape what comes out.
+    pub settings: Value,
+    /// The keys of what it reads.
+    pub inputs: BTreeMap<String, String>,
+}
+
+impl Plan {
+    pub fn new(
+        kind: &str,
+        name: impl Into<String>,
+        folder: impl Into<String>,
+        settings: Value,
+    ) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            name: name.into(),
+            folder: folder.into(),
+            settings,
+            inputs: BTreeMap::new(),
+        }
+    }
+
+    /// Reads what another stage left.
+    pub fn reads(mut self, name: &str, artifact: &Artifact) -> Self {
+        self.inputs.insert(name.to_owned(), artifact.key.clone());
+        self
+    }
+
+    fn key(&self, device: &str) -> String {
+        let Self { kind, settings, inputs, .. } = self;
+        let version = env!("CARGO_PKG_VERSION");
+        let text = json!([REVISION, version, device, kind, settings, inputs]).to_string();
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+}
+
+/// A finished stage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Marker {
+    key: String,
+    plan: Plan,
+    seconds: f64,
+}
+
+impl Marker {
+    fn read(folder: &Path) -> Option<Self> {
+        files::read_json(&folder.join(MARKER)).ok()
+    }
+
+    fn holds(folder: &Path, key: &str) -> Option<Self> {
+        Self::read(folder).filter(|marker| marker.key == key)
+    }
+}
+
+/// Where a stage with some key, or the last one of its kind, was left.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Entry {
+    folder: PathBuf,
+    key: String,
+    plan: Plan,
+}
+
+/// The stages of one run.
+pub struct Graph {
+    pub context: Context,
+    /// The run's folder.
+    pub out: PathBuf,
+    /// Say what would run, and run nothing.
+    pub dry_run: bool,
+    /// Take nothing from other runs.
+    pub fresh: bool,
+    /// What each stage cost.
+    pub costs: Vec<StageCost>,
+    /// Where the places of stages are noted.
+    cache: PathBuf,
+    /// What distinguishes runs of different experiments.
+    experiment: String,
+}
+
+impl Graph {
+    pub fn new(
+        context: Context,
+        out: PathBuf,
+        experiment: String,
+        dry_run: bool,
+        fresh: bool,
+    ) -> Self {
+        let cache = cache_folder().join("stages");
+        Self { context, out, dry_run, fresh, costs: Vec::new(), cache, experiment }
+    }
+
+    /// Makes a stage by `work`, which gets the folder to fill, unless it is there already or an
+    /// earlier run has left it.
+    pub fn stage(
+        &mut self,
+        plan: Plan,
+        work: impl FnOnce(&Path, &Context) -> Result<()>,
+    ) -> Result<Artifact> {
+        let key = plan.key(&self.context.device_name);
+        let artifact = Artifact { folder: self.out.join(&plan.folder), key };
+        if self.dry_run {
+            println!("{:<34} {}", plan.name, self.forecast(&plan, &artifact));
+            return Ok(artifact);
+        }
+        if let Some(marker) = Marker::holds(&artifact.folder, &artifact.key) {
+            self.note_cost(&plan, &marker, true);
+            return Ok(artifact);
+        }
+        // Two runs that need the same stage: one makes it, the other waits and takes it.
+        let _lock = self.lock(&plan.name, &artifact.key)?;
+        if let Some(from) = self.found_elsewhere(&artifact) {
+            match link_folder(&from, &artifact.folder) {
+                Ok(()) => {
+                    tracing::info!("stage {}: taken from {}", plan.name, from.display());
+                    if let Some(marker) = Marker::read(&artifact.folder) {
+                        self.note_cost(&plan, &marker, true);
+                    }
+                    return Ok(artifact);
+                }
+                Err(error) => tracing::warn!("{error}; it is computed again"),
+            }
+        }
+        tracing::info!("stage {}", plan.name);
+        let started = Instant::now();
+        files::create_dir(&artifact.folder)?;
+        work(&artifact.folder, &self.context)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let marker = Marker { key: artifact.key.clone(), plan: plan.clone(), seconds };
+        files::write_json(&artifact.folder.join(MARKER), &marker)?;
+        self.note_place(&plan, &artifact);
+        self.note_cost(&plan, &marker, false);
+        Ok(artifact)
+    }
+
+    fn note_cost(&mut self, plan: &Plan, marker: &Marker, cached: bool) {
+        self.costs.push(StageCost {
+            name: plan.name.clone(),
+            seconds: marker.seconds,
+            cached,
+            key: marker.key[..12].to_owned(),
+        });
+    }
+
+    /// Notes where the stage lies; a run goes on without if the cache folder cannot be written.
+    fn note_place(&self, plan: &Plan, artifact: &Artifact) {
+        let Ok(folder) = artifact.folder.canonicalize() else { return };
+        let entry = Entry { folder, key: artifact.key.clone(), plan: plan.clone() };
+        for path in [self.place_of(&artifact.key), self.latest_of(plan)] {
+            if let Err(error) = files::write_json(&path, &entry) {
+                tracing::warn!("other runs will not find stage {}: {error}", plan.name);
+            }
+        }
+    }
+
+    fn place_of(&self, key: &str) -> PathBuf {
+        self.cache.join(format!("{key}.json"))
+    }
+
+    fn latest_of(&self, plan: &Plan) -> PathBuf {
+        let name = format!("{}-{}", self.experiment, plan.folder).replace('/', "-");
+        self.cache.join("latest").join(format!("{name}.json"))
+    }
+
+    fn found_elsewhere(&self, artifact: &Artifact) -> Option<PathBuf> {
+        let entry: Entry = files::read_json(&self.place_of(&artifact.key)).ok()?;
+        let usable = !self.fresh
+            && Marker::holds(&entry.folder, &artifact.key).is_some()
+            && artifact.folder.canonicalize().ok().as_ref() != Some(&entry.folder);
+        usable.then_some(entry.folder)
+    }
+
+    /// What would become of a stage, and why.
+    fn forecast(&self, plan: &Plan, artifact: &Artifact) -> String {
+        if Marker::holds(&artifact.folder, &artifact.key).is_some() {
+            return "done before".to_owned();
+        }
+        if let Some(folder) = self.found_elsewhere(artifact) {
+            return format!("taken from {}", folder.display());
+        }
+        let Ok(latest) = files::read_json::<Entry>(&self.latest_of(plan)) else {
+            return "would run".to_owned();
+        };
+        let mut reasons = changed_settings(&plan.settings, &latest.plan.settings);
+        reasons.extend(
+            plan.inputs
+                .iter()
+                .filter(|(name, key)| latest.plan.inputs.get(*name) != Some(key))
+                .map(|(name, _)| format!("other {name}")),
+        );
+        match reasons.as_slice() {
+            [] => "would run".to_owned(),
+            _ => format!("would run: {}", reasons.join(", ")),
+        }
+    }
+
+    fn lock(&self, name: &str, key: &str) -> Result<Option<File>> {
+        let folder = self.cache.join("locks");
+        if files::create_dir(&folder).is_err() {
+            return Ok(None);
+        }
+        let path = folder.join(&key[..16]);
+        let file = File::create(&path).map_err(Error::io(&path, "create"))?;
+        let mut waited = false;
+        while file.try_lock().is_err() {
+            if !waited {
+                tracing::info!("stage {name}: another run is computing the same; waiting for it");
+                waited = true;
+            }
+            interrupt::check()?;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(Some(file))
+    }
+}
+
+/// Makes `to` hold the files of `from`, the marker last.
+fn link_folder(from: &Path, to: &Path) -> Result<()> {
+    files::create_dir(to)?;
+    let entries = std::fs::read_dir(from).map_err(Error::io(from, "read"))?;
+    let mut marker = None;
+    for entry in entries {
+        let path = entry.map_err(Error::io(from, "read"))?.path();
+        let Some(name) = path.file_name() else { continue };
+        let target = to.join(name);
+        if path.is_dir() {
+            link_folder(&path, &target)?;
+        } else if name == MARKER {
+            marker = Some((path, target));
+        } else if path.extension().is_none_or(|extension| extension != "lock") && name != ".lock" {
+            link_file(&path, &target)?;
+        }
+    }
+    marker.map_or(Ok(()), |(path, target)| link_file(&path, &target))
+}
+
+fn link_file(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        std::fs::remove_file(to).map_err(Error::io(to, "replace"))?;
+    }
+    std::fs::hard_link(from, to)
+        .or_else(|_| std::fs::copy(from, to).map(|_| ()))
+        .map_err(Error::io(to, "write"))
+}

@@ -1,0 +1,63 @@
+//! The model of an embedded corpus: a small GPT-2 with new weights and the corpus' own tokenizer.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use exalign::data::Tokenizer;
+use exalign::model::families::{Family, gpt2_config_json};
+use exalign::model::{self, Decoder, weights};
+use exalign::{Result, files};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::grammar::{END_OF_TEXT, Grammar, UNKNOWN};
+use crate::tasks::Task;
+
+/// `model.*`: the model the experiment starts from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Model {
+    /// A Hugging Face folder or hub id; empty: a GPT-2 of the following shape, from nothing.
+    pub path: String,
+    hidden_size: usize,
+    num_layers: usize,
+    num_heads: usize,
+    max_positions: usize,
+}
+
+/// Writes the model's Hugging Face folder.
+pub fn new_model(
+    task: &dyn Task,
+    model: &Model,
+    seed: u64,
+    folder: &Path,
+    device: &Device,
+) -> Result<()> {
+    let tokenizer = Grammar::parse(task.grammar())?.tokenizer(task.special_tokens())?;
+    let end_of_text = tokenizer.token_to_id(END_OF_TEXT).unwrap_or(0);
+    let json = gpt2_config_json(
+        tokenizer.get_vocab_size(true),
+        model.hidden_size,
+        model.num_layers,
+        model.num_heads,
+        model.max_positions,
+        end_of_text,
+    );
+    let path = folder.join("config.json");
+    let family = Family::of(&path, &json)?;
+    let shape = family.shape(&path, &json)?;
+    let decoder = weights::initialize(Decoder::new(shape.clone(), device), &shape, seed, device);
+    Tokenizer::from_tokenizer(tokenizer, &[end_of_text])?.save(folder)?;
+    let mut tokenizer_config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END_OF_TEXT,
+        "pad_token": END_OF_TEXT,
+        "unk_token": UNKNOWN,
+        "model_max_length": model.max_positions,
+        "clean_up_tokenization_spaces": false,
+    });
+    if let Some(template) = task.chat_template() {
+        tokenizer_config["chat_template"] = json!(template);
+    }
+    files::write_json(&folder.join("tokenizer_config.json"), &tokenizer_config)?;
+    model::save(&decoder, &family.bindings(&shape), &json, folder)
+}

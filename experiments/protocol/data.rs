@@ -1,0 +1,207 @@
+//! The records of a run: drawn from the embedded corpus, or taken of published data.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use exalign::data::{self, Group};
+use exalign::{Error, Result, files};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::grammar::Grammar;
+use crate::stages::write_lines;
+use crate::tasks::{Example, Task};
+
+/// To fine-tune on.
+pub const DEMONSTRATIONS: &str = "demonstrations.jsonl";
+/// For the reward model: pairs, or texts with labels.
+pub const LABELLED: &str = "labelled.jsonl";
+/// To sample groups for.
+pub const PROMPTS: &str = "prompts.jsonl";
+/// To evaluate on.
+pub const HELD_OUT: &str = "held-out.jsonl";
+/// The answers that people gave to the held-out prompts.
+pub const CHOSEN: &str = "chosen.jsonl";
+
+/// `data.*`: where records come from and how many there are; see `assets/presets/common.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sizes {
+    pub path: Vec<PathBuf>,
+    pub demonstrations: usize,
+    pub labelled: usize,
+    pub prompts: usize,
+    pub held_out: usize,
+    pub max_prompt_tokens: usize,
+    pub max_answer_tokens: usize,
+    pub opening_tokens: usize,
+    pub review_tokens: usize,
+}
+
+/// The records of a run.
+#[derive(Default)]
+pub struct Records {
+    pub demonstrations: Vec<Value>,
+    pub labelled: Vec<Value>,
+    pub prompts: Vec<Value>,
+    pub held_out: Vec<Value>,
+    /// Groups of one; empty where nobody answered.
+    pub chosen: Vec<Value>,
+}
+
+/// Writes the records of a run into `folder`; `model` is the folder of the model it starts from.
+pub fn write(
+    task: &dyn Task,
+    sizes: &Sizes,
+    seed: u64,
+    _model: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let records = embedded(task, sizes, seed)?;
+    write_lines(&folder.join(DEMONSTRATIONS), &records.demonstrations)?;
+    write_lines(&folder.join(LABELLED), &records.labelled)?;
+    write_lines(&folder.join(PROMPTS), &records.prompts)?;
+    write_lines(&folder.join(HELD_OUT), &records.held_out)?;
+    if !records.chosen.is_empty() {
+        write_lines(&folder.join(CHOSEN), &records.chosen)?;
+    }
+    Ok(())
+}
+
+/// The content of published data, as one hash.
+pub fn hash(paths: &[PathBuf]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for path in paths {
+        for file in files_below(path)? {
+            hasher.update(files::hash_file(&file)?.as_bytes());
+        }
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(Error::io(path, "read"))? {
+        found.extend(files_below(&entry.map_err(Error::io(path, "read"))?.path())?);
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Groups with their first `count` completions only.
+pub fn first_completions(from: &Path, count: usize, to: &Path) -> Result<()> {
+    let groups = data::read_all::<Group>(from, 0)?.into_iter().map(|it| {
+        let mut group = it.record;
+        group.completions.truncate(count);
+        if let Some(rewards) = &mut group.rewards {
+            rewards.truncate(count);
+        }
+        group
+    });
+    write_lines(to, groups)
+}
+
+/// How many examples in a row may be repeats before the grammar counts as exhausted.
+const PATIENCE: usize = 10_000;
+
+/// Records drawn from the embedded grammar. No example is in both splits, and where prompts seldom
+/// repeat, no prompt is.
+fn embedded(task: &dyn Task, sizes: &Sizes, seed: u64) -> Result<Records> {
+    let grammar = Grammar::parse(task.grammar())?;
+    let mut random = ChaCha12Rng::seed_from_u64(seed);
+    let training = sizes.demonstrations.max(sizes.labelled).max(sizes.prompts);
+    let mut seen = HashSet::new();
+    let mut train_prompts = HashSet::new();
+    let mut examples: Vec<Example> = Vec::with_capacity(training + sizes.held_out);
+    let mut repeats = 0;
+    while examples.len() < training + sizes.held_out {
+        let example = task.example(&grammar, examples.len(), &mut random)?;
+        let held_out = examples.len() >= training;
+        let known = held_out && example.label.is_none() && train_prompts.contains(&example.prompt);
+        if !known && seen.insert(format!("{}{}", example.prompt, example.answers[0])) {
+            if !held_out {
+                train_prompts.insert(example.prompt.clone());
+            }
+            examples.push(example);
+            repeats = 0;
+            continue;
+        }
+        repeats += 1;
+        if repeats > PATIENCE {
+            return Err(Error::usage(format!(
+                "data: expected no more examples than the embedded grammar has, found {} asked for",
+                training + sizes.held_out
+            )));
+        }
+    }
+    let held_out = examples.split_off(training);
+    let mut random = ChaCha12Rng::seed_from_u64(seed);
+    random.set_stream(1);
+    let chat = task.chat_template().is_some();
+    let prompt = |it: &Example| match chat {
+        true => json!({ "messages": [{ "role": "user", "content": it.prompt }] }),
+        false => json!({ "prompt": it.prompt }),
+    };
+    let with = |it: &Example, fields: &[(&str, Value)]| {
+        let mut record = prompt(it);
+        for (name, value) in fields {
+            record[*name] = value.clone();
+        }
+        record
+    };
+    let labelled = examples
+        .iter()
+        .filter_map(|it| match it.label {
+            Some(label) => Some(json!({
+                "text": format!("{}{}", it.prompt, it.answers[0]), "label": u8::from(label),
+            })),
+            None => {
+                let (chosen, rejected) = preferred(task, &grammar, it, &mut random)?;
+                Some(with(it, &[("chosen", json!(chosen)), ("rejected", json!(rejected))]))
+            }
+        })
+        .take(sizes.labelled)
+        .collect();
+    Ok(Records {
+        demonstrations: examples
+            .iter()
+            .take(sizes.demonstrations)
+            .map(|it| with(it, &[("chosen", json!(it.answers[0]))]))
+            .collect(),
+        labelled,
+        prompts: examples.iter().take(sizes.prompts).map(prompt).collect(),
+        held_out: held_out.iter().map(prompt).collect(),
+        chosen: held_out
+            .iter()
+            .map(|it| {
+                let best = match preferred(task, &grammar, it, &mut random) {
+                    Some((chosen, _)) => chosen,
+                    None => &it.answers[0],
+                };
+                with(it, &[("completions", json!([best]))])
+            })
+            .collect(),
+    })
+}
+
+/// The better of two answers and the other, as people would have it who follow the rule but err: the
+/// first is chosen with probability σ(difference). None for equal texts and where there is no rule.
+fn preferred<'a>(
+    task: &dyn Task,
+    grammar: &Grammar,
+    example: &'a Example,
+    random: &mut ChaCha12Rng,
+) -> Option<(&'a str, &'a str)> {
+    let [first, second] = example.answers.as_slice() else { return None };
+    if first == second {
+        return None;
+    }
+    let score = |answer: &str| task.rule(grammar, &example.prompt, answer);
+    let difference = score(first)? - score(second)?;
+    let first_wins = random.random::<f64>() < 1.0 / (1.0 + (-difference).exp());
+    Some(if first_wins { (first, second) } else { (second, first) })
+}

@@ -1,0 +1,384 @@
+//! What a run found: the table in the terminal and the report.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{CellAlignment, Table, presets};
+use exalign::Result;
+use exalign::data::{Completion, Group, Passage};
+use exalign::evaluation::{
+    Drawn, Interval, OptimumPoint, best_of_n, bootstrap, optimum, paired_gain, student,
+};
+use exalign::report::{
+    Distribution, FrontierPoint, Optimum, Report, ResultRow, SampleCompletion, SamplePrompt,
+    Series, policy_name,
+};
+
+use super::curves::curves;
+use super::measured::{Lineage, Measured, Outcome};
+use super::sentences;
+use crate::grammar::Grammar;
+use crate::run::Run;
+
+/// Prints the table, writes the report and says where it is.
+pub fn report(run: &Run, outcome: Outcome) -> Result<()> {
+    let report = build(run, &outcome)?;
+    println!("{}", table(&report));
+    for sentence in &report.summary {
+        println!("{sentence}");
+    }
+    let out = &run.graph.out;
+    report.write(out)?;
+    report.write_frontier(&out.join("frontier.svg"))?;
+    println!("\nreport: {}", out.join("report.html").display());
+    Ok(())
+}
+
+fn build(run: &Run, outcome: &Outcome) -> Result<Report> {
+    let seed = run.config.seed();
+    let rule = Rule::new(run)?;
+    let results = results(run, outcome, &rule, seed);
+    let comparisons = sentences::comparisons(outcome);
+    let optimum = optimum_of(run, outcome, seed)?;
+    let mut frontier: Vec<Series> =
+        (0..outcome.variants.len()).map(|variant| series(outcome, variant)).collect();
+    frontier.extend(best_of_series(outcome, seed));
+    let shown = outcome.comparison.shown_prompts;
+    Ok(Report {
+        title: sentences::title(&results, run.task.reward_unit()),
+        experiment: run.task.name().to_owned(),
+        preset: run.preset.name().to_owned(),
+        summary: sentences::summary(outcome, &results, &comparisons, &optimum),
+        reward_unit: run.task.reward_unit().to_owned(),
+        frontier,
+        comparisons,
+        win_rates: super::wins::win_rates(run, outcome, &rule)?,
+        optimum: Some(optimum),
+        curves: curves(run, outcome),
+        distributions: distributions(outcome),
+        samples: outcome.lineages.first().map_or(Vec::new(), |it| samples(outcome, it, shown)),
+        stages: run.graph.costs.clone(),
+        configuration: run.config.to_json(),
+        provenance: provenance(run),
+        results,
+    })
+}
+
+/// The rule that good answers follow, where the run's texts have one.
+pub struct Rule<'a> {
+    run: &'a Run,
+    grammar: Option<Grammar>,
+}
+
+impl<'a> Rule<'a> {
+    fn new(run: &'a Run) -> Result<Self> {
+        // It is one of the embedded corpus; about published texts it says nothing.
+        let embedded = run.config.section::<super::data::Sizes>("data")?.path.is_empty();
+        let grammar = embedded.then(|| Grammar::parse(run.task.grammar())).transpose()?;
+        Ok(Self { run, grammar })
+    }
+
+    /// The score of one completion of a group.
+    pub fn score(&self, group: &Group, completion: &Completion) -> Option<f64> {
+        let answer = completion.passage.text.as_deref()?;
+        self.run.task.rule(self.grammar.as_ref()?, &prompt_text(&group.prompt), answer)
+    }
+
+    /// Mean score of each group's completions.
+    fn means(&self, groups: &[Group]) -> Option<Vec<f64>> {
+        groups
+            .iter()
+            .map(|group| {
+                let scores: Option<Vec<f64>> =
+                    group.completions.iter().map(|it| self.score(group, it)).collect();
+                scores.filter(|it| !it.is_empty()).map(|it| mean(&it))
+            })
+            .collect()
+    }
+}
+
+/// A prompt as people read it.
+pub fn prompt_text(prompt: &Passage) -> String {
+    match (&prompt.text, &prompt.messages) {
+        (Some(text), _) => text.clone(),
+        (None, Some(messages)) => {
+            let content = messages.iter().filter_map(|it| it["content"].as_str());
+            content.collect::<Vec<_>>().join("\n")
+        }
+        (None, None) => String::new(),
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// One repetition's interval over prompts, or Student's over the means of several.
+fn over_repetitions(intervals: &[Interval]) -> Option<Interval> {
+    match intervals {
+        [] => None,
+        [only] => Some(*only),
+        several => Some(student(&several.iter().map(|it| it.mean).collect::<Vec<_>>())),
+    }
+}
+
+/// The reference, the answers people gave, Best-of-N, and each variant at the end of its training.
+fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRow> {
+    let lineages = &outcome.lineages;
+    let pooled = |value: &dyn Fn(&Lineage) -> Option<Interval>| {
+        over_repetitions(&lineages.iter().filter_map(value).collect::<Vec<_>>())
+    };
+    let policy = |name: &str, stage: &str, of: &dyn Fn(&Lineage) -> Option<&Measured>| {
+        let evaluation = |it: &Lineage| of(it).map(|it| it.evaluated.evaluation.clone());
+        let trained = name != "sft";
+        Some(ResultRow {
+            policy: name.to_owned(),
+            reward: pooled(&|it| Some(evaluation(it)?.reward))?,
+            kl: pooled(&|it| Some(evaluation(it)?.kl)),
+            reward_gain: pooled(&|it| Some(gain(of(it)?, &it.reference, seed)))
+                .filter(|_| trained),
+            rule: pooled(&|it| {
+                Some(bootstrap(&rule.means(&of(it)?.evaluated.groups)?, seed))
+            }),
+            num_samples: lineages.iter().filter_map(|it| Some(evaluation(it)?.num_samples)).sum(),
+            seconds: seconds(run, stage),
+        })
+    };
+    let mut rows: Vec<ResultRow> =
+        policy("sft", "fine-tuning", &|it| Some(&it.reference)).into_iter().collect();
+    let chosen = |it: &Lineage| -> Option<Vec<f64>> {
+        Some(it.chosen.as_ref()?.iter().filter_map(|it| it.rewards.as_ref()?.first().copied()).collect())
+    };
+    if let Some(reward) = pooled(&|it| Some(bootstrap(&chosen(it)?, seed))) {
+        rows.push(ResultRow {
+            policy: "chosen".to_owned(),
+            reward,
+            kl: None,
+            reward_gain: None,
+            rule: pooled(&|it| Some(bootstrap(&rule.means(it.chosen.as_ref()?)?, seed))),
+            num_samples: lineages.iter().filter_map(|it| Some(chosen(it)?.len())).sum(),
+            seconds: 0.0,
+        });
+    }
+    let candidates = candidates(outcome);
+    if let Some(&largest) = usable_n(outcome).last() {
+        let point = best_of_n(&candidates, largest, seed);
+        rows.push(ResultRow {
+            policy: format!("best-of-{largest}"),
+            reward: point.reward,
+            kl: Some(point.kl),
+            reward_gain: None,
+            rule: None,
+            num_samples: candidates.iter().map(Vec::len).sum(),
+            seconds: 0.0,
+        });
+    }
+    rows.extend(outcome.variants.iter().enumerate().filter_map(|(index, variant)| {
+        policy(&variant.folder(), &variant.name(), &|it| it.last(index))
+    }));
+    rows
+}
+
+/// What `ours` earns over `theirs`, paired by prompt.
+fn gain(ours: &Measured, theirs: &Measured, seed: u64) -> Interval {
+    let drawn = |it: &Measured| -> Vec<Vec<Drawn>> { it.evaluated.drawn.clone() };
+    paired_gain(&drawn(ours), &drawn(theirs), seed)
+}
+
+/// What the training of a policy took, in all repetitions.
+fn seconds(run: &Run, stage: &str) -> f64 {
+    let of_stage = |name: &str| name == stage || name.starts_with(&format!("{stage}, seed"));
+    run.graph.costs.iter().filter(|cost| of_stage(&cost.name)).map(|cost| cost.seconds).sum()
+}
+
+/// The rewards of the reference's samples, over all repetitions.
+fn candidates(outcome: &Outcome) -> Vec<Vec<f64>> {
+    outcome.lineages.iter().flat_map(|it| it.candidates.clone()).collect()
+}
+
+/// The N that the samples allow: an estimate wants several times N of them.
+fn usable_n(outcome: &Outcome) -> Vec<usize> {
+    let candidates = candidates(outcome);
+    let samples = candidates.iter().map(Vec::len).min().unwrap_or(0);
+    let mut usable: Vec<usize> = outcome.comparison.best_of.clone();
+    usable.retain(|&n| n > 0 && 4 * n <= samples);
+    usable.sort_unstable();
+    usable
+}
+
+fn series(outcome: &Outcome, variant: usize) -> Series {
+    // Repetitions take the same steps; a step counts where all have it.
+    let mut steps: BTreeMap<usize, Vec<(Interval, Interval)>> = BTreeMap::new();
+    for it in outcome.lineages.iter().flat_map(|it| &it.variants[variant]) {
+        let evaluation = &it.evaluated.evaluation;
+        steps.entry(it.step).or_default().push((evaluation.reward, evaluation.kl));
+    }
+    let points = steps
+        .into_iter()
+        .filter(|(_, points)| points.len() == outcome.lineages.len())
+        .filter_map(|(step, points)| {
+            let (rewards, kls): (Vec<_>, Vec<_>) = points.into_iter().unzip();
+            Some(FrontierPoint {
+                step,
+                reward: over_repetitions(&rewards)?,
+                kl: over_repetitions(&kls)?,
+            })
+        })
+        .collect();
+    Series { objective: outcome.variants[variant].folder(), points }
+}
+
+/// Best-of-N as a frontier over N, which stands where others have their step.
+fn best_of_series(outcome: &Outcome, seed: u64) -> Option<Series> {
+    let candidates = candidates(outcome);
+    let points: Vec<FrontierPoint> = usable_n(outcome)
+        .into_iter()
+        .map(|n| {
+            let point = best_of_n(&candidates, n, seed);
+            FrontierPoint { step: n, reward: point.reward, kl: point.kl }
+        })
+        .collect();
+    (!points.is_empty()).then(|| Series { objective: "best-of-n".to_owned(), points })
+}
+
+/// The exact optimum at the first variant's β and along all β.
+fn optimum_of(run: &Run, outcome: &Outcome, seed: u64) -> Result<Optimum> {
+    let candidates = candidates(outcome);
+    let objective = run.settings("align", seed)?.objective;
+    let beta = outcome
+        .variants
+        .first()
+        .map_or(objective.beta_policy * objective.beta_reward, |variant| variant.beta());
+    let at = |beta: f64| optimum(&candidates, beta, seed);
+    // From the loosest tie to the reference to one at which the estimate rests on few samples.
+    let curve: Vec<OptimumPoint> = (0..=32)
+        .map(|it| at(20.0 * 0.75f64.powi(it)))
+        .take_while(|it| it.effective_sample_size >= sentences::FEW_SAMPLES)
+        .collect();
+    Ok(Optimum { point: at(beta), curve })
+}
+
+fn table(report: &Report) -> Table {
+    let unit = match report.reward_unit.as_str() {
+        "" => "reward".to_owned(),
+        unit => format!("reward ({unit})"),
+    };
+    let ruled = report.results.iter().any(|it| it.rule.is_some());
+    let mut header = vec!["policy", unit.as_str(), "gain over SFT", "KL (nats)"];
+    if ruled {
+        header.push("by the rule");
+    }
+    header.extend(["samples", "training"]);
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    let written = |it: Option<Interval>| it.map_or(String::new(), |it| it.to_string());
+    for row in &report.results {
+        let mut cells = vec![
+            policy_name(&row.policy),
+            row.reward.to_string(),
+            written(row.reward_gain),
+            written(row.kl),
+        ];
+        if ruled {
+            cells.push(written(row.rule));
+        }
+        cells.push(row.num_samples.to_string());
+        cells.push(if row.seconds > 0.0 { format!("{:.1} s", row.seconds) } else { String::new() });
+        table.add_row(cells);
+    }
+    if let Some(optimum) = &report.optimum {
+        let point = &optimum.point;
+        let mut cells = vec![
+            // As f32, a product of settings shows no rounding.
+            format!("π* at β = {}", point.beta as f32),
+            point.reward.to_string(),
+            String::new(),
+            point.kl.to_string(),
+        ];
+        if ruled {
+            cells.push(String::new());
+        }
+        cells.push(format!(
+            "{:.0} effective of {} a prompt",
+            point.effective_sample_size, point.samples_per_prompt
+        ));
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn distributions(outcome: &Outcome) -> Vec<Distribution> {
+    let rewards = |of: &dyn Fn(&Lineage) -> Option<&Measured>| -> Vec<f64> {
+        let drawn = outcome.lineages.iter().filter_map(of).flat_map(|it| &it.evaluated.drawn);
+        drawn.flatten().map(|it| it.reward).collect()
+    };
+    let mut all = vec![Distribution {
+        policy: "sft".to_owned(),
+        rewards: rewards(&|it| Some(&it.reference)),
+    }];
+    all.extend(outcome.variants.iter().enumerate().map(|(index, variant)| Distribution {
+        policy: variant.folder(),
+        rewards: rewards(&|it| it.last(index)),
+    }));
+    all
+}
+
+/// The first completion of every policy for the first prompts, beside the answers people gave.
+fn samples(outcome: &Outcome, lineage: &Lineage, count: usize) -> Vec<SamplePrompt> {
+    let finals: Vec<(String, &Measured)> = std::iter::once(("sft".to_owned(), &lineage.reference))
+        .chain(
+            outcome
+                .variants
+                .iter()
+                .enumerate()
+                .filter_map(|(index, it)| Some((it.folder(), lineage.last(index)?))),
+        )
+        .collect();
+    let num_prompts = finals.iter().map(|(_, it)| it.evaluated.groups.len()).min().unwrap_or(0);
+    (0..num_prompts.min(count))
+        .map(|prompt| {
+            let chosen = lineage.chosen.as_ref().and_then(|groups| {
+                let group = groups.get(prompt)?;
+                Some(SampleCompletion {
+                    policy: "chosen".to_owned(),
+                    text: group.completions.first()?.passage.text.clone()?,
+                    reward: *group.rewards.as_ref()?.first()?,
+                    kl: None,
+                })
+            });
+            let drawn = finals.iter().filter_map(|(policy, it)| {
+                let drawn = it.evaluated.drawn[prompt].first()?;
+                let passage = &it.evaluated.groups[prompt].completions.first()?.passage;
+                Some(SampleCompletion {
+                    policy: policy.clone(),
+                    text: passage.text.clone().unwrap_or_default(),
+                    reward: drawn.reward,
+                    kl: (it.step > 0).then_some(drawn.log_ratio),
+                })
+            });
+            SamplePrompt {
+                prompt: prompt_text(&lineage.reference.evaluated.groups[prompt].prompt),
+                completions: chosen.into_iter().chain(drawn).collect(),
+            }
+        })
+        .collect()
+}
+
+fn provenance(run: &Run) -> Vec<(String, String)> {
+    let pair = |name: &str, value: String| (name.to_owned(), value);
+    vec![
+        pair("exalign", env!("CARGO_PKG_VERSION").to_owned()),
+        pair("burn", "0.22.1".to_owned()),
+        pair("device", run.graph.context.device_name.clone()),
+        pair("seed", run.config.seed().to_string()),
+        pair("command", std::env::args().collect::<Vec<_>>().join(" ")),
+        pair(
+            "method",
+            "Ji et al. 2024, Towards Efficient Exact Optimization of Language Model Alignment; Rafailov et al. 2023 \
+             (DPO)"
+                .to_owned(),
+        ),
+    ]
+}

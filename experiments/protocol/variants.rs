@@ -1,0 +1,202 @@
+//! What a run compares: objectives, each with one or several β and K.
+
+use exalign::alignment::{Labels, ObjectiveName};
+use exalign::config::Config;
+use exalign::report::policy_name;
+use exalign::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::stages::pairs::Method;
+
+/// `comparison.*`; what each means stands in `assets/presets/common.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Comparison {
+    pub objectives: Vec<String>,
+    pub beta_policy: Vec<f64>,
+    pub beta_reward: Vec<f64>,
+    pub completions: Vec<usize>,
+    pub seeds: usize,
+    pub pairs: String,
+    pub best_of: Vec<usize>,
+    pub judge: String,
+    pub judged_prompts: usize,
+    pub shown_prompts: usize,
+}
+
+/// An objective with its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    pub objective: ObjectiveName,
+    pub labels: Labels,
+    pub beta_policy: f64,
+    pub beta_reward: f64,
+    /// K where it is less than what was drawn.
+    pub fewer_completions: Option<usize>,
+    /// What of its numbers the run varies, as `b0.5`, `r2`, `k4`.
+    varied: Vec<String>,
+}
+
+/// `exo-pref` with the labels of the official code.
+const OFFICIAL: &str = "exo-pref-official";
+
+impl Comparison {
+    /// Refuses what makes no sense.
+    pub fn check(&self) -> Result<()> {
+        if self.objectives.is_empty() {
+            return Err(Error::usage("comparison.objectives: expected at least one, found none"));
+        }
+        for name in &self.objectives {
+            parse(name)?;
+        }
+        let positive = |key: &str, values: &[f64]| match values.iter().find(|it| **it <= 0.0) {
+            Some(found) => Err(Error::usage(format!(
+                "comparison.{key}: expected numbers above 0, found {found}"
+            ))),
+            None => Ok(()),
+        };
+        positive("beta_policy", &self.beta_policy)?;
+        positive("beta_reward", &self.beta_reward)?;
+        if self.completions.iter().any(|it| *it < 2) {
+            return Err(Error::usage("comparison.completions: expected at least 2, found less"));
+        }
+        if self.seeds == 0 {
+            return Err(Error::usage("comparison.seeds: expected at least 1, found 0"));
+        }
+        let known = ["reward", "rule"].contains(&self.judge.as_str());
+        if !known && !self.judge.starts_with("openai:") {
+            return Err(Error::usage(format!(
+                "comparison.judge: expected reward, rule or openai:URL, found `{}`",
+                self.judge
+            )));
+        }
+        Method::named(&self.pairs).map(|_| ())
+    }
+
+    /// Every objective with every number that concerns it.
+    pub fn variants(&self, align: &Config, sample: &Config) -> Vec<Variant> {
+        let or = |values: &[f64], value: f64| match values {
+            [] => vec![value],
+            _ => values.to_vec(),
+        };
+        let drawn = sample.generation.completions;
+        let beta_policies = or(&self.beta_policy, align.objective.beta_policy);
+        let beta_rewards = or(&self.beta_reward, align.objective.beta_reward);
+        let counts = if self.completions.is_empty() { vec![drawn] } else { self.completions.clone() };
+        let mut variants = Vec::new();
+        for (objective, labels) in self.objectives.iter().filter_map(|name| parse(name).ok()) {
+            // Objectives on pairs read neither β_r nor K.
+            let (beta_rewards, counts) = match takes_pairs(objective) {
+                true => (vec![align.objective.beta_reward], vec![drawn]),
+                false => (beta_rewards.clone(), counts.clone()),
+            };
+            for &beta_policy in &beta_policies {
+                for &beta_reward in &beta_rewards {
+                    variants.extend(counts.iter().map(|&count| {
+                        let varied = [
+                            (beta_policies.len() > 1, format!("b{beta_policy}")),
+                            (beta_rewards.len() > 1, format!("r{beta_reward}")),
+                            (counts.len() > 1, format!("k{count}")),
+                        ];
+                        Variant {
+                            objective,
+                            labels,
+                            beta_policy,
+                            beta_reward,
+                            fewer_completions: (count < drawn).then_some(count),
+                            varied: varied.into_iter().filter(|it| it.0).map(|it| it.1).collect(),
+                        }
+                    }));
+                }
+            }
+        }
+        variants
+    }
+}
+
+impl Variant {
+    /// Whether it learns from pairs.
+    pub fn takes_pairs(&self) -> bool {
+        takes_pairs(self.objective)
+    }
+
+    /// Its folder, and its name in reports' data: `exo-rw`, `exo-rw-b0.5-k4`.
+    pub fn folder(&self) -> String {
+        let mut name = match self.labels {
+            Labels::Official => OFFICIAL.to_owned(),
+            Labels::Paper => self.objective.to_string(),
+        };
+        for part in &self.varied {
+            name.push('-');
+            name.push_str(part);
+        }
+        name
+    }
+
+    /// As people write it.
+    pub fn name(&self) -> String {
+        policy_name(&self.folder())
+    }
+
+    /// β_π · β_r: the weight of the KL at the optimum.
+    pub fn beta(&self) -> f64 {
+        self.beta_policy * self.beta_reward
+    }
+
+    /// Whether the two differ in nothing but the objective.
+    pub fn is_counterpart(&self, other: &Self) -> bool {
+        self.takes_pairs() == other.takes_pairs()
+            && self.objective != other.objective
+            && self.labels == other.labels
+            && self.varied == other.varied
+    }
+}
+
+fn takes_pairs(objective: ObjectiveName) -> bool {
+    matches!(objective, ObjectiveName::ExoPref | ObjectiveName::Dpo)
+}
+
+fn parse(name: &str) -> Result<(ObjectiveName, Labels)> {
+    if name == OFFICIAL {
+        return Ok((ObjectiveName::ExoPref, Labels::Official));
+    }
+    let objective = name
+        .parse()
+        .map_err(|error| Error::usage(format!("comparison.objectives: {error} or {OFFICIAL}")))?;
+    Ok((objective, Labels::Paper))
+}
+
+#[cfg(test)]
+mod tests {
+    use exalign::config::{ExperimentConfig, Sources};
+
+    use super::*;
+    use crate::protocol::{COMMON, STAGES};
+
+    fn variants(over: &str) -> Vec<String> {
+        let config = ExperimentConfig::load(&[COMMON, over], &STAGES, &Sources::default()).unwrap();
+        let comparison: Comparison = config.section("comparison").unwrap();
+        comparison.check().unwrap();
+        let stage = |name| config.stage(name).unwrap();
+        let variants = comparison.variants(&stage("align"), &stage("sample"));
+        variants.iter().map(Variant::folder).collect()
+    }
+
+    #[test]
+    fn a_sweep_varies_what_concerns_an_objective_and_nothing_twice() {
+        assert_eq!(variants(""), ["dpo", "exo-pref", "dpo-rw", "exo-rw"]);
+        let sweep = "[comparison]\nobjectives = ['dpo', 'exo-pref-official', 'exo-rw']\nbeta_policy = [0.2, 1.0]\ncompletions = [2, 4]";
+        assert_eq!(
+            variants(sweep),
+            [
+                "dpo-b0.2",
+                "dpo-b1",
+                "exo-pref-official-b0.2",
+                "exo-pref-official-b1",
+                "exo-rw-b0.2-k2",
+                "exo-rw-b0.2-k4",
+                "exo-rw-b1-k2",
+                "exo-rw-b1-k4"
+            ]
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! Dialogue: an assistant's next turn, the reward learned from comparisons. A good reply uses what
+//! was said turns ago (who asks, what they like, where they are) and makes nothing up.
+
+use exalign::Result;
+use rand_chacha::ChaCha12Rng;
+
+use super::{Example, Task, mentions};
+use crate::grammar::{Bindings, Grammar, words};
+use crate::run::Preset;
+
+pub struct Dialogue;
+
+impl Task for Dialogue {
+    fn name(&self) -> &'static str {
+        "dialogue"
+    }
+
+    fn preset(&self, preset: Preset) -> &'static str {
+        match preset {
+            Preset::Quick => include_str!("../../assets/presets/dialogue/quick.toml"),
+            Preset::Small => include_str!("../../assets/presets/dialogue/small.toml"),
+            Preset::Paper => include_str!("../../assets/presets/dialogue/paper.toml"),
+        }
+    }
+
+    fn reward_unit(&self) -> &'static str {
+        ""
+    }
+
+    fn grammar(&self) -> &'static str {
+        include_str!("../../assets/corpus/conversations.grammar")
+    }
+
+    fn example(
+        &self,
+        grammar: &Grammar,
+        _number: usize,
+        random: &mut ChaCha12Rng,
+    ) -> Result<Example> {
+        let mut bindings = Bindings::default();
+        let prompt = grammar.draw("prompt", random, &mut bindings)?;
+        let answers = (0..2)
+            .map(|_| grammar.draw("answer", random, &mut bindings))
+            .collect::<Result<_>>()?;
+        Ok(Example { prompt, answers, label: None })
+    }
+
+    fn rule(&self, grammar: &Grammar, prompt: &str, answer: &str) -> Option<f64> {
+        let told = mentions(grammar, &["name", "food", "city"], prompt, answer);
+        let said = words(answer);
+        let refuses = said.iter().any(|word| ["not", "cannot", "hard"].contains(&word.as_str()));
+        Some(told - if refuses { 1.0 } else { 0.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_wants_what_was_said_and_nothing_else() {
+        let grammar = Grammar::parse(Dialogue.grammar()).unwrap();
+        let turns = "\n\nHuman: Hello, I am Ada and I love soup.\n\nAssistant: Hello Ada!\n\nHuman: What should I eat in Oslo?\n\nAssistant:";
+        let score = |answer: &str| Dialogue.rule(&grammar, turns, answer).unwrap();
+        assert_eq!(score(" Try the soup in Oslo, Ada."), 3.0);
+        assert_eq!(score(" Try the pizza in Oslo, Ada."), 1.0);
+        assert_eq!(score(" Try the soup."), 1.0);
+        assert_eq!(score(" I do not know."), -1.0);
+    }
+}

@@ -1,0 +1,73 @@
+//! Summarization: posts of a forum with a summary each, the reward learned from comparisons. A good
+//! summary says who, what, where and what the writer wants, gets nothing wrong, and is short.
+
+use exalign::Result;
+use rand_chacha::ChaCha12Rng;
+
+use super::{Example, Task, mentions};
+use crate::grammar::{Bindings, Grammar, words};
+use crate::run::Preset;
+
+pub struct Summarization;
+
+/// Words that a summary may have at no cost.
+const ROOM: usize = 15;
+
+impl Task for Summarization {
+    fn name(&self) -> &'static str {
+        "summarization"
+    }
+
+    fn preset(&self, preset: Preset) -> &'static str {
+        match preset {
+            Preset::Quick => include_str!("../../assets/presets/summarization/quick.toml"),
+            Preset::Small => include_str!("../../assets/presets/summarization/small.toml"),
+            Preset::Paper => include_str!("../../assets/presets/summarization/paper.toml"),
+        }
+    }
+
+    fn reward_unit(&self) -> &'static str {
+        ""
+    }
+
+    fn grammar(&self) -> &'static str {
+        include_str!("../../assets/corpus/posts.grammar")
+    }
+
+    fn example(
+        &self,
+        grammar: &Grammar,
+        _number: usize,
+        random: &mut ChaCha12Rng,
+    ) -> Result<Example> {
+        let mut bindings = Bindings::default();
+        let prompt = grammar.draw("prompt", random, &mut bindings)?.trim_start().to_owned();
+        let answers = (0..2)
+            .map(|_| grammar.draw("answer", random, &mut bindings))
+            .collect::<Result<_>>()?;
+        Ok(Example { prompt, answers, label: None })
+    }
+
+    fn rule(&self, grammar: &Grammar, prompt: &str, answer: &str) -> Option<f64> {
+        let content = mentions(grammar, &["person", "object", "place", "wish"], prompt, answer);
+        let too_long = words(answer).len().saturating_sub(ROOM);
+        Some(content - 0.2 * too_long as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_counts_what_is_right_and_wrong_and_too_long() {
+        let grammar = Grammar::parse(Summarization.grammar()).unwrap();
+        let post = "TITLE: Broken lamp\nPOST: My sister broke my lamp at the party. Should I hide it?\nTL;DR:";
+        let score = |answer: &str| Summarization.rule(&grammar, post, answer).unwrap();
+        assert_eq!(score(" My sister broke my lamp at the party, should I hide it?"), 4.0);
+        assert_eq!(score(" My lamp is broken."), 1.0);
+        assert_eq!(score(" My uncle broke my lamp at the beach."), -1.0);
+        let long = format!(" My lamp is broken.{}", " It rained all day.".repeat(4));
+        assert!((score(&long) - (1.0 - 0.2 * 5.0)).abs() < 1e-12);
+    }
+}

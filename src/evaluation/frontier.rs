@@ -1,0 +1,186 @@
+//! Frontiers compared: which policy earns more at the *same* KL.
+//!
+//! A frontier is the reward as a function of the KL, linear between checkpoints and beginning at the
+//! reference (KL 0). Two are compared where both reach: on [0, k], k the smaller of their largest
+//! KLs. Intervals resample prompts, the same ones for both, so that what prompts have in common
+//! cancels.
+
+use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use super::{Drawn, Interval, mean};
+
+/// A checkpoint's samples, prompt by prompt.
+pub type Samples = Vec<Vec<Drawn>>;
+
+/// What one frontier earns over another.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrontierGain {
+    /// The largest KL that both reach, in nats.
+    pub common_kl: f64,
+    /// Difference in reward there.
+    pub at_common_kl: Interval,
+    /// Mean difference over all KLs up to there: the difference of the areas under the two,
+    /// divided by `common_kl`.
+    pub mean_gain: Interval,
+}
+
+/// Mean reward and log-ratio of each prompt at one checkpoint.
+type PromptMeans = Vec<(f64, f64)>;
+
+const RESAMPLES: usize = 1000;
+/// Places at which two frontiers are compared.
+const PLACES: usize = 64;
+
+/// What the frontier `ours` earns over `theirs`, both starting at `reference`; none where either
+/// never leaves it.
+///
+/// # Panics
+/// If not all hold the same number of prompts.
+pub fn frontier_gain(
+    ours: &[&Samples],
+    theirs: &[&Samples],
+    reference: &Samples,
+    seed: u64,
+) -> Option<FrontierGain> {
+    let means = |samples: &&Samples| -> PromptMeans {
+        assert_eq!(samples.len(), reference.len(), "paired by prompt");
+        samples.iter().map(|drawn| prompt_mean(drawn)).collect()
+    };
+    let base: PromptMeans = reference.iter().map(|drawn| (prompt_mean(drawn).0, 0.0)).collect();
+    let frontier = |samples: &[&Samples]| -> Vec<PromptMeans> {
+        std::iter::once(base.clone()).chain(samples.iter().map(means)).collect()
+    };
+    let (ours, theirs) = (frontier(ours), frontier(theirs));
+    let everyone: Vec<usize> = (0..reference.len()).collect();
+    let reach = |frontier: &[PromptMeans]| {
+        curve(frontier, &everyone).last().map_or(0.0, |last| last.0)
+    };
+    let common_kl = reach(&ours).min(reach(&theirs));
+    if common_kl <= 0.0 || reference.is_empty() {
+        return None;
+    }
+    let compare = |prompts: &[usize]| {
+        let (ours, theirs) = (curve(&ours, prompts), curve(&theirs, prompts));
+        let gain = |kl: f64| reward_at(&ours, kl) - reward_at(&theirs, kl);
+        // The trapezoid rule, over [0, 1] in units of the common KL.
+        let inner: f64 =
+            (1..PLACES).map(|it| gain(common_kl * it as f64 / PLACES as f64)).sum();
+        let area = (inner + (gain(0.0) + gain(common_kl)) / 2.0) / PLACES as f64;
+        (gain(common_kl), area)
+    };
+    let (at_end, area) = compare(&everyone);
+    let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(seed);
+    let (ends, areas): (Vec<f64>, Vec<f64>) = (0..RESAMPLES)
+        .map(|_| {
+            let prompts: Vec<usize> =
+                everyone.iter().map(|_| random.random_range(0..reference.len())).collect();
+            compare(&prompts)
+        })
+        .unzip();
+    Some(FrontierGain {
+        common_kl,
+        at_common_kl: Interval::of_resamples(at_end, ends),
+        mean_gain: Interval::of_resamples(area, areas),
+    })
+}
+
+/// Area between a frontier and its reference's reward, up to its largest KL, in reward × nats.
+pub fn frontier_area(frontier: &[&Samples], reference: &Samples) -> f64 {
+    let means = |samples: &&Samples| -> PromptMeans {
+        samples.iter().map(|drawn| prompt_mean(drawn)).collect()
+    };
+    let base: PromptMeans = reference.iter().map(|drawn| (prompt_mean(drawn).0, 0.0)).collect();
+    let everyone: Vec<usize> = (0..reference.len()).collect();
+    let all: Vec<PromptMeans> =
+        std::iter::once(base).chain(frontier.iter().map(means)).collect();
+    let curve = curve(&all, &everyone);
+    let floor = curve.first().map_or(0.0, |first| first.1);
+    curve
+        .windows(2)
+        .map(|pair| (pair[1].0 - pair[0].0) * ((pair[0].1 + pair[1].1) / 2.0 - floor))
+        .sum()
+}
+
+fn prompt_mean(drawn: &[Drawn]) -> (f64, f64) {
+    (mean(drawn.iter().map(|it| it.reward)), mean(drawn.iter().map(|it| it.log_ratio)))
+}
+
+/// (KL, reward) of the checkpoints over the given prompts, in the order of their KL; the first is the
+/// reference.
+fn curve(frontier: &[PromptMeans], prompts: &[usize]) -> Vec<(f64, f64)> {
+    let mut points: Vec<(f64, f64)> = frontier
+        .iter()
+        .map(|means| {
+            let reward = mean(prompts.iter().map(|&it| means[it].0));
+            // A KL is not negative; an estimate of one near 0 may be.
+            (mean(prompts.iter().map(|&it| means[it].1)).max(0.0), reward)
+        })
+        .collect();
+    points[1..].sort_by(|a, b| a.0.total_cmp(&b.0));
+    points
+}
+
+/// The reward at a KL, between the points; at the ends that of the end.
+fn reward_at(curve: &[(f64, f64)], kl: f64) -> f64 {
+    let after = curve.partition_point(|point| point.0 < kl);
+    match (after.checked_sub(1).map(|it| curve[it]), curve.get(after)) {
+        (Some(a), Some(&b)) if b.0 > a.0 => a.1 + (kl - a.0) / (b.0 - a.0) * (b.1 - a.1),
+        (_, Some(b)) => b.1,
+        (Some(a), None) => a.1,
+        (None, None) => f64::NAN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Prompts whose rewards differ by prompt, and a policy that adds `gain` at `kl`.
+    fn samples(gain: f64, kl: f64) -> Samples {
+        (0..40)
+            .map(|prompt| vec![Drawn { reward: f64::from(prompt % 7) + gain, log_ratio: kl }; 2])
+            .collect()
+    }
+
+    #[test]
+    fn frontiers_are_compared_at_the_same_kl_and_prompts_cancel() {
+        let reference = samples(0.0, 0.0);
+        // Ours earns 2 a nat, theirs 1 a nat but goes further.
+        let ours = [samples(1.0, 0.5), samples(2.0, 1.0)];
+        let theirs = [samples(1.0, 1.0), samples(3.0, 3.0)];
+        let (ours, theirs): (Vec<_>, Vec<_>) = (ours.iter().collect(), theirs.iter().collect());
+        let gain = frontier_gain(&ours, &theirs, &reference, 0).unwrap();
+        assert_eq!(gain.common_kl, 1.0);
+        assert!((gain.at_common_kl.mean - 1.0).abs() < 1e-12);
+        // A triangle of height 1: its mean is ½. Every prompt gains alike, so the interval is a point.
+        assert!((gain.mean_gain.mean - 0.5).abs() < 1e-12);
+        assert!(gain.mean_gain.high - gain.mean_gain.low < 1e-12);
+        let reverse = frontier_gain(&theirs, &ours, &reference, 0).unwrap();
+        assert!((reverse.mean_gain.mean + 0.5).abs() < 1e-12);
+        assert!((frontier_area(&ours, &reference) - 1.0).abs() < 1e-12);
+        assert!((frontier_area(&theirs, &reference) - 4.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_policy_that_never_leaves_the_reference_cannot_be_compared() {
+        let reference = samples(0.0, 0.0);
+        let moved = samples(1.0, 1.0);
+        assert_eq!(frontier_gain(&[&reference], &[&moved], &reference, 0), None);
+    }
+
+    #[test]
+    fn the_interval_has_the_width_the_normal_theory_gives() {
+        // One checkpoint each at KL 1; the gain of a prompt is 0 or 2, half of them each.
+        let reference = samples(0.0, 0.0);
+        let mut ours = samples(0.0, 1.0);
+        for (prompt, drawn) in ours.iter_mut().enumerate().filter(|(prompt, _)| prompt % 2 == 0) {
+            drawn.iter_mut().for_each(|it| it.reward = f64::from(prompt as u32 % 7) + 2.0);
+        }
+        let gain = frontier_gain(&[&ours], &[&samples(0.0, 1.0)], &reference, 1).unwrap();
+        let expected = 2.0 * 1.96 / 40f64.sqrt();
+        let width = gain.at_common_kl.high - gain.at_common_kl.low;
+        assert!((width / expected - 1.0).abs() < 0.15, "{width} and {expected}");
+        assert!((gain.at_common_kl.mean - 1.0).abs() < 1e-12);
+    }
+}

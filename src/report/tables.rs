@@ -1,0 +1,174 @@
+//! The page's tables of results: final policies, objectives at the same KL, win rates.
+
+use std::fmt::Write;
+use std::ops::Range;
+
+use super::pictures::{Style, interval_bar, win_bar};
+use super::text::{bounds, duration, escape, number, policy_name, signed};
+use super::{NamedReport, Report, ResultRow};
+use crate::evaluation::Interval;
+
+/// A table that scrolls within itself; the columns `numeric` are set right.
+pub fn table(caption: &str, header: &[&str], numeric: Range<usize>, rows: &str) -> String {
+    let mut html = format!(
+        r#"<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table><caption>{0}</caption><thead><tr>"#,
+        escape(caption)
+    );
+    for (index, name) in header.iter().enumerate() {
+        let class = if numeric.contains(&index) { r#" class="n""# } else { "" };
+        let _ = write!(html, r#"<th scope="col"{class}>{}</th>"#, escape(name));
+    }
+    html + "</tr></thead><tbody>" + rows + "</tbody></table></div>"
+}
+
+/// A row of text: a heading and cells with numbers.
+pub fn row(rows: &mut String, name: &str, cells: &[String]) {
+    let _ = write!(rows, r#"<tr><th scope="row">{}</th>"#, escape(name));
+    for cell in cells {
+        let _ = write!(rows, r#"<td class="n">{}</td>"#, escape(cell));
+    }
+    rows.push_str("</tr>");
+}
+
+/// The policies at the end of their training.
+pub fn results(runs: &[NamedReport]) -> Option<String> {
+    let all: Vec<&ResultRow> = runs.iter().flat_map(|run| &run.report.results).collect();
+    if all.is_empty() {
+        return None;
+    }
+    let rewards: Vec<_> = all.iter().map(|row| row.reward).collect();
+    let gains = all.iter().any(|row| row.reward_gain.is_some());
+    let rules = all.iter().any(|row| row.rule.is_some());
+    let mut rows = String::new();
+    for run in runs {
+        for it in &run.report.results {
+            let name = match runs.len() {
+                1 => policy_name(&it.policy),
+                _ => format!("{} · {}", policy_name(&it.policy), run.name),
+            };
+            let bar = interval_bar(&it.reward, &rewards, &it.policy).unwrap_or_default();
+            let _ = write!(
+                rows,
+                r#"<tr><th scope="row">{}{}</th><td>{bar}</td>{}"#,
+                Style::of(&it.policy).swatch(),
+                escape(&name),
+                cell(Some(&it.reward), number),
+            );
+            if gains {
+                rows.push_str(&cell(it.reward_gain.as_ref(), signed));
+            }
+            if rules {
+                rows.push_str(&cell(it.rule.as_ref(), number));
+            }
+            rows.push_str(&cell(it.kl.as_ref(), number));
+            let time = if it.seconds > 0.0 { duration(it.seconds) } else { String::new() };
+            let _ = write!(
+                rows,
+                r#"<td class="n">{}</td><td class="n">{time}</td></tr>"#,
+                it.num_samples,
+            );
+        }
+    }
+    let mut header = vec!["Policy", "95 % interval", "Reward"];
+    if gains {
+        header.push("Gain over SFT");
+    }
+    if rules {
+        header.push("By the rule");
+    }
+    header.extend(["KL (nats)", "Samples", "Time"]);
+    Some(table("Final policies, with 95 % intervals", &header, 2..9, &rows))
+}
+
+/// A mean with its interval, an empty cell where there is none.
+fn cell(value: Option<&Interval>, write: fn(f64, usize) -> String) -> String {
+    let content = value.map_or(String::new(), |it| {
+        format!(r#"<b>{}</b> <span class="bounds">{}</span>"#, write(it.mean, 3), bounds(it))
+    });
+    format!(r#"<td class="n">{content}</td>"#)
+}
+
+/// Objectives compared where both go.
+pub fn comparisons(report: &Report) -> Option<String> {
+    let gains: Vec<Interval> =
+        report.comparisons.iter().flat_map(|it| [it.mean_gain, it.at_common_kl]).collect();
+    let mut rows = String::new();
+    let mut seeds = String::new();
+    for it in &report.comparisons {
+        let name = format!("{} − {}", policy_name(&it.ours), policy_name(&it.theirs));
+        let bar = interval_bar(&it.mean_gain, &gains, &it.ours).unwrap_or_default();
+        let _ = write!(
+            rows,
+            r#"<tr><th scope="row">{}</th><td>{bar}</td>{}{}<td class="n">{}</td></tr>"#,
+            escape(&name),
+            cell(Some(&it.mean_gain), signed),
+            cell(Some(&it.at_common_kl), signed),
+            number(it.common_kl, 2),
+        );
+        if it.repetitions.len() > 1 {
+            for (seed, gain) in &it.repetitions {
+                let _ = write!(
+                    seeds,
+                    r#"<tr><th scope="row">{}</th><td class="n">{seed}</td>{}</tr>"#,
+                    escape(&name),
+                    cell(Some(gain), signed),
+                );
+            }
+        }
+    }
+    if rows.is_empty() {
+        return None;
+    }
+    let header = ["Difference in reward", "95 % interval", "Mean over KLs", "At the common KL", "Common KL"];
+    let mut html = String::from(
+        r#"<p class="note">Two objectives seldom end at the same KL, so that the one that drifts further often has more reward. Here they are compared where both are: between checkpoints, up to the KL that both reach.</p>"#,
+    );
+    html += &table("Differences at the same KL, with 95 % intervals", &header, 2..9, &rows);
+    if !seeds.is_empty() {
+        let header = ["Difference", "Seed", "Mean over KLs, interval over prompts"];
+        let _ = write!(
+            html,
+            "<details><summary>Every repetition</summary>{}</details>",
+            table("Differences by seed", &header, 1..9, &seeds)
+        );
+    }
+    Some(html)
+}
+
+/// Bars of wins, ties and losses.
+pub fn win_rates(report: &Report) -> Option<String> {
+    let mut rows = String::new();
+    for it in &report.win_rates {
+        let apart = match it.prompts_to_tell_apart {
+            Some(prompts) => prompts.to_string(),
+            None => "–".to_owned(),
+        };
+        let _ = write!(
+            rows,
+            r#"<tr><th scope="row">{}{}</th><td>{}</td><td>{}</td>{}<td class="n">{} · {} · {}</td><td class="n">{apart}</td></tr>"#,
+            Style::of(&it.policy).swatch(),
+            escape(&policy_name(&it.policy)),
+            escape(&policy_name(&it.opponent)),
+            win_bar(it),
+            cell(Some(&it.rate), number),
+            it.wins,
+            it.ties,
+            it.losses,
+        );
+    }
+    let judge = escape(report.win_rates.first().map_or("", |it| it.judge.as_str()));
+    let header = [
+        "Policy",
+        "Against",
+        "Won, tied, lost",
+        "Win rate",
+        "Counts",
+        "Prompts to tell apart",
+    ];
+    (!rows.is_empty()).then(|| {
+        let note = format!(
+            r#"<p class="note">Judged by {judge}, one sample a prompt; a tie counts half. The last column is how many prompts would tell the two apart with 80 % power.</p>"#
+        );
+        note + &table("Win rates, with 95 % Wilson intervals", &header, 3..9, &rows)
+    })
+}
