@@ -99,9 +99,11 @@ fn published(
         ("held_out", &mut records.chosen, sizes.held_out),
     ];
     for (key, records, wanted) in parts {
-        if records.len() < wanted {
+        // 0 takes all there are.
+        let enough = if wanted == 0 { records.len().max(1) } else { wanted };
+        if records.len() < enough {
             return Err(Error::usage(format!(
-                "data.{key}: expected {wanted} records in the published data, found {} ({dropped} of {} \
+                "data.{key}: expected {enough} records in the published data, found {} ({dropped} of {} \
                  rows); lower it with --set data.{key}={}, raise data.max_prompt_tokens or \
                  data.max_answer_tokens, or give more --data",
                 records.len(),
@@ -109,7 +111,7 @@ fn published(
                 records.len(),
             )));
         }
-        records.truncate(wanted);
+        records.truncate(enough);
     }
     let manifest = json!({
         "sources": set.sources, "dropped": set.dropped, "has_own_split": set.has_own_split, "proxy": records.proxy,
