@@ -88,7 +88,10 @@ impl HubId {
             Err(ApiError::RequestError(error)) if !answered(&error) => {
                 match self.cached(&hub.cached, wanted) {
                     Some(folder) => {
-                        tracing::warn!("{}: {error}; the copy in the cache is used", place.endpoint);
+                        tracing::warn!(
+                            "{}: {error}; the copy in the cache is used",
+                            place.endpoint
+                        );
                         Ok(folder)
                     }
                     None => Err(self.failed(ApiError::RequestError(error), &place, wanted)),

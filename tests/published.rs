@@ -50,25 +50,43 @@ fn reviews_become_openings_and_labelled_texts() {
     let place = Workplace::new();
     std::fs::create_dir(place.path("imdb")).unwrap();
     let review = |words: &str, label: &str| json!({"text": words, "label": label});
-    place.lines("imdb/train.jsonl", [
-        review("a good film <br />said the man", "pos"),
-        review("a bad film said the man", "neg"),
-        review("too short", "neg"),
-        review("the test film is fine", "pos"),
-    ]);
-    place.lines("imdb/test.jsonl", [review("The test film is fine!", "pos"), review("a good deed, no more", "neg")]);
+    place.lines(
+        "imdb/train.jsonl",
+        [
+            review("a good film <br />said the man", "pos"),
+            review("a bad film said the man", "neg"),
+            review("too short", "neg"),
+            review("the test film is fine", "pos"),
+        ],
+    );
+    place.lines(
+        "imdb/test.jsonl",
+        [review("The test film is fine!", "pos"), review("a good deed, no more", "neg")],
+    );
     let manifest = data(&place, "sentiment imdb --out out --opening-tokens 3");
     let lines = |name: &str| json_lines(&place.path("out").join(name));
-    assert_eq!(lines("demonstrations.jsonl"), [
-        json!({"prompt": "a good film", "chosen": " \nsaid the man"}),
-        json!({"prompt": "a bad film", "chosen": " said the man"}),
-    ]);
-    assert_eq!(lines("labelled.jsonl"), [
-        json!({"text": "a good film \nsaid the man", "label": 1}),
-        json!({"text": "a bad film said the man", "label": 0}),
-    ]);
-    assert_eq!(lines("prompts.jsonl"), [json!({"prompt": "a good film"}), json!({"prompt": "a bad film"})]);
-    assert_eq!(lines("held-out.jsonl"), [json!({"prompt": "The test film"}), json!({"prompt": "a good deed,"})]);
+    assert_eq!(
+        lines("demonstrations.jsonl"),
+        [
+            json!({"prompt": "a good film", "chosen": " \nsaid the man"}),
+            json!({"prompt": "a bad film", "chosen": " said the man"}),
+        ]
+    );
+    assert_eq!(
+        lines("labelled.jsonl"),
+        [
+            json!({"text": "a good film \nsaid the man", "label": 1}),
+            json!({"text": "a bad film said the man", "label": 0}),
+        ]
+    );
+    assert_eq!(
+        lines("prompts.jsonl"),
+        [json!({"prompt": "a good film"}), json!({"prompt": "a bad film"})]
+    );
+    assert_eq!(
+        lines("held-out.jsonl"),
+        [json!({"prompt": "The test film"}), json!({"prompt": "a good deed,"})]
+    );
     assert_eq!(lines("chosen.jsonl")[1]["completions"], json!([" no more"]));
     assert_eq!((count(&manifest, "too-short"), count(&manifest, "held-out-prompt")), (1, 1));
     assert_eq!(manifest["read"], 6);
@@ -79,7 +97,10 @@ fn reviews_become_openings_and_labelled_texts() {
     data(&place, "sentiment imdb --out tokens --model model --opening-tokens 4 --review-tokens 8");
     let record = &json_lines(&place.path("tokens/demonstrations.jsonl"))[0];
     assert_eq!(record["prompt"], "a go");
-    assert_eq!((&record["prompt_ids"], &record["chosen_ids"]), (&json!([0, 19, 6, 14]), &json!([14, 3, 19, 5])));
+    assert_eq!(
+        (&record["prompt_ids"], &record["chosen_ids"]),
+        (&json!([0, 19, 6, 14]), &json!([14, 3, 19, 5]))
+    );
     assert_eq!(record["finished"], false);
     place.succeeds("sft --model model --data tokens/demonstrations.jsonl --out sft --max-steps 1");
 }
@@ -87,9 +108,7 @@ fn reviews_become_openings_and_labelled_texts() {
 #[test]
 fn posts_without_comparisons_get_mismatched_pairs_that_say_so() {
     let place = Workplace::new();
-    let post = |i: usize| {
-        json!({"subreddit": "x", "title": format!("t{i}"), "post": format!("post {i}"), "summary": format!("summary {i}")})
-    };
+    let post = |i: usize| json!({"subreddit": "x", "title": format!("t{i}"), "post": format!("post {i}"), "summary": format!("summary {i}")});
     place.lines("posts.jsonl", (0..20).map(post));
     let manifest = data(&place, "summarization posts.jsonl --out out --held-out 5");
     let pairs = json_lines(&place.path("out/pairs.jsonl"));
@@ -122,42 +141,61 @@ fn dialogues_and_instructions_become_pairs_prompts_and_answers() {
         let start = format!("\n\nHuman: {first}\n\nAssistant:");
         json!({"chosen": format!("{start} {chosen}"), "rejected": format!("{start} {rejected}")})
     };
-    place.lines("mine.jsonl", [
-        dialogue("one", "a", "b"), dialogue("one", "a", "c"), dialogue("two", "d", "d"),
-        dialogue("three", "e", "f"),
-    ]);
+    place.lines(
+        "mine.jsonl",
+        [
+            dialogue("one", "a", "b"),
+            dialogue("one", "a", "c"),
+            dialogue("two", "d", "d"),
+            dialogue("three", "e", "f"),
+        ],
+    );
     place.lines("others.jsonl", [dialogue("three", "g", "h")]);
     let manifest = data(&place, "dialogue mine.jsonl --held-out-data others.jsonl --out out");
     let lines = |name: &str| json_lines(&place.path("out").join(name));
     let prompt = "\n\nHuman: one\n\nAssistant:";
-    assert_eq!(lines("pairs.jsonl"), [
-        json!({"prompt": prompt, "chosen": " a", "rejected": " b"}),
-        json!({"prompt": prompt, "chosen": " a", "rejected": " c"}),
-    ]);
+    assert_eq!(
+        lines("pairs.jsonl"),
+        [
+            json!({"prompt": prompt, "chosen": " a", "rejected": " b"}),
+            json!({"prompt": prompt, "chosen": " a", "rejected": " c"}),
+        ]
+    );
     // The same answer to the same prompt is shown once, and the prompt sampled for once.
     assert_eq!(lines("demonstrations.jsonl"), [json!({"prompt": prompt, "chosen": " a"})]);
     assert_eq!(lines("prompts.jsonl").len(), 1);
     assert_eq!(lines("held-out-pairs.jsonl").len(), 1);
     assert_eq!((count(&manifest, "equal-sides"), count(&manifest, "held-out-prompt")), (1, 1));
 
-    place.lines("train.jsonl", [
-        json!({"instruction": "add", "input": "one", "output": "two"}),
-        json!({"prompt": "say a", "chosen": "a", "rejected": "b"}),
-    ]);
+    place.lines(
+        "train.jsonl",
+        [
+            json!({"instruction": "add", "input": "one", "output": "two"}),
+            json!({"prompt": "say a", "chosen": "a", "rejected": "b"}),
+        ],
+    );
     data(&place, "instruction train.jsonl --out chat --held-out 0");
     let user = |content: &str| json!([{"role": "user", "content": content}]);
-    assert_eq!(json_lines(&place.path("chat/demonstrations.jsonl")), [json!({"messages": user("add\n\none"), "chosen": "two"})]);
+    assert_eq!(
+        json_lines(&place.path("chat/demonstrations.jsonl")),
+        [json!({"messages": user("add\n\none"), "chosen": "two"})]
+    );
     assert_eq!(json_lines(&place.path("chat/prompts.jsonl")), [json!({"messages": user("say a")})]);
-    assert_eq!(names(&place.path("chat")), ["data.json", "demonstrations.jsonl", "pairs.jsonl", "prompts.jsonl", "run.json"]);
+    assert_eq!(
+        names(&place.path("chat")),
+        ["data.json", "demonstrations.jsonl", "pairs.jsonl", "prompts.jsonl", "run.json"]
+    );
 }
 
 #[test]
 fn what_is_too_long_is_left_out_and_counted() {
     let place = Workplace::new();
     with_tokenizer(&place);
-    let row = |prompt: &str, chosen: &str| json!({"prompt": prompt, "chosen": chosen, "rejected": "b"});
+    let row =
+        |prompt: &str, chosen: &str| json!({"prompt": prompt, "chosen": chosen, "rejected": "b"});
     place.lines("pairs.jsonl", [row("abc", "a"), row("abcdefgh", "a"), row("abd", "abcdefgh")]);
-    let refused = place.refuses("data summarization pairs.jsonl --out out --max-prompt-tokens 4", 2);
+    let refused =
+        place.refuses("data summarization pairs.jsonl --out out --max-prompt-tokens 4", 2);
     assert!(refused.contains("add --model"), "{refused}");
     // An answer has its space and its end-of-text token.
     let arguments = "summarization pairs.jsonl --out long --model model --held-out 0 --max-prompt-tokens 4 --max-answer-tokens 3";
@@ -169,10 +207,16 @@ fn what_is_too_long_is_left_out_and_counted() {
 #[test]
 fn wrong_data_says_what_to_do_and_writes_nothing() {
     let place = Workplace::new();
-    place.write("bad.jsonl", "{\"text\": \"a b c\", \"label\": 1}\n{\"text\": \"a\", \"label\": \"so so\"}\n");
+    place.write(
+        "bad.jsonl",
+        "{\"text\": \"a b c\", \"label\": 1}\n{\"text\": \"a\", \"label\": \"so so\"}\n",
+    );
     insta::assert_snapshot!(place.refuses("data sentiment bad.jsonl --out out", 1), @r#"error: bad.jsonl:2: `label`: expected 0, 1, negative or positive, found "so so"; write 1 for the class to be rewarded and 0 for the other or pass --skip-bad 1"#);
     assert!(!place.path("out/data.json").exists());
-    let manifest = data(&place, "sentiment bad.jsonl --out out --skip-bad 1 --fresh --held-out 0 --opening-tokens 1");
+    let manifest = data(
+        &place,
+        "sentiment bad.jsonl --out out --skip-bad 1 --fresh --held-out 0 --opening-tokens 1",
+    );
     assert_eq!(manifest["skipped"], 1);
     place.lines("short.jsonl", [json!({"text": "a", "label": 1})]);
     insta::assert_snapshot!(place.refuses("data sentiment short.jsonl --out none", 2), @"error: expected examples, found none: 1 no longer than an opening; check the experiment and the limits");
@@ -211,14 +255,23 @@ fn a_data_set_on_the_hub_is_fetched_by_its_part_and_read_again_offline() {
 
     let offline = [("HF_HUB_OFFLINE", "1")];
     assert!(run(&format!("{NAME}:helpful --out again"), &offline).status.success());
-    let message = |output: &std::process::Output| text(&output.stderr).lines().last().unwrap().to_owned();
+    let message =
+        |output: &std::process::Output| text(&output.stderr).lines().last().unwrap().to_owned();
     let output = run(&format!("{NAME}:harmless --out other"), &offline);
-    assert!(message(&output).contains("since HF_HUB_OFFLINE is set, found none"), "{}", message(&output));
+    assert!(
+        message(&output).contains("since HF_HUB_OFFLINE is set, found none"),
+        "{}",
+        message(&output)
+    );
     let output = run(&format!("{NAME}@v1 --out all"), &[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(json_lines(&place.path("all/pairs.jsonl")).len(), 2);
     let output = run("owner/none --out none", &[]);
-    assert!(message(&output).contains("expected a data set of this name and revision"), "{}", message(&output));
+    assert!(
+        message(&output).contains("expected a data set of this name and revision"),
+        "{}",
+        message(&output)
+    );
     let output = run(&format!("{NAME}:nothing --out none"), &[]);
     assert!(message(&output).contains("expected data: .jsonl"), "{}", message(&output));
 }
@@ -227,23 +280,26 @@ fn a_data_set_on_the_hub_is_fetched_by_its_part_and_read_again_offline() {
 fn check_ends_in_what_to_do_and_its_exit_code_says_whether_training_takes_the_file() {
     let place = Workplace::new();
     with_tokenizer(&place);
-    let pair = |prompt: &str, chosen: &str, rejected: &str| {
-        json!({"prompt": prompt, "chosen": chosen, "rejected": rejected})
-    };
+    let pair = |prompt: &str, chosen: &str, rejected: &str| json!({"prompt": prompt, "chosen": chosen, "rejected": rejected});
     place.lines("fine.jsonl", [pair("a", "bc", "de"), pair("b", "cd", "ef")]);
     let printed = place.succeeds("check --data fine.jsonl --model model");
-    assert!(printed.starts_with("2 preference pairs\n") && printed.ends_with("nothing: go ahead\n"), "{printed}");
+    assert!(
+        printed.starts_with("2 preference pairs\n") && printed.ends_with("nothing: go ahead\n"),
+        "{printed}"
+    );
 
     place.lines("held-out.jsonl", [json!({"prompt": "a"})]);
-    let printed = place.succeeds("check --data fine.jsonl --model model --against held-out.jsonl --json");
+    let printed =
+        place.succeeds("check --data fine.jsonl --model model --against held-out.jsonl --json");
     let found: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!((&found["kind"], &found["shared_prompts"]), (&json!("preferences"), &json!(1)));
 
     // The model has 32 positions.
     let long = "abcdefgh".repeat(5);
-    place.lines("problems.jsonl", [
-        pair("a", "b", "b"), pair("a", &long, "c"), pair(&long, "c", "d"), pair(&long, "d", "c"),
-    ]);
+    place.lines(
+        "problems.jsonl",
+        [pair("a", "b", "b"), pair("a", &long, "c"), pair(&long, "c", "d"), pair(&long, "d", "c")],
+    );
     let output = place
         .exalign()
         .args(["check", "--data", "problems.jsonl", "--model", "model"])
@@ -273,7 +329,8 @@ fn a_run_takes_published_data_and_says_which_size_it_cannot_fill() {
     with_tokenizer(&place);
     let review = |i: usize| {
         let letter = |n: usize| char::from(b'a' + (n % 19) as u8);
-        let words: String = (0..6).flat_map(|n| [letter(i + n), letter(i * 5 + n * n), ' ']).collect();
+        let words: String =
+            (0..6).flat_map(|n| [letter(i + n), letter(i * 5 + n * n), ' ']).collect();
         json!({"text": words.trim_end(), "label": i % 2})
     };
     place.lines("train.jsonl", (0..18).map(review));
@@ -283,7 +340,10 @@ fn a_run_takes_published_data_and_says_which_size_it_cannot_fill() {
                --set data.labelled=8 --set data.prompts=4 --set comparison.objectives=['dpo'] \
                --set data.held_out=";
     let refused = place.refuses(&format!("{run}60 --out run"), 2);
-    assert!(refused.contains("data.held_out: expected 60 records in the published data, found"), "{refused}");
+    assert!(
+        refused.contains("data.held_out: expected 60 records in the published data, found"),
+        "{refused}"
+    );
     let planned = place.succeeds(&format!("{run}4 --dry-run --out other"));
     assert!(planned.contains("data"), "{planned}");
 }

@@ -53,13 +53,7 @@ impl Sizes {
 }
 
 /// Writes the records of a run into `folder`; `model` is the folder of the model it starts from.
-pub fn write(
-    task: &dyn Task,
-    sizes: &Sizes,
-    seed: u64,
-    model: &Path,
-    folder: &Path,
-) -> Result<()> {
+pub fn write(task: &dyn Task, sizes: &Sizes, seed: u64, model: &Path, folder: &Path) -> Result<()> {
     let records = match sizes.path.is_empty() {
         true => embedded(task, sizes, seed)?,
         false => published(task, sizes, seed, model, folder)?,

@@ -67,7 +67,10 @@ fn described(audit: &Audit) -> String {
     text += "\n\n";
     text += &findings(audit).to_string();
     if audit.bad > 0 {
-        text += &format!("\n\nBad lines{}:", if audit.bad > SHOWN { ", the first of them" } else { "" });
+        text += &format!(
+            "\n\nBad lines{}:",
+            if audit.bad > SHOWN { ", the first of them" } else { "" }
+        );
         for (line, problem) in &audit.bad_lines {
             text += &format!("\n  {line}: {problem}");
         }
@@ -93,7 +96,13 @@ fn lengths(audit: &Audit) -> Table {
         // Of texts and of prompts alone, one row says it all.
         let is_sum = name == "both" && (audit.prompts.is_none() || audit.completions.is_none());
         if let Some(Lengths { min, median, p95, max }) = lengths.filter(|_| !is_sum) {
-            table.add_row([name.to_owned(), min.to_string(), median.to_string(), p95.to_string(), max.to_string()]);
+            table.add_row([
+                name.to_owned(),
+                min.to_string(),
+                median.to_string(),
+                p95.to_string(),
+                max.to_string(),
+            ]);
         }
     }
     for column in table.column_iter_mut().skip(1) {
@@ -110,18 +119,26 @@ fn findings(audit: &Audit) -> Table {
     };
     let long = &audit.too_long;
     let limit = |limit: usize| if limit == 0 { "none".to_owned() } else { limit.to_string() };
-    row("limit, in tokens", match long.max_prompt_length {
-        0 => limit(long.max_length),
-        prompt => format!("{}, of the prompt {prompt}", limit(long.max_length)),
-    });
+    row(
+        "limit, in tokens",
+        match long.max_prompt_length {
+            0 => limit(long.max_length),
+            prompt => format!("{}, of the prompt {prompt}", limit(long.max_length)),
+        },
+    );
     row("cut to fit", format!("{} records, {} tokens lost", long.cut, long.tokens_lost));
     if audit.kind != Kind::LabelledTexts && audit.completions.is_some() {
         row("do not fit", format!("{} records", long.refused));
     }
-    row("bad lines", match (audit.equal_sides, audit.ties) {
-        (0, 0) => audit.bad.to_string(),
-        (sides, ties) => format!("{}, of which {sides} with equal sides, {ties} tied", audit.bad),
-    });
+    row(
+        "bad lines",
+        match (audit.equal_sides, audit.ties) {
+            (0, 0) => audit.bad.to_string(),
+            (sides, ties) => {
+                format!("{}, of which {sides} with equal sides, {ties} tied", audit.bad)
+            }
+        },
+    );
     row("repeated records", audit.duplicates.to_string());
     row("repeated prompts", audit.repeated_prompts.to_string());
     if matches!(audit.kind, Kind::Preferences | Kind::LabelledTexts) {
@@ -132,7 +149,10 @@ fn findings(audit: &Audit) -> Table {
     }
     if audit.seams.checked > 0 {
         let share = percent(audit.seams.merged, audit.seams.checked);
-        row("seams inside a token", format!("{} of {} ({share})", audit.seams.merged, audit.seams.checked));
+        row(
+            "seams inside a token",
+            format!("{} of {} ({share})", audit.seams.merged, audit.seams.checked),
+        );
     }
     let endings = &audit.endings;
     if audit.kind != Kind::LabelledTexts && endings.completions > 0 {
@@ -166,7 +186,10 @@ fn findings(audit: &Audit) -> Table {
                 "longer is chosen",
                 format!(
                     "{:.1} % [{:.1}, {:.1}], {} pairs of equal length aside",
-                    100.0 * mean, 100.0 * low, 100.0 * high, bias.equal_lengths
+                    100.0 * mean,
+                    100.0 * low,
+                    100.0 * high,
+                    bias.equal_lengths
                 ),
             );
         }

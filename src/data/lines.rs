@@ -88,12 +88,7 @@ impl Lines {
 }
 
 /// The error of a file whose content ends or goes wrong in `line`.
-pub(super) fn unreadable(
-    file: &Path,
-    is_gzip: bool,
-    line: usize,
-    error: std::io::Error,
-) -> Error {
+pub(super) fn unreadable(file: &Path, is_gzip: bool, line: usize, error: std::io::Error) -> Error {
     use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     match error.kind() {
         UnexpectedEof if is_gzip => Error::file(

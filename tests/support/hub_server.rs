@@ -95,11 +95,11 @@ fn answer(mut stream: TcpStream, endpoint: &str, behaviour: &mut Behaviour) {
         }
     }
     let of_model = path.strip_prefix("/datasets").unwrap_or(&path);
-    let named = revisions.iter().find_map(|it| of_model.strip_prefix(&format!("/{NAME}/resolve/{it}/")));
+    let named =
+        revisions.iter().find_map(|it| of_model.strip_prefix(&format!("/{NAME}/resolve/{it}/")));
     let resolved = named.is_some();
     let file = named.or(path.strip_prefix("/lfs/")).unwrap_or_default();
-    let Some(content) = behaviour.files.get(file)
-    else {
+    let Some(content) = behaviour.files.get(file) else {
         return reply("404 Not Found", "", b"", 0);
     };
     let etag = format!("etag-of-{}", file.replace(['.', '/'], "-"));

@@ -23,8 +23,7 @@ use crate::run::Experiment;
 
 /// Options of `exalign data`.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "What is read, by its fields:\n  \
+#[command(after_help = "What is read, by its fields:\n  \
                   sentiment      text and label (0, 1, neg, pos, ..), or IMDB's folder of pos/*.txt and neg/*.txt\n  \
                   summarization  subreddit, title, post, summary; OpenAI's comparisons (info, summaries, choice);\n                 \
                   prompt with chosen and rejected. Without comparisons the pairs are a proxy: a post's own\n                 \
@@ -34,8 +33,7 @@ use crate::run::Experiment;
                   rejected as texts or messages\n\n\
                   A set's own split is kept where file names (or a field `split`) say both sides of it: train, and \
                   test, valid, dev or eval; otherwise held-out prompts are chosen by their hash. No prompt is in both. \
-                  What is not used is counted by reason, on standard output and in DIR/data.json."
-)]
+                  What is not used is counted by reason, on standard output and in DIR/data.json.")]
 pub struct DataArgs {
     /// Which experiment the records are for
     #[arg(value_enum)]

@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What the preferences are where nobody gave any.
-const PROXY: &str =
-    "a post's own summary is chosen, the summary of another post, of about the same length, is rejected";
+const PROXY: &str = "a post's own summary is chosen, the summary of another post, of about the same length, is rejected";
 
 /// Lengths in tokens; 0 of a limit: any.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -143,9 +142,8 @@ impl Shape<'_> {
             rewards: None,
         };
         let located = Located { file: Path::new("the set").into(), line: 1, record: group };
-        let tokens =
-            Group::tokenize(&located, &tokenization, &mut TruncationReport::default())
-                .map_err(|error| Error::usage(without_place(error)))?;
+        let tokens = Group::tokenize(&located, &tokenization, &mut TruncationReport::default())
+            .map_err(|error| Error::usage(without_place(error)))?;
         let longest = tokens.completions.iter().map(Vec::len).max().unwrap_or(0);
         let beyond = |limit: usize, len: usize| limit > 0 && len > limit;
         Ok(if beyond(max_prompt_tokens, tokens.prompt.len()) {

@@ -126,7 +126,17 @@ mod tests {
         assert_eq!(ranks(&[5.0, 1.0, 5.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
         let (ones, others) = ([3.0, 1.0, 2.0], [2.0, 0.0]);
         let pairs = ones.iter().flat_map(|a| others.iter().map(move |b| (a, b)));
-        let wins: f64 = pairs.map(|(a, b)| if a > b { 1.0 } else if a == b { 0.5 } else { 0.0 }).sum();
+        let wins: f64 = pairs
+            .map(|(a, b)| {
+                if a > b {
+                    1.0
+                } else if a == b {
+                    0.5
+                } else {
+                    0.0
+                }
+            })
+            .sum();
         assert!((auc(&ones, &others).unwrap() - wins / 6.0).abs() < 1e-12);
         assert_eq!(auc(&[], &others), None);
         assert!((spearman(&[1.0, 2.0, 9.0], &[0.1, 0.2, 0.3]).unwrap() - 1.0).abs() < 1e-12);

@@ -373,13 +373,12 @@ impl Findings {
             Some(Value::Array(all)) => all.len() == 2 && all[0] == all[1],
             _ => false,
         };
-        if same("chosen", "rejected") || same("chosen_ids", "rejected_ids") {
-            self.equal_sides += 1;
-        } else if alike("completions") || alike("completion_ids") {
-            self.equal_sides += 1;
-        } else if alike("rewards") {
-            self.ties += 1;
-        }
+        let equal_sides = same("chosen", "rejected")
+            || same("chosen_ids", "rejected_ids")
+            || alike("completions")
+            || alike("completion_ids");
+        self.equal_sides += usize::from(equal_sides);
+        self.ties += usize::from(!equal_sides && alike("rewards"));
     }
 
     fn add(&mut self, auditor: &Auditor, place: &Located<()>, entry: Entry) -> Result<()> {
@@ -463,7 +462,8 @@ impl Findings {
         let Some(tokenizer) = auditor.tokenizer else { return };
         let ends = |id: &u32| tokenizer.all_end_of_text().contains(id);
         for (completion, ids) in entry.group.completions.iter().zip(&entry.tokens.completions) {
-            let (last, before) = ids.split_last().map_or((false, &[][..]), |(it, before)| (ends(it), before));
+            let (last, before) =
+                ids.split_last().map_or((false, &[][..]), |(it, before)| (ends(it), before));
             self.endings.completions += 1;
             self.endings.cut += usize::from(!completion.finished);
             self.endings.unended += usize::from(completion.finished && !last);

@@ -31,8 +31,7 @@ fn audit_against(records: &str, against: Option<&str>, limits: Limits) -> Result
         std::fs::write(&other, text).unwrap();
     }
     let tokenizer = tokenizer();
-    let auditor =
-        Auditor { tokenizer: Some(&tokenizer), limits, vocab_size: 100, skip_bad: 0 };
+    let auditor = Auditor { tokenizer: Some(&tokenizer), limits, vocab_size: 100, skip_bad: 0 };
     auditor.audit(&path, against.map(|_| other.as_path()))
 }
 
@@ -96,15 +95,18 @@ fn all_bad_lines_are_listed_and_the_reasons_of_pairs_named() {
     assert_eq!((found.records, found.bad, found.ties), (1, 1, 1));
 
     let error = audit_against("{}\n[\n", None, Limits::default()).unwrap_err().to_string();
-    assert!(error.contains("expected records, found 2 bad ones; the first, line 1: `prompt`"), "{error}");
+    assert!(
+        error.contains("expected records, found 2 bad ones; the first, line 1: `prompt`"),
+        "{error}"
+    );
 }
 
 #[test]
 fn what_training_cuts_and_refuses_is_counted_with_its_tokens() {
     let records = [
-        pair("aaaa", "b", "c"), //    4 + 2: fits
+        pair("aaaa", "b", "c"),     //    4 + 2: fits
         pair("aaaaaaa", "b", "cd"), // 7 + 3: loses 4
-        pair("a", "bcdefg", "c"), //  7 with its end and a token of the prompt: 8
+        pair("a", "bcdefg", "c"),   //  7 with its end and a token of the prompt: 8
     ];
     let limits = Limits { max_length: 6, max_prompt_length: 0 };
     let found = audit_against(&lines(&records), None, limits).unwrap();
@@ -115,7 +117,8 @@ fn what_training_cuts_and_refuses_is_counted_with_its_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data.jsonl");
     std::fs::write(&path, lines(&records)).unwrap();
-    let read = |limits| super::super::read_alignment_tokens(&path, 0, Some(&tokenizer()), &limits, 100);
+    let read =
+        |limits| super::super::read_alignment_tokens(&path, 0, Some(&tokenizer()), &limits, 100);
     assert!(read(limits).unwrap_err().to_string().contains("data.jsonl:3"));
     assert!(read(Limits { max_length: 8, ..limits }).is_ok());
 
@@ -135,7 +138,7 @@ fn repeats_and_contradictions_are_told_apart() {
     let found = audit(&[
         pair("a", "b", "c"),
         pair("a ", "b", "c"), // but for white space
-        pair("a", "c", "b"), //  the other way round
+        pair("a", "c", "b"),  //  the other way round
         pair("a", "b", "d"),
         pair("x", "b", "c"),
     ]);
@@ -187,9 +190,7 @@ fn labels_and_groups_are_described() {
     assert_eq!(found.positive, Some(9));
     assert!(advised(&found, "90 % of the labels are 1"));
 
-    let group = |completions: Value, rewards: Value| {
-        json!({"prompt": "a", "completions": completions, "rewards": rewards})
-    };
+    let group = |completions: Value, rewards: Value| json!({"prompt": "a", "completions": completions, "rewards": rewards});
     let found = audit(&[
         group(json!(["b", "cd", "efg"]), json!([1, 2, 3])),
         group(json!(["b", "b", "c"]), json!([5, 5, 5])),

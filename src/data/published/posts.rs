@@ -72,9 +72,7 @@ fn prompt(subreddit: &str, title: &str, post: &str) -> Result<Passage, Refusal> 
     }
     let subreddit = subreddit.trim_start_matches('/');
     let subreddit = subreddit.strip_prefix("r/").unwrap_or(subreddit);
-    Ok(Passage::of_text(format!(
-        "SUBREDDIT: r/{subreddit}\nTITLE: {title}\nPOST: {post}\nTL;DR:"
-    )))
+    Ok(Passage::of_text(format!("SUBREDDIT: r/{subreddit}\nTITLE: {title}\nPOST: {post}\nTL;DR:")))
 }
 
 /// A completion begins with one space.

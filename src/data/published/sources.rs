@@ -25,7 +25,8 @@ impl Split {
     pub(super) fn of_name(name: &str) -> Option<Self> {
         const HELD_OUT: [&str; 7] =
             ["test", "valid", "validation", "val", "dev", "eval", "heldout"];
-        let name = name.to_lowercase().replace("held-out", "heldout").replace("held_out", "heldout");
+        let name =
+            name.to_lowercase().replace("held-out", "heldout").replace("held_out", "heldout");
         name.split(|c: char| !c.is_ascii_alphabetic()).find_map(|word| match word {
             "train" | "training" => Some(Self::Train),
             word => HELD_OUT.contains(&word).then_some(Self::HeldOut),
@@ -252,8 +253,14 @@ mod tests {
             std::fs::write(path, name).unwrap();
         };
         for name in [
-            "README.md", "dataset_infos.json", ".hidden/train.jsonl", "more/test.csv",
-            "train/pos/0_9.txt", "train/neg/0_1.txt", "train/unsup/0_0.txt", "z.parquet",
+            "README.md",
+            "dataset_infos.json",
+            ".hidden/train.jsonl",
+            "more/test.csv",
+            "train/pos/0_9.txt",
+            "train/neg/0_1.txt",
+            "train/unsup/0_0.txt",
+            "z.parquet",
         ] {
             write(name);
         }
@@ -262,7 +269,12 @@ mod tests {
         let (train, held_out) = (Some(Split::Train), Some(Split::HeldOut));
         assert_eq!(
             found,
-            [("more/test.csv", held_out), ("train/neg", train), ("train/pos", train), ("z.parquet", None)]
+            [
+                ("more/test.csv", held_out),
+                ("train/neg", train),
+                ("train/pos", train),
+                ("z.parquet", None)
+            ]
         );
         let (texts, table) = (folder.path().join("train"), folder.path().join("z.parquet"));
         let sources = Sources::find(&[texts], &[table]).unwrap();

@@ -54,8 +54,7 @@ fn is_parquet(path: &Path) -> Result<bool> {
 fn separated_rows(path: &Path, content: Unpacked, delimiter: u8) -> Result<Rows> {
     let path = path.to_owned();
     let is_gzip = content.is_gzip;
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter).from_reader(content.source);
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(content.source);
     let failed = move |error: csv::Error, line: usize| match error.into_kind() {
         csv::ErrorKind::Io(error) => unreadable(&path, is_gzip, line, error),
         kind => Error::file(&path, format!("cannot be read as CSV: {}", described(&kind))),

@@ -46,10 +46,18 @@ fn reviews_have_a_text_and_a_label_in_any_spelling() {
         labelled("Fine.\n\nYes.", true)
     );
     for (label, positive) in [
-        (json!("pos"), true), (json!("Positive"), true), (json!("1"), true), (json!(true), true),
-        (json!("neg"), false), (json!("negative"), false), (json!(0.0), false),
+        (json!("pos"), true),
+        (json!("Positive"), true),
+        (json!("1"), true),
+        (json!(true), true),
+        (json!("neg"), false),
+        (json!("negative"), false),
+        (json!(0.0), false),
     ] {
-        assert_eq!(read(json!({"review": "Fine.", "sentiment": label})), labelled("Fine.", positive));
+        assert_eq!(
+            read(json!({"review": "Fine.", "sentiment": label})),
+            labelled("Fine.", positive)
+        );
     }
     assert_eq!(dropped(SetKind::Reviews, json!({"text": "Fine.", "label": -1})), Reason::NoLabel);
     assert_eq!(dropped(SetKind::Reviews, json!({"text": " <br />", "label": 1})), Reason::Empty);
@@ -69,7 +77,8 @@ fn posts_become_the_papers_prompt_and_summaries_begin_with_one_space() {
     assert_eq!(read(laid_out), shown(prompt.clone(), " Cat sleeps."));
     let two = json!({"prompt": prompt.text, "chosen": "Cat sleeps.", "rejected": " Cat."});
     assert_eq!(read(two), pair(prompt, " Cat sleeps.", " Cat."));
-    let untitled = json!({"subreddit": "pets", "title": null, "post": "It sleeps.", "summary": "x"});
+    let untitled =
+        json!({"subreddit": "pets", "title": null, "post": "It sleeps.", "summary": "x"});
     let prompt = Passage::of_text("SUBREDDIT: r/pets\nTITLE: \nPOST: It sleeps.\nTL;DR:");
     assert_eq!(read(untitled), shown(prompt, " x"));
     assert_eq!(dropped(SetKind::Posts, json!({"post": " ", "summary": "x"})), Reason::Empty);
@@ -121,7 +130,10 @@ fn the_prompt_of_a_dialogue_is_what_both_sides_begin_with() {
         Reason::NoCommonPrompt
     );
     assert_eq!(drop(two, two), Reason::EqualSides);
-    assert_eq!(drop("\n\nHuman: Hi\n\nAssistant: ", "\n\nHuman: Hi\n\nAssistant: B"), Reason::Empty);
+    assert_eq!(
+        drop("\n\nHuman: Hi\n\nAssistant: ", "\n\nHuman: Hi\n\nAssistant: B"),
+        Reason::Empty
+    );
     insta::assert_snapshot!(bad(SetKind::Dialogues, json!({"chosen": two})), @"`rejected`: expected a dialogue, found only `chosen`; give both `chosen` and `rejected` as whole dialogues");
 }
 
@@ -145,9 +157,7 @@ fn instructions_are_read_in_the_layouts_they_are_published_in() {
     assert_eq!(read(plain), shown(instruction("Add."), "3"));
     assert_eq!(read(json!({"prompt": "Add.", "chosen": "3"})), shown(instruction("Add."), "3"));
 
-    let farm = |preference: Value| {
-        json!({"instruction": "Add.", "input": "", "output_1": "3", "output_2": "4", "preference": preference})
-    };
+    let farm = |preference: Value| json!({"instruction": "Add.", "input": "", "output_1": "3", "output_2": "4", "preference": preference});
     assert_eq!(read(farm(json!(1))), pair(instruction("Add."), "3", "4"));
     assert_eq!(read(farm(json!(2.0))), pair(instruction("Add."), "4", "3"));
     assert_eq!(read(farm(json!("2"))), pair(instruction("Add."), "4", "3"));
@@ -174,7 +184,10 @@ fn instructions_are_read_in_the_layouts_they_are_published_in() {
     assert_eq!(dropped(SetKind::Instructions, differ), Reason::NoCommonPrompt);
     assert_eq!(read(json!({"messages": [user, three]})), shown(instruction("Add."), "3"));
     insta::assert_snapshot!(bad(SetKind::Instructions, json!({"messages": [three, user]})), @"`messages`: expected messages that end with the assistant's, found others; drop the record");
-    assert_eq!(dropped(SetKind::Instructions, json!({"instruction": " ", "output": "3"})), Reason::Empty);
+    assert_eq!(
+        dropped(SetKind::Instructions, json!({"instruction": " ", "output": "3"})),
+        Reason::Empty
+    );
 }
 
 struct Files(tempfile::TempDir);
@@ -209,9 +222,8 @@ fn gzip(content: &str) -> Vec<u8> {
 fn write_parquet(path: &Path, texts: &[&str], labels: &[i64]) {
     let schema = "message review { REQUIRED BYTE_ARRAY text (UTF8); REQUIRED INT64 label; }";
     let schema = Arc::new(parse_message_type(schema).unwrap());
-    let properties = WriterProperties::builder()
-        .set_compression(parquet::basic::Compression::SNAPPY)
-        .build();
+    let properties =
+        WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY).build();
     let file = std::fs::File::create(path).unwrap();
     let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
     let mut rows = writer.next_row_group().unwrap();
@@ -230,14 +242,17 @@ fn write_parquet(path: &Path, texts: &[&str], labels: &[i64]) {
 fn every_file_format_gives_the_same_rows() {
     let (texts, labels) = (["Good, \"very\"\ngood.", "Bad.", "Größe 漢字 🙂"], [1, 0, 1]);
     let rows = || texts.iter().zip(labels);
-    let lines: String =
-        rows().map(|(text, label)| format!("{}\n", json!({"text": text, "label": label}))).collect();
-    let array = json!(rows().map(|(text, label)| json!({"text": text, "label": label})).collect::<Vec<_>>());
+    let lines: String = rows()
+        .map(|(text, label)| format!("{}\n", json!({"text": text, "label": label})))
+        .collect();
+    let array = json!(
+        rows().map(|(text, label)| json!({"text": text, "label": label})).collect::<Vec<_>>()
+    );
     let table: String = rows()
         .map(|(text, label)| format!("{label},\"{}\"\n", text.replace('"', "\"\"")))
         .collect();
     let expected: Vec<Example> = rows()
-        .map(|(text, label)| Example::Labelled { text: text.to_owned(), label: label == 1 })
+        .map(|(text, label)| Example::Labelled { text: (*text).to_owned(), label: label == 1 })
         .collect();
     let read = |write: &dyn Fn(&Files)| {
         let files = Files::new();
@@ -251,7 +266,12 @@ fn every_file_format_gives_the_same_rows() {
     read(&|files| drop(files.write("a.json", serde_json::to_string_pretty(&array).unwrap())));
     read(&|files| drop(files.write("a.csv", format!("label,text\n{table}"))));
     read(&|files| drop(files.write("a.csv.gz", gzip(&format!("\u{feff}label,text\r\n{table}")))));
-    read(&|files| drop(files.write("a.tsv", format!("label\ttext\n{}", table.replace("0,", "0\t").replace("1,", "1\t")))));
+    read(&|files| {
+        drop(files.write(
+            "a.tsv",
+            format!("label\ttext\n{}", table.replace("0,", "0\t").replace("1,", "1\t")),
+        ))
+    });
     read(&|files| write_parquet(&files.path("a.parquet"), &texts, &labels));
 }
 
@@ -275,8 +295,13 @@ fn the_original_folder_of_reviews_is_read_with_its_split() {
 #[test]
 fn no_prompt_is_in_both_splits_and_no_example_is_there_twice() {
     let files = Files::new();
-    let row = |prompt: &str, chosen: &str| format!("{}\n", json!({"prompt": prompt, "chosen": chosen, "rejected": "no"}));
-    files.write("train.jsonl", [row("One?", "a"), row("one", "a"), row("One?", "b"), row("Two?", "c")].concat());
+    let row = |prompt: &str, chosen: &str| {
+        format!("{}\n", json!({"prompt": prompt, "chosen": chosen, "rejected": "no"}))
+    };
+    files.write(
+        "train.jsonl",
+        [row("One?", "a"), row("one", "a"), row("One?", "b"), row("Two?", "c")].concat(),
+    );
     files.write("test.jsonl", [row("TWO", "c"), row("Two!", "d"), row("Two", "D.")].concat());
     let published = files.read(SetKind::Instructions, 9).unwrap();
     let chosen = |examples: &[Example]| -> Vec<String> {
@@ -338,7 +363,7 @@ fn a_row_that_is_no_example_is_named_by_its_line() {
     insta::assert_snapshot!(refused("a.json", "[{\"text\": \"a\", \"label\": 1},"), @"a.json: truncated JSON: expected a list that ends with `]`; copy it again");
     insta::assert_snapshot!(refused("a.csv", "text,label\n\"a\nb\",1\nc\n"), @"a.csv:4: expected 2 columns as in the first line, found 1; quote fields that hold commas, quotes or line ends or pass --skip-bad 1");
     insta::assert_snapshot!(refused("a.csv", "text,label\nc,good\n"), @r#"a.csv:2: `label`: expected 0, 1, negative or positive, found "good"; write 1 for the class to be rewarded and 0 for the other or pass --skip-bad 1"#);
-    insta::assert_snapshot!(refused("a.parquet", "PAR1 and no more"), @"");
+    insta::assert_snapshot!(refused("a.parquet", "PAR1 and no more"), @"a.parquet: cannot be read as Parquet: Parquet error: Invalid Parquet file. Corrupt footer; copy or download it again");
     insta::assert_snapshot!(refused("a.jsonl", "\n"), @"a.jsonl: expected rows, but the file is empty");
 
     let files = Files::new();
