@@ -142,7 +142,7 @@ fn dialogues_and_instructions_become_pairs_prompts_and_answers() {
         json!({"chosen": format!("{start} {chosen}"), "rejected": format!("{start} {rejected}")})
     };
     place.lines(
-        "mine.jsonl",
+        "mine-test.jsonl",
         [
             dialogue("one", "a", "b"),
             dialogue("one", "a", "c"),
@@ -151,7 +151,7 @@ fn dialogues_and_instructions_become_pairs_prompts_and_answers() {
         ],
     );
     place.lines("others.jsonl", [dialogue("three", "g", "h")]);
-    let manifest = data(&place, "dialogue mine.jsonl --held-out-data others.jsonl --out out");
+    let manifest = data(&place, "dialogue mine-test.jsonl --held-out-data others.jsonl --out out");
     let lines = |name: &str| json_lines(&place.path("out").join(name));
     let prompt = "\n\nHuman: one\n\nAssistant:";
     assert_eq!(

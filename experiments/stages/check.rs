@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use exalign::config::Stage;
 use exalign::data::audit::{Audit, Auditor, Kind, Lengths, SHOWN};
 use exalign::evaluation::Interval;
@@ -11,7 +11,7 @@ use exalign::model::ModelFolder;
 use exalign::{Error, Result};
 use serde_json::json;
 
-use super::{configuration, limits, print_line, print_text, tokenizer};
+use super::{configuration, limits, print_line, print_text, table, tokenizer};
 use crate::command_line::Global;
 
 /// Options of `exalign check`.
@@ -86,10 +86,7 @@ fn described(audit: &Audit) -> String {
 }
 
 fn lengths(audit: &Audit) -> Table {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
-        .set_header(["tokens", "least", "median", "95 %", "most"]);
+    let mut table = table(["tokens", "least", "median", "95 %", "most"]);
     let texts = if audit.kind == Kind::LabelledTexts { "text" } else { "completion" };
     let rows = [("prompt", audit.prompts), (texts, audit.completions), ("both", audit.totals)];
     for (name, lengths) in rows {
@@ -112,8 +109,7 @@ fn lengths(audit: &Audit) -> Table {
 }
 
 fn findings(audit: &Audit) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["what", "found"]);
+    let mut table = table(["what", "found"]);
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
     };

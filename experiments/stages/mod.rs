@@ -23,6 +23,7 @@ use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::Device;
+use comfy_table::{Table, TableComponent, presets};
 use exalign::config::{Config, Sources, Stage};
 use exalign::data::{Limits, Tokenizer};
 use exalign::model::{ModelFolder, Precision};
@@ -109,6 +110,15 @@ pub fn write_lines<T: Serialize>(path: &Path, records: impl IntoIterator<Item = 
             .into_iter()
             .try_for_each(|record| writeln!(writer, "{}", serde_json::to_string(&record)?))
     })
+}
+
+/// A table without lines between its rows.
+pub fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.remove_style(TableComponent::HorizontalLines);
+    table.remove_style(TableComponent::MiddleIntersections);
+    table
 }
 
 /// One JSON object on a line of standard output.

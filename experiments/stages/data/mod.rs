@@ -5,7 +5,7 @@ mod shape;
 use std::path::PathBuf;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::CellAlignment;
 use exalign::config::Stage;
 use exalign::data::Tokenizer;
 use exalign::data::published::{Dropped, Published, SetKind, SourceCount, Sources};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 pub use shape::{Lengths, Records, Shape};
 
-use super::{configuration, print_line, print_text, tokenizer, write_lines};
+use super::{configuration, print_line, print_text, table, tokenizer, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 use crate::run::Experiment;
@@ -45,7 +45,8 @@ pub struct DataArgs {
     /// Where the records go
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Files, folders or hub ids that are held out whatever they are called; repeatable
+    /// Files, folders or hub ids to hold out; all PATHs are then to learn from, whatever their names
+    /// say; repeatable
     #[arg(long, value_name = "PATH")]
     held_out_data: Vec<PathBuf>,
     /// Prompts to hold out where the set has no split of its own
@@ -192,8 +193,7 @@ pub fn in_words(dropped: &Dropped) -> String {
 
 impl Manifest {
     fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["", "records"]);
+        let mut table = table(["", "records"]);
         for source in &self.sources {
             let split = match source.split {
                 Some(split) => format!(" ({})", json!(split).as_str().unwrap_or_default()),

@@ -298,7 +298,7 @@ fn prompted(parts: &[Part]) -> impl Iterator<Item = &Part> {
 fn mismatched(parts: &[Part]) -> Vec<Value> {
     let length = |part: &Part| part.chosen.passage.text.as_deref().map_or(0, str::len);
     let mut order: Vec<usize> = (0..parts.len()).collect();
-    order.sort_by_key(|&it| (length(&parts[it]), parts[it].key()));
+    order.sort_by_cached_key(|&it| (length(&parts[it]), parts[it].key()));
     let mut other = vec![0; parts.len()];
     for (place, &part) in order.iter().enumerate() {
         other[part] = order[(place + 1) % order.len()];

@@ -4,23 +4,24 @@
 //! those before anything is cut; what training would cut or refuse is said beside them.
 
 mod advice;
+mod findings;
 mod length_bias;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::Value;
+
+use findings::Findings;
 
 pub use advice::Advice;
 pub use length_bias::LengthBias;
 
 use super::lines::Lines;
-use super::published::passage_key;
 use super::records::Completion;
 use super::{
     Demonstration, Fields, Group, LabelledText, Limits, Located, Passage, Problem, PromptRecord,
-    Record, TokenGroup, Tokenization, Tokenize, Tokenizer, TruncationReport,
+    TokenGroup, Tokenization, Tokenize, Tokenizer, TruncationReport,
 };
 use crate::{Error, Result};
 
@@ -321,257 +322,6 @@ impl Entry {
     fn checked(self, place: &Located<()>) -> Result<Self> {
         self.group.check_for_alignment().map_err(|problem| place.error(problem))?;
         Ok(self)
-    }
-}
-
-type Key = [u8; 16];
-
-/// What has been found so far.
-#[derive(Default)]
-struct Findings {
-    kind: Option<Kind>,
-    records: usize,
-    bad: usize,
-    bad_lines: Vec<(usize, Problem)>,
-    equal_sides: usize,
-    ties: usize,
-    prompts: Vec<usize>,
-    completions: Vec<usize>,
-    totals: Vec<usize>,
-    cut: usize,
-    tokens_lost: usize,
-    too_long: usize,
-    enough: usize,
-    duplicates: usize,
-    seen: HashSet<Vec<Key>>,
-    /// Prompts and how many records have each.
-    seen_prompts: HashMap<Key, usize>,
-    /// Two texts of a prompt in a fixed order, and which was chosen in which line.
-    seen_choices: HashMap<Vec<Key>, (bool, usize)>,
-    contradictions: usize,
-    contradicting_lines: Vec<(usize, usize)>,
-    seams: Seams,
-    endings: Endings,
-    positive: usize,
-    groups: Groups,
-    spreads: Vec<f64>,
-    bias: length_bias::Samples,
-}
-
-impl Findings {
-    fn refuse(&mut self, line: usize, problem: Problem) {
-        self.bad += 1;
-        if self.bad_lines.len() < SHOWN {
-            self.bad_lines.push((line, problem));
-        }
-    }
-
-    /// Why a pair is bad, where that has a name.
-    fn count_sides(&mut self, fields: &Fields) {
-        let same = |one: &str, two: &str| fields.has(one) && fields.get(one) == fields.get(two);
-        let alike = |name: &str| match fields.get(name) {
-            Some(Value::Array(all)) => all.len() == 2 && all[0] == all[1],
-            _ => false,
-        };
-        let equal_sides = same("chosen", "rejected")
-            || same("chosen_ids", "rejected_ids")
-            || alike("completions")
-            || alike("completion_ids");
-        self.equal_sides += usize::from(equal_sides);
-        self.ties += usize::from(!equal_sides && alike("rewards"));
-    }
-
-    fn add(&mut self, auditor: &Auditor, place: &Located<()>, entry: Entry) -> Result<()> {
-        self.records += 1;
-        let kind = self.kind.unwrap_or(Kind::Prompts);
-        self.measure(auditor, kind, &entry.tokens);
-        self.compare(kind, place.line, &entry.group);
-        self.look_at_endings(auditor, &entry);
-        self.look_at_seams(auditor, place.line, &entry)?;
-        match (kind, &entry.group.rewards) {
-            (Kind::LabelledTexts, Some(label)) => self.positive += usize::from(label[0] == 1.0),
-            (Kind::Groups, rewards) => self.look_at_group(&entry, rewards.as_deref()),
-            _ => {}
-        }
-        self.bias.add(kind, &entry.tokens);
-        Ok(())
-    }
-
-    fn measure(&mut self, auditor: &Auditor, kind: Kind, tokens: &TokenGroup) {
-        let Limits { max_length, max_prompt_length } = auditor.limits;
-        let (prompt, longest) =
-            (tokens.prompt.len(), tokens.completions.iter().map(Vec::len).max().unwrap_or(0));
-        self.completions.extend(tokens.completions.iter().map(Vec::len));
-        self.totals.push(prompt + longest);
-        if kind == Kind::LabelledTexts {
-            let lost = if max_length > 0 { longest.saturating_sub(max_length) } else { 0 };
-            self.cut += usize::from(lost > 0);
-            self.tokens_lost += lost;
-            return;
-        }
-        self.prompts.push(prompt);
-        let needed = prompt.min(1);
-        if max_length > 0 && longest + needed > max_length {
-            self.too_long += 1;
-            self.enough = self.enough.max(longest + needed);
-            return;
-        }
-        let mut room = if max_prompt_length > 0 { max_prompt_length } else { prompt };
-        if max_length > 0 {
-            room = room.min(max_length - longest);
-        }
-        let lost = prompt.saturating_sub(room);
-        self.cut += usize::from(lost > 0);
-        self.tokens_lost += lost;
-    }
-
-    /// Repeats and contradictions of what came before.
-    fn compare(&mut self, kind: Kind, line: usize, group: &Group) {
-        let texts: Vec<Key> = group.completions.iter().map(|it| passage_key(&it.passage)).collect();
-        let prompt = match kind {
-            Kind::LabelledTexts => texts[0],
-            _ => passage_key(&group.prompt),
-        };
-        *self.seen_prompts.entry(prompt).or_default() += 1;
-        let mut all = vec![prompt];
-        all.extend(&texts);
-        let is_new = self.seen.insert(all);
-        let (choice, is_first) = match kind {
-            Kind::LabelledTexts => (vec![prompt], group.rewards.as_deref() == Some(&[1.0])),
-            Kind::Preferences => {
-                let (one, two) = (texts[0].min(texts[1]), texts[0].max(texts[1]));
-                (vec![prompt, one, two], texts[0] == one)
-            }
-            _ => {
-                self.duplicates += usize::from(!is_new);
-                return;
-            }
-        };
-        let (said, before) = *self.seen_choices.entry(choice).or_insert((is_first, line));
-        if said != is_first {
-            self.contradictions += 1;
-            if self.contradicting_lines.len() < SHOWN {
-                self.contradicting_lines.push((before, line));
-            }
-        } else {
-            self.duplicates += usize::from(!is_new);
-        }
-    }
-
-    fn look_at_endings(&mut self, auditor: &Auditor, entry: &Entry) {
-        let Some(tokenizer) = auditor.tokenizer else { return };
-        let ends = |id: &u32| tokenizer.all_end_of_text().contains(id);
-        for (completion, ids) in entry.group.completions.iter().zip(&entry.tokens.completions) {
-            let (last, before) =
-                ids.split_last().map_or((false, &[][..]), |(it, before)| (ends(it), before));
-            self.endings.completions += 1;
-            self.endings.cut += usize::from(!completion.finished);
-            self.endings.unended += usize::from(completion.finished && !last);
-            self.endings.inside += usize::from(before.iter().any(ends));
-        }
-    }
-
-    fn look_at_seams(&mut self, auditor: &Auditor, line: usize, entry: &Entry) -> Result<()> {
-        let Some(tokenizer) = auditor.tokenizer else { return Ok(()) };
-        let Some((prompt, special)) = auditor.written(&entry.group.prompt) else { return Ok(()) };
-        if prompt.is_empty() {
-            return Ok(());
-        }
-        for completion in &entry.group.completions {
-            let (None, Some(text)) = (&completion.passage.ids, &completion.passage.text) else {
-                continue;
-            };
-            let whole = format!("{prompt}{text}");
-            let together = match special {
-                true => tokenizer.encode_prompt(&whole)?,
-                false => tokenizer.encode_completion(&whole)?,
-            };
-            let mut apart = entry.tokens.prompt.clone();
-            apart.extend(tokenizer.encode_completion(text)?);
-            self.seams.checked += 1;
-            let differs = together.iter().zip(&apart).position(|(one, two)| one != two);
-            let Some(at) = differs else { continue };
-            self.seams.merged += 1;
-            if self.seams.examples.len() < SHOWN {
-                let token = tokenizer.decode(&together[at..=at])?;
-                let before: Vec<char> = prompt.chars().rev().take(12).collect();
-                let before: String = before.into_iter().rev().collect();
-                let after: String = text.chars().take(12).collect();
-                self.seams
-                    .examples
-                    .push(format!("line {line}: {before:?} and {after:?} meet in {token:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn look_at_group(&mut self, entry: &Entry, rewards: Option<&[f64]>) {
-        let completions = &entry.tokens.completions;
-        *self.groups.sizes.entry(completions.len()).or_default() += 1;
-        let different: HashSet<_> = completions.iter().collect();
-        self.groups.repeated += usize::from(different.len() < completions.len());
-        let Some(rewards) = rewards else {
-            self.groups.unlabelled += 1;
-            return;
-        };
-        self.groups.tied += usize::from(rewards.iter().all(|it| *it == rewards[0]));
-        let count = rewards.len() as f64;
-        let mean = rewards.iter().sum::<f64>() / count;
-        let variance = rewards.iter().map(|it| (it - mean).powi(2)).sum::<f64>() / count;
-        self.spreads.push(variance.sqrt());
-    }
-
-    /// How many records have a prompt of the file `other`.
-    fn shared_with(&self, other: &Path) -> Result<usize> {
-        let mut lines = Lines::open(other)?;
-        let mut shared = HashSet::new();
-        while let Some(line) = lines.next_line()? {
-            // What is bad there is the business of an audit of its own.
-            let Ok(fields) = Fields::parse(&line) else { continue };
-            let prompt = match Kind::of(&fields) {
-                Kind::LabelledTexts => LabelledText::from_fields(&fields).map(|it| it.text),
-                _ => PromptRecord::from_fields(&fields).map(|it| it.prompt),
-            };
-            shared.extend(prompt.iter().map(passage_key));
-        }
-        Ok(shared.iter().filter_map(|it| self.seen_prompts.get(it)).sum())
-    }
-
-    fn audit(self, auditor: &Auditor, kind: Kind, shared_prompts: Option<usize>) -> Audit {
-        let mut groups = self.groups;
-        groups.mean_spread = crate::evaluation::mean(self.spreads.iter().copied());
-        let mut audit = Audit {
-            kind,
-            records: self.records,
-            bad: self.bad,
-            bad_lines: self.bad_lines,
-            equal_sides: self.equal_sides,
-            ties: self.ties,
-            prompts: Lengths::of(self.prompts),
-            completions: Lengths::of(self.completions),
-            totals: Lengths::of(self.totals),
-            too_long: TooLong {
-                max_length: auditor.limits.max_length,
-                max_prompt_length: auditor.limits.max_prompt_length,
-                cut: self.cut,
-                tokens_lost: self.tokens_lost,
-                refused: self.too_long,
-                enough: self.enough,
-            },
-            duplicates: self.duplicates,
-            repeated_prompts: self.records - self.seen_prompts.len(),
-            contradictions: self.contradictions,
-            contradicting_lines: self.contradicting_lines,
-            shared_prompts,
-            seams: self.seams,
-            endings: self.endings,
-            positive: (kind == Kind::LabelledTexts).then_some(self.positive),
-            groups: (kind == Kind::Groups).then_some(groups),
-            length_bias: self.bias.estimate(),
-            advice: Vec::new(),
-        };
-        audit.advice = advice::advice(&audit, auditor.skip_bad);
-        audit
     }
 }
 

@@ -10,7 +10,8 @@ const HUMAN: &str = "\n\nHuman:";
 const ASSISTANT: &str = "\n\nAssistant:";
 
 /// The prompt is the longest common beginning of both sides that ends with `\n\nAssistant:`. Sides
-/// that differ in an earlier turn as well are no comparison of two answers and are dropped.
+/// that differ in an earlier turn, or of which one goes on after the answer, are no comparison of two
+/// answers and are dropped.
 pub(super) fn example(fields: &Fields) -> Result<Example, Refusal> {
     let (chosen, rejected) = (dialogue(fields, "chosen")?, dialogue(fields, "rejected")?);
     if chosen == rejected {

@@ -152,7 +152,7 @@ pub enum Reason {
     Tie,
     /// The sides share no prompt.
     NoCommonPrompt,
-    /// The sides differ in what was said before the last answer.
+    /// The sides differ in their turns: before the last answer, or one goes on after it.
     DifferentTurns,
     /// There is no label.
     NoLabel,
@@ -176,7 +176,7 @@ impl Reason {
             Self::EqualSides => "chosen and rejected are the same",
             Self::Tie => "tie",
             Self::NoCommonPrompt => "sides share no prompt",
-            Self::DifferentTurns => "sides differ before the last answer",
+            Self::DifferentTurns => "sides differ in their turns",
             Self::NoLabel => "no label",
             Self::OtherSet => "of another set",
             Self::TooShort => "no longer than an opening",

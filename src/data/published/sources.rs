@@ -53,19 +53,22 @@ pub struct Sources(Vec<Source>);
 
 impl Sources {
     /// Finds the files of `paths`: files, folders with everything below them, hub ids of data sets
-    /// (`owner/name[@revision]`, with `:part` after it only the files whose path begins so). Those
-    /// of `held_out` are held out whatever their names.
+    /// (`owner/name[@revision]`, with `:part` after it only the files whose path begins so). Where
+    /// `held_out` names files, those are held out and all of `paths` is to learn from, whatever they
+    /// are called.
     ///
     /// # Errors
     /// If a path is none of these or holds no data.
     pub fn find(paths: &[PathBuf], held_out: &[PathBuf]) -> Result<Self> {
         let mut found = Vec::new();
-        for path in paths {
-            found.extend(find(path)?);
-        }
-        for path in held_out {
-            let named = find(path)?.into_iter();
-            found.extend(named.map(|it| Source { split: Some(Split::HeldOut), ..it }));
+        for (paths, split) in [(paths, Split::Train), (held_out, Split::HeldOut)] {
+            for path in paths {
+                let named = |it: Source| match held_out.is_empty() {
+                    true => it,
+                    false => Source { split: Some(split), ..it },
+                };
+                found.extend(find(path)?.into_iter().map(named));
+            }
         }
         Ok(Self(found))
     }
@@ -277,9 +280,13 @@ mod tests {
             ]
         );
         let (texts, table) = (folder.path().join("train"), folder.path().join("z.parquet"));
-        let sources = Sources::find(&[texts], &[table]).unwrap();
+        let test = folder.path().join("more/test.csv");
+        let sources = Sources::find(&[texts, test], &[table]).unwrap();
         let splits: Vec<_> = sources.iter().map(|it| (it.name.as_str(), it.split)).collect();
-        assert_eq!(splits, [("neg", train), ("pos", train), ("z.parquet", held_out)]);
+        assert_eq!(
+            splits,
+            [("neg", train), ("pos", train), ("test.csv", train), ("z.parquet", held_out)]
+        );
         assert_ne!(sources.hash().unwrap(), Sources::default().hash().unwrap());
     }
 
