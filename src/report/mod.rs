@@ -8,6 +8,7 @@
 //! Invariants: the page holds no text that is not escaped (a completion may contain anything), and
 //! no number that is not in the report.
 
+mod article;
 mod page;
 mod pictures;
 mod tables;
@@ -21,8 +22,9 @@ use serde_json::Value;
 use crate::evaluation::{Interval, OptimumPoint};
 use crate::{Error, Result, files};
 
+pub use article::{Article, Part};
 pub use page::render;
-pub use pictures::frontier_svg;
+pub use pictures::{Cells, Content, Curve, Figure, Line, Plot, frontier_svg};
 pub use text::policy_name;
 
 /// The file a run's numbers are in.

@@ -18,7 +18,7 @@ const SCRIPT: &str = include_str!("../../assets/report/page.js");
 
 /// The page of one report, or of several compared: one HTML text that needs nothing else.
 pub fn render(runs: &[NamedReport]) -> String {
-    let mut sections = Sections { html: String::new(), links: Vec::new() };
+    let mut sections = Sections::default();
     sections.add("frontier", "Reward against KL", frontier_section(runs));
     sections.add("results", "Results", tables::results(runs));
     if runs.len() > 1 {
@@ -27,19 +27,29 @@ pub fn render(runs: &[NamedReport]) -> String {
     for (index, run) in runs.iter().enumerate() {
         sections.add_run(run, (runs.len() > 1).then_some(index + 1));
     }
+    let named = runs.len() > 1;
+    let summary: String = runs
+        .iter()
+        .map(|run| paragraphs(&run.report.summary, if named { &run.name } else { "" }))
+        .collect();
+    whole(&title(runs), &kicker(runs), &summary, &sections, &script_json(&embedded(runs)))
+}
+
+/// The skeleton filled in. All but the title is HTML already.
+pub fn whole(title: &str, kicker: &str, summary: &str, sections: &Sections, json: &str) -> String {
     fill(SKELETON, |slot| match slot {
-        "title" => escape(&title(runs)),
+        "title" => escape(title),
         "colors" => colors(),
         "style" => STYLE.to_owned(),
         "script" => SCRIPT.to_owned(),
-        "kicker" => kicker(runs),
-        "summary" => runs.iter().map(|run| summary(run, runs.len() > 1)).collect(),
+        "kicker" => kicker.to_owned(),
+        "summary" => summary.to_owned(),
         "links" => sections.links.iter().fold(String::new(), |mut html, (id, title)| {
             let _ = write!(html, r##"<a href="#{id}">{}</a> "##, escape(title));
             html
         }),
         "sections" => sections.html.clone(),
-        "json" => script_json(&embedded(runs)),
+        "json" => json.to_owned(),
         _ => String::new(),
     })
 }
@@ -88,12 +98,13 @@ fn kicker(runs: &[NamedReport]) -> String {
     parts.join(" · ")
 }
 
-fn summary(run: &NamedReport, named: bool) -> String {
+/// Sentences, the first one leading, after a name where there is one.
+pub fn paragraphs(sentences: &[String], name: &str) -> String {
     let mut html = String::new();
-    for (index, sentence) in run.report.summary.iter().enumerate() {
+    for (index, sentence) in sentences.iter().enumerate() {
         let class = if index == 0 { r#" class="lead""# } else { "" };
-        let name = match named && index == 0 {
-            true => format!("<b>{}.</b> ", escape(&run.name)),
+        let name = match index == 0 && !name.is_empty() {
+            true => format!("<b>{}.</b> ", escape(name)),
             false => String::new(),
         };
         let _ = write!(html, "<p{class}>{name}{}</p>", escape(sentence));
@@ -117,14 +128,16 @@ fn colors() -> String {
     )
 }
 
-struct Sections {
+/// Sections and the links to them.
+#[derive(Default)]
+pub struct Sections {
     html: String,
     links: Vec<(String, String)>,
 }
 
 impl Sections {
     /// A section with its heading; nothing where there is no content.
-    fn add(&mut self, id: &str, title: &str, content: Option<String>) {
+    pub fn add(&mut self, id: &str, title: &str, content: Option<String>) {
         if let Some(content) = content {
             let heading = escape(title);
             let _ = write!(

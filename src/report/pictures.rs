@@ -4,11 +4,13 @@
 //! theme nor titles on its marks.
 
 mod axes;
+mod figure;
 mod frontier;
 mod panels;
 
 use std::fmt::Write;
 
+pub use figure::{Cells, Content, Curve, Figure, Line, Plot};
 pub use frontier::{Frame, frontier, frontier_svg};
 pub use panels::{Panel, histograms, interval_bar, training_panels, win_bar};
 
