@@ -118,18 +118,30 @@ pub struct ResultRow {
 }
 
 /// An objective's way through the reward–KL plane.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// The objective.
+    /// The objective, or `best-of-n`.
     pub objective: String,
-    /// Its checkpoints in the order of training.
+    /// Its checkpoints in the order of training; of several repetitions, their means.
     pub points: Vec<FrontierPoint>,
+    /// Each repetition's own way, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repetitions: Vec<Repetition>,
+}
+
+/// A repetition's way through the reward–KL plane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Repetition {
+    /// Its seed.
+    pub seed: u64,
+    /// KL in nats and mean reward at each of the series' points.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// A checkpoint in the reward–KL plane.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrontierPoint {
-    /// Optimizer steps taken.
+    /// Optimizer steps taken; N of Best-of-N.
     pub step: usize,
     /// Mean reward.
     pub reward: Interval,
