@@ -49,9 +49,8 @@ pub fn fits(seed: u64, device: &Device) -> Result<LineFits> {
         .iter()
         .map(|&x| (0.65 * normal(x, -2.0, 1.0) + 0.35 * normal(x, 3.0, 0.8)).ln())
         .collect();
-    let row = |values: Vec<f64>| {
-        Tensor::<2>::from_data(TensorData::new(values, [1, POINTS]), device)
-    };
+    let row =
+        |values: Vec<f64>| Tensor::<2>::from_data(TensorData::new(values, [1, POINTS]), device);
     let problem = Problem {
         reference: row(vec![-(POINTS as f64).ln(); POINTS]),
         rewards: row(target.clone()),
@@ -94,7 +93,10 @@ fn drawn(count: usize, random: &mut ChaCha12Rng, device: &Device) -> Groups {
         (0..GROUPS * count).map(|_| random.random_range(0..POINTS as i64)).collect();
     Groups {
         prompts: Tensor::zeros([GROUPS], device),
-        completions: Tensor::<2, Int>::from_data(TensorData::new(completions, [GROUPS, count]), device),
+        completions: Tensor::<2, Int>::from_data(
+            TensorData::new(completions, [GROUPS, count]),
+            device,
+        ),
     }
 }
 
@@ -135,7 +137,8 @@ mod tests {
 
         // From small groups neither can tell; as K grows both come to where the whole list ends.
         let distance = |objective: &str, count: usize| {
-            let (found, limit) = (line.of(objective, Some(count)).unwrap(), line.of(objective, None).unwrap());
+            let (found, limit) =
+                (line.of(objective, Some(count)).unwrap(), line.of(objective, None).unwrap());
             (found.mean - limit.mean).hypot(found.scale - limit.scale)
         };
         for objective in ["exo-rw", "dpo-rw"] {

@@ -83,10 +83,9 @@ pub fn run(out: Option<PathBuf>, global: &Global, fresh: bool, dry_run: bool) ->
 impl Toy {
     fn write(&self, out: &Path) -> Result<()> {
         files::write_json(&out.join(NUMBERS), self)?;
-        for (name, figure) in [
-            (FIGURE, picture::line(&self.line)),
-            (REVIEWS_FIGURE, picture::reviews(&self.reviews)),
-        ] {
+        for (name, figure) in
+            [(FIGURE, picture::line(&self.line)), (REVIEWS_FIGURE, picture::reviews(&self.reviews))]
+        {
             let svg = figure.to_svg();
             files::write_atomic(&out.join(name), |writer| writer.write_all(svg.as_bytes()))?;
         }
@@ -96,7 +95,8 @@ impl Toy {
     /// What was found, in sentences.
     fn findings(&self) -> Vec<String> {
         let mut sentences = Vec::new();
-        if let (Some(exo), Some(dpo)) = (self.line.of("exo-rw", None), self.line.of("dpo-rw", None)) {
+        if let (Some(exo), Some(dpo)) = (self.line.of("exo-rw", None), self.line.of("dpo-rw", None))
+        {
             sentences.push(format!(
                 "On the line EXO-rw settles on the larger mode (mean {:.2}, scale {:.2}); DPO-rw spreads over both \
                  (mean {:.2}, scale {:.2}).",
@@ -156,15 +156,8 @@ fn line_cells(line: &LineFits) -> Vec<Vec<String>> {
 }
 
 /// The columns of [`review_cells`].
-const REVIEW_HEADER: [&str; 7] = [
-    "Policy",
-    "Reward",
-    "KL to SFT",
-    "KL(π ‖ π*)",
-    "KL(π* ‖ π)",
-    "Mass off π*",
-    "Contradictions",
-];
+const REVIEW_HEADER: [&str; 7] =
+    ["Policy", "Reward", "KL to SFT", "KL(π ‖ π*)", "KL(π* ‖ π)", "Mass off π*", "Contradictions"];
 
 fn review_cells(reviews: &ReviewFits) -> Vec<Vec<String>> {
     reviews

@@ -39,9 +39,10 @@ fn densities(line: &LineFits, completions: Option<usize>, named: bool) -> Vec<Cu
         line: Line::Area,
         points: line.grid.iter().copied().zip(line.optimum.iter().copied()).collect(),
     }];
-    for (objective, text) in
-        [("exo-rw", "EXO-rw: reverse KL, seeks a mode"), ("dpo-rw", "DPO-rw: forward KL, covers both")]
-    {
+    for (objective, text) in [
+        ("exo-rw", "EXO-rw: reverse KL, seeks a mode"),
+        ("dpo-rw", "DPO-rw: forward KL, covers both"),
+    ] {
         if let Some(fit) = line.of(objective, completions) {
             curves.push(Curve {
                 name: name(text),

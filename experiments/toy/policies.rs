@@ -129,6 +129,7 @@ pub fn fit<P: Listed + ModuleDisplay>(
 }
 
 fn objective(name: ObjectiveName) -> Result<Objective> {
-    let betas = ObjectiveConfig { beta_policy: 1.0, beta_reward: 1.0, ..ObjectiveConfig::default() };
+    let betas =
+        ObjectiveConfig { beta_policy: 1.0, beta_reward: 1.0, ..ObjectiveConfig::default() };
     ObjectiveConfig { name, ..betas }.init()
 }

@@ -116,7 +116,8 @@ pub fn fits(device: &Device) -> Result<ReviewFits> {
         let fitted = fit(policy, objective, &problem, STEPS, || problem.whole())?;
         all.push((objective.to_string(), rows(&fitted)));
     }
-    let earned = |logs: &[f64]| -> f64 { logs.iter().zip(&rewards).map(|(p, r)| p.exp() * r).sum() };
+    let earned =
+        |logs: &[f64]| -> f64 { logs.iter().zip(&rewards).map(|(p, r)| p.exp() * r).sum() };
     let shown = betas.iter().position(|beta| *beta == BETA).unwrap_or(0);
     let policies = all.iter().map(|(policy, rows)| {
         let logs = &rows[shown];
@@ -136,7 +137,11 @@ pub fn fits(device: &Device) -> Result<ReviewFits> {
         points: betas
             .iter()
             .zip(rows)
-            .map(|(&beta, logs)| ReviewPoint { beta, reward: earned(logs), kl: divergence(logs, &uniform) })
+            .map(|(&beta, logs)| ReviewPoint {
+                beta,
+                reward: earned(logs),
+                kl: divergence(logs, &uniform),
+            })
             .collect(),
     });
     let names = |of: [(&str, f64); 6]| of.map(|it| it.0.to_owned()).to_vec();
@@ -187,7 +192,8 @@ mod tests {
         assert!(exo.divergence.reverse_kl < dpo.divergence.reverse_kl);
         assert!(dpo.divergence.forward_kl < exo.divergence.forward_kl);
         // The forward KL to a product is least at the product of π*'s marginals.
-        let row = |shares: &[Vec<f64>]| -> Vec<f64> { shares.iter().map(|it| it.iter().sum()).collect() };
+        let row =
+            |shares: &[Vec<f64>]| -> Vec<f64> { shares.iter().map(|it| it.iter().sum()).collect() };
         for (found, expected) in row(&dpo.shares).iter().zip(row(&optimum.shares)) {
             assert!((found - expected).abs() < 1e-4, "{found} and {expected}");
         }

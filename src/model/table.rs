@@ -107,7 +107,8 @@ mod tests {
         let device = Device::flex().autodiff();
         let table = Table::new(Tensor::zeros([2, 4], &device));
         let ints = |values: [i64; 2]| Tensor::<1, Int>::from_data(values, &device);
-        let log_probs = table.log_probs_of(ints([1, 1]).narrow(0, 0, 1), ints([0, 3]).reshape([1, 2]), 1.0);
+        let log_probs =
+            table.log_probs_of(ints([1, 1]).narrow(0, 0, 1), ints([0, 3]).reshape([1, 2]), 1.0);
         let gradient = table.parameters().grad(&log_probs.sum().backward()).unwrap();
         // Σ (onehot − softmax) over the two.
         assert_eq!(numbers(gradient), [0.0, 0.0, 0.0, 0.0, 0.5, -0.5, -0.5, 0.5]);

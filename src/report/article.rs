@@ -47,14 +47,21 @@ impl Article {
     /// # Errors
     /// If the numbers cannot be JSON; if the file cannot be written.
     pub fn write(&self, path: &Path, numbers: &impl Serialize) -> Result<()> {
-        let json = serde_json::to_string(numbers)
-            .map_err(|error| crate::Error::Numeric(format!("the numbers cannot be JSON: {error}")))?;
+        let json = serde_json::to_string(numbers).map_err(|error| {
+            crate::Error::Numeric(format!("the numbers cannot be JSON: {error}"))
+        })?;
         let mut sections = Sections::default();
         for part in &self.parts {
             sections.add(&part.id, &part.title, Some(part.html()));
         }
         let summary = page::paragraphs(&self.summary, "");
-        let html = page::whole(&self.title, &escape(&self.kicker), &summary, &sections, &script_json(&json));
+        let html = page::whole(
+            &self.title,
+            &escape(&self.kicker),
+            &summary,
+            &sections,
+            &script_json(&json),
+        );
         files::write_atomic(path, |writer| writer.write_all(html.as_bytes()))
     }
 }
@@ -75,7 +82,11 @@ impl Part {
         if !rows.is_empty() {
             let header: Vec<&str> = self.header.iter().map(String::as_str).collect();
             let caption = format!("{} in numbers", self.title);
-            let _ = write!(html, r#"<div class="below">{}</div>"#, tables::table(&caption, &header, 1..header.len(), &rows));
+            let _ = write!(
+                html,
+                r#"<div class="below">{}</div>"#,
+                tables::table(&caption, &header, 1..header.len(), &rows)
+            );
         }
         html
     }

@@ -9,8 +9,10 @@
 //! no number that is not in the report.
 
 mod article;
+mod frontier;
 mod page;
 mod pictures;
+mod samples;
 mod tables;
 mod text;
 

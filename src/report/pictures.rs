@@ -16,9 +16,9 @@ use std::fmt::Write;
 pub use figure::{Cells, Content, Curve, Figure, Line, Plot};
 pub use frontier::{Frame, Picture, frontier_svg};
 pub use panels::{Panel, histogram_panels, interval_bar, training_panels, win_bar};
+use style::{BEYOND, INK, MUTED, OPTIMUM, PAPER, RULE};
 pub use style::{COLORS, Color, Facet, Ink, Style, Styles};
 pub use tracks::Scene;
-use style::{BEYOND, INK, MUTED, OPTIMUM, PAPER, RULE};
 
 /// A line through places, begun by the command `first`.
 fn path(places: &[(f64, f64)], first: char) -> String {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::pictures::{Styles, interval_bar, win_bar};
 use super::text::{bounds, duration, escape, number, policy_name, signed};
-use super::{NamedReport, Report, ResultRow};
+use super::{NamedReport, Report, ResultRow, WinRateRow};
 use crate::evaluation::Interval;
 
 /// A table that scrolls within itself; the columns `numeric` are set right.
@@ -119,7 +119,8 @@ pub fn comparisons(report: &Report, styles: &Styles) -> Option<String> {
     if rows.is_empty() {
         return None;
     }
-    let header = ["Difference in reward", "95 % interval", "Mean over KLs", "At the common KL", "Common KL"];
+    let header =
+        ["Difference in reward", "95 % interval", "Mean over KLs", "At the common KL", "Common KL"];
     let mut html = String::from(
         r#"<p class="note">Two objectives seldom end at the same KL, so that the one that drifts further often has more reward. Here they are compared where both are: between checkpoints, up to the KL that both reach.</p>"#,
     );
@@ -135,42 +136,42 @@ pub fn comparisons(report: &Report, styles: &Styles) -> Option<String> {
     Some(html)
 }
 
-/// Bars of wins, ties and losses.
+/// Bars of wins, ties and losses, a table for each judge.
 pub fn win_rates(report: &Report, styles: &Styles) -> Option<String> {
-    let mut rows = String::new();
+    let mut judges: Vec<&str> = Vec::new();
     for it in &report.win_rates {
-        let apart = match it.prompts_to_tell_apart {
-            Some(prompts) => prompts.to_string(),
-            None => "–".to_owned(),
-        };
-        let _ = write!(
-            rows,
-            r#"<tr><th scope="row">{}{}</th><td>{}</td><td>{}</td>{}<td class="n">{} · {} · {}</td><td class="n">{apart}</td></tr>"#,
-            styles.of(&it.policy).swatch(),
-            escape(&policy_name(&it.policy)),
-            escape(&policy_name(&it.opponent)),
-            win_bar(it, styles.of(&it.policy)),
-            cell(Some(&it.rate), number),
-            it.wins,
-            it.ties,
-            it.losses,
-        );
+        if !judges.contains(&it.judge.as_str()) {
+            judges.push(&it.judge);
+        }
     }
-    let mut judges: Vec<&str> = report.win_rates.iter().map(|it| it.judge.as_str()).collect();
-    judges.dedup();
-    let judge = escape(&judges.join(", then by "));
-    let header = [
-        "Policy",
-        "Against",
-        "Won, tied, lost",
-        "Win rate",
-        "Counts",
-        "Prompts to tell apart",
-    ];
-    (!rows.is_empty()).then(|| {
-        let note = format!(
-            r#"<p class="note">Judged by {judge}, one sample a prompt; a tie counts half. The last column is how many prompts would tell the two apart with 80 % power.</p>"#
-        );
-        note + &table("Win rates, with 95 % Wilson intervals", &header, 3..9, &rows)
-    })
+    let header =
+        ["Policy", "Against", "Won, tied, lost", "Win rate", "Counts", "Prompts to tell apart"];
+    let mut html = String::from(
+        r#"<p class="note">One sample a prompt; a tie counts half. The line over each bar is the rate’s 95 % Wilson interval. The last column is how many prompts would tell the two apart with 80 % power.</p>"#,
+    );
+    for judge in &judges {
+        let rows: String = report
+            .win_rates
+            .iter()
+            .filter(|it| it.judge == *judge)
+            .map(|it| win_rate(it, styles))
+            .collect();
+        html += &table(&format!("Judged by {judge}"), &header, 3..9, &rows);
+    }
+    (!judges.is_empty()).then_some(html)
+}
+
+fn win_rate(it: &WinRateRow, styles: &Styles) -> String {
+    format!(
+        r#"<tr><th scope="row">{}{}</th><td>{}</td><td>{}</td>{}<td class="n">{} · {} · {}</td><td class="n">{}</td></tr>"#,
+        styles.of(&it.policy).swatch(),
+        escape(&policy_name(&it.policy)),
+        escape(&policy_name(&it.opponent)),
+        win_bar(it, styles.of(&it.policy)),
+        cell(Some(&it.rate), number),
+        it.wins,
+        it.ties,
+        it.losses,
+        it.prompts_to_tell_apart.map_or("–".to_owned(), |prompts| prompts.to_string()),
+    )
 }

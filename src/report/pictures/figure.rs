@@ -95,7 +95,8 @@ impl Figure {
     /// The whole as a file: fixed colours on a white card, which reads on light and dark pages.
     pub fn to_svg(&self) -> String {
         let heights: Vec<f64> = self.rows.iter().map(|row| row_height(row)).collect();
-        let height = heights.iter().sum::<f64>() + GAP * (heights.len() as f64 - 1.0) + 2.0 * MARGIN;
+        let height =
+            heights.iter().sum::<f64>() + GAP * (heights.len() as f64 - 1.0) + 2.0 * MARGIN;
         let mut svg = format!(
             r#"<?xml version="1.0" encoding="UTF-8"?>
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{}" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif"><rect x=".5" y=".5" width="{}" height="{}" rx="8" fill="{}" stroke="{}"/>"#,
@@ -134,9 +135,11 @@ impl Figure {
                 several => {
                     html.push_str(r#"<div class="panels">"#);
                     for plot in several {
-                        let (width, text) = if several.len() > 2 { (280.0, 12.0) } else { (420.0, 13.0) };
+                        let (width, text) =
+                            if several.len() > 2 { (280.0, 12.0) } else { (420.0, 13.0) };
                         let height = if several.len() > 2 { 230.0 } else { 330.0 };
-                        html += &plot.alone("panel", Place { left: 0.0, top: 0.0, width, height, text });
+                        html += &plot
+                            .alone("panel", Place { left: 0.0, top: 0.0, width, height, text });
                     }
                     html.push_str("</div>");
                 }
@@ -176,9 +179,13 @@ impl Plot {
             Content::Cells(cells) => {
                 let mut all: Vec<(f64, &str, &str)> = Vec::new();
                 for (row, shares) in cells.rows.iter().zip(&cells.shares) {
-                    all.extend(cells.columns.iter().zip(shares).map(|(column, share)| {
-                        (*share, row.as_str(), column.as_str())
-                    }));
+                    all.extend(
+                        cells
+                            .columns
+                            .iter()
+                            .zip(shares)
+                            .map(|(column, share)| (*share, row.as_str(), column.as_str())),
+                    );
                 }
                 all.sort_by(|a, b| b.0.total_cmp(&a.0));
                 let largest: Vec<String> = all
@@ -254,7 +261,14 @@ impl Plot {
         }
     }
 
-    fn draw_axes(&self, svg: &mut String, x: &Scale, y: &Scale, (ground, place): (f64, Place), ink: Ink) {
+    fn draw_axes(
+        &self,
+        svg: &mut String,
+        x: &Scale,
+        y: &Scale,
+        (ground, place): (f64, Place),
+        ink: Ink,
+    ) {
         let (muted, rule) = (ink.of(&MUTED), ink.of(&RULE));
         let right = place.left + place.width;
         let left = x.at(x.low);
@@ -352,7 +366,8 @@ fn draw_legend(svg: &mut String, curves: &[Curve], place: Place, ink: Ink) -> f6
 fn draw_cells(svg: &mut String, cells: &Cells, place: Place, ink: Ink) {
     let letters = |names: &[String]| names.iter().map(|it| it.chars().count()).max().unwrap_or(0);
     let small = place.text * 0.86;
-    let left = place.left + (small * 0.54 * letters(&cells.rows) as f64 + 8.0).min(place.width * 0.45);
+    let left =
+        place.left + (small * 0.54 * letters(&cells.rows) as f64 + 8.0).min(place.width * 0.45);
     // Column names lean; what they take of the height is their length's sine.
     let top = place.top + place.text * 1.8 + small * 0.54 * letters(&cells.columns) as f64 * 0.6;
     let width = (place.left + place.width - 14.0 - left) / cells.columns.len().max(1) as f64;

@@ -22,8 +22,7 @@ pub struct Frame {
 
 impl Frame {
     /// Beside a column of text.
-    pub const WIDE: Self =
-        Self { width: 880.0, height: 540.0, text: 14.0, class: "frontier wide" };
+    pub const WIDE: Self = Self { width: 880.0, height: 540.0, text: 14.0, class: "frontier wide" };
     /// On a phone.
     pub const NARROW: Self =
         Self { width: 380.0, height: 430.0, text: 12.0, class: "frontier narrow" };
@@ -235,7 +234,8 @@ impl<'a> Picture<'a> {
         if !self.scene.is_crowded() {
             for repetition in &track.repetitions {
                 let origin = track.origin.into_iter();
-                let places = self.places(&origin.chain(repetition.iter().copied()).collect::<Vec<_>>());
+                let places =
+                    self.places(&origin.chain(repetition.iter().copied()).collect::<Vec<_>>());
                 let _ = write!(
                     svg,
                     r#"<path d="{}" fill="none" stroke="{paint}" stroke-linejoin="round" stroke-opacity=".3"/>"#,

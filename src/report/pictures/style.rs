@@ -31,11 +31,12 @@ static BEST: Color = color("best", "#7a4aa8", "#c39be8");
 static TEAL: Color = color("teal", "#00776b", "#4cc3b3");
 static ROSE: Color = color("rose", "#b0336a", "#f08ab5");
 static OLIVE: Color = color("olive", "#6b6b12", "#c9c765");
+static FOUND: Color = color("found", "#ffe08a", "#d9b44a");
 
 /// Every colour of the page.
-pub static COLORS: [&Color; 13] = [
+pub static COLORS: [&Color; 14] = [
     &INK, &MUTED, &RULE, &PAPER, &BEYOND, &EXO_RW, &EXO_PREF, &DPO_RW, &DPO, &BEST, &TEAL, &ROSE,
-    &OLIVE,
+    &OLIVE, &FOUND,
 ];
 
 /// Where a picture is looked at.
@@ -268,10 +269,10 @@ mod tests {
 
     #[test]
     fn a_sweep_keeps_an_objective_s_colour_and_varies_marker_by_k_and_dashes_by_beta() {
-        let policies = ["exo-rw-b0.5-k4", "exo-rw-b0.5-k16", "exo-rw-b2-k4", "dpo-rw-b0.5-k4", "dpo-b2"];
-        let frontier = policies
-            .map(|it| Series { objective: it.to_owned(), ..Series::default() })
-            .to_vec();
+        let policies =
+            ["exo-rw-b0.5-k4", "exo-rw-b0.5-k16", "exo-rw-b2-k4", "dpo-rw-b0.5-k4", "dpo-b2"];
+        let frontier =
+            policies.map(|it| Series { objective: it.to_owned(), ..Series::default() }).to_vec();
         let report = Report { frontier, ..Report::default() };
         let styles = Styles::new(&[NamedReport { name: String::new(), report }]);
         let [a, more, colder, other, pair] = policies.map(|it| styles.of(it));

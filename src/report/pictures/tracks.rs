@@ -46,7 +46,8 @@ const LABELLED: usize = 8;
 impl Scene {
     pub fn new(runs: &[NamedReport], styles: &Styles) -> Self {
         let named = runs.len() > 1;
-        let tracks = runs.iter().enumerate().flat_map(|(index, run)| tracks(run, index, named, styles));
+        let tracks =
+            runs.iter().enumerate().flat_map(|(index, run)| tracks(run, index, named, styles));
         Self {
             tracks: tracks.collect(),
             best: runs.iter().filter_map(|run| best(run, named)).collect(),
@@ -157,4 +158,3 @@ fn short(value: f64) -> String {
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
-
