@@ -228,7 +228,7 @@ fn series(outcome: &Outcome, variant: usize) -> Series {
         let evaluation = &it.evaluated.evaluation;
         steps.entry(it.step).or_default().push((evaluation.reward, evaluation.kl));
     }
-    let points = steps
+    let points: Vec<FrontierPoint> = steps
         .into_iter()
         .filter(|(_, points)| points.len() == outcome.lineages.len())
         .filter_map(|(step, points)| {

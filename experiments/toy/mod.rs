@@ -103,6 +103,7 @@ impl Toy {
                 exo.mean, exo.scale, dpo.mean, dpo.scale
             ));
         }
+        sentences.extend(self.needed_completions());
         if let (Some(exo), Some(dpo)) = (self.reviews.of("exo-rw"), self.reviews.of("dpo-rw")) {
             sentences.push(format!(
                 "Of reviews whose two sentences are chosen apart, DPO-rw lets {:.0} % contradict themselves and \
@@ -113,7 +114,6 @@ impl Toy {
                 exo.reward
             ));
         }
-        sentences.extend(self.needed_completions());
         sentences
     }
 
@@ -128,8 +128,8 @@ impl Toy {
         let enough = line::COMPLETIONS.into_iter().find(settled)?;
         let before = line::COMPLETIONS.into_iter().filter(|it| *it < enough).max()?;
         Some(format!(
-            "That takes groups that show the modes: drawn blindly over the whole line, {enough} completions are \
-             enough and {before} are not, and from those EXO-rw covers both modes as DPO-rw does."
+            "That takes groups in which the modes show: of points drawn blindly, {enough} a group are enough and \
+             {before} are not; with fewer, EXO-rw covers both modes as DPO-rw does."
         ))
     }
 }

@@ -8,12 +8,14 @@ use super::{LINE_HEADER, REVIEW_HEADER, Toy, line_cells, review_cells};
 
 /// Both fits to the two modes, and what smaller groups make of them.
 pub fn line(line: &LineFits) -> Figure {
+    let highest = line.fits.iter().map(|it| it.density(it.mean)).fold(0.0, f64::max);
     let small: Vec<Plot> = COMPLETIONS
         .iter()
         .map(|&count| Plot {
-            title: format!("K = {count}"),
+            title: format!("Groups of {count}"),
             x_name: String::new(),
             y_name: String::new(),
+            y_holds: Some(highest),
             content: Content::Curves(densities(line, Some(count), false)),
         })
         .collect();
@@ -21,6 +23,7 @@ pub fn line(line: &LineFits) -> Figure {
         title: "Two modes, and a Gaussian that can have only one".to_owned(),
         x_name: "completion".to_owned(),
         y_name: String::new(),
+        y_holds: None,
         content: Content::Curves(densities(line, None, true)),
     };
     Figure {
@@ -62,6 +65,7 @@ pub fn reviews(reviews: &ReviewFits) -> Figure {
             title,
             x_name: String::new(),
             y_name: String::new(),
+            y_holds: None,
             content: Content::Cells(Cells {
                 policy: policy.to_owned(),
                 rows: reviews.openings.clone(),
@@ -74,6 +78,7 @@ pub fn reviews(reviews: &ReviewFits) -> Figure {
         title: "Reward against KL, along β".to_owned(),
         x_name: "KL to SFT (nats) →".to_owned(),
         y_name: "↑ Reward".to_owned(),
+        y_holds: None,
         content: Content::Curves(reviews.frontier.iter().map(way).collect()),
     };
     let pair = |a: Option<Plot>, b: Option<Plot>| a.into_iter().chain(b).collect();
@@ -115,7 +120,7 @@ pub fn page(toy: &Toy) -> Article {
                 figure: line(&toy.line),
                 caption: "π* is a mixture of two Gaussians on 321 points, π_sft is uniform, the policy is one \
                           Gaussian that starts at mean 0 and scale 1.5. Above, every group holds all points; \
-                          below, K points drawn from π_sft. Mass off π* is the policy's share outside the \
+                          below, as many as are said, drawn from π_sft. Mass off π* is the policy's share outside the \
                           likeliest points that hold 99 % of π*."
                     .to_owned(),
                 header: owned(LINE_HEADER),

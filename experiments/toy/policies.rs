@@ -2,7 +2,6 @@
 
 use burn::module::{Module, ModuleDisplay, Param};
 use burn::optim::{Adam, AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor};
 use exalign::alignment::{Alignment, GroupLogProbs, Objective, ObjectiveConfig, ObjectiveName};
 use exalign::model::Listed;
@@ -89,11 +88,6 @@ impl Problem {
             prompts: arange(prompts),
             completions: arange(completions).unsqueeze_dim::<2>(0).expand([prompts, completions]),
         }
-    }
-
-    /// π* of each prompt in logs, `[prompts, completions]`.
-    pub fn optimum(&self) -> Tensor<2> {
-        log_softmax(self.reference.clone() + self.rewards.clone(), 1)
     }
 
     fn of(&self, table: &Tensor<2>, groups: &Groups) -> Tensor<2> {

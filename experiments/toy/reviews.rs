@@ -5,7 +5,6 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use exalign::Result;
-use exalign::model::Listed;
 use serde::{Deserialize, Serialize};
 
 use super::OBJECTIVES;
@@ -95,8 +94,8 @@ fn reward(opening: usize, verdict: usize) -> f64 {
 pub fn fits(device: &Device) -> Result<ReviewFits> {
     let (a, b) = (OPENINGS.len(), VERDICTS.len());
     let rewards: Vec<f64> = (0..a * b).map(|it| reward(it / b, it % b)).collect();
-    // From 4 down to 0.15, through BETA.
-    let betas: Vec<f64> = (-12..=7).map(|it| BETA * 0.84f64.powi(it)).collect();
+    // From 16 down to 0.15, through BETA.
+    let betas: Vec<f64> = (-20..=7).map(|it| BETA * 0.84f64.powi(it)).collect();
     let tilted: Vec<f64> =
         betas.iter().flat_map(|beta| rewards.iter().map(move |it| it / beta)).collect();
     let shape = [betas.len(), a * b];

@@ -13,7 +13,7 @@ pub fn section(runs: &[NamedReport], styles: &Styles) -> Option<String> {
     let scene = Scene::new(runs, styles);
     let wide = Picture::new(&scene, Frame::WIDE, Ink::Page)?.draw(|_| true);
     let narrow = Picture::new(&scene, Frame::NARROW, Ink::Page)?.draw(|_| true);
-    let legend = if scene.is_crowded() { legend(&scene, runs) } else { String::new() };
+    let legend = if scene.is_labelled() { String::new() } else { legend(&scene, runs) };
     let caption = caption(runs);
     let facets = facets(&scene, runs, styles);
     Some(format!(
@@ -63,18 +63,18 @@ fn caption(runs: &[NamedReport]) -> String {
 fn legend(scene: &Scene, runs: &[NamedReport]) -> String {
     let mut families: Vec<(String, String)> = Vec::new();
     for (number, track) in scene.tracks.iter().enumerate() {
-        let found = variant(&track.policy).filter(|it| !it.parts.is_empty());
         let run = match runs {
-            [_] => String::new(),
-            _ => format!(" · {}", runs[track.run].name),
+            [_] => "",
+            _ => &runs[track.run].name,
         };
-        let (family, name) = match &found {
-            Some(it) => (format!("{}{run}", it.name), it.varied()),
-            None => (String::new(), track.label.clone()),
+        let (family, name) = match variant(&track.policy).filter(|it| !it.parts.is_empty()) {
+            Some(it) if run.is_empty() => (it.name.to_owned(), it.varied()),
+            Some(it) => (format!("{} · {run}", it.name), it.varied()),
+            None => (run.to_owned(), policy_name(&track.policy)),
         };
         let button = format!(
             r#"<button type="button" class="toggle" data-track="{number}" aria-pressed="true">{}{}</button>"#,
-            track.style.swatch(),
+            track.style.line_swatch(track.is_filled()),
             escape(&name)
         );
         match families.iter_mut().find(|it| it.0 == family) {
@@ -115,7 +115,7 @@ fn facets(scene: &Scene, runs: &[NamedReport], styles: &Styles) -> String {
         for series in shown {
             let name = policy_name(&series.objective);
             let name = name.replace(&format!(", {}", facet.title), "");
-            let swatch = styles.of(&series.objective).swatch();
+            let swatch = styles.of(&series.objective).line_swatch(true);
             let _ = write!(html, "<span>{swatch}{}</span> ", escape(&name));
         }
         html.push_str("</p></figure>");

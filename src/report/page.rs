@@ -148,9 +148,18 @@ impl Sections {
         }
     }
 
+    /// One link for all sections from the `first`-th on.
+    fn link_once(&mut self, first: usize, title: &str) {
+        if let Some(link) = self.links.get_mut(first) {
+            link.1 = title.to_owned();
+        }
+        self.links.truncate(first + 1);
+    }
+
     /// What belongs to one run; `number` tells apart those of several.
     fn add_run(&mut self, run: &NamedReport, number: Option<usize>, styles: &Styles) {
         let report = &run.report;
+        let first = self.links.len();
         let mut add = |id: &str, title: &str, content| match number {
             Some(number) => {
                 self.add(&format!("{id}-{number}"), &format!("{title} · {}", run.name), content)
@@ -165,6 +174,9 @@ impl Sections {
         add("costs", "Costs", costs_section(report));
         add("configuration", "Configuration", configuration_section(&report.configuration));
         add("provenance", "Provenance", provenance_section(report));
+        if number.is_some() {
+            self.link_once(first, &format!("All of {}", run.name));
+        }
     }
 }
 
@@ -256,7 +268,7 @@ fn grid<'a>(panels: impl Iterator<Item = &'a Panel>, styles: &Styles) -> String 
         if panel.policies.len() > 1 {
             html.push_str(r#"<p class="legend">"#);
             for (policy, label) in &panel.policies {
-                let swatch = styles.of(policy).swatch();
+                let swatch = styles.of(policy).line_swatch(true);
                 let _ = write!(html, "<span>{swatch}{}</span> ", escape(label));
             }
             html.push_str("</p>");

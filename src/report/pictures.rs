@@ -17,7 +17,7 @@ pub use figure::{Cells, Content, Curve, Figure, Line, Plot};
 pub use frontier::{Frame, Picture, frontier_svg};
 pub use panels::{Panel, histogram_panels, interval_bar, training_panels, win_bar};
 use style::{BEYOND, INK, MUTED, OPTIMUM, PAPER, RULE};
-pub use style::{COLORS, Color, Facet, Ink, Style, Styles};
+pub use style::{COLORS, Color, Ink, Style, Styles};
 pub use tracks::Scene;
 
 /// A line through places, begun by the command `first`.

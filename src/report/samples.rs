@@ -62,7 +62,7 @@ fn choice(policies: &[&str], report: &Report, styles: &Styles) -> String {
     }
     let first = leading(policies, report);
     let mut html = String::from(
-        r#"<div class="choice toggles" role="group" aria-label="Policies side by side" hidden>"#,
+        r#"<details class="choice" hidden><summary>Which policies stand side by side</summary><div class="toggles" role="group" aria-label="Policies side by side">"#,
     );
     for (index, policy) in policies.iter().enumerate() {
         let _ = write!(
@@ -73,7 +73,7 @@ fn choice(policies: &[&str], report: &Report, styles: &Styles) -> String {
             escape(&policy_name(policy)),
         );
     }
-    html + "</div>"
+    html + "</div></details>"
 }
 
 /// What is no variant of an objective, and of each objective the variant with the most reward.

@@ -442,7 +442,7 @@ fn the_picture_alone_has_its_own_colours() {
 fn best_of_n_is_a_broken_line_of_its_own_and_not_a_point_besides() {
     let svg = frontier_svg(&example()).unwrap();
     assert!(svg.contains("Best-of-16: reward") && svg.contains("Best-of-2: reward"));
-    assert!(!svg.contains("step 16: reward") && svg.contains(r#"stroke-dasharray="3 3""#));
+    assert!(!svg.contains("Best-of-N, step") && svg.contains(r#"stroke-dasharray="3 3""#));
     assert_eq!(svg.matches("Best-of-16: reward").count(), 2, "its mark and the description");
     let html = visible(&page(example()));
     assert!(html.contains("N = 8"));
@@ -490,7 +490,7 @@ fn of_many_policies_the_best_of_each_objective_stand_side_by_side_at_first() {
     let winner = report.results.iter_mut().find(|it| it.policy == "exo-rw-b0.5-k2").unwrap();
     winner.reward.mean = 99.0;
     let html = visible(&page(report));
-    let (_, choice) = html.split_once(r#"class="choice toggles""#).unwrap();
+    let (_, choice) = html.split_once(r#"class="choice""#).unwrap();
     let (choice, _) = choice.split_once("</div>").unwrap();
     let pressed: Vec<&str> = choice
         .split("<button")
@@ -553,6 +553,7 @@ fn a_figure_is_whole_by_itself_and_escapes_its_words() {
         title: trap.to_owned(),
         x_name: trap.to_owned(),
         y_name: String::new(),
+        y_holds: None,
         content,
     };
     let lines = [Line::Area, Line::Solid, Line::Dashed, Line::Marked];

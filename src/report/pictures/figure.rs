@@ -25,6 +25,8 @@ pub struct Plot {
     pub x_name: String,
     /// At its y axis, which has no numbers without a name.
     pub y_name: String,
+    /// A value that its y axis holds besides, so that panels can be compared.
+    pub y_holds: Option<f64>,
     /// What is drawn.
     pub content: Content,
 }
@@ -219,7 +221,8 @@ impl Plot {
 
     fn draw_curves(&self, svg: &mut String, curves: &[Curve], place: Place, ink: Ink) {
         let numbered = !self.y_name.is_empty();
-        let top = place.top + place.text * 1.9 + draw_legend(svg, curves, place, ink);
+        let name = if numbered { place.text * 1.5 } else { 0.0 };
+        let top = place.top + place.text * 1.9 + draw_legend(svg, curves, place, ink) + name;
         let left = place.left + if numbered { place.text * 2.6 } else { 0.0 };
         let named = !self.x_name.is_empty();
         let bottom = place.top + place.height - place.text * if named { 3.1 } else { 1.7 };
@@ -229,7 +232,7 @@ impl Plot {
         let Some(x) = Scale::new(points().map(|it| it.0), margin, left, right) else { return };
         // A density stands on the axis.
         let floor = (!numbered).then_some(0.0);
-        let heights = points().map(|it| it.1).chain(floor);
+        let heights = points().map(|it| it.1).chain(floor).chain(self.y_holds);
         let Some(y) = Scale::new(heights, 0.05, bottom, top) else { return };
         let ground = if numbered { bottom } else { y.at(0.0) };
         self.draw_axes(svg, &x, &y, (ground, place), ink);
@@ -287,7 +290,7 @@ impl Plot {
             svg,
             r#"<line x1="{left:.1}" x2="{right:.1}" y1="{ground:.1}" y2="{ground:.1}" stroke="{muted}"/>"#
         );
-        for (value, label) in x.ticks((place.width / 70.0) as usize) {
+        for (value, label) in x.ticks((place.width / (3.0 * place.text)).min(10.0) as usize) {
             let at = x.at(value);
             // A label at the panel's edge would be cut.
             if at > left + 3.0 && at < right - 3.0 {

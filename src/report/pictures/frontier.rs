@@ -120,7 +120,7 @@ impl<'a> Picture<'a> {
         }
         for it in best {
             self.draw_cross(&mut svg, &it.star, OPTIMUM, 0.8, 1.5);
-            self.draw_mark(&mut svg, &it.star, OPTIMUM, 6.5, true);
+            self.draw_mark(&mut svg, &it.star, OPTIMUM, 6.5 * self.mark_size(), true);
         }
         self.draw_labels(&mut svg, &tracks, best);
         svg.push_str("</svg>");
@@ -147,7 +147,9 @@ impl<'a> Picture<'a> {
         if let [only] = best {
             self.draw_beyond(svg, only);
         }
-        for (value, label) in self.y.ticks((self.frame.height / 85.0) as usize) {
+        for (value, label) in
+            self.y.ticks(if self.frame.class == Frame::SMALL.class { 4 } else { 6 })
+        {
             let y = self.y.at(value);
             let _ = write!(
                 svg,
@@ -157,7 +159,7 @@ impl<'a> Picture<'a> {
                 y + text * 0.35,
             );
         }
-        for (value, label) in self.x.ticks((self.frame.width / 90.0) as usize) {
+        for (value, label) in self.x.ticks((self.frame.width / (6.2 * text)) as usize) {
             let x = self.x.at(value);
             let _ = write!(
                 svg,
@@ -229,7 +231,6 @@ impl<'a> Picture<'a> {
 
     /// The repetitions thin, their mean strong.
     fn draw_lines(&self, svg: &mut String, track: &Track) {
-        const BY_RUN: [&str; 3] = ["", "2 3", "9 3 2 3"];
         let paint = self.ink.of(track.style.color);
         if !self.scene.is_crowded() {
             for repetition in &track.repetitions {
@@ -245,33 +246,36 @@ impl<'a> Picture<'a> {
         }
         let places = self.track_places(track);
         if places.len() > 1 {
-            let dashes = match track.run {
-                0 => track.style.dashes,
-                run => BY_RUN[run % BY_RUN.len()],
-            };
-            let dashes = match dashes {
+            let dashes = match track.style.dashes {
                 "" => String::new(),
                 dashes => format!(r#" stroke-dasharray="{dashes}""#),
             };
             let _ = write!(
                 svg,
-                r#"<path d="{}" fill="none" stroke="{paint}" stroke-width="2" stroke-linejoin="round" stroke-opacity=".75"{dashes}/>"#,
+                r#"<path d="{}" fill="none" stroke="{paint}" stroke-width="{}" stroke-linejoin="round" stroke-opacity=".75"{dashes}/>"#,
                 path(&places, 'M'),
+                if self.scene.is_crowded() { 1.25 } else { 2.0 },
             );
         }
     }
 
+    fn mark_size(&self) -> f64 {
+        if self.frame.class == Frame::SMALL.class || self.scene.is_crowded() { 0.7 } else { 1.0 }
+    }
+
     /// Checkpoints small, the last one large.
     fn draw_points(&self, svg: &mut String, track: &Track) {
-        let filled = track.run.is_multiple_of(2);
+        let filled = track.is_filled();
         let Some((last, before)) = track.points.split_last() else { return };
-        let size = if self.frame.text < 12.0 { 0.7 } else { 1.0 };
+        let size = self.mark_size();
+        svg.push_str(r#"<g class="steps">"#);
         for it in before {
             self.draw_cross(svg, it, track.style, 0.28, 1.0);
         }
         for it in before {
             self.draw_mark(svg, it, track.style, 3.0 * size, filled);
         }
+        svg.push_str("</g>");
         self.draw_cross(svg, last, track.style, 0.9, 1.75 * size);
         self.draw_mark(svg, last, track.style, 6.0 * size, filled);
     }
@@ -309,8 +313,8 @@ impl<'a> Picture<'a> {
             let anchor = self.place(it.star.kl.mean, it.star.reward.mean);
             self.draw_label(svg, &it.label, OPTIMUM, &[anchor], 600, &mut taken);
         }
-        let crowded = self.scene.is_crowded();
-        for (number, track) in tracks.iter().filter(|it| !crowded || it.1.points.len() == 1) {
+        let labelled = self.scene.is_labelled();
+        for (number, track) in tracks.iter().filter(|it| labelled || it.1.points.len() == 1) {
             let ends = track.points.iter().rev().map(|it| self.place(it.kl.mean, it.reward.mean));
             let anchors: Vec<_> = ends.take(4).collect();
             self.group(svg, *number, |svg| {

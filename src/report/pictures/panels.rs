@@ -68,8 +68,8 @@ fn training_panel(curves: &[&TrainingCurve], styles: &Styles) -> Option<Panel> {
     let mut svg = start(&format!("{title} along optimizer steps: {}", ends.join(", ")));
     draw_y(&mut svg, &y);
     draw_x(&mut svg, &x, "step");
-    for (curve, line) in &lines {
-        let line: Vec<_> = line.iter().map(|(step, value)| (x.at(*step), y.at(*value))).collect();
+    for (curve, points) in &lines {
+        let line: Vec<_> = points.iter().map(|(step, value)| (x.at(*step), y.at(*value))).collect();
         let style = styles.of(&curve.name);
         let _ = write!(
             svg,
@@ -79,6 +79,9 @@ fn training_panel(curves: &[&TrainingCurve], styles: &Styles) -> Option<Panel> {
             Ink::Page.of(style.color),
             style.dashes,
         );
+        if let (true, Some((x, y))) = (lines.len() > 1, line.last()) {
+            svg += &style.mark(*x, *y, 3.0, Ink::Page, true);
+        }
     }
     svg.push_str("</svg>");
     Some(Panel { title, svg, policies })

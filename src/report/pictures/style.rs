@@ -60,7 +60,7 @@ impl Ink {
 
 /// The shape of a policy's points.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Marker {
+pub(super) enum Marker {
     Circle,
     Square,
     Triangle,
@@ -75,7 +75,7 @@ enum Marker {
 pub struct Style {
     /// The colour of its objective.
     pub color: &'static Color,
-    marker: Marker,
+    pub(super) marker: Marker,
     /// The dashes of its line; empty: a whole line.
     pub dashes: &'static str,
 }
@@ -174,16 +174,28 @@ impl Styles {
         let place = |known: &[String], value: &str| known.iter().position(|it| it == value);
         let beta = place(&self.betas, &beta_of(&found));
         let count = place(&self.counts, count_of(&found));
+        // A pair has no K; where K has the markers, it keeps its own.
+        let by_marker = if self.counts.len() > 1 { count } else { beta };
+        let by_dashes = if self.betas.len() > 1 { beta } else { count };
         let base = Style::of(found.base);
         Style {
-            marker: count.or(beta).map_or(base.marker, |it| MARKERS[it % MARKERS.len()]),
-            dashes: beta.or(count).map_or(base.dashes, |it| DASHES[it % DASHES.len()]),
+            marker: by_marker.map_or(base.marker, |it| MARKERS[it % MARKERS.len()]),
+            dashes: by_dashes.map_or(base.dashes, |it| DASHES[it % DASHES.len()]),
             ..base
         }
     }
 }
 
 impl Style {
+    /// The same in one of several compared runs: the dashes say which.
+    pub fn of_run(self, run: usize) -> Self {
+        const DASHES: [&str; 3] = ["", "2 3", "9 3 2 3"];
+        match run {
+            0 => self,
+            run => Self { dashes: DASHES[run % DASHES.len()], ..self },
+        }
+    }
+
     /// The style of a policy that no sweep varies, the same in every report.
     pub fn of(policy: &str) -> Self {
         let style = |color, marker| Self { color, marker, dashes: "" };
@@ -206,10 +218,20 @@ impl Style {
         }
     }
 
-    /// A small picture of the marker, for tables and legends.
+    /// A small picture of the marker, for tables.
     pub fn swatch(self) -> String {
         let mark = self.mark(7.0, 7.0, 5.0, Ink::Page, true);
         format!(r#"<svg class="swatch" viewBox="0 0 14 14" aria-hidden="true">{mark}</svg>"#)
+    }
+
+    /// A small picture of the line with its marker, for legends.
+    pub fn line_swatch(self, filled: bool) -> String {
+        let (paint, mark) =
+            (Ink::Page.of(self.color), self.mark(16.0, 7.0, 4.0, Ink::Page, filled));
+        format!(
+            r#"<svg class="swatch line" viewBox="0 0 32 14" aria-hidden="true"><line x2="32" y1="7" y2="7" stroke="{paint}" stroke-width="1.75" stroke-dasharray="{}"/>{mark}</svg>"#,
+            self.dashes
+        )
     }
 
     /// The marker at a place; hollow where `filled` is not.

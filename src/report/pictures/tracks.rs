@@ -26,6 +26,13 @@ pub struct Track {
     pub repetitions: Vec<Vec<(f64, f64)>>,
 }
 
+impl Track {
+    /// Whether its marks are filled; those of every other run are hollow.
+    pub fn is_filled(&self) -> bool {
+        self.run.is_multiple_of(2)
+    }
+}
+
 /// The best there is, of one run.
 pub struct Best {
     pub label: String,
@@ -42,6 +49,8 @@ pub struct Scene {
 
 /// More ways than this are told apart by a legend, not by labels on the picture.
 const LABELLED: usize = 8;
+/// More than this are drawn thin, their checkpoints and intervals only where the reader points.
+const CROWD: usize = 16;
 
 impl Scene {
     pub fn new(runs: &[NamedReport], styles: &Styles) -> Self {
@@ -55,9 +64,14 @@ impl Scene {
         }
     }
 
-    /// Whether there are too many ways for labels beside them.
+    /// Whether there are few enough ways for labels beside them.
+    pub fn is_labelled(&self) -> bool {
+        self.tracks.len() <= LABELLED
+    }
+
+    /// Whether there are too many ways to show all of each.
     pub fn is_crowded(&self) -> bool {
-        self.tracks.len() > LABELLED
+        self.tracks.len() > CROWD
     }
 
     /// The picture in words, for those who cannot see it.
@@ -83,7 +97,7 @@ fn tracks(run: &NamedReport, index: usize, named: bool, styles: &Styles) -> Vec<
     let along = run.report.frontier.iter().map(|series| Track {
         policy: series.objective.clone(),
         label: label(&series.objective),
-        style: styles.of(&series.objective),
+        style: styles.of(&series.objective).of_run(index),
         run: index,
         origin,
         points: series
@@ -109,7 +123,7 @@ fn tracks(run: &NamedReport, index: usize, named: bool, styles: &Styles) -> Vec<
     let alone = run.report.results.iter().filter(|row| !drawn(&row.policy)).map(|row| Track {
         policy: row.policy.clone(),
         label: label(&row.policy),
-        style: styles.of(&row.policy),
+        style: styles.of(&row.policy).of_run(index),
         run: index,
         origin: None,
         points: row
