@@ -135,15 +135,14 @@ impl Figure {
                     }
                 }
                 several => {
-                    html.push_str(r#"<div class="panels">"#);
-                    for plot in several {
-                        let (width, text) =
-                            if several.len() > 2 { (280.0, 12.0) } else { (420.0, 13.0) };
-                        let height = if several.len() > 2 { 230.0 } else { 330.0 };
-                        html += &plot
-                            .alone("panel", Place { left: 0.0, top: 0.0, width, height, text });
-                    }
-                    html.push_str("</div>");
+                    let (class, width, height, text) = match several.len() {
+                        2 => ("panels two", 420.0, 330.0, 13.0),
+                        _ => ("panels many", 180.0, 150.0, 12.0),
+                    };
+                    let place = Place { left: 0.0, top: 0.0, width, height, text };
+                    let plots = several.iter().map(|plot| plot.alone("panel", place));
+                    let _ =
+                        write!(html, r#"<div class="{class}">{}</div>"#, plots.collect::<String>());
                 }
             }
         }
