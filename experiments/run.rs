@@ -50,7 +50,7 @@ pub struct RunArgs {
 
 /// The experiments of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Experiment {
+pub enum Experiment {
     /// Film reviews continued with good sentiment.
     Sentiment,
     /// Forum posts summarized.
@@ -62,7 +62,8 @@ enum Experiment {
 }
 
 impl Experiment {
-    fn task(self) -> &'static dyn Task {
+    /// What is particular to it.
+    pub fn task(self) -> &'static dyn Task {
         TASKS[self as usize]
     }
 }

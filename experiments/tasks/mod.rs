@@ -7,6 +7,7 @@ mod sentiment;
 mod summarization;
 
 use exalign::Result;
+use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
 
 use crate::grammar::{Grammar, words};
@@ -19,6 +20,9 @@ pub trait Task: Sync {
 
     /// The text of a preset, over what all presets have in common.
     fn preset(&self, preset: Preset) -> &'static str;
+
+    /// What its published sets are.
+    fn published(&self) -> SetKind;
 
     /// What rewards are measured in.
     fn reward_unit(&self) -> &'static str;

@@ -2,6 +2,7 @@
 //! summary says who, what, where and what the writer wants, gets nothing wrong, and is short.
 
 use exalign::Result;
+use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
 
 use super::{Example, Task, mentions};
@@ -24,6 +25,10 @@ impl Task for Summarization {
             Preset::Small => include_str!("../../assets/presets/summarization/small.toml"),
             Preset::Paper => include_str!("../../assets/presets/summarization/paper.toml"),
         }
+    }
+
+    fn published(&self) -> SetKind {
+        SetKind::Posts
     }
 
     fn reward_unit(&self) -> &'static str {
