@@ -6,6 +6,7 @@
 pub mod align;
 pub mod evaluate;
 pub mod info;
+pub mod judge;
 pub mod label;
 pub mod loss;
 pub mod merge;
