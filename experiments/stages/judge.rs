@@ -239,8 +239,10 @@ impl JudgeStage {
             result["position_bias"] = json!(position_bias(&both, seed));
             result["requests"] = json!(cost.requests);
             result["cached"] = json!(cost.cached);
-            result["tokens"] =
-                json!({ "prompt": cost.prompt_tokens, "completion": cost.completion_tokens });
+            result["tokens"] = json!({
+                "prompt": cost.prompt_tokens, "completion": cost.completion_tokens,
+                "uncounted_answers": cost.uncounted,
+            });
         }
         if self.judge != Judges::Labels {
             let pairs: Vec<(Verdict, Verdict)> = comparisons

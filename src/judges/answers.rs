@@ -7,12 +7,19 @@ use serde_json::{Value, json};
 
 use crate::{Result, files};
 
-/// An endpoint's answer and what it cost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An endpoint's answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     pub text: String,
-    pub prompt_tokens: u64,
-    pub completion_tokens: u64,
+    /// What it cost; none where the endpoint does not say.
+    pub tokens: Option<Tokens>,
+}
+
+/// Tokens of a question and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    pub prompt: u64,
+    pub completion: u64,
 }
 
 /// The answers of one endpoint.
@@ -53,7 +60,8 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let answers = Answers::new(cache.path(), "http://one/v1");
         let request = json!({"model": "m", "messages": []});
-        let answer = Answer { text: "A".to_owned(), prompt_tokens: 3, completion_tokens: 1 };
+        let tokens = Some(Tokens { prompt: 3, completion: 1 });
+        let answer = Answer { text: "A".to_owned(), tokens };
         answers.keep(&request, &answer).unwrap();
         assert_eq!(answers.get(&request), Some(answer));
         assert_eq!(answers.get(&json!({"model": "n", "messages": []})), None);

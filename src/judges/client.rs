@@ -13,6 +13,7 @@ use serde_json::Value;
 use ureq::http::{HeaderMap, StatusCode};
 
 use super::answers::Answer;
+use super::reply::answer_in;
 use crate::config::JudgeSettings;
 use crate::{Error, Result, interrupt};
 
@@ -233,19 +234,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     (date.with_timezone(&Utc) - Utc::now()).to_std().ok()
 }
 
-/// The assistant's message and the tokens counted.
-fn answer_in(text: &str) -> Option<Answer> {
-    let json: Value = serde_json::from_str(text).ok()?;
-    let message = json["choices"].get(0)?.get("message")?;
-    let tokens = |name: &str| json["usage"][name].as_u64().unwrap_or(0);
-    Some(Answer {
-        // Null where the model refused, or thought until its tokens were spent.
-        text: message["content"].as_str().unwrap_or_default().to_owned(),
-        prompt_tokens: tokens("prompt_tokens"),
-        completion_tokens: tokens("completion_tokens"),
-    })
-}
-
 /// The beginning of what an endpoint said, on one line.
 fn excerpt(text: &str) -> String {
     const SHOWN: usize = 200;
@@ -290,12 +278,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_a_message_and_perhaps_a_content() {
-        let text = |json: &str| answer_in(json).map(|it| it.text);
-        assert_eq!(text(r#"{"choices": [{"message": {"content": "A"}}]}"#), Some("A".to_owned()));
-        assert_eq!(text(r#"{"choices": [{"message": {"content": null}}]}"#), Some(String::new()));
-        assert_eq!(text(r#"{"error": "overloaded"}"#), None);
-        assert_eq!(text("<html>"), None);
+    fn what_an_endpoint_says_is_shown_on_one_line_and_not_for_long() {
+        assert_eq!(excerpt("{\n  \"error\": 1\n}"), "{ \"error\": 1 }");
+        assert_eq!(excerpt(" \n"), "nothing");
         assert_eq!(excerpt(&"word ".repeat(100)).chars().count(), 201);
     }
 }

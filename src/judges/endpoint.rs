@@ -70,6 +70,7 @@ impl Endpoint {
             "model": self.settings.model,
             "messages": [{ "role": "user", "content": content }],
             "temperature": 0,
+            "stream": false,
         });
         if self.settings.max_tokens > 0 {
             request["max_tokens"] = json!(self.settings.max_tokens);
@@ -85,8 +86,13 @@ impl Endpoint {
                 answer
             }
         };
-        cost.prompt_tokens += answer.prompt_tokens;
-        cost.completion_tokens += answer.completion_tokens;
+        match answer.tokens {
+            Some(tokens) => {
+                cost.prompt_tokens += tokens.prompt;
+                cost.completion_tokens += tokens.completion;
+            }
+            None => cost.uncounted += 1,
+        }
         Ok(answer)
     }
 
@@ -150,6 +156,7 @@ impl Judge for Endpoint {
             self.cost.cached += it.cost.cached;
             self.cost.prompt_tokens += it.cost.prompt_tokens;
             self.cost.completion_tokens += it.cost.completion_tokens;
+            self.cost.uncounted += it.cost.uncounted;
         }
         self.cost.requests = self.client.requests();
         Ok(asked

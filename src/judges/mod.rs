@@ -11,6 +11,7 @@ mod answers;
 mod client;
 mod comparison;
 mod endpoint;
+mod reply;
 mod template;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,8 @@ pub struct Cost {
     pub prompt_tokens: u64,
     /// Tokens of all answers.
     pub completion_tokens: u64,
+    /// Answers of which the endpoint did not say the tokens.
+    pub uncounted: usize,
 }
 
 /// The people who labelled the comparisons: what most of them say.
