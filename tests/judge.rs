@@ -113,6 +113,8 @@ fn whatever_goes_wrong_on_the_way_the_verdicts_are_the_same_and_nothing_is_asked
     std::thread::sleep(Duration::from_millis(300));
     let server = JudgeServer::on(TcpListener::bind(address).unwrap());
     let faults = [
+        // The first question has seen the refused connections.
+        Fault::Slow(Duration::ZERO),
         Fault::Hangup,
         Fault::Slow(Duration::from_millis(1500)),
         Fault::Status("500 Internal Server Error", None),
@@ -130,7 +132,7 @@ fn whatever_goes_wrong_on_the_way_the_verdicts_are_the_same_and_nothing_is_asked
         // Eight questions, one of them again after each of six faults, and once with a reminder.
         assert_eq!(state.times.len(), 8 + 6 + 1);
         assert_eq!(state.asked.len(), 8 + 1);
-        assert!(state.times[6] - state.times[5] >= Duration::from_secs(1), "Retry-After is honoured");
+        assert!(state.times[7] - state.times[6] >= Duration::from_secs(1), "Retry-After is honoured");
     });
 }
 
@@ -424,5 +426,5 @@ fn an_experiment_reports_the_win_rates_of_its_judge_and_asks_it_once() {
     place.succeeds(&judged);
     assert_eq!(server.num_requests(), asked);
     let refused = place.refuses("run sentiment --out other --set comparison.judge=rule", 2);
-    insta::assert_snapshot!(refused, @"error: comparison.judge: expected reward or openai:URL, found rule; sentiment has one on the embedded corpus only, and sentiment none");
+    insta::assert_snapshot!(refused, @"error: comparison.judge: expected reward or openai:URL, found rule, which sentiment does not have on this data");
 }

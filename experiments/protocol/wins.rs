@@ -27,8 +27,7 @@ struct Match {
 pub fn check(run: &Run, comparison: &variants::Comparison) -> Result<()> {
     if comparison.judge == "rule" && !Rule::new(run)?.exists() {
         return Err(Error::usage(format!(
-            "comparison.judge: expected reward or openai:URL, found rule; {} has one on the embedded corpus \
-             only, and sentiment none",
+            "comparison.judge: expected reward or openai:URL, found rule, which {} does not have on this data",
             run.task.name()
         )));
     }
