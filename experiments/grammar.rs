@@ -49,7 +49,9 @@ impl Grammar {
                 alternatives
                     .split('|')
                     .map(|it| {
-                        it.split_whitespace().map(|word| word.replace("\\n", "\n")).collect::<Vec<_>>()
+                        it.split_whitespace()
+                            .map(|word| word.replace("\\n", "\n"))
+                            .collect::<Vec<_>>()
                     })
                     .filter(|it| !it.is_empty()),
             );

@@ -175,7 +175,10 @@ fn guard(
     let found: Value = files::read_json(&path)?;
     let mut differences = changed_settings(&settings, &found["settings"]);
     if found["command"] != command {
-        differences.insert(0, format!("command: {} → {command}", found["command"].as_str().unwrap_or("?")));
+        differences.insert(
+            0,
+            format!("command: {} → {command}", found["command"].as_str().unwrap_or("?")),
+        );
     }
     if differences.is_empty() {
         return Ok(());

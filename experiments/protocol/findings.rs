@@ -141,11 +141,8 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             reward: pooled(&|it| Some(evaluation(it)?.reward))?,
             kl: pooled(&|it| Some(evaluation(it)?.kl)),
             kl_low_variance: pooled(&|it| Some(evaluation(it)?.kl_low_variance)),
-            reward_gain: pooled(&|it| Some(gain(of(it)?, &it.reference, seed)))
-                .filter(|_| trained),
-            rule: pooled(&|it| {
-                Some(bootstrap(&rule.means(&of(it)?.evaluated.groups)?, seed))
-            }),
+            reward_gain: pooled(&|it| Some(gain(of(it)?, &it.reference, seed))).filter(|_| trained),
+            rule: pooled(&|it| Some(bootstrap(&rule.means(&of(it)?.evaluated.groups)?, seed))),
             num_samples: lineages.iter().filter_map(|it| Some(evaluation(it)?.num_samples)).sum(),
             seconds: seconds(run, stage),
         })
@@ -153,7 +150,13 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
     let mut rows: Vec<ResultRow> =
         policy("sft", "fine-tuning", &|it| Some(&it.reference)).into_iter().collect();
     let chosen = |it: &Lineage| -> Option<Vec<f64>> {
-        Some(it.chosen.as_ref()?.iter().filter_map(|it| it.rewards.as_ref()?.first().copied()).collect())
+        Some(
+            it.chosen
+                .as_ref()?
+                .iter()
+                .filter_map(|it| it.rewards.as_ref()?.first().copied())
+                .collect(),
+        )
     };
     if let Some(reward) = pooled(&|it| Some(bootstrap(&chosen(it)?, seed))) {
         rows.push(ResultRow {

@@ -37,7 +37,7 @@ use crate::tasks::Task;
 use base::Model;
 use data::Sizes;
 use measured::{Lineage, Outcome};
-use variants::{Comparison, Variant};
+use variants::{Comparison, PairsFrom, Variant};
 
 /// What the presets of all experiments have in common.
 pub const COMMON: &str = include_str!("../../assets/presets/common.toml");
@@ -82,8 +82,8 @@ pub fn run(mut run: Run) -> Result<()> {
             1 => String::new(),
             _ => format!("seed-{seed}/"),
         };
-        let lineage = Pipeline { run: &mut run, comparison: &comparison, seed, place }
-            .lineage(&variants)?;
+        let lineage =
+            Pipeline { run: &mut run, comparison: &comparison, seed, place }.lineage(&variants)?;
         lineages.extend(lineage);
     }
     if run.graph.dry_run {
@@ -121,13 +121,13 @@ impl Pipeline<'_> {
         let (base, data) = self.material()?;
         let models = self.models(&base, &data)?;
         let labels = self.labelled_groups(&models, &data)?;
-        let pairs = self.pairs(&labels)?;
+        let pairs = self.pairs(&labels, &data)?;
         let reference = self.evaluate("sft", &models, &data, None)?;
         let mut evaluations = Vec::new();
         for variant in variants {
             let groups = match variant.takes_pairs() {
                 true => pairs.clone(),
-                false => self.smaller_groups(variant, &labels)?,
+                false => (self.smaller_groups(variant, &labels)?, GROUPS),
             };
             let aligned = self.align(variant, &models, &groups)?;
             evaluations.push(self.evaluate(&variant.folder(), &models, &data, Some(&aligned))?);
@@ -137,15 +137,8 @@ impl Pipeline<'_> {
         if self.run.graph.dry_run {
             return Ok(None);
         }
-        Lineage::read(
-            self.seed,
-            self.place,
-            &reference,
-            &evaluations,
-            &candidates,
-            chosen.as_ref(),
-        )
-        .map(Some)
+        Lineage::read(self.seed, self.place, &reference, &evaluations, &candidates, chosen.as_ref())
+            .map(Some)
     }
 
     fn plan(&self, kind: &str, name: &str, folder: &str, settings: serde_json::Value) -> Plan {
@@ -181,9 +174,10 @@ impl Pipeline<'_> {
         if !sizes.path.is_empty() {
             plan.inputs.insert("published data".to_owned(), data::hash(&sizes.path)?);
         }
-        let data = self.run.graph.stage(plan, |folder, _| {
-            data::write(task, &sizes, seed, &base.folder, folder)
-        })?;
+        let data = self
+            .run
+            .graph
+            .stage(plan, |folder, _| data::write(task, &sizes, seed, &base.folder, folder))?;
         Ok((base, data))
     }
 
@@ -246,7 +240,13 @@ impl Pipeline<'_> {
             SampleStage { model, data: records, out, fresh: false, config }.run(context)?;
             Ok(())
         })?;
-        self.label(&format!("labelling {name}"), &format!("{stage}-labelled"), models, &drawn, config)
+        self.label(
+            &format!("labelling {name}"),
+            &format!("{stage}-labelled"),
+            models,
+            &drawn,
+            config,
+        )
     }
 
     fn label(
@@ -300,8 +300,12 @@ impl Pipeline<'_> {
             .map(Some)
     }
 
-    fn pairs(&mut self, groups: &Artifact) -> Result<Artifact> {
-        let method = Method::named(&self.comparison.pairs)?;
+    /// What the objectives on pairs learn from: a stage and the file in it.
+    fn pairs(&mut self, groups: &Artifact, data: &Artifact) -> Result<(Artifact, &'static str)> {
+        let method = match self.comparison.pairs_from()? {
+            PairsFrom::Data => return Ok((data.clone(), data::LABELLED)),
+            PairsFrom::Groups(method) => method,
+        };
         let beta_reward = self.run.settings("align", self.seed)?.objective.beta_reward;
         let seed = self.seed;
         let mut settings = json!({ "method": method });
@@ -311,11 +315,13 @@ impl Pipeline<'_> {
         }
         let plan = self.plan("pairs", "making pairs", "pairs", settings).reads("groups", groups);
         let data = groups.path(GROUPS);
-        self.run.graph.stage(plan, |out, context| {
+        let made = self.run.graph.stage(plan, |out, context| {
             let out = out.join(GROUPS);
-            Pairs { data, out, fresh: false, method, beta_reward, seed, skip_bad: 0 }.run(context)?;
+            Pairs { data, out, fresh: false, method, beta_reward, seed, skip_bad: 0 }
+                .run(context)?;
             Ok(())
-        })
+        })?;
+        Ok((made, GROUPS))
     }
 
     /// The first K completions of each group, where a variant takes fewer than were drawn.
@@ -330,10 +336,17 @@ impl Pipeline<'_> {
             )
             .reads("groups", groups);
         let from = groups.path(GROUPS);
-        self.run.graph.stage(plan, |out, _| data::first_completions(&from, count, &out.join(GROUPS)))
+        self.run
+            .graph
+            .stage(plan, |out, _| data::first_completions(&from, count, &out.join(GROUPS)))
     }
 
-    fn align(&mut self, variant: &Variant, models: &Models, groups: &Artifact) -> Result<Artifact> {
+    fn align(
+        &mut self,
+        variant: &Variant,
+        models: &Models,
+        (groups, file): &(Artifact, &str),
+    ) -> Result<Artifact> {
         let mut config = self.run.settings("align", self.seed)?;
         config.objective.name = variant.objective;
         config.objective.labels = variant.labels;
@@ -350,7 +363,7 @@ impl Pipeline<'_> {
             .plan("align", &variant.name(), &variant.folder(), json!(config))
             .reads("model", &models.sft)
             .reads("groups", groups);
-        let (model, data) = (models.sft_path(), groups.path(GROUPS));
+        let (model, data) = (models.sft_path(), groups.path(file));
         self.run.graph.stage(plan, |out, context| {
             let (reference, out) = (model.clone(), out.to_owned());
             Align { model, reference, data, out, fresh: false, config }.run(context)?;
@@ -369,7 +382,12 @@ impl Pipeline<'_> {
         let config = self.run.settings("evaluate", self.seed)?;
         let policy = aligned.unwrap_or(&models.sft);
         let plan = self
-            .plan("evaluate", &format!("evaluating {name}"), &format!("evaluations/{name}"), json!(config))
+            .plan(
+                "evaluate",
+                &format!("evaluating {name}"),
+                &format!("evaluations/{name}"),
+                json!(config),
+            )
             .reads("policy", policy)
             .reads("reference", &models.sft)
             .reads("reward model", &models.reward)
@@ -408,3 +426,67 @@ fn corpus(task: &dyn Task) -> String {
 
 /// The file of groups in a stage's folder.
 const GROUPS: &str = "groups.jsonl";
+
+#[cfg(test)]
+mod tests {
+    use exalign::config::{Config, ExperimentConfig, Sources};
+
+    use super::*;
+    use crate::run::Preset;
+    use crate::tasks::TASKS;
+
+    fn preset(task: &dyn Task, preset: Preset) -> ExperimentConfig {
+        let sources = Sources::default();
+        ExperimentConfig::load(&[COMMON, task.preset(preset)], &STAGES, &sources).unwrap()
+    }
+
+    #[test]
+    fn every_preset_loads_and_compares_something() {
+        for task in TASKS {
+            for size in [Preset::Quick, Preset::Small, Preset::Paper] {
+                let config = preset(task, size);
+                let stages: Vec<Config> =
+                    STAGES.iter().map(|(name, _)| config.stage(name).unwrap()).collect();
+                assert_eq!(stages.len(), 8);
+                config.section::<Protocol>("protocol").unwrap();
+                config.section::<Model>("model").unwrap();
+                config.section::<Sizes>("data").unwrap();
+                let comparison: Comparison = config.section("comparison").unwrap();
+                comparison.check().unwrap();
+                let stage = |name| config.stage(name).unwrap();
+                assert!(comparison.variants(&stage("align"), &stage("sample")).len() >= 4);
+            }
+        }
+    }
+
+    #[test]
+    fn the_paper_presets_have_the_papers_values() {
+        // Ji et al. 2024, section 5 and appendix: β, epochs of the reward model, new tokens, length.
+        let values =
+            [(0.1, 3, 500, 512), (0.5, 1, 75, 650), (0.5, 1, 200, 512), (0.5, 1, 200, 512)];
+        for (task, (beta, epochs, new_tokens, max_length)) in TASKS.into_iter().zip(values) {
+            let paper = preset(task, Preset::Paper);
+            let stage = |name| paper.stage(name).unwrap();
+            if paper.section::<Protocol>("protocol").unwrap().fine_tune {
+                let sft = stage("sft").training;
+                let expected = if task.name() == "sentiment" { 5 } else { 1 };
+                assert_eq!((sft.learning_rate, sft.batch_size, sft.epochs), (1e-5, 128, expected));
+            }
+            let reward = stage("reward").training;
+            assert_eq!((reward.learning_rate, reward.epochs), (1e-5, epochs), "{}", task.name());
+            let align = stage("align");
+            let training = &align.training;
+            let found = (training.learning_rate, training.batch_size, training.epochs);
+            assert_eq!(found, (1e-6, 64, 1));
+            assert_eq!((align.objective.beta_policy, align.objective.beta_reward), (beta, beta));
+            assert_eq!((align.objective.temperature, align.objective.epsilon), (0.8, 1e-3));
+            assert_eq!(align.data.max_length, max_length);
+            for name in ["sample", "evaluate"] {
+                let it = stage(name).generation;
+                let found = (it.temperature, it.completions, it.max_new_tokens, it.top_k);
+                assert_eq!(found, (0.8, 4, new_tokens, 0), "{}", task.name());
+            }
+            assert_eq!(paper.section::<Sizes>("data").unwrap().held_out, 512);
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! What a run compares: objectives, each with one or several β and K.
 
+use clap::ValueEnum;
 use exalign::alignment::{Labels, ObjectiveName};
 use exalign::config::Config;
 use exalign::report::policy_name;
@@ -21,6 +22,15 @@ pub struct Comparison {
     pub judge: String,
     pub judged_prompts: usize,
     pub shown_prompts: usize,
+}
+
+/// Where pairs come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairsFrom {
+    /// Two completions of each labelled group.
+    Groups(Method),
+    /// The pairs that people labelled, which the reward model learns from as well.
+    Data,
 }
 
 /// An objective with its numbers.
@@ -69,7 +79,19 @@ impl Comparison {
                 self.judge
             )));
         }
-        Method::named(&self.pairs).map(|_| ())
+        self.pairs_from().map(|_| ())
+    }
+
+    /// Where the pairs that objectives on pairs learn from come from.
+    pub fn pairs_from(&self) -> Result<PairsFrom> {
+        match self.pairs.as_str() {
+            "data" => Ok(PairsFrom::Data),
+            name => Method::from_str(name, false).map(PairsFrom::Groups).map_err(|_| {
+                Error::usage(format!(
+                    "comparison.pairs: expected best-worst, bradley-terry or data, found `{name}`"
+                ))
+            }),
+        }
     }
 
     /// Every objective with every number that concerns it.
@@ -81,7 +103,8 @@ impl Comparison {
         let drawn = sample.generation.completions;
         let beta_policies = or(&self.beta_policy, align.objective.beta_policy);
         let beta_rewards = or(&self.beta_reward, align.objective.beta_reward);
-        let counts = if self.completions.is_empty() { vec![drawn] } else { self.completions.clone() };
+        let counts =
+            if self.completions.is_empty() { vec![drawn] } else { self.completions.clone() };
         let mut variants = Vec::new();
         for (objective, labels) in self.objectives.iter().filter_map(|name| parse(name).ok()) {
             // Objectives on pairs read neither β_r nor K.

@@ -183,9 +183,9 @@ impl Judge {
         let (Some(messages), Some(template)) = (&prompt.messages, template) else {
             return self.ids(prompt, Tokenizer::encode_prompt);
         };
-        let text = template.render(messages).map_err(|problem| {
-            Error::record(source, line, format!("`messages`: {problem}"))
-        })?;
+        let text = template
+            .render(messages)
+            .map_err(|problem| Error::record(source, line, format!("`messages`: {problem}")))?;
         // The template has written all special tokens there are to be.
         self.ids(&Passage::of_text(text), Tokenizer::encode_completion)
     }

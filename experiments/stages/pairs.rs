@@ -47,17 +47,6 @@ pub enum Method {
     BradleyTerry,
 }
 
-impl Method {
-    /// The method a preset names.
-    pub fn named(name: &str) -> Result<Self> {
-        Self::from_str(name, false).map_err(|_| {
-            Error::usage(format!(
-                "comparison.pairs: expected best-worst or bradley-terry, found `{name}`"
-            ))
-        })
-    }
-}
-
 /// Runs the command.
 pub fn run(args: PairsArgs, global: &Global) -> Result<Value> {
     let config = configuration(global, Stage::Sample, vec![])?;

@@ -71,7 +71,8 @@ impl Task for Instruction {
         for kind in KINDS {
             let members: BTreeSet<String> =
                 grammar.words_of(kind).into_iter().map(str::to_lowercase).collect();
-            let of_kind: Vec<&String> = said.iter().filter(|word| members.contains(*word)).collect();
+            let of_kind: Vec<&String> =
+                said.iter().filter(|word| members.contains(*word)).collect();
             let different = of_kind.iter().collect::<BTreeSet<_>>().len();
             let asked: usize =
                 wanted.iter().filter(|(_, wanted)| *wanted == kind).map(|(count, _)| count).sum();

@@ -27,8 +27,12 @@ pub trait Task: Sync {
     fn grammar(&self) -> &'static str;
 
     /// Draws the example `number` of the embedded corpus.
-    fn example(&self, grammar: &Grammar, number: usize, random: &mut ChaCha12Rng)
-    -> Result<Example>;
+    fn example(
+        &self,
+        grammar: &Grammar,
+        number: usize,
+        random: &mut ChaCha12Rng,
+    ) -> Result<Example>;
 
     /// How good an answer is, by a rule over the texts of the embedded corpus; none where the corpus
     /// has labels instead.

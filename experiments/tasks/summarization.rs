@@ -42,9 +42,8 @@ impl Task for Summarization {
     ) -> Result<Example> {
         let mut bindings = Bindings::default();
         let prompt = grammar.draw("prompt", random, &mut bindings)?.trim_start().to_owned();
-        let answers = (0..2)
-            .map(|_| grammar.draw("answer", random, &mut bindings))
-            .collect::<Result<_>>()?;
+        let answers =
+            (0..2).map(|_| grammar.draw("answer", random, &mut bindings)).collect::<Result<_>>()?;
         Ok(Example { prompt, answers, label: None })
     }
 

@@ -53,9 +53,8 @@ pub fn frontier_gain(
     };
     let (ours, theirs) = (frontier(ours), frontier(theirs));
     let everyone: Vec<usize> = (0..reference.len()).collect();
-    let reach = |frontier: &[PromptMeans]| {
-        curve(frontier, &everyone).last().map_or(0.0, |last| last.0)
-    };
+    let reach =
+        |frontier: &[PromptMeans]| curve(frontier, &everyone).last().map_or(0.0, |last| last.0);
     let common_kl = reach(&ours).min(reach(&theirs));
     if common_kl <= 0.0 || reference.is_empty() {
         return None;
@@ -64,8 +63,7 @@ pub fn frontier_gain(
         let (ours, theirs) = (curve(&ours, prompts), curve(&theirs, prompts));
         let gain = |kl: f64| reward_at(&ours, kl) - reward_at(&theirs, kl);
         // The trapezoid rule, over [0, 1] in units of the common KL.
-        let inner: f64 =
-            (1..PLACES).map(|it| gain(common_kl * it as f64 / PLACES as f64)).sum();
+        let inner: f64 = (1..PLACES).map(|it| gain(common_kl * it as f64 / PLACES as f64)).sum();
         let area = (inner + (gain(0.0) + gain(common_kl)) / 2.0) / PLACES as f64;
         (gain(common_kl), area)
     };
@@ -92,8 +90,7 @@ pub fn frontier_area(frontier: &[&Samples], reference: &Samples) -> f64 {
     };
     let base: PromptMeans = reference.iter().map(|drawn| (prompt_mean(drawn).0, 0.0)).collect();
     let everyone: Vec<usize> = (0..reference.len()).collect();
-    let all: Vec<PromptMeans> =
-        std::iter::once(base).chain(frontier.iter().map(means)).collect();
+    let all: Vec<PromptMeans> = std::iter::once(base).chain(frontier.iter().map(means)).collect();
     let curve = curve(&all, &everyone);
     let floor = curve.first().map_or(0.0, |first| first.1);
     curve

@@ -110,7 +110,9 @@ mod tests {
         // t(0.975, 4) = 2.776445, standard error √(2.5 / 5).
         let half = 2.776_445 * 0.5f64.sqrt();
         assert_eq!(interval.mean, 3.0);
-        assert!((interval.high - 3.0 - half).abs() < 1e-5 && (3.0 - interval.low - half).abs() < 1e-5);
+        assert!(
+            (interval.high - 3.0 - half).abs() < 1e-5 && (3.0 - interval.low - half).abs() < 1e-5
+        );
         assert_eq!(student(&[2.0]), Interval { mean: 2.0, low: 2.0, high: 2.0 });
     }
 }

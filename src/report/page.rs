@@ -5,9 +5,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::pictures::{
-    COLORS, Frame, Ink, Panel, Style, frontier, histograms, training_panels,
-};
+use super::pictures::{COLORS, Frame, Ink, Panel, Style, frontier, histograms, training_panels};
 use super::tables::{self, row, table};
 use super::text::{duration, escape, interval, number, policy_name, script_json, signed};
 use super::{NamedReport, Report, SampleCompletion, SamplePrompt};

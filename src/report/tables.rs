@@ -119,7 +119,8 @@ pub fn comparisons(report: &Report) -> Option<String> {
     if rows.is_empty() {
         return None;
     }
-    let header = ["Difference in reward", "95 % interval", "Mean over KLs", "At the common KL", "Common KL"];
+    let header =
+        ["Difference in reward", "95 % interval", "Mean over KLs", "At the common KL", "Common KL"];
     let mut html = String::from(
         r#"<p class="note">Two objectives seldom end at the same KL, so that the one that drifts further often has more reward. Here they are compared where both are: between checkpoints, up to the KL that both reach.</p>"#,
     );
@@ -157,14 +158,8 @@ pub fn win_rates(report: &Report) -> Option<String> {
         );
     }
     let judge = escape(report.win_rates.first().map_or("", |it| it.judge.as_str()));
-    let header = [
-        "Policy",
-        "Against",
-        "Won, tied, lost",
-        "Win rate",
-        "Counts",
-        "Prompts to tell apart",
-    ];
+    let header =
+        ["Policy", "Against", "Won, tied, lost", "Win rate", "Counts", "Prompts to tell apart"];
     (!rows.is_empty()).then(|| {
         let note = format!(
             r#"<p class="note">Judged by {judge}, one sample a prompt; a tie counts half. The last column is how many prompts would tell the two apart with 80 % power.</p>"#

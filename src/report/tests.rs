@@ -206,7 +206,10 @@ fn every_result_stands_on_the_page_without_javascript() {
     let report = example();
     let html = visible(&page(report.clone()));
     for row in &report.results {
-        for number in [row.reward, row.kl.unwrap(), row.rule.unwrap()].iter().flat_map(|it| [it.mean, it.low, it.high]) {
+        for number in [row.reward, row.kl.unwrap(), row.rule.unwrap()]
+            .iter()
+            .flat_map(|it| [it.mean, it.low, it.high])
+        {
             assert!(html.contains(&text::number(number, 3)), "{number}");
         }
     }
