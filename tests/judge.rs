@@ -17,11 +17,14 @@ const KEY: &str = "sk-loopback-3f9a1c";
 /// `count` comparisons, the first answer longer in three of four; the ninth and every tenth after it
 /// as long as the other.
 fn comparisons(place: &Workplace, count: usize) {
-    place.lines("pairs.jsonl", (0..count).map(|i| {
-        let a = format!("answer {i:03}{}", if i % 4 == 0 { "" } else { " with more words" });
-        let b = if i % 10 == 5 { "x".repeat(a.len()) } else { format!("other {i:03} a bit") };
-        json!({ "id": i, "prompt": format!("Question {i}?"), "completions": [a, b] })
-    }));
+    place.lines(
+        "pairs.jsonl",
+        (0..count).map(|i| {
+            let a = format!("answer {i:03}{}", if i % 4 == 0 { "" } else { " with more words" });
+            let b = if i % 10 == 5 { "x".repeat(a.len()) } else { format!("other {i:03} a bit") };
+            json!({ "id": i, "prompt": format!("Question {i}?"), "completions": [a, b] })
+        }),
+    );
 }
 
 /// `exalign judge` with quick retries, to be run or killed.
@@ -69,11 +72,23 @@ fn both_orders_are_asked_once_each_at_temperature_0_and_counted() {
     let (place, server) = (Workplace::new(), JudgeServer::start());
     comparisons(&place, 20);
     let result = run(&place, &server.url, "--out verdicts.jsonl --judge-model m");
-    let counts = ["comparisons", "wins", "ties", "losses", "order_dependent", "no_verdict", "requests", "cached"];
+    let counts = [
+        "comparisons",
+        "wins",
+        "ties",
+        "losses",
+        "order_dependent",
+        "no_verdict",
+        "requests",
+        "cached",
+    ];
     assert_eq!(counts.map(|it| result[it].as_u64().unwrap()), [20, 13, 2, 5, 0, 0, 40, 0]);
     assert_eq!(result["win_rate"]["mean"], 0.7);
     assert_eq!(result["position_bias"]["mean"], 0.5);
-    assert_eq!(result["tokens"], json!({"prompt": 4000, "completion": 400, "uncounted_answers": 0}));
+    assert_eq!(
+        result["tokens"],
+        json!({"prompt": 4000, "completion": 400, "uncounted_answers": 0})
+    );
     server.with(|state| {
         assert!(state.asked.values().all(|times| *times == 1));
         for request in &state.requests {
@@ -132,7 +147,10 @@ fn whatever_goes_wrong_on_the_way_the_verdicts_are_the_same_and_nothing_is_asked
         // Eight questions, one of them again after each of six faults, and once with a reminder.
         assert_eq!(state.times.len(), 8 + 6 + 1);
         assert_eq!(state.asked.len(), 8 + 1);
-        assert!(state.times[7] - state.times[6] >= Duration::from_secs(1), "Retry-After is honoured");
+        assert!(
+            state.times[7] - state.times[6] >= Duration::from_secs(1),
+            "Retry-After is honoured"
+        );
     });
 }
 
@@ -224,7 +242,8 @@ fn what_will_not_pass_ends_the_work_at_once_and_says_what_to_do() {
     server.with(|state| state.faults.push_back(Fault::Status("400 Bad Request", None)));
     insta::assert_snapshot!(refusal(&place, url, one, 1), @r#"error: URL: refuses with status 400 Bad Request ({"error": "not now"}); check judge.model, judge.max_tokens and the template"#);
     assert_eq!(server.num_requests(), 1);
-    server.with(|state| state.faults.push_back(Fault::Status("429 Too Many Requests", Some("3600"))));
+    server
+        .with(|state| state.faults.push_back(Fault::Status("429 Too Many Requests", Some("3600"))));
     insta::assert_snapshot!(refusal(&place, url, one, 1), @r#"error: URL: answers with status 429 Too Many Requests ({"error": "not now"}), and asks to wait 3600 s; start the command again then (answers so far are kept), or raise judge.max_wait"#);
     assert_eq!(server.num_requests(), 2);
     let elsewhere = format!("{url}/v2");
@@ -237,7 +256,10 @@ fn what_will_not_pass_ends_the_work_at_once_and_says_what_to_do() {
         state.faults.extend(down);
     });
     let message = refusal(&place, url, &format!("{one} --set judge.max_retries=2"), 1);
-    assert!(message.ends_with(", 3 times; start the command again to go on, answers so far are kept"), "{message}");
+    assert!(
+        message.ends_with(", 3 times; start the command again to go on, answers so far are kept"),
+        "{message}"
+    );
     assert_eq!(server.num_requests() - before, 5);
     let rest = run(&place, url, one);
     assert_eq!((&rest["cached"], &rest["requests"]), (&json!(2), &json!(4)));
@@ -253,7 +275,10 @@ fn a_judge_that_takes_the_first_wins_nobody_anything_and_is_found_out() {
     let result = run(&place, &server.url, "");
     assert_eq!((&result["ties"], &result["order_dependent"]), (&json!(8), &json!(8)));
     assert_eq!(result["position_bias"], json!({"mean": 1.0, "low": 1.0, "high": 1.0}));
-    assert_eq!((&result["win_rate"]["mean"], &result["prompts_to_tell_apart"]), (&json!(0.5), &Value::Null));
+    assert_eq!(
+        (&result["win_rate"]["mean"], &result["prompts_to_tell_apart"]),
+        (&json!(0.5), &Value::Null)
+    );
 }
 
 #[test]
@@ -272,13 +297,26 @@ fn a_judge_that_says_no_verdict_is_reminded_once_and_left_out() {
 fn the_same_comparison_twice_and_the_same_answer_twice_are_not_asked_twice() {
     let (place, server) = (Workplace::new(), JudgeServer::start());
     let pair = |a: &str, b: &str| json!({"prompt": "Why?", "completions": [a, b]});
-    place.lines("pairs.jsonl", [pair("Because.", "So."), pair("Because.", "So."), pair("So.", "Because."), pair("So.", " So.")]);
+    place.lines(
+        "pairs.jsonl",
+        [
+            pair("Because.", "So."),
+            pair("Because.", "So."),
+            pair("So.", "Because."),
+            pair("So.", " So."),
+        ],
+    );
     let result = run(&place, &server.url, "");
     assert_eq!(server.num_requests(), 2);
     let counts = ["wins", "losses", "ties", "prompts"].map(|it| result[it].as_u64().unwrap());
     assert_eq!(counts, [2, 1, 1, 1]);
-    let width = |name: &str| result[name]["high"].as_f64().unwrap() - result[name]["low"].as_f64().unwrap();
+    let width =
+        |name: &str| result[name]["high"].as_f64().unwrap() - result[name]["low"].as_f64().unwrap();
     assert!(width("win_rate_over_prompts") > width("win_rate"), "one prompt is one prompt");
+}
+
+fn labels(i: usize) -> Vec<&'static str> {
+    (0..3).map(|j| label(i, j)).collect()
 }
 
 /// What annotator `j` says of item `i`.
@@ -301,10 +339,15 @@ fn near(found: &Value, expected: f64, tolerance: f64) {
 #[test]
 fn three_labels_an_item_come_to_what_statsmodels_says() {
     let place = Workplace::new();
-    place.lines("labelled.jsonl", (0..40).map(|i| {
-        json!({"prompt": format!("{i}"), "completions": ["x", "y"], "labels": [0, 1, 2].map(|j| label(i, j))})
-    }));
-    let result: Value = serde_json::from_str(&place.succeeds("judge --data labelled.jsonl --judge labels")).unwrap();
+    place.lines(
+        "labelled.jsonl",
+        (0..40).map(
+            |i| json!({"prompt": format!("{i}"), "completions": ["x", "y"], "labels": labels(i)}),
+        ),
+    );
+    let result: Value =
+        serde_json::from_str(&place.succeeds("judge --data labelled.jsonl --judge labels"))
+            .unwrap();
     let counts = ["comparisons", "wins", "ties", "losses", "prompts_to_tell_apart"];
     assert_eq!(counts.map(|it| result[it].as_u64().unwrap()), [40, 21, 11, 8, 52]);
     near(&result["win_rate"]["mean"], 0.6625, 1e-12);
@@ -322,12 +365,15 @@ fn three_labels_an_item_come_to_what_statsmodels_says() {
         (0.725, 0.571_650_441_937_894_3, 0.537_815_126_050_420_1, 0.113_844_153_265_780_2),
         (0.5, 0.351_995_269_334_653_75, 0.209_486_166_007_905_1, 0.118_308_053_598_795_8),
     ];
-    for (found, (agreement, low, kappa, error)) in annotators["pairs"].as_array().unwrap().iter().zip(pairs) {
+    for (found, (agreement, low, kappa, error)) in
+        annotators["pairs"].as_array().unwrap().iter().zip(pairs)
+    {
         near(&found["agreement"]["mean"], agreement, 1e-12);
         near(&found["agreement"]["low"], low, 1e-12);
         near(&found["kappa"]["mean"], kappa, 1e-12);
         near(&found["kappa_standard_error"], error, 1e-12);
-        let width = found["kappa"]["high"].as_f64().unwrap() - found["kappa"]["low"].as_f64().unwrap();
+        let width =
+            found["kappa"]["high"].as_f64().unwrap() - found["kappa"]["low"].as_f64().unwrap();
         assert!((width / (2.0 * 1.96 * error) - 1.0).abs() < 0.15, "{found}");
     }
 }
@@ -337,10 +383,11 @@ fn three_labels_an_item_come_to_what_statsmodels_says() {
 fn a_judges_agreement_with_people_is_what_statsmodels_says() {
     let (place, server) = (Workplace::new(), JudgeServer::start());
     comparisons(&place, 40);
-    let labelled = json_lines(&place.path("pairs.jsonl")).into_iter().enumerate().map(|(i, mut it)| {
-        it["labels"] = json!([0, 1, 2].map(|j| label(i, j)));
-        it
-    });
+    let labelled =
+        json_lines(&place.path("pairs.jsonl")).into_iter().enumerate().map(|(i, mut it)| {
+            it["labels"] = json!(labels(i));
+            it
+        });
     place.lines("pairs.jsonl", labelled);
     let result = run(&place, &server.url, "");
     let people = &result["people"];
@@ -372,15 +419,24 @@ fn files_that_cannot_be_judged_say_so_with_their_line() {
 #[test]
 fn a_reward_model_prefers_what_it_gives_more_reward_and_two_files_are_paired_by_prompt() {
     let place = Workplace::new();
-    place.lines("train.jsonl", (0..8).map(|i| json!({"prompt_ids": [i], "chosen_ids": [2, 3], "rejected_ids": [4, 5 + i]})));
-    place.succeeds("reward --model model --data train.jsonl --out reward --set training.batch_size=4");
+    place.lines(
+        "train.jsonl",
+        (0..8)
+            .map(|i| json!({"prompt_ids": [i], "chosen_ids": [2, 3], "rejected_ids": [4, 5 + i]})),
+    );
+    place.succeeds(
+        "reward --model model --data train.jsonl --out reward --set training.batch_size=4",
+    );
     let group = |i: u32, token: u32| json!({"prompt_ids": [i], "completion_ids": [[token, 3 + i % 5], [1]]});
     place.lines("ours.jsonl", (0..10).map(|i| group(i, 2 + i)));
     place.lines("theirs.jsonl", (0..10).rev().map(|i| group(i, 12)));
-    let against = "judge --data ours.jsonl --against theirs.jsonl --judge reward:reward --out verdicts.jsonl";
+    let against =
+        "judge --data ours.jsonl --against theirs.jsonl --judge reward:reward --out verdicts.jsonl";
     let result: Value = serde_json::from_str(&place.succeeds(against)).unwrap();
     let rewards = |name: &str| -> Vec<f64> {
-        place.succeeds(&format!("label --reward reward --data {name}.jsonl --out {name}-labelled.jsonl"));
+        place.succeeds(&format!(
+            "label --reward reward --data {name}.jsonl --out {name}-labelled.jsonl"
+        ));
         let groups = json_lines(&place.path(&format!("{name}-labelled.jsonl")));
         groups.iter().map(|it| it["rewards"][0].as_f64().unwrap()).collect()
     };
@@ -390,7 +446,9 @@ fn a_reward_model_prefers_what_it_gives_more_reward_and_two_files_are_paired_by_
     let losses = ours.iter().zip(&theirs).filter(|(a, b)| a < b).count();
     assert!(wins > 0 && losses > 0, "{wins} {losses}");
     assert_eq!((&result["wins"], &result["losses"]), (&json!(wins), &json!(losses)));
-    for (line, (a, b)) in json_lines(&place.path("verdicts.jsonl")).iter().zip(ours.iter().zip(&theirs)) {
+    for (line, (a, b)) in
+        json_lines(&place.path("verdicts.jsonl")).iter().zip(ours.iter().zip(&theirs))
+    {
         near(&line["grounds"][0], *a, 1e-4);
         near(&line["grounds"][1], *b, 1e-4);
     }
@@ -413,7 +471,11 @@ fn an_experiment_reports_the_win_rates_of_its_judge_and_asks_it_once() {
     assert_eq!(opponents, ["sft", "chosen"].repeat(4));
     for row in rows {
         let count = |name: &str| row[name].as_u64().unwrap();
-        assert_eq!(count("wins") + count("ties") + count("losses") + count("no_verdict"), 5, "{row}");
+        assert_eq!(
+            count("wins") + count("ties") + count("losses") + count("no_verdict"),
+            5,
+            "{row}"
+        );
         let rate = (count("wins") as f64 + count("ties") as f64 / 2.0) / 5.0;
         near(&row["rate"]["mean"], rate, 1e-12);
         assert_eq!(row["judge"], format!("default at {}", server.url));

@@ -54,8 +54,12 @@ pub fn win_rates(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Vec<WinRat
     let mut judgements = judge.judge(&all)?.into_iter();
     let rows = matches.into_iter().filter_map(|it| {
         let said = judgements.by_ref().take(it.comparisons.len());
-        let asked: Vec<(String, BothOrders)> =
-            it.comparisons.iter().zip(said).map(|(it, said)| (it.prompt_key(), said.both)).collect();
+        let asked: Vec<(String, BothOrders)> = it
+            .comparisons
+            .iter()
+            .zip(said)
+            .map(|(it, said)| (it.prompt_key(), said.both))
+            .collect();
         Some(row(it.policy, it.opponent, judge.name(), WinRate::new(&asked, seed)?))
     });
     Ok(rows.collect())

@@ -82,13 +82,11 @@ impl Table {
         let chance = self.by_chance();
         let kappa = (self.agreement() - chance) / (1.0 - chance);
         let mut sum = -(kappa - chance * (1.0 - kappa)).powi(2);
-        for row in 0..3 {
-            for column in 0..3 {
-                // How often the other judge says the row's verdict, and this one the column's.
-                let margin = (columns[row] + rows[column]) * (1.0 - kappa);
-                let own = if row == column { 1.0 } else { 0.0 };
-                sum += self.0[row][column] * (own - margin).powi(2);
-            }
+        for (row, column) in (0..9).map(|it| (it / 3, it % 3)) {
+            // How often the other judge says the row's verdict, and this one the column's.
+            let margin = (columns[row] + rows[column]) * (1.0 - kappa);
+            let own = if row == column { 1.0 } else { 0.0 };
+            sum += self.0[row][column] * f64::powi(own - margin, 2);
         }
         sum.max(0.0).sqrt() / (1.0 - chance) / (items as f64).sqrt()
     }

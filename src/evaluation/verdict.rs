@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn scores_that_are_equal_are_a_tie() {
-        let verdicts = [(1.0, 0.5), (0.0, -0.0), (-2.0, 1.0)].map(|(a, b)| Verdict::of_scores(a, b));
+        let verdicts =
+            [(1.0, 0.5), (0.0, -0.0), (-2.0, 1.0)].map(|(a, b)| Verdict::of_scores(a, b));
         assert_eq!(verdicts, [A, Tie, B]);
     }
 

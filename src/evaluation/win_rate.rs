@@ -147,14 +147,17 @@ mod tests {
 
     #[test]
     fn a_prompt_that_recurs_is_no_new_evidence() {
-        let asked = [(0, A), (0, A), (0, B), (1, A), (1, A), (2, Tie)].map(|(at, it)| (at, both(it)));
+        let asked =
+            [(0, A), (0, A), (0, B), (1, A), (1, A), (2, Tie)].map(|(at, it)| (at, both(it)));
         let rate = WinRate::new(&asked, 0).unwrap();
         assert_eq!(rate.rate.mean, 0.75);
         // NumPy, at 0.75 of 36 / 14 trials.
         near(rate.rate_over_prompts, 0.233_170_653_377_730_3, 0.967_318_487_799_705_6);
         assert!(rate.rate.low > rate.rate_over_prompts.low);
-        let thrice: Vec<_> = (0..3).flat_map(|_| (0..20).map(|it| (it, both(Verdict::ALL[it % 3])))).collect();
-        let (once, thrice) = (WinRate::new(&thrice[..20], 4).unwrap(), WinRate::new(&thrice, 4).unwrap());
+        let thrice: Vec<_> =
+            (0..3).flat_map(|_| (0..20).map(|it| (it, both(Verdict::ALL[it % 3])))).collect();
+        let (once, thrice) =
+            (WinRate::new(&thrice[..20], 4).unwrap(), WinRate::new(&thrice, 4).unwrap());
         assert_eq!(once.rate_over_prompts, thrice.rate_over_prompts);
         let width = |it: Interval| it.high - it.low;
         assert!((width(once.rate_bootstrap) - width(thrice.rate_bootstrap)).abs() < 1e-9);

@@ -209,7 +209,9 @@ fn base_of(url: &str) -> Result<String> {
         Some(rest) if rest.contains(['@', '?', '#']) => {
             Err(refused("found one with a user, a query or a mark; keys go into the environment"))
         }
-        Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => Ok(base.to_owned()),
+        Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => {
+            Ok(base.to_owned())
+        }
         _ => Err(refused(&format!("found `{url}`"))),
     }
 }

@@ -48,8 +48,12 @@ impl Comparison {
     /// What tells the prompt from others.
     pub fn prompt_key(&self) -> String {
         let Passage { text, messages, ids } = &self.group.prompt;
-        serde_json::json!([text, messages, if text.is_none() && messages.is_none() { ids } else { &None }])
-            .to_string()
+        serde_json::json!([
+            text,
+            messages,
+            if text.is_none() && messages.is_none() { ids } else { &None }
+        ])
+        .to_string()
     }
 }
 
@@ -70,7 +74,9 @@ impl Record for Comparison {
             Some(Value::Array(labels)) => labels
                 .iter()
                 .enumerate()
-                .map(|(place, it)| label(it).ok_or_else(|| refused(&format!("labels[{place}]"), it)))
+                .map(|(place, it)| {
+                    label(it).ok_or_else(|| refused(&format!("labels[{place}]"), it))
+                })
                 .collect::<Result<_, _>>()?,
             Some(other) => return Err(refused("labels", other)),
         };
@@ -92,7 +98,11 @@ fn label(value: &Value) -> Option<Verdict> {
 }
 
 fn refused(field: &str, found: &Value) -> Problem {
-    let expected = if field == "labels" { "a list of \"a\", \"b\" or \"tie\"" } else { "\"a\" (or 0), \"b\" (or 1) or \"tie\"" };
+    let expected = if field == "labels" {
+        "a list of \"a\", \"b\" or \"tie\""
+    } else {
+        "\"a\" (or 0), \"b\" (or 1) or \"tie\""
+    };
     format!("`{field}`: expected {expected}, found {found}; correct or drop the record")
 }
 

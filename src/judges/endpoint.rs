@@ -111,7 +111,12 @@ impl Endpoint {
                     while !judge.client.is_stopped() {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(question) = questions.get(at) else { break };
-                        if sender.send((at, judge.ask(question))).is_err() {
+                        let outcome = judge.ask(question);
+                        // At once: whoever reads the outcome may not be fast enough.
+                        if outcome.is_err() {
+                            judge.client.stop();
+                        }
+                        if sender.send((at, outcome)).is_err() {
                             break;
                         }
                     }
@@ -121,10 +126,9 @@ impl Endpoint {
             for (at, outcome) in receiver {
                 match outcome {
                     Ok(answer) => heard[at] = answer,
-                    Err(error) => {
-                        judge.client.stop();
-                        failure.get_or_insert(error);
-                    }
+                    // Those that were stopped by another's failure say no reason of their own.
+                    Err(Error::Interrupted) => {}
+                    Err(error) => _ = failure.get_or_insert(error),
                 }
                 progress.advance(1, "");
             }

@@ -57,7 +57,9 @@ mod tests {
         assert_eq!(answer_in(counted), Some(Answer { text: "A".to_owned(), tokens }));
         let refused = r#"{"choices": [{"message": {"content": null}}]}"#;
         assert_eq!(answer_in(refused), Some(Answer::default()));
-        for none in ["", "<html>", r#"{"error": "overloaded"}"#, r#"{"choices": []}"#, &counted[..40]] {
+        for none in
+            ["", "<html>", r#"{"error": "overloaded"}"#, r#"{"choices": []}"#, &counted[..40]]
+        {
             assert_eq!(answer_in(none), None, "{none}");
         }
     }

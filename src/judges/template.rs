@@ -165,7 +165,9 @@ mod tests {
         for (name, _) in BUILT_IN {
             let question = Template::load(name).unwrap();
             let question = question.question("{{ a }} & p", " <first>", "second").unwrap();
-            for part in ["{{ a }} & p", "<first>", "second", "Verdict: A", "Verdict: B", "Verdict: tie"] {
+            for part in
+                ["{{ a }} & p", "<first>", "second", "Verdict: A", "Verdict: B", "Verdict: tie"]
+            {
                 assert!(question.contains(part), "{name}: {part}");
             }
             assert_eq!(verdict_in(&question), None, "{name}: an echo is no verdict");

@@ -2,7 +2,7 @@
 //! in every way that is asked of it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -126,7 +126,9 @@ fn reply(mut stream: TcpStream, shared: &(Mutex<State>, Condvar)) {
             "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{more}Connection: close\r\n\r\n",
             body.len()
         );
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body.as_bytes()[..sent]));
+        let _ = stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(&body.as_bytes()[..sent]));
     };
     let said = |text: &str| {
         json!({
@@ -190,6 +192,8 @@ fn verdict(taste: Taste, question: &str) -> String {
         (Taste::Silent, ..) | (_, None, _) | (_, _, None) => "Who can tell?".to_owned(),
         (Taste::First, ..) => "The first convinces.\nVerdict: A".to_owned(),
         (_, Some(a), Some(b)) if a == b => "Both are as long.\nVerdict: tie".to_owned(),
-        (_, Some(a), Some(b)) => format!("One says more.\n**Verdict:** {}", if a > b { "A" } else { "B" }),
+        (_, Some(a), Some(b)) => {
+            format!("One says more.\n**Verdict:** {}", if a > b { "A" } else { "B" })
+        }
     }
 }
