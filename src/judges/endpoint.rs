@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -97,47 +98,60 @@ impl Endpoint {
     }
 
     /// Asks all questions, several at a time.
-    fn ask_all(&mut self, questions: &[String]) -> Result<Vec<Heard>> {
+    fn ask_all(&self, questions: &[String]) -> Result<Vec<Heard>> {
         let mut heard = vec![Heard::default(); questions.len()];
         let mut failure = None;
+        let mut told = false;
         let mut progress = Progress::new("judging", "questions", 0, questions.len());
         let next = AtomicUsize::new(0);
         let (sender, receiver) = mpsc::channel();
-        let judge = &*self;
         std::thread::scope(|scope| {
-            for _ in 0..judge.settings.concurrency.min(questions.len()) {
+            for _ in 0..self.settings.concurrency.min(questions.len()) {
                 let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
-                    while !judge.client.is_stopped() {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(question) = questions.get(at) else { break };
-                        let outcome = judge.ask(question);
-                        // At once: whoever reads the outcome may not be fast enough.
-                        if outcome.is_err() {
-                            judge.client.stop();
-                        }
-                        if sender.send((at, outcome)).is_err() {
-                            break;
-                        }
-                    }
-                });
+                scope.spawn(move || self.ask_in_turn(questions, next, &sender));
             }
             drop(sender);
-            for (at, outcome) in receiver {
-                match outcome {
-                    Ok(answer) => heard[at] = answer,
-                    // Those that were stopped by another's failure say no reason of their own.
-                    Err(Error::Interrupted) => {}
-                    Err(error) => _ = failure.get_or_insert(error),
+            loop {
+                match receiver.recv_timeout(Duration::from_millis(200)) {
+                    Ok((at, Ok(answer))) => {
+                        heard[at] = answer;
+                        progress.advance(1, "");
+                    }
+                    // Those that were stopped by another's failure have no reason of their own.
+                    Ok((_, Err(Error::Interrupted))) => {}
+                    Ok((_, Err(error))) => _ = failure.get_or_insert(error),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) if interrupt::requested() && !told => {
+                        tracing::info!("waiting for answers under way; Ctrl-C again does not");
+                        told = true;
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
                 }
-                progress.advance(1, "");
             }
         });
         progress.finish();
         interrupt::check()?;
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(heard),
+        failure.map_or(Ok(heard), Err)
+    }
+
+    /// Asks the questions that nobody else has taken, until one cannot be asked.
+    fn ask_in_turn(
+        &self,
+        questions: &[String],
+        next: &AtomicUsize,
+        sender: &mpsc::Sender<(usize, Result<Heard>)>,
+    ) {
+        while !self.client.is_stopped() {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(question) = questions.get(at) else { break };
+            let outcome = self.ask(question);
+            // At once: whoever reads the outcome may not be fast enough.
+            if outcome.is_err() {
+                self.client.stop();
+            }
+            if sender.send((at, outcome)).is_err() {
+                break;
+            }
         }
     }
 }

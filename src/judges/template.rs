@@ -78,7 +78,7 @@ impl Template {
 }
 
 /// The verdict that an answer holds: "Verdict: A" on the last line that has one, or nothing but the
-/// verdict on the last line of all. A is the answer shown first.
+/// verdict ("B", "The answer B is better.") on the last line of all. A is the answer shown first.
 pub fn verdict_in(answer: &str) -> Option<Verdict> {
     // What a model thinks aloud is not what it says.
     let said = answer.rsplit("</think>").next().unwrap_or(answer).to_lowercase();
@@ -92,11 +92,13 @@ pub fn verdict_in(answer: &str) -> Option<Verdict> {
     if named.all(|it| it == first) { first } else { None }
 }
 
-/// The verdict that a line begins with, marks left out: a word that ends there or before a mark.
+/// The verdict that a line begins with, marks left out: a word that ends there or before a mark; of a
+/// `whole` line, one that has nothing after it or says that it is better.
 fn word(line: &str, whole: bool) -> Option<Verdict> {
     const NOUNS: [&str; 6] = ["answer", "summary", "reply", "output", "response", "option"];
     let is_mark = |c: char| !c.is_alphanumeric();
     let mut rest = line.trim_start_matches(is_mark);
+    rest = rest.strip_prefix("the ").unwrap_or(rest);
     for noun in NOUNS {
         if let Some(after) = rest.strip_prefix(noun).filter(|it| it.starts_with(is_mark)) {
             rest = after.trim_start_matches(is_mark);
@@ -105,7 +107,9 @@ fn word(line: &str, whole: bool) -> Option<Verdict> {
     let end = rest.find(is_mark).unwrap_or(rest.len());
     let (word, after) = rest.split_at(end);
     let ends = match whole {
-        true => after.chars().all(is_mark),
+        true => {
+            after.trim_matches(is_mark).is_empty() || after.trim_matches(is_mark) == "is better"
+        }
         false => after.trim_start().chars().next().is_none_or(is_mark),
     };
     match word {
@@ -137,6 +141,7 @@ mod tests {
             ("[[B]]", B),
             ("Both are the same.\n\nTie.", Tie),
             ("Answer B", B),
+            ("Let me see.\nThe output A is better.", A),
         ] {
             assert_eq!(verdict_in(answer), Some(verdict), "{answer}");
         }
@@ -147,7 +152,7 @@ mod tests {
         for answer in [
             "",
             "I cannot say.",
-            "A is better than B",
+            "A is better in style than B",
             "A good summary is short.",
             "Verdict: A good answer would say more",
             "Verdict: \"A\" or \"Verdict: B\" or \"Verdict: tie\"",
