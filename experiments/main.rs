@@ -11,6 +11,7 @@ mod record;
 mod run;
 mod stages;
 mod tasks;
+mod toy;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
