@@ -89,6 +89,10 @@ pub enum Color {
 pub enum Command {
     /// Run an experiment end to end: data, fine-tuning, samples, labels, alignment, report
     Run(crate::run::RunArgs),
+    /// Turn published sets into records
+    Data(stages::data::DataArgs),
+    /// Audit a file of records with a model
+    Check(stages::check::CheckArgs),
     /// Fine-tune a model on demonstrations
     Sft(stages::sft::SftArgs),
     /// Train a reward model from pairs, or a classifier from labelled texts
@@ -103,6 +107,8 @@ pub enum Command {
     Align(stages::align::AlignArgs),
     /// Measure reward and KL of a policy, with intervals
     Evaluate(stages::evaluate::EvaluateArgs),
+    /// Which of two answers is better: win rates by a reward model, an endpoint or people
+    Judge(stages::judge::JudgeArgs),
     /// Log-probabilities of given completions
     Score(stages::score::ScoreArgs),
     /// An objective on given log-probs, in f64: loss and gradient

@@ -49,6 +49,8 @@ fn main() -> ExitCode {
 fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
     let result = match command {
         Command::Run(args) => return run::run(args, &global),
+        Command::Data(args) => return stages::data::run(args, &global),
+        Command::Check(args) => return stages::check::run(&args, &global),
         Command::Sft(args) => stages::sft::run(args, &global)?,
         Command::Reward(args) => stages::reward::run(args, &global)?,
         Command::Sample(args) => stages::sample::run(args, &global)?,
@@ -56,6 +58,7 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
         Command::Pairs(args) => stages::pairs::run(args, &global)?,
         Command::Align(args) => stages::align::run(args, &global)?,
         Command::Evaluate(args) => stages::evaluate::run(args, &global)?,
+        Command::Judge(args) => stages::judge::run(args, &global)?,
         Command::Score(args) => return stages::score::run(args, &global),
         Command::Loss(args) => return stages::loss::run(&args),
         Command::Info(args) => {

@@ -51,7 +51,7 @@ pub struct RunArgs {
 
 /// The experiments of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Experiment {
+pub enum Experiment {
     /// Film reviews continued with good sentiment.
     Sentiment,
     /// Forum posts summarized.

@@ -12,14 +12,15 @@
 //! |---|---|---|
 //! | [`training`] | steps, the loop for burn's Learner, checkpoints, resuming | know what an objective computes |
 //! | [`generation`] | completions from a shared prompt cache | read files |
-//! | [`evaluation`] | reward, KL, the exact optimum, intervals | run a model |
+//! | [`evaluation`] | reward, KL, the exact optimum, win rates, agreement, intervals | run a model or ask a judge |
+//! | [`judges`] | who says which of two answers is better; the one room that asks an endpoint | count verdicts |
 //! | [`report`](mod@report) | one HTML page and its JSON | compute a figure |
 //! | [`reference`](mod@reference) | the store of reference log-probs | hold a model |
 //! | [`log_probs`] | Σ log-prob of completions, the prompt encoded once | know why they are wanted |
 //! | [`model`] | the decoder, families, weights in and out | know prompts from completions |
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
 //! | [`data`] | files → records → token ids → batches | guess: what is wrong is refused with its line |
-//! | [`hub`] | models by their hub id | read what it fetches |
+//! | [`hub`] | models and data sets by their hub id | read what it fetches |
 //! | [`config`], [`device`], [`files`], [`progress`], [`interrupt`] | settings, devices, files that are whole or absent, bars, Ctrl-C | |
 //!
 //! The program (`experiments/`) has the command line, the stages and the experiments; it is the
@@ -49,11 +50,11 @@
 //! `burn` models, autodiff, optimizers, backends · `tokenizers` the same ids as everybody ·
 //! `safetensors` weights others can read · `config` layered settings · `clap` the command line ·
 //! `tracing-subscriber` logs · `indicatif` progress · `comfy-table` tables in the terminal ·
-//! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `rand_chacha` random
+//! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `csv` and `parquet` tables as sets are published · `rand_chacha` random
 //! numbers that are the same everywhere · `prost` and `base64` tokenizers published as
 //! sentencepiece or tiktoken files · `minijinja` chat templates, with the Jinja that Python
-//! has · `chrono` the date for those that ask · `hf-hub` on `ureq` the hub and its cache, without an
-//! asynchronous runtime · `rayon` both cores · `strsim` "did you mean".
+//! has · `chrono` the date for those that ask · `hf-hub` on `ureq` the hub and its cache, `ureq`
+//! itself judges behind an endpoint, without an asynchronous runtime · `rayon` both cores · `strsim` "did you mean".
 //!
 //! # Example
 //!
@@ -91,6 +92,7 @@ pub mod files;
 pub mod generation;
 pub mod hub;
 pub mod interrupt;
+pub mod judges;
 pub mod log_probs;
 pub mod model;
 pub mod progress;

@@ -27,10 +27,12 @@ fn the_toy_ends_where_the_method_says_and_draws_the_committed_figure() {
     let place = Workplace::new();
     let printed = place.succeeds("run toy --out toy");
     let toy: Value =
-        serde_json::from_str(&std::fs::read_to_string(place.path("toy/toy.json")).unwrap()).unwrap();
+        serde_json::from_str(&std::fs::read_to_string(place.path("toy/toy.json")).unwrap())
+            .unwrap();
     let fit = |objective: &str| {
         let fits = toy["line"]["fits"].as_array().unwrap().iter();
-        let mut whole = fits.filter(|it| it["objective"] == objective && it["completions"].is_null());
+        let mut whole =
+            fits.filter(|it| it["objective"] == objective && it["completions"].is_null());
         let fit = whole.next().unwrap();
         [fit["mean"].as_f64().unwrap(), fit["scale"].as_f64().unwrap()]
     };
@@ -40,14 +42,20 @@ fn the_toy_ends_where_the_method_says_and_draws_the_committed_figure() {
             assert!((found - expected).abs() < 2e-3, "{objective}: {found} and {expected}");
         }
     }
-    assert!(printed.contains("-1.97") && printed.contains("EXO-rw") && printed.contains("π*"), "{printed}");
+    assert!(
+        printed.contains("-1.97") && printed.contains("EXO-rw") && printed.contains("π*"),
+        "{printed}"
+    );
 
     // Made by `exalign run toy`. Other processors round otherwise, which may move a line by a
     // fraction of a pixel.
     let committed = include_str!("../assets/toy.svg");
     let drawn = std::fs::read_to_string(place.path("toy/toy.svg")).unwrap();
     let ((committed, words), (drawn, drawn_words)) = (taken_apart(committed), taken_apart(&drawn));
-    assert_eq!(drawn_words, words, "made by another version? `exalign run toy --out …` makes it anew");
+    assert_eq!(
+        drawn_words, words,
+        "made by another version? `exalign run toy --out …` makes it anew"
+    );
     for (found, expected) in drawn.iter().zip(&committed) {
         assert!((found - expected).abs() <= 1.0, "{found} and {expected}");
     }

@@ -9,8 +9,8 @@ use exalign::evaluation::{
     Drawn, Interval, OptimumPoint, best_of_n, bootstrap, optimum, paired_gain, student,
 };
 use exalign::report::{
-    Distribution, FrontierPoint, Optimum, Repetition, Report, ResultRow, SampleCompletion, SamplePrompt,
-    Series, policy_name,
+    Distribution, FrontierPoint, Optimum, Repetition, Report, ResultRow, SampleCompletion,
+    SamplePrompt, Series, policy_name,
 };
 
 use super::curves::curves;
@@ -70,11 +70,17 @@ pub struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
-    fn new(run: &'a Run) -> Result<Self> {
+    pub fn new(run: &'a Run) -> Result<Self> {
         // It is one of the embedded corpus; about published texts it says nothing.
         let embedded = run.config.section::<super::data::Sizes>("data")?.path.is_empty();
         let grammar = embedded.then(|| Grammar::parse(run.task.grammar())).transpose()?;
         Ok(Self { run, grammar })
+    }
+
+    /// Whether there is one.
+    pub fn exists(&self) -> bool {
+        let rule = |grammar| self.run.task.rule(grammar, "", "");
+        self.grammar.as_ref().and_then(rule).is_some()
     }
 
     /// The score of one completion of a group.
@@ -147,6 +153,7 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             policy: name.to_owned(),
             reward: pooled(&|it| Some(evaluation(it)?.reward))?,
             kl: pooled(&|it| Some(evaluation(it)?.kl)),
+            kl_low_variance: pooled(&|it| Some(evaluation(it)?.kl_low_variance)),
             reward_gain: pooled(&|it| Some(gain(of(it)?, &it.reference, seed))).filter(|_| trained),
             rule: pooled(&|it| Some(bootstrap(&rule.means(&of(it)?.evaluated.groups)?, seed))),
             num_samples: lineages.iter().filter_map(|it| Some(evaluation(it)?.num_samples)).sum(),
@@ -169,6 +176,7 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             policy: "chosen".to_owned(),
             reward,
             kl: None,
+            kl_low_variance: None,
             reward_gain: None,
             rule: pooled(&|it| Some(bootstrap(&rule.means(it.chosen.as_ref()?)?, seed))),
             num_samples: lineages.iter().filter_map(|it| Some(chosen(it)?.len())).sum(),
@@ -182,6 +190,7 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             policy: format!("best-of-{largest}"),
             reward: point.reward,
             kl: Some(point.kl),
+            kl_low_variance: None,
             reward_gain: None,
             rule: None,
             num_samples: candidates.iter().map(Vec::len).sum(),

@@ -73,6 +73,7 @@ enum Start {
 pub fn run(mut run: Run) -> Result<()> {
     let comparison: Comparison = run.config.section("comparison")?;
     comparison.check()?;
+    wins::check(&run, &comparison)?;
     let variants = comparison.variants(&run.settings("align", 0)?, &run.settings("sample", 0)?);
     let first = run.config.seed();
     let mut lineages = Vec::new();
@@ -171,7 +172,7 @@ impl Pipeline<'_> {
             json!({ "task": task.name(), "corpus": corpus(task), "data": sizes, "seed": seed });
         let mut plan = self.plan("data", "data", "data", settings).reads("base model", &base);
         if !sizes.path.is_empty() {
-            plan.inputs.insert("published data".to_owned(), data::hash(&sizes.path)?);
+            plan.inputs.insert("published data".to_owned(), sizes.sources()?.hash()?);
         }
         let data = self
             .run

@@ -104,9 +104,12 @@ pub struct ResultRow {
     pub policy: String,
     /// Mean reward.
     pub reward: Interval,
-    /// KL to the reference, in nats; none of what no model wrote.
+    /// KL to the reference, in nats, by the plain mean of the log-ratio; none of what no model wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl: Option<Interval>,
+    /// The same KL by the estimator of low variance, the mean of exp(−l) − 1 + l for a log-ratio l.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_low_variance: Option<Interval>,
     /// The gain in reward over the reference, paired by prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward_gain: Option<Interval>,
@@ -177,14 +180,21 @@ pub struct WinRateRow {
     pub opponent: String,
     /// Who judges.
     pub judge: String,
-    /// Share of prompts won, ties as half, with its Wilson interval.
+    /// Share of comparisons won, ties as half, with its Wilson interval; a prompt that recurs in
+    /// several repetitions counts as one.
     pub rate: Interval,
-    /// Prompts won.
+    /// Comparisons won.
     pub wins: usize,
-    /// Prompts on which the two are as good.
+    /// Comparisons on which the two are as good, or that the order of the answers decided.
     pub ties: usize,
-    /// Prompts lost.
+    /// Comparisons lost.
     pub losses: usize,
+    /// Ties because the order of the answers decided.
+    #[serde(default)]
+    pub order_dependent: usize,
+    /// Comparisons without a verdict; they count nowhere else.
+    #[serde(default)]
+    pub no_verdict: usize,
     /// Prompts that would tell the two apart with 80 % power; none where the rate is exactly ½.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts_to_tell_apart: Option<usize>,
