@@ -25,40 +25,43 @@ impl Agreement {
         if pairs.is_empty() {
             return None;
         }
-        let shares = Table::new(pairs.iter());
+        let table = Table::new(pairs.iter());
         let kappas = || resampled(pairs, seed, |drawn| Table::new(drawn.into_iter()).kappa());
-        let kappa = shares.kappa().filter(|_| shares.both_vary());
+        let kappa = table.kappa().filter(|_| table.both_vary());
         Some(Self {
             items: pairs.len(),
-            agreement: wilson(shares.agreement(), pairs.len() as f64),
+            agreement: wilson(table.agreement(), pairs.len() as f64),
             kappa: kappa.map(|it| Interval::of_resamples(it, kappas())),
-            kappa_standard_error: kappa.map(|_| shares.standard_error(pairs.len())),
+            kappa_standard_error: kappa.map(|_| table.standard_error()),
         })
     }
 }
 
-/// Shares of items by the two verdicts.
-struct Table([[f64; 3]; 3]);
+/// Items by the two verdicts.
+struct Table {
+    counts: [[f64; 3]; 3],
+    items: f64,
+}
 
 impl Table {
     fn new<'a>(pairs: impl ExactSizeIterator<Item = &'a (Verdict, Verdict)>) -> Self {
-        let mut shares = [[0.0; 3]; 3];
-        let count = pairs.len() as f64;
+        let mut counts = [[0.0; 3]; 3];
+        let items = pairs.len() as f64;
         for (one, other) in pairs {
-            shares[*one as usize][*other as usize] += 1.0 / count;
+            counts[*one as usize][*other as usize] += 1.0;
         }
-        Self(shares)
+        Self { counts, items }
     }
 
-    /// How often the one says each verdict, and the other.
+    /// Shares of each verdict, by the one and by the other.
     fn margins(&self) -> ([f64; 3], [f64; 3]) {
-        let rows = self.0.map(|row| row.iter().sum());
-        let columns = std::array::from_fn(|column| self.0.iter().map(|row| row[column]).sum());
-        (rows, columns)
+        let rows = self.counts.map(|row| row.iter().sum::<f64>() / self.items);
+        let column = |it: usize| self.counts.iter().map(|row| row[it]).sum::<f64>() / self.items;
+        (rows, std::array::from_fn(column))
     }
 
     fn agreement(&self) -> f64 {
-        (0..3).map(|it| self.0[it][it]).sum()
+        (0..3).map(|it| self.counts[it][it]).sum::<f64>() / self.items
     }
 
     fn by_chance(&self) -> f64 {
@@ -77,7 +80,7 @@ impl Table {
         (chance < 1.0 - 1e-12).then(|| (self.agreement() - chance) / (1.0 - chance))
     }
 
-    fn standard_error(&self, items: usize) -> f64 {
+    fn standard_error(&self) -> f64 {
         let (rows, columns) = self.margins();
         let chance = self.by_chance();
         let kappa = (self.agreement() - chance) / (1.0 - chance);
@@ -86,9 +89,9 @@ impl Table {
             // How often the other judge says the row's verdict, and this one the column's.
             let margin = (columns[row] + rows[column]) * (1.0 - kappa);
             let own = if row == column { 1.0 } else { 0.0 };
-            sum += self.0[row][column] * f64::powi(own - margin, 2);
+            sum += self.counts[row][column] / self.items * f64::powi(own - margin, 2);
         }
-        sum.max(0.0).sqrt() / (1.0 - chance) / (items as f64).sqrt()
+        (sum.max(0.0) / self.items).sqrt() / (1.0 - chance)
     }
 }
 
