@@ -89,6 +89,10 @@ pub enum Color {
 pub enum Command {
     /// Run an experiment end to end: data, fine-tuning, samples, labels, alignment, report
     Run(crate::run::RunArgs),
+    /// Turn published sets into records
+    Data(stages::data::DataArgs),
+    /// Audit a file of records with a model
+    Check(stages::check::CheckArgs),
     /// Fine-tune a model on demonstrations
     Sft(stages::sft::SftArgs),
     /// Train a reward model from pairs, or a classifier from labelled texts

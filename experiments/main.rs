@@ -11,6 +11,7 @@ mod record;
 mod run;
 mod stages;
 mod tasks;
+mod toy;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
 fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
     let result = match command {
         Command::Run(args) => return run::run(args, &global),
+        Command::Data(args) => return stages::data::run(args, &global),
+        Command::Check(args) => return stages::check::run(&args, &global),
         Command::Sft(args) => stages::sft::run(args, &global)?,
         Command::Reward(args) => stages::reward::run(args, &global)?,
         Command::Sample(args) => stages::sample::run(args, &global)?,

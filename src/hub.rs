@@ -1,4 +1,4 @@
-//! Models by their hub id, `owner/name[@revision]`, kept in the cache that Python's
+//! Models and data sets by their hub id, `owner/name[@revision]`, kept in the cache that Python's
 //! `huggingface_hub` keeps.
 //!
 //! `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean
@@ -7,12 +7,12 @@
 use std::path::{Path, PathBuf};
 
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
-use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// A model on the hub.
+/// A model or a data set on the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubId {
     /// `owner/name`.
@@ -42,54 +42,84 @@ impl HubId {
     /// # Errors
     /// If there is no such model, it may not be read, or the hub cannot be reached.
     pub fn folder(&self) -> Result<PathBuf> {
+        self.fetched(&Wanted {
+            what: "model",
+            repo_type: RepoType::Model,
+            is_read: &is_read,
+            marks_whole: &|file| ["config.json", "adapter_config.json"].contains(&file),
+        })
+    }
+
+    /// The folder with those files of a data set that `is_read` wants, fetched where they are not in
+    /// the cache yet.
+    ///
+    /// # Errors
+    /// If there is no such data set, it may not be read, or the hub cannot be reached.
+    pub fn dataset_folder(&self, is_read: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
+        self.fetched(&Wanted {
+            what: "data set",
+            repo_type: RepoType::Dataset,
+            is_read,
+            marks_whole: is_read,
+        })
+    }
+
+    fn fetched(&self, wanted: &Wanted) -> Result<PathBuf> {
         let place = Place::from_environment();
-        if let Some(whole) = self.cached(&place).filter(|_| place.offline) {
+        let cached = place.cache.repo(self.repo(wanted));
+        if let Some(whole) = self.cached(&cached, wanted).filter(|_| place.offline) {
             return Ok(whole);
         }
         if place.offline {
             return Err(self.error(format!(
                 "expected it in {}, since HF_HUB_OFFLINE is set, found none; unset it, or give the \
-                 model's folder",
-                place.cache.path().display()
+                 {}'s folder",
+                place.cache.path().display(),
+                wanted.what,
             )));
         }
         let hub = Hub {
             id: self,
-            place: &place,
-            api: place.api().map_err(|it| self.failed(it, &place))?,
+            wanted,
+            api: place.api().map_err(|it| self.failed(it, &place, wanted))?,
+            cached,
         };
         match hub.fetch() {
-            Err(ApiError::RequestError(error)) if !answered(&error) => match self.cached(&place) {
-                Some(folder) => {
-                    tracing::warn!("{}: {error}; the copy in the cache is used", place.endpoint);
-                    Ok(folder)
+            Err(ApiError::RequestError(error)) if !answered(&error) => {
+                match self.cached(&hub.cached, wanted) {
+                    Some(folder) => {
+                        tracing::warn!(
+                            "{}: {error}; the copy in the cache is used",
+                            place.endpoint
+                        );
+                        Ok(folder)
+                    }
+                    None => Err(self.failed(ApiError::RequestError(error), &place, wanted)),
                 }
-                None => Err(self.failed(ApiError::RequestError(error), &place)),
-            },
-            outcome => outcome.map_err(|error| self.failed(error, &place)),
+            }
+            outcome => outcome.map_err(|error| self.failed(error, &place, wanted)),
         }
     }
 
-    fn repo(&self) -> Repo {
-        Repo::with_revision(self.name.clone(), RepoType::Model, self.revision.clone())
+    fn repo(&self, wanted: &Wanted) -> Repo {
+        Repo::with_revision(self.name.clone(), wanted.repo_type, self.revision.clone())
     }
 
     /// The snapshot of the revision as it was last seen.
-    fn cached(&self, place: &Place) -> Option<PathBuf> {
-        let cached = place.cache.repo(self.repo());
-        let commit = |file: &str| Some(cached.get(file)?.parent()?.to_owned());
-        let named = commit("config.json").or_else(|| commit("adapter_config.json"));
+    fn cached(&self, cached: &CacheRepo, wanted: &Wanted) -> Option<PathBuf> {
+        let is_whole = |folder: &PathBuf| has_file(folder, folder, wanted.marks_whole);
+        // The file of no name is the snapshot's folder itself.
+        let named = cached.get("").map(|it| it.components().collect()).filter(is_whole);
         // A commit has no reference of its own.
-        let direct = cached.pointer_path(&self.revision);
-        named.or_else(|| direct.join("config.json").is_file().then_some(direct))
+        named.or_else(|| Some(cached.pointer_path(&self.revision)).filter(is_whole))
     }
 
     fn error(&self, message: impl std::fmt::Display) -> Error {
         Error::file(format!("{}@{}", self.name, self.revision), message.to_string())
     }
 
-    fn failed(&self, error: ApiError, place: &Place) -> Error {
-        let endpoint = &place.endpoint;
+    fn failed(&self, error: ApiError, place: &Place, wanted: &Wanted) -> Error {
+        let (endpoint, what) = (&place.endpoint, wanted.what);
         let status = match &error {
             ApiError::RequestError(request) => match **request {
                 ureq::Error::StatusCode(status) => status,
@@ -100,23 +130,44 @@ impl HubId {
         self.error(match status {
             401 | 403 if place.token.is_some() => format!(
                 "{endpoint} does not let the owner of HF_TOKEN read it (status {status}); accept the \
-                 model's licence there, or check the id"
+                 {what}'s licence there, or check the id"
             ),
             401 | 403 => format!(
                 "{endpoint} lets nobody read it without a token (status {status}); set HF_TOKEN, or \
                  check the id"
             ),
             404 => format!(
-                "expected a model of this name and revision on {endpoint}, found none; check both, \
+                "expected a {what} of this name and revision on {endpoint}, found none; check both, \
                  and set HF_TOKEN if it is private"
             ),
             _ => format!(
                 "cannot be fetched from {endpoint}: {}; start the command again to go on, or give \
-                 the model's folder",
+                 the {what}'s folder",
                 error.to_string().replace('\n', " ")
             ),
         })
     }
+}
+
+/// What is wanted of a repository.
+struct Wanted<'a> {
+    /// In words.
+    what: &'static str,
+    repo_type: RepoType,
+    /// The files.
+    is_read: &'a dyn Fn(&str) -> bool,
+    /// A file without which a snapshot in the cache counts as none.
+    marks_whole: &'a dyn Fn(&str) -> bool,
+}
+
+/// Whether there is a file below `folder` whose path from `root` on is one that is looked for.
+fn has_file(root: &Path, folder: &Path, is_it: &dyn Fn(&str) -> bool) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    entries.flatten().map(|it| it.path()).any(|path| match path.strip_prefix(root) {
+        _ if path.is_dir() => has_file(root, &path, is_it),
+        Ok(name) => is_it(&name.to_string_lossy()),
+        Err(_) => false,
+    })
 }
 
 /// Whether the hub said something, and be it no.
@@ -160,23 +211,24 @@ impl Place {
 
 struct Hub<'a> {
     id: &'a HubId,
-    place: &'a Place,
+    wanted: &'a Wanted<'a>,
     api: Api,
+    cached: CacheRepo,
 }
 
 impl Hub<'_> {
     fn fetch(&self) -> std::result::Result<PathBuf, ApiError> {
-        let repo = self.api.repo(self.id.repo());
+        let repo = self.api.repo(self.id.repo(self.wanted));
         let info = repo.info()?;
-        let cached = self.place.cache.repo(self.id.repo());
-        let folder = cached.pointer_path(&info.sha);
-        for file in info.siblings.iter().map(|it| &it.rfilename).filter(|it| is_read(it)) {
+        let folder = self.cached.pointer_path(&info.sha);
+        let files = info.siblings.iter().map(|it| &it.rfilename);
+        for file in files.filter(|it| (self.wanted.is_read)(it)) {
             if !folder.join(file).exists() {
                 tracing::info!("fetching {file} of {}@{}", self.id.name, self.id.revision);
                 self.download(&repo, file)?;
             }
         }
-        cached.create_ref(&info.sha)?;
+        self.cached.create_ref(&info.sha)?;
         tracing::info!("{}@{} is {}", self.id.name, self.id.revision, info.sha);
         Ok(folder)
     }
@@ -187,7 +239,7 @@ impl Hub<'_> {
         file: &str,
     ) -> std::result::Result<(), ApiError> {
         let metadata = self.api.metadata(&repo.url(file))?;
-        let blob = self.place.cache.repo(self.id.repo()).blob_path(metadata.etag());
+        let blob = self.cached.blob_path(metadata.etag());
         let part = blob.with_extension("part");
         let of = |path: &Path| path.metadata().map_or(0, |it| it.len());
         // Whole, but killed before it was named: asking for the rest of nothing is an error.

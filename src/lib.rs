@@ -20,7 +20,7 @@
 //! | [`model`] | the decoder, families, weights in and out | know prompts from completions |
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
 //! | [`data`] | files → records → token ids → batches | guess: what is wrong is refused with its line |
-//! | [`hub`] | models by their hub id | read what it fetches |
+//! | [`hub`] | models and data sets by their hub id | read what it fetches |
 //! | [`config`], [`device`], [`files`], [`progress`], [`interrupt`] | settings, devices, files that are whole or absent, bars, Ctrl-C | |
 //!
 //! The program (`experiments/`) has the command line, the stages and the experiments; it is the
@@ -50,7 +50,7 @@
 //! `burn` models, autodiff, optimizers, backends · `tokenizers` the same ids as everybody ·
 //! `safetensors` weights others can read · `config` layered settings · `clap` the command line ·
 //! `tracing-subscriber` logs · `indicatif` progress · `comfy-table` tables in the terminal ·
-//! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `rand_chacha` random
+//! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `csv` and `parquet` tables as sets are published · `rand_chacha` random
 //! numbers that are the same everywhere · `prost` and `base64` tokenizers published as
 //! sentencepiece or tiktoken files · `minijinja` chat templates, with the Jinja that Python
 //! has · `chrono` the date for those that ask · `hf-hub` on `ureq` the hub and its cache, `ureq`

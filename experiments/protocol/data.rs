@@ -3,14 +3,18 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use exalign::data::published::Sources;
 use exalign::data::{self, Group};
+use exalign::model::ModelFolder;
 use exalign::{Error, Result, files};
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::grammar::Grammar;
+use crate::stages::data::{Lengths, Records, Shape, in_words, needed_tokenizer};
 use crate::stages::write_lines;
 use crate::tasks::{Example, Task};
 
@@ -25,40 +29,35 @@ pub const HELD_OUT: &str = "held-out.jsonl";
 /// The answers that people gave to the held-out prompts.
 pub const CHOSEN: &str = "chosen.jsonl";
 
+/// What was read of published data, and what was dropped and why.
+const MANIFEST: &str = "data.json";
+
 /// `data.*`: where records come from and how many there are; see `assets/presets/common.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sizes {
     pub path: Vec<PathBuf>,
+    pub held_out_path: Vec<PathBuf>,
     pub demonstrations: usize,
     pub labelled: usize,
     pub prompts: usize,
     pub held_out: usize,
-    pub max_prompt_tokens: usize,
-    pub max_answer_tokens: usize,
-    pub opening_tokens: usize,
-    pub review_tokens: usize,
+    #[serde(flatten)]
+    pub lengths: Lengths,
 }
 
-/// The records of a run.
-#[derive(Default)]
-pub struct Records {
-    pub demonstrations: Vec<Value>,
-    pub labelled: Vec<Value>,
-    pub prompts: Vec<Value>,
-    pub held_out: Vec<Value>,
-    /// Groups of one; empty where nobody answered.
-    pub chosen: Vec<Value>,
+impl Sizes {
+    /// The files of the published data.
+    pub fn sources(&self) -> Result<Sources> {
+        Sources::find(&self.path, &self.held_out_path)
+    }
 }
 
 /// Writes the records of a run into `folder`; `model` is the folder of the model it starts from.
-pub fn write(
-    task: &dyn Task,
-    sizes: &Sizes,
-    seed: u64,
-    _model: &Path,
-    folder: &Path,
-) -> Result<()> {
-    let records = embedded(task, sizes, seed)?;
+pub fn write(task: &dyn Task, sizes: &Sizes, seed: u64, model: &Path, folder: &Path) -> Result<()> {
+    let records = match sizes.path.is_empty() {
+        true => embedded(task, sizes, seed)?,
+        false => published(task, sizes, seed, model, folder)?,
+    };
     write_lines(&folder.join(DEMONSTRATIONS), &records.demonstrations)?;
     write_lines(&folder.join(LABELLED), &records.labelled)?;
     write_lines(&folder.join(PROMPTS), &records.prompts)?;
@@ -69,27 +68,54 @@ pub fn write(
     Ok(())
 }
 
-/// The content of published data, as one hash.
-pub fn hash(paths: &[PathBuf]) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    for path in paths {
-        for file in files_below(path)? {
-            hasher.update(files::hash_file(&file)?.as_bytes());
+/// Records of published data: as many as are asked for, in an order that the seed fixes.
+fn published(
+    task: &dyn Task,
+    sizes: &Sizes,
+    seed: u64,
+    model: &Path,
+    folder: &Path,
+) -> Result<Records> {
+    // Some of the held-out prompts will be too long.
+    let mut set = sizes.sources()?.read(task.published(), 8 * sizes.held_out, 0)?;
+    let mut random = ChaCha12Rng::seed_from_u64(seed);
+    set.train.shuffle(&mut random);
+    set.held_out.shuffle(&mut random);
+    let tokenizer = needed_tokenizer(&ModelFolder::open(model)?)?;
+    let shape = Shape { tokenizer: Some(&tokenizer), lengths: sizes.lengths };
+    let mut records = shape.all(&mut set)?;
+    let dropped = in_words(&set.dropped);
+    let parts = [
+        ("demonstrations", &mut records.demonstrations, sizes.demonstrations),
+        ("labelled", &mut records.labelled, sizes.labelled),
+        ("prompts", &mut records.prompts, sizes.prompts),
+        ("held_out", &mut records.held_out, sizes.held_out),
+        ("held_out", &mut records.chosen, sizes.held_out),
+    ];
+    for (key, records, wanted) in parts {
+        // 0 takes all there are.
+        let enough = if wanted == 0 { records.len().max(1) } else { wanted };
+        if records.len() < enough {
+            return Err(Error::usage(format!(
+                "data.{key}: expected {enough} records in the published data, found {} ({dropped} of {} \
+                 rows); lower it with --set data.{key}={}, raise data.max_prompt_tokens or \
+                 data.max_answer_tokens, or give more --data",
+                records.len(),
+                set.rows(),
+                records.len(),
+            )));
         }
+        records.truncate(enough);
     }
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
-    if path.is_file() {
-        return Ok(vec![path.to_owned()]);
+    let manifest = json!({
+        "sources": set.sources, "dropped": set.dropped, "has_own_split": set.has_own_split, "proxy": records.proxy,
+    });
+    files::write_json(&folder.join(MANIFEST), &manifest)?;
+    if let Some(proxy) = records.proxy {
+        tracing::info!("the pairs are a proxy, since the set has no comparisons: {proxy}");
     }
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(Error::io(path, "read"))? {
-        found.extend(files_below(&entry.map_err(Error::io(path, "read"))?.path())?);
-    }
-    found.sort();
-    Ok(found)
+    tracing::info!("{} rows of published data read, {dropped}", set.rows());
+    Ok(records)
 }
 
 /// Groups with their first `count` completions only.
@@ -185,6 +211,7 @@ fn embedded(task: &dyn Task, sizes: &Sizes, seed: u64) -> Result<Records> {
                 with(it, &[("completions", json!([best]))])
             })
             .collect(),
+        ..Records::default()
     })
 }
 

@@ -172,7 +172,7 @@ impl Pipeline<'_> {
             json!({ "task": task.name(), "corpus": corpus(task), "data": sizes, "seed": seed });
         let mut plan = self.plan("data", "data", "data", settings).reads("base model", &base);
         if !sizes.path.is_empty() {
-            plan.inputs.insert("published data".to_owned(), data::hash(&sizes.path)?);
+            plan.inputs.insert("published data".to_owned(), sizes.sources()?.hash()?);
         }
         let data = self
             .run

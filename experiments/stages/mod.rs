@@ -4,6 +4,8 @@
 //! fill it from the command line, experiments from their presets.
 
 pub mod align;
+pub mod check;
+pub mod data;
 pub mod evaluate;
 pub mod info;
 pub mod judge;
@@ -112,8 +114,13 @@ pub fn write_lines<T: Serialize>(path: &Path, records: impl IntoIterator<Item = 
 
 /// One JSON object on a line of standard output.
 pub fn print_line(value: &Value) -> Result<()> {
+    print_text(&value.to_string())
+}
+
+/// A text on standard output.
+pub fn print_text(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{value}") {
+    match writeln!(out, "{text}") {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         outcome => outcome.map_err(Error::io(Path::new("standard output"), "write")),

@@ -2,6 +2,7 @@
 //! was said turns ago (who asks, what they like, where they are) and makes nothing up.
 
 use exalign::Result;
+use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
 
 use super::{Example, Task, mentions};
@@ -21,6 +22,10 @@ impl Task for Dialogue {
             Preset::Small => include_str!("../../assets/presets/dialogue/small.toml"),
             Preset::Paper => include_str!("../../assets/presets/dialogue/paper.toml"),
         }
+    }
+
+    fn published(&self) -> SetKind {
+        SetKind::Dialogues
     }
 
     fn reward_unit(&self) -> &'static str {

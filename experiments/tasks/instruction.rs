@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use exalign::Result;
+use exalign::data::published::SetKind;
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha12Rng;
@@ -28,6 +29,10 @@ impl Task for Instruction {
             Preset::Small => include_str!("../../assets/presets/instruction/small.toml"),
             Preset::Paper => include_str!("../../assets/presets/instruction/paper.toml"),
         }
+    }
+
+    fn published(&self) -> SetKind {
+        SetKind::Instructions
     }
 
     fn reward_unit(&self) -> &'static str {

@@ -6,7 +6,9 @@ mod instruction;
 mod sentiment;
 mod summarization;
 
+use clap::ValueEnum;
 use exalign::Result;
+use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
 
 use crate::grammar::{Grammar, words};
@@ -19,6 +21,9 @@ pub trait Task: Sync {
 
     /// The text of a preset, over what all presets have in common.
     fn preset(&self, preset: Preset) -> &'static str;
+
+    /// What its published sets are.
+    fn published(&self) -> SetKind;
 
     /// What rewards are measured in.
     fn reward_unit(&self) -> &'static str;
@@ -59,6 +64,26 @@ pub struct Example {
     pub answers: Vec<String>,
     /// The class of prompt and answer together.
     pub label: Option<bool>,
+}
+
+/// An experiment on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TaskName {
+    /// Film reviews with their sentiment.
+    Sentiment,
+    /// Forum posts and their summaries.
+    Summarization,
+    /// Conversations with an assistant.
+    Dialogue,
+    /// Instructions and answers to them.
+    Instruction,
+}
+
+impl TaskName {
+    /// What is particular to it.
+    pub fn task(self) -> &'static dyn Task {
+        TASKS[self as usize]
+    }
 }
 
 /// All experiments.

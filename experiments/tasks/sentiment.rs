@@ -1,6 +1,7 @@
 //! Sentiment (Ji et al. 2024, section 5.1): reviews continued, the reward a classifier's log-odds.
 
 use exalign::Result;
+use exalign::data::published::SetKind;
 use rand::Rng;
 use rand_chacha::ChaCha12Rng;
 
@@ -21,6 +22,10 @@ impl Task for Sentiment {
             Preset::Small => include_str!("../../assets/presets/sentiment/small.toml"),
             Preset::Paper => include_str!("../../assets/presets/sentiment/paper.toml"),
         }
+    }
+
+    fn published(&self) -> SetKind {
+        SetKind::Reviews
     }
 
     fn reward_unit(&self) -> &'static str {

@@ -2,6 +2,7 @@
 //! summary says who, what, where and what the writer wants, gets nothing wrong, and is short.
 
 use exalign::Result;
+use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
 
 use super::{Example, Task, mentions};
@@ -24,6 +25,10 @@ impl Task for Summarization {
             Preset::Small => include_str!("../../assets/presets/summarization/small.toml"),
             Preset::Paper => include_str!("../../assets/presets/summarization/paper.toml"),
         }
+    }
+
+    fn published(&self) -> SetKind {
+        SetKind::Posts
     }
 
     fn reward_unit(&self) -> &'static str {
@@ -65,7 +70,7 @@ mod tests {
         let score = |answer: &str| Summarization.rule(&grammar, post, answer).unwrap();
         assert_eq!(score(" My sister broke my lamp at the party, should I hide it?"), 4.0);
         assert_eq!(score(" My lamp is broken."), 1.0);
-        assert_eq!(score(" My uncle broke my lamp at the beach."), -1.0);
+        assert_eq!(score(" My brother broke my lamp at the beach."), -1.0);
         let long = format!(" My lamp is broken.{}", " It rained all day.".repeat(4));
         assert!((score(&long) - (1.0 - 0.2 * 5.0)).abs() < 1e-12);
     }

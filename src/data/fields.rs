@@ -14,6 +14,12 @@ pub struct Fields(Map<String, Value>);
 /// What is wrong with a record and what to do about it, without the place.
 pub type Problem = String;
 
+impl From<Map<String, Value>> for Fields {
+    fn from(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+}
+
 impl Fields {
     /// Reads one line.
     pub fn parse(line: &[u8]) -> Result<Self, Problem> {
@@ -83,7 +89,7 @@ impl Fields {
     /// The prompt: `prompt` or `messages`, with or without `prompt_ids`, or `prompt_ids` alone. It
     /// may be empty.
     pub fn prompt(&self) -> Result<Passage, Problem> {
-        let Some(messages) = self.list("messages", "a list of messages", message)? else {
+        let Some(messages) = self.messages("messages")? else {
             return self.required_passage("prompt", "prompt_ids");
         };
         if self.has("prompt") {
@@ -108,6 +114,36 @@ impl Fields {
                 Ok(Passage { text: None, ids, messages: Some(messages) })
             }
         }
+    }
+
+    /// A text.
+    pub fn text(&self, name: &str) -> Result<Option<String>, Problem> {
+        self.get(name).map(|value| string(value, name)).transpose()
+    }
+
+    /// The first of several fields that is there, with its name.
+    pub fn first<'a>(&self, names: &[&'a str]) -> Option<(&'a str, &Value)> {
+        names.iter().find_map(|&name| Some((name, self.get(name)?)))
+    }
+
+    /// A finite number, or a text that is one, as tables without types have them.
+    pub fn number(&self, name: &str) -> Result<Option<f64>, Problem> {
+        let number = |value: &Value| match value {
+            Value::String(text) => text.trim().parse().ok(),
+            value => value.as_f64(),
+        };
+        self.get(name)
+            .map(|value| {
+                number(value).filter(|it: &f64| it.is_finite()).ok_or_else(|| {
+                    wrong(name, "a finite number", value, "correct or drop the record")
+                })
+            })
+            .transpose()
+    }
+
+    /// A list of messages, each with a role and a text.
+    pub fn messages(&self, name: &str) -> Result<Option<Vec<Value>>, Problem> {
+        self.list(name, "a list of messages", message)
     }
 
     /// A list of finite numbers.
@@ -285,7 +321,7 @@ fn mark_bare_words(line: &str) -> String {
 }
 
 /// Bytes of the string literal that `text` begins with, quotes included.
-fn string_len(text: &str) -> usize {
+pub(super) fn string_len(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
         match byte {

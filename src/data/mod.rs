@@ -9,9 +9,12 @@
 //! whatever takes a [`TokenGroup`] may rely on completions that are not empty, on rewards that are
 //! finite and on ids inside the vocabulary.
 
+pub mod audit;
 mod batch;
 mod chat;
 mod fields;
+mod lines;
+pub mod published;
 mod reader;
 mod records;
 mod token_group;

@@ -5,13 +5,12 @@
 //! itself (it cannot be read, is empty, is cut in half) is never skipped.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 
-use flate2::read::MultiGzDecoder;
-
+use super::lines::{Lines, Unpacked};
 use super::{Fields, Group, Record};
 use crate::{Error, Result};
 
@@ -42,15 +41,42 @@ impl Located<Group> {
 
 /// The records of a file, in order.
 pub struct Reader<R> {
-    file: Arc<Path>,
-    source: Box<dyn BufRead>,
-    is_gzip: bool,
-    line: usize,
-    skip_bad: usize,
-    skipped: Vec<Error>,
+    lines: Lines,
+    tolerance: Tolerance,
     num_read: usize,
     is_done: bool,
     kind: PhantomData<fn() -> R>,
+}
+
+/// How many bad records are set aside, and those that were.
+pub(super) struct Tolerance {
+    skip_bad: usize,
+    skipped: Vec<Error>,
+}
+
+impl Tolerance {
+    pub fn new(skip_bad: usize) -> Self {
+        Self { skip_bad, skipped: Vec::new() }
+    }
+
+    /// Sets a bad record aside. One too many, and every error that is not about a record, comes
+    /// back.
+    pub fn refuse(&mut self, error: Error) -> Result<()> {
+        let Error::Record { file, line, message } = error else { return Err(error) };
+        if self.skipped.len() < self.skip_bad {
+            let error = Error::Record { file, line, message };
+            tracing::warn!("skipped: {error}");
+            self.skipped.push(error);
+            return Ok(());
+        }
+        let enough = self.skipped.len() + 1;
+        Err(Error::record(file, line, format!("{message} or pass --skip-bad {enough}")))
+    }
+
+    /// How many were set aside.
+    pub fn skipped(&self) -> usize {
+        self.skipped.len()
+    }
 }
 
 /// Opens a file of records, of which up to `skip_bad` may be bad.
@@ -75,23 +101,10 @@ pub fn has_labels(path: &Path) -> Result<bool> {
 
 impl<R: Record> Reader<R> {
     /// Reads from `source`, which messages call `name`.
-    pub fn new(name: &Path, mut source: impl Read + 'static, skip_bad: usize) -> Result<Self> {
-        let mut magic = Vec::with_capacity(2);
-        source.by_ref().take(2).read_to_end(&mut magic).map_err(Error::io(name, "read"))?;
-        let is_gzip = magic == [0x1f, 0x8b];
-        let source = Cursor::new(magic).chain(source);
-        let source: Box<dyn BufRead> = if is_gzip {
-            Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(source))))
-        } else {
-            Box::new(BufReader::new(source))
-        };
+    pub fn new(name: &Path, source: impl Read + 'static, skip_bad: usize) -> Result<Self> {
         Ok(Self {
-            file: name.into(),
-            source,
-            is_gzip,
-            line: 0,
-            skip_bad,
-            skipped: Vec::new(),
+            lines: Lines::of(name, Unpacked::new(name, source)?),
+            tolerance: Tolerance::new(skip_bad),
             num_read: 0,
             is_done: false,
             kind: PhantomData,
@@ -100,85 +113,40 @@ impl<R: Record> Reader<R> {
 
     /// The bad records that were set aside so far.
     pub fn skipped(&self) -> &[Error] {
-        &self.skipped
+        &self.tolerance.skipped
     }
 
     /// The bad records that were set aside.
     pub fn into_skipped(self) -> Vec<Error> {
-        self.skipped
+        self.tolerance.skipped
     }
 
     /// Sets aside a record found bad after it was read, within the same `skip_bad`. One too many,
     /// and every error that is not about a record, comes back.
     pub fn refuse(&mut self, error: Error) -> Result<()> {
-        let Error::Record { file, line, message } = error else { return Err(error) };
-        if self.skipped.len() < self.skip_bad {
-            let error = Error::Record { file, line, message };
-            tracing::warn!("skipped: {error}");
-            self.skipped.push(error);
-            return Ok(());
-        }
-        let enough = self.skipped.len() + 1;
-        Err(Error::record(file, line, format!("{message} or pass --skip-bad {enough}")))
-    }
-
-    /// The next line that is not blank; none at the end.
-    fn next_line(&mut self) -> Result<Option<Vec<u8>>> {
-        loop {
-            let mut line = Vec::new();
-            let read = self.source.read_until(b'\n', &mut line);
-            if read.map_err(|error| self.unreadable(error))? == 0 {
-                return Ok(None);
-            }
-            self.line += 1;
-            if self.line == 1 && line.starts_with(b"\xef\xbb\xbf") {
-                line.drain(..3); // the byte order mark that some editors write
-            }
-            let text = line.trim_ascii_end();
-            if !text.is_empty() {
-                line.truncate(text.len());
-                return Ok(Some(line));
-            }
-        }
-    }
-
-    fn unreadable(&self, error: std::io::Error) -> Error {
-        use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-        let line = self.line + 1;
-        match error.kind() {
-            UnexpectedEof if self.is_gzip => Error::file(
-                &self.file,
-                format!("the gzip data is cut short in line {line}; copy or download it again"),
-            ),
-            InvalidData | InvalidInput if self.is_gzip => Error::file(
-                &self.file,
-                format!(
-                    "the gzip data is damaged in line {line} ({error}); copy or download it again"
-                ),
-            ),
-            _ => Error::io(&self.file, "read")(error),
-        }
+        self.tolerance.refuse(error)
     }
 
     fn advance(&mut self) -> Result<Option<Located<R>>> {
-        while let Some(line) = self.next_line()? {
-            match Fields::parse(&line).and_then(|fields| R::from_fields(&fields)) {
+        while let Some(content) = self.lines.next_line()? {
+            let (file, line) = (self.lines.file().clone(), self.lines.number());
+            match Fields::parse(&content).and_then(|fields| R::from_fields(&fields)) {
                 Ok(record) => {
                     self.num_read += 1;
-                    return Ok(Some(Located { file: self.file.clone(), line: self.line, record }));
+                    return Ok(Some(Located { file, line, record }));
                 }
-                Err(problem) => self.refuse(Error::record(&self.file, self.line, problem))?,
+                Err(problem) => self.refuse(Error::record(&file, line, problem))?,
             }
         }
         if self.num_read > 0 {
             return Ok(None);
         }
-        let found = match self.skipped.len() {
+        let found = match self.tolerance.skipped() {
             0 => "the file is empty".to_owned(),
             bad => format!("all {bad} are bad"),
         };
         let message = format!("expected records, one JSON object a line, but {found}");
-        Err(Error::file(&self.file, message))
+        Err(Error::file(self.lines.file(), message))
     }
 }
 
@@ -197,7 +165,7 @@ impl<R: Record> Iterator for Reader<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Cursor, Write};
 
     use flate2::Compression;
     use flate2::write::GzEncoder;

@@ -8,8 +8,11 @@
 //! Invariants: the page holds no text that is not escaped (a completion may contain anything), and
 //! no number that is not in the report.
 
+mod article;
+mod frontier;
 mod page;
 mod pictures;
+mod samples;
 mod tables;
 mod text;
 
@@ -21,8 +24,9 @@ use serde_json::Value;
 use crate::evaluation::{Interval, OptimumPoint};
 use crate::{Error, Result, files};
 
+pub use article::{Article, Part};
 pub use page::render;
-pub use pictures::frontier_svg;
+pub use pictures::{Cells, Content, Curve, Figure, Line, Plot, frontier_svg};
 pub use text::policy_name;
 
 /// The file a run's numbers are in.
@@ -119,18 +123,30 @@ pub struct ResultRow {
 }
 
 /// An objective's way through the reward–KL plane.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// The objective.
+    /// The objective, or `best-of-n`.
     pub objective: String,
-    /// Its checkpoints in the order of training.
+    /// Its checkpoints in the order of training; of several repetitions, their means.
     pub points: Vec<FrontierPoint>,
+    /// Each repetition's own way, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repetitions: Vec<Repetition>,
+}
+
+/// A repetition's way through the reward–KL plane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Repetition {
+    /// Its seed.
+    pub seed: u64,
+    /// KL in nats and mean reward at each of the series' points.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// A checkpoint in the reward–KL plane.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrontierPoint {
-    /// Optimizer steps taken.
+    /// Optimizer steps taken; N of Best-of-N.
     pub step: usize,
     /// Mean reward.
     pub reward: Interval,

@@ -1,5 +1,5 @@
-//! A server on loopback that speaks the hub's endpoints for one model: its description, its small
-//! files with ranges, its weights behind a redirect.
+//! A server on loopback that speaks the hub's endpoints for one model or data set: its description,
+//! its small files with ranges, its weights behind a redirect.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -28,16 +28,10 @@ pub struct HubServer {
 }
 
 impl HubServer {
-    /// Serves the files of `folder` until the process ends.
+    /// Serves the files of `folder` as a model and as a data set until the process ends.
     pub fn start(folder: &Path) -> Self {
-        let files = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| {
-                let path = entry.unwrap().path();
-                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-                (name, std::fs::read(&path).unwrap())
-            })
-            .collect();
+        let mut files = BTreeMap::new();
+        collect(folder, folder, &mut files);
         let behaviour = Arc::new(Mutex::new(Behaviour { files, ..Behaviour::default() }));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -48,6 +42,18 @@ impl HubServer {
             }
         });
         Self { endpoint, behaviour }
+    }
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            files.insert(name, std::fs::read(&path).unwrap());
+        }
     }
 }
 
@@ -76,7 +82,8 @@ fn answer(mut stream: TcpStream, endpoint: &str, behaviour: &mut Behaviour) {
     }
     let revisions = ["main", "v1", COMMIT];
     for revision in revisions {
-        if path == format!("/api/models/{NAME}/revision/{revision}") {
+        let described = |kind: &str| path == format!("/api/{kind}/{NAME}/revision/{revision}");
+        if described("models") || described("datasets") {
             let siblings: Vec<String> = behaviour
                 .files
                 .keys()
@@ -87,13 +94,15 @@ fn answer(mut stream: TcpStream, endpoint: &str, behaviour: &mut Behaviour) {
             return reply("200 OK", "", body.as_bytes(), body.len());
         }
     }
-    let file = path.rsplit('/').next().unwrap_or_default();
-    let resolved = revisions.iter().any(|it| path == format!("/{NAME}/resolve/{it}/{file}"));
-    let Some(content) = behaviour.files.get(file).filter(|_| resolved || path.starts_with("/lfs/"))
-    else {
+    let of_model = path.strip_prefix("/datasets").unwrap_or(&path);
+    let named =
+        revisions.iter().find_map(|it| of_model.strip_prefix(&format!("/{NAME}/resolve/{it}/")));
+    let resolved = named.is_some();
+    let file = named.or(path.strip_prefix("/lfs/")).unwrap_or_default();
+    let Some(content) = behaviour.files.get(file) else {
         return reply("404 Not Found", "", b"", 0);
     };
-    let etag = format!("etag-of-{}", file.replace('.', "-"));
+    let etag = format!("etag-of-{}", file.replace(['.', '/'], "-"));
     let mut about = format!("X-Repo-Commit: {COMMIT}\r\nETag: \"{etag}\"\r\n");
     if resolved && file.ends_with(".safetensors") {
         about += &format!("X-Linked-Etag: \"{etag}\"\r\nLocation: {endpoint}/lfs/{file}\r\n");

@@ -1,0 +1,225 @@
+//! `exalign data`: published sets → records.
+
+mod shape;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use exalign::config::Stage;
+use exalign::data::Tokenizer;
+use exalign::data::published::{Dropped, Published, SetKind, SourceCount, Sources};
+use exalign::model::ModelFolder;
+use exalign::{Error, Result, files};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub use shape::{Lengths, Records, Shape};
+
+use super::{configuration, print_line, print_text, tokenizer, write_lines};
+use crate::command_line::Global;
+use crate::record::{Record, Start};
+use crate::tasks::TaskName;
+
+/// Options of `exalign data`.
+#[derive(Args, Debug)]
+#[command(after_help = "What is read, by its fields:\n  \
+                  sentiment      text and label (0, 1, neg, pos, ..), or IMDB's folder of pos/*.txt and neg/*.txt\n  \
+                  summarization  subreddit, title, post, summary; OpenAI's comparisons (info, summaries, choice);\n                 \
+                  prompt with chosen and rejected. Without comparisons the pairs are a proxy: a post's own\n                 \
+                  summary is chosen, the summary of another post, of about the same length, is rejected\n  \
+                  dialogue       chosen and rejected, whole dialogues as Anthropic's HH has them, or messages\n  \
+                  instruction    instruction, input, output; output_1, output_2, preference; prompt, chosen,\n                 \
+                  rejected as texts or messages\n\n\
+                  A set's own split is kept where file names (or a field `split`) say both sides of it: train, and \
+                  test, valid, dev or eval; otherwise held-out prompts are chosen by their hash. No prompt is in both. \
+                  What is not used is counted by reason, on standard output and in DIR/data.json.")]
+pub struct DataArgs {
+    /// Which experiment the records are for
+    #[arg(value_enum)]
+    experiment: TaskName,
+    /// Files (.jsonl, .json, .csv, .tsv, .gz of these, .parquet), folders, or hub ids of data sets
+    /// (owner/name[@revision], with :part only the files whose path begins so)
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Where the records go
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Files, folders or hub ids that are held out whatever they are called; repeatable
+    #[arg(long, value_name = "PATH")]
+    held_out_data: Vec<PathBuf>,
+    /// Prompts to hold out where the set has no split of its own
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    held_out: usize,
+    /// A model whose tokenizer counts tokens; without, openings of reviews are counted in words
+    #[arg(long, value_name = "MODEL")]
+    model: Option<PathBuf>,
+    /// Drop what has a longer prompt, in tokens of --model; 0: nothing
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_prompt_tokens: usize,
+    /// Drop what has a longer answer, its end-of-text included, in tokens of --model; 0: nothing
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_answer_tokens: usize,
+    /// sentiment: tokens (or words) of a review that are its opening, the prompt
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    opening_tokens: usize,
+    /// sentiment: tokens (or words) of a review that are read at most, its opening included; 0: all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    review_tokens: usize,
+    /// Print the counts as JSON
+    #[arg(long)]
+    json: bool,
+    /// Start over where an earlier run left something
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// What was read, written and dropped: `data.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    experiment: String,
+    sources: Vec<SourceCount>,
+    /// `published`, or `hash` where the set has none of its own.
+    split: String,
+    read: usize,
+    dropped: Dropped,
+    /// Rows that are no examples and were passed over.
+    skipped: usize,
+    /// Records by file.
+    written: Vec<(String, usize)>,
+    /// What the preferences are where nobody gave any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proxy: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(args: DataArgs, global: &Global) -> Result<()> {
+    let config = configuration(global, Stage::Sample, vec![])?;
+    let sources = Sources::find(&args.paths, &args.held_out_data)?;
+    let lengths = Lengths {
+        max_prompt_tokens: args.max_prompt_tokens,
+        max_answer_tokens: args.max_answer_tokens,
+        opening_tokens: args.opening_tokens,
+        review_tokens: args.review_tokens,
+    };
+    let mut settings = json!({
+        "experiment": args.experiment.task().name(),
+        "held_out": args.held_out,
+        "lengths": lengths,
+        "skip_bad": config.data.skip_bad,
+    });
+    let folder = args.model.as_deref().map(ModelFolder::open).transpose()?;
+    if let Some(folder) = &folder {
+        settings["tokenizer"] = json!(needed_tokenizer(folder)?.content_hash());
+    }
+    let record = Record::new("data", settings, "none").input("the set", sources.hash()?);
+    let path = args.out.join(MANIFEST);
+    let manifest = match record.start_folder(&args.out, args.fresh)? {
+        Start::Done(_) => files::read_json(&path)?,
+        Start::Go(work) => {
+            let kind = args.experiment.task().published();
+            let published = sources.read(kind, args.held_out, config.data.skip_bad)?;
+            let tokenizer = folder.as_ref().map(needed_tokenizer).transpose()?;
+            let shape = Shape { tokenizer: tokenizer.as_ref(), lengths };
+            let manifest = write(&args, published, &shape)?;
+            files::write_json(&path, &manifest)?;
+            work.finish(json!(manifest))?;
+            manifest
+        }
+    };
+    match args.json {
+        true => print_line(&json!(manifest)),
+        false => print_text(&manifest.table()),
+    }
+}
+
+const MANIFEST: &str = "data.json";
+
+/// The tokenizer of a model whose tokens are to be counted.
+pub fn needed_tokenizer(folder: &ModelFolder) -> Result<Tokenizer> {
+    tokenizer(folder)?.ok_or_else(|| {
+        Error::file(&folder.path, "expected tokenizer.json, found none; published sets are text")
+    })
+}
+
+/// Writes the records of a set.
+fn write(args: &DataArgs, mut published: Published, shape: &Shape) -> Result<Manifest> {
+    let records = shape.all(&mut published)?;
+    let is_reviews = args.experiment.task().published() == SetKind::Reviews;
+    let (labelled, held_out_labelled) = match is_reviews {
+        true => ("labelled.jsonl", "held-out-labelled.jsonl"),
+        false => ("pairs.jsonl", "held-out-pairs.jsonl"),
+    };
+    let files: [(&str, &[Value]); 6] = [
+        ("demonstrations.jsonl", &records.demonstrations),
+        (labelled, &records.labelled),
+        ("prompts.jsonl", &records.prompts),
+        ("held-out.jsonl", &records.held_out),
+        ("chosen.jsonl", &records.chosen),
+        (held_out_labelled, &records.held_out_labelled),
+    ];
+    let mut written = Vec::new();
+    for (name, records) in files {
+        if !records.is_empty() {
+            write_lines(&args.out.join(name), records)?;
+            written.push((name.to_owned(), records.len()));
+        }
+    }
+    if written.is_empty() {
+        return Err(Error::usage(format!(
+            "expected examples, found none: {}; check the experiment and the limits",
+            in_words(&published.dropped)
+        )));
+    }
+    Ok(Manifest {
+        experiment: args.experiment.task().name().to_owned(),
+        read: published.rows(),
+        split: if published.has_own_split { "published" } else { "hash" }.to_owned(),
+        sources: published.sources,
+        dropped: published.dropped,
+        skipped: published.skipped,
+        written,
+        proxy: records.proxy.map(str::to_owned),
+    })
+}
+
+/// What was dropped and why, on one line.
+pub fn in_words(dropped: &Dropped) -> String {
+    let parts: Vec<String> =
+        dropped.iter().map(|(reason, count)| format!("{count} {}", reason.words())).collect();
+    if parts.is_empty() { "nothing dropped".to_owned() } else { parts.join(", ") }
+}
+
+impl Manifest {
+    fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["", "records"]);
+        for source in &self.sources {
+            let split = match source.split {
+                Some(split) => format!(" ({})", json!(split).as_str().unwrap_or_default()),
+                None => String::new(),
+            };
+            table.add_row([format!("read {}{split}", source.name), source.rows.to_string()]);
+        }
+        for (reason, count) in &self.dropped {
+            table.add_row([format!("dropped: {}", reason.words()), count.to_string()]);
+        }
+        if self.skipped > 0 {
+            table.add_row(["dropped: bad rows".to_owned(), self.skipped.to_string()]);
+        }
+        for (name, count) in &self.written {
+            table.add_row([format!("wrote {name}"), count.to_string()]);
+        }
+        if let Some(column) = table.column_mut(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let mut text = table.to_string();
+        if self.split == "hash" {
+            text += "\nNo split of the set's own: held-out prompts are those of the smallest hash.";
+        }
+        if let Some(proxy) = &self.proxy {
+            text += &format!("\nThe pairs are a proxy, since the set has no comparisons: {proxy}.");
+        }
+        text
+    }
+}

@@ -1,0 +1,318 @@
+//! Examples of a published set → the records that the stages of an experiment read.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use exalign::data::published::{Example, Published, Reason, passage_key};
+use exalign::data::{
+    Completion, Group, Limits, Located, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
+    TruncationReport,
+};
+use exalign::{Error, Result};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What the preferences are where nobody gave any.
+const PROXY: &str = "a post's own summary is chosen, the summary of another post, of about the same length, is rejected";
+
+/// Lengths in tokens; 0 of a limit: any.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Lengths {
+    /// Longest prompt that is taken.
+    pub max_prompt_tokens: usize,
+    /// Longest answer that is taken.
+    pub max_answer_tokens: usize,
+    /// Of a review, the opening.
+    pub opening_tokens: usize,
+    /// Of a review, what is read at most.
+    pub review_tokens: usize,
+}
+
+/// The records of a run.
+#[derive(Default)]
+pub struct Records {
+    /// To fine-tune on.
+    pub demonstrations: Vec<Value>,
+    /// For the reward model: pairs, or texts with labels.
+    pub labelled: Vec<Value>,
+    /// To sample groups for.
+    pub prompts: Vec<Value>,
+    /// Prompts to evaluate on.
+    pub held_out: Vec<Value>,
+    /// Groups of one: the answers that people gave to the held-out prompts.
+    pub chosen: Vec<Value>,
+    /// As `labelled`, of the held-out part.
+    pub held_out_labelled: Vec<Value>,
+    /// What the pairs are, where they are a proxy.
+    pub proxy: Option<&'static str>,
+}
+
+/// How examples become records.
+pub struct Shape<'a> {
+    /// Of the model the records are for; without one, lengths of reviews are in words.
+    pub tokenizer: Option<&'a Tokenizer>,
+    pub lengths: Lengths,
+}
+
+impl Shape<'_> {
+    /// All records of a set; what is too long or too short is counted there.
+    ///
+    /// # Errors
+    /// If limits are in tokens and there is no tokenizer, or a conversation has no chat template.
+    pub fn all(&self, published: &mut Published) -> Result<Records> {
+        let train = self.fitting(std::mem::take(&mut published.train), published)?;
+        let held_out = self.fitting(std::mem::take(&mut published.held_out), published)?;
+        let mut records = Records {
+            demonstrations: demonstrations(&train).map(Part::demonstration).collect(),
+            labelled: train.iter().filter_map(Part::labelled).collect(),
+            held_out_labelled: held_out.iter().filter_map(Part::labelled).collect(),
+            ..Records::default()
+        };
+        let mut prompts = HashSet::new();
+        for part in prompted(&held_out).filter(|it| prompts.insert(it.key())) {
+            records.held_out.push(json!(part.prompt));
+            records.chosen.push(part.answer());
+        }
+        records.prompts = prompted(&train)
+            .filter(|it| prompts.insert(it.key()))
+            .map(|it| json!(it.prompt))
+            .collect();
+        if records.labelled.is_empty() {
+            records.proxy = Some(PROXY);
+            records.labelled = mismatched(&train);
+            records.held_out_labelled = mismatched(&held_out);
+        }
+        Ok(records)
+    }
+
+    /// The examples that fit, in parts.
+    fn fitting(&self, examples: Vec<Example>, published: &mut Published) -> Result<Vec<Part>> {
+        let parts: Vec<std::result::Result<Part, Reason>> =
+            examples.into_par_iter().map(|it| self.part(it)).collect::<Result<_>>()?;
+        let mut fitting = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                Ok(part) => fitting.push(part),
+                Err(reason) => published.drop(reason),
+            }
+        }
+        Ok(fitting)
+    }
+
+    fn part(&self, example: Example) -> Result<std::result::Result<Part, Reason>> {
+        let (prompt, chosen, rejected) = match example {
+            Example::Labelled { text, label } => return self.review(&text, label),
+            Example::Demonstration { prompt, chosen } => (prompt, chosen, None),
+            Example::Preference { prompt, chosen, rejected } => (prompt, chosen, Some(rejected)),
+        };
+        let sides = std::iter::once(chosen).chain(rejected);
+        let mut sides = sides.map(|it| Completion::finished(Passage::of_text(it)));
+        let part = Part {
+            prompt: PromptRecord { id: None, prompt },
+            chosen: sides.next().unwrap_or_else(|| Completion::finished(Passage::default())),
+            rejected: sides.next(),
+            review: None,
+        };
+        Ok(match self.too_long(&part)? {
+            Some(reason) => Err(reason),
+            None => Ok(part),
+        })
+    }
+
+    fn too_long(&self, part: &Part) -> Result<Option<Reason>> {
+        let Lengths { max_prompt_tokens, max_answer_tokens, .. } = self.lengths;
+        if max_prompt_tokens == 0 && max_answer_tokens == 0 {
+            return Ok(None);
+        }
+        let Some(tokenizer) = self.tokenizer else {
+            return Err(Error::usage(
+                "limits in tokens: expected a model to count them with, found none; add --model",
+            ));
+        };
+        let tokenization = Tokenization {
+            tokenizer: Some(tokenizer),
+            limits: Limits::default(),
+            vocab_size: usize::MAX,
+        };
+        let group = Group {
+            id: None,
+            prompt: part.prompt.prompt.clone(),
+            completions: std::iter::once(&part.chosen).chain(&part.rejected).cloned().collect(),
+            rewards: None,
+        };
+        let located = Located { file: Path::new("the set").into(), line: 1, record: group };
+        let tokens = Group::tokenize(&located, &tokenization, &mut TruncationReport::default())
+            .map_err(|error| Error::usage(without_place(error)))?;
+        let longest = tokens.completions.iter().map(Vec::len).max().unwrap_or(0);
+        let beyond = |limit: usize, len: usize| limit > 0 && len > limit;
+        Ok(if beyond(max_prompt_tokens, tokens.prompt.len()) {
+            Some(Reason::LongPrompt)
+        } else if beyond(max_answer_tokens, longest) {
+            Some(Reason::LongAnswer)
+        } else {
+            None
+        })
+    }
+
+    /// A review as its opening and the rest. In token ids where there is a tokenizer, so that the
+    /// seam is where the review's own tokens meet.
+    fn review(&self, text: &str, label: bool) -> Result<std::result::Result<Part, Reason>> {
+        let Lengths { opening_tokens, review_tokens, .. } = self.lengths;
+        let limit = if review_tokens == 0 { usize::MAX } else { review_tokens };
+        let (prompt, rest, whole, is_cut) = match self.tokenizer {
+            Some(tokenizer) => {
+                let mut ids = tokenizer.encode_prompt(text)?;
+                let is_cut = ids.len() > limit;
+                ids.truncate(limit);
+                if ids.len() <= opening_tokens {
+                    return Ok(Err(Reason::TooShort));
+                }
+                let (opening, rest) = ids.split_at(opening_tokens);
+                let decoded = tokenizer.decode(opening)?;
+                let prompt =
+                    Passage { text: Some(decoded), ids: Some(opening.to_vec()), messages: None };
+                let mut rest = rest.to_vec();
+                // A review that was cut does not end; one that was not, does.
+                rest.extend(tokenizer.end_of_text().filter(|_| !is_cut));
+                (prompt, Passage::of_ids(rest), Passage::of_ids(ids), is_cut)
+            }
+            None => {
+                let Some(seam) = end_of_word(text, opening_tokens) else {
+                    return Ok(Err(Reason::TooShort));
+                };
+                let end = end_of_word(text, limit);
+                let whole = &text[..end.unwrap_or(text.len())];
+                if whole[seam..].trim().is_empty() {
+                    return Ok(Err(Reason::TooShort));
+                }
+                let rest = Passage::of_text(&whole[seam..]);
+                (Passage::of_text(&text[..seam]), rest, Passage::of_text(whole), end.is_some())
+            }
+        };
+        Ok(Ok(Part {
+            prompt: PromptRecord { id: None, prompt },
+            chosen: Completion { passage: rest, finished: !is_cut },
+            rejected: None,
+            review: Some((whole, label)),
+        }))
+    }
+}
+
+/// Where word number `count` ends, if words follow it.
+fn end_of_word(text: &str, count: usize) -> Option<usize> {
+    let start = text.len() - text.trim_start().len();
+    let ends = text[start..].char_indices().zip(text[start..].chars().skip(1));
+    let mut ends = ends.filter(|((_, one), two)| !one.is_whitespace() && two.is_whitespace());
+    let ((at, last), _) = ends.nth(count.checked_sub(1)?)?;
+    let end = start + at + last.len_utf8();
+    (!text[end..].trim().is_empty()).then_some(end)
+}
+
+fn without_place(error: Error) -> String {
+    match error {
+        Error::Record { message, .. } => message,
+        other => other.to_string(),
+    }
+}
+
+/// An example as the parts that records are made of.
+struct Part {
+    prompt: PromptRecord,
+    chosen: Completion,
+    rejected: Option<Completion>,
+    /// Of a review, all of it and its label.
+    review: Option<(Passage, bool)>,
+}
+
+impl Part {
+    fn key(&self) -> [u8; 16] {
+        passage_key(&self.prompt.prompt)
+    }
+
+    fn with(&self, fields: Vec<(&str, Value)>) -> Value {
+        let mut record = json!(self.prompt);
+        for (name, value) in fields {
+            record[name] = value;
+        }
+        record
+    }
+
+    fn demonstration(&self) -> Value {
+        let (name, value) = side("chosen", "chosen_ids", &self.chosen.passage);
+        let mut fields = vec![(name, value)];
+        if !self.chosen.finished {
+            fields.push(("finished", json!(false)));
+        }
+        self.with(fields)
+    }
+
+    /// A group of one: the answer that was given.
+    fn answer(&self) -> Value {
+        let (name, value) = side("completions", "completion_ids", &self.chosen.passage);
+        self.with(vec![(name, json!([value])), ("finished", json!([self.chosen.finished]))])
+    }
+
+    /// A text with its label, or a pair; none of a demonstration.
+    fn labelled(&self) -> Option<Value> {
+        if let Some((text, label)) = &self.review {
+            let (name, value) = side("text", "text_ids", text);
+            return Some(json!({ name: value, "label": u8::from(*label) }));
+        }
+        let rejected = self.rejected.as_ref()?;
+        Some(self.with(vec![
+            side("chosen", "chosen_ids", &self.chosen.passage),
+            side("rejected", "rejected_ids", &rejected.passage),
+        ]))
+    }
+}
+
+fn side<'a>(text: &'a str, ids: &'a str, passage: &Passage) -> (&'a str, Value) {
+    match &passage.ids {
+        Some(values) => (ids, json!(values)),
+        None => (text, json!(passage.text)),
+    }
+}
+
+/// What to fine-tune on: demonstrations where there are any, otherwise the chosen sides, each
+/// answer once.
+fn demonstrations(parts: &[Part]) -> impl Iterator<Item = &Part> {
+    let own = parts.iter().any(|it| it.rejected.is_none());
+    let mut seen = HashSet::new();
+    parts
+        .iter()
+        .filter(move |it| !own || it.rejected.is_none())
+        .filter(move |it| own || seen.insert((it.key(), it.chosen.passage.text.clone())))
+}
+
+/// What prompts are taken from: pairs where there are any, so that the reward model knows the like
+/// of them.
+fn prompted(parts: &[Part]) -> impl Iterator<Item = &Part> {
+    let pairs = parts.iter().any(|it| it.rejected.is_some());
+    parts.iter().filter(move |it| !pairs || it.rejected.is_some())
+}
+
+/// Pairs of an answer and the answer to another prompt. In the order of their lengths each answer
+/// is rejected for the prompt of the next one: every answer is chosen once and rejected once, so
+/// that neither its length nor its style tells which it is.
+fn mismatched(parts: &[Part]) -> Vec<Value> {
+    let length = |part: &Part| part.chosen.passage.text.as_deref().map_or(0, str::len);
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|&it| (length(&parts[it]), parts[it].key()));
+    let mut other = vec![0; parts.len()];
+    for (place, &part) in order.iter().enumerate() {
+        other[part] = order[(place + 1) % order.len()];
+    }
+    parts
+        .iter()
+        .zip(other)
+        .filter(|(part, other)| parts[*other].chosen != part.chosen)
+        .map(|(part, other)| {
+            part.with(vec![
+                side("chosen", "chosen_ids", &part.chosen.passage),
+                side("rejected", "rejected_ids", &parts[other].chosen.passage),
+                ("source", json!("proxy: the summary of another post")),
+            ])
+        })
+        .collect()
+}
