@@ -107,6 +107,8 @@ pub enum Command {
     Align(stages::align::AlignArgs),
     /// Measure reward and KL of a policy, with intervals
     Evaluate(stages::evaluate::EvaluateArgs),
+    /// Which of two answers is better: win rates by a reward model, an endpoint or people
+    Judge(stages::judge::JudgeArgs),
     /// Log-probabilities of given completions
     Score(stages::score::ScoreArgs),
     /// An objective on given log-probs, in f64: loss and gradient

@@ -11,6 +11,7 @@ mod record;
 mod run;
 mod stages;
 mod tasks;
+mod toy;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
         Command::Pairs(args) => stages::pairs::run(args, &global)?,
         Command::Align(args) => stages::align::run(args, &global)?,
         Command::Evaluate(args) => stages::evaluate::run(args, &global)?,
+        Command::Judge(args) => stages::judge::run(args, &global)?,
         Command::Score(args) => return stages::score::run(args, &global),
         Command::Loss(args) => return stages::loss::run(&args),
         Command::Info(args) => {

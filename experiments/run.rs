@@ -13,6 +13,7 @@ use crate::protocol;
 use crate::record::changed_settings;
 use crate::stages::{self, Context};
 use crate::tasks::{TASKS, Task};
+use crate::toy;
 
 /// Options of `exalign run`.
 #[derive(Args, Debug)]
@@ -59,12 +60,14 @@ pub enum Experiment {
     Dialogue,
     /// Instructions followed by a chat model.
     Instruction,
+    /// What EXO does differently, on distributions that can be listed; seconds.
+    Toy,
 }
 
 impl Experiment {
-    /// What is particular to it.
-    pub fn task(self) -> &'static dyn Task {
-        TASKS[self as usize]
+    /// What is particular to it; the toy has no stages.
+    fn task(self) -> Option<&'static dyn Task> {
+        TASKS.get(self as usize).copied()
     }
 }
 
@@ -93,7 +96,7 @@ impl Preset {
 
 /// Runs the command.
 pub fn run(args: RunArgs, global: &Global) -> Result<()> {
-    let task = args.experiment.task();
+    let Some(task) = args.experiment.task() else { return run_toy(args, global) };
     let mut flags = Vec::new();
     if let Some(model) = &args.model {
         flags.push(("model.path".to_owned(), json!(model.display().to_string()).to_string()));
@@ -120,6 +123,23 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
     guard(&out, task, args.preset, &config, args.fresh, args.dry_run)?;
     let graph = Graph::new(Context::new(global)?, out, name, args.dry_run, args.fresh);
     protocol::run(Run { task, preset: args.preset, config, graph })
+}
+
+/// The toy, which has neither models nor data nor sizes.
+fn run_toy(args: RunArgs, global: &Global) -> Result<()> {
+    let given = [
+        ("--model", args.model.is_some()),
+        ("--data", !args.data.is_empty()),
+        ("--preset", args.preset != Preset::Quick),
+        ("--config", global.config.is_some()),
+        ("--set", !global.set.is_empty()),
+    ];
+    match given.iter().find(|it| it.1) {
+        Some((flag, _)) => Err(Error::usage(format!(
+            "{flag}: `run toy` has one size and no settings but --seed and --out; leave {flag} out"
+        ))),
+        None => toy::run(args.out, global, args.fresh, args.dry_run),
+    }
 }
 
 /// A run of an experiment: its settings and its stages.

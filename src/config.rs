@@ -11,7 +11,7 @@ mod tests;
 
 pub use experiment::ExperimentConfig;
 pub use settings::{
-    Checkpoint, Config, Data, Generation, LearningRateSchedule, ObjectiveSettings, Optimizer,
-    Stage, Training,
+    Checkpoint, Config, Data, Generation, JudgeSettings, LearningRateSchedule, ObjectiveSettings,
+    Optimizer, Stage, Training,
 };
 pub use sources::Sources;

@@ -12,7 +12,8 @@
 //! |---|---|---|
 //! | [`training`] | steps, the loop for burn's Learner, checkpoints, resuming | know what an objective computes |
 //! | [`generation`] | completions from a shared prompt cache | read files |
-//! | [`evaluation`] | reward, KL, the exact optimum, intervals | run a model |
+//! | [`evaluation`] | reward, KL, the exact optimum, win rates, agreement, intervals | run a model or ask a judge |
+//! | [`judges`] | who says which of two answers is better; the one room that asks an endpoint | count verdicts |
 //! | [`report`](mod@report) | one HTML page and its JSON | compute a figure |
 //! | [`reference`](mod@reference) | the store of reference log-probs | hold a model |
 //! | [`log_probs`] | Σ log-prob of completions, the prompt encoded once | know why they are wanted |
@@ -52,8 +53,8 @@
 //! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `csv` and `parquet` tables as sets are published · `rand_chacha` random
 //! numbers that are the same everywhere · `prost` and `base64` tokenizers published as
 //! sentencepiece or tiktoken files · `minijinja` chat templates, with the Jinja that Python
-//! has · `chrono` the date for those that ask · `hf-hub` on `ureq` the hub and its cache, without an
-//! asynchronous runtime · `rayon` both cores · `strsim` "did you mean".
+//! has · `chrono` the date for those that ask · `hf-hub` on `ureq` the hub and its cache, `ureq`
+//! itself judges behind an endpoint, without an asynchronous runtime · `rayon` both cores · `strsim` "did you mean".
 //!
 //! # Example
 //!
@@ -91,6 +92,7 @@ pub mod files;
 pub mod generation;
 pub mod hub;
 pub mod interrupt;
+pub mod judges;
 pub mod log_probs;
 pub mod model;
 pub mod progress;

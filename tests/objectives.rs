@@ -571,8 +571,8 @@ fn a_table_of_logits_has_the_same_invariances() {
         let rewards: Vec<f64> = groups.iter().flatten().map(|&i| rewards[i] + shift).collect();
         let loss =
             named(name).init().unwrap().loss(&policy.log_probs(groups), &matrix(&rewards, k));
-        let gradient = policy.logits.grad(&loss.backward()).unwrap();
-        (scalar(loss), numbers(gradient))
+        let gradient = policy.gradient(&loss.backward());
+        (scalar(loss), gradient)
     };
     let groups = [vec![0, 1, 2, 3], vec![4, 4, 0, 2]];
     let reordered = [vec![2, 4, 0, 4], vec![3, 2, 1, 0]];
@@ -674,8 +674,8 @@ fn expected_over_groups(name: ObjectiveName, k: usize) -> (f64, Vec<f64>) {
         })
         .collect();
     let expected = Tensor::cat(losses, 0).sum();
-    let gradient = policy.logits.grad(&expected.backward()).unwrap();
-    (scalar(expected), numbers(gradient))
+    let gradient = policy.gradient(&expected.backward());
+    (scalar(expected), gradient)
 }
 
 /// Expected entropy of p over groups of K drawn from π_sft.

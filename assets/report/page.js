@@ -2,7 +2,7 @@
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const root = document.documentElement;
-  all('.tools, .controls, .filter').forEach((element) => { element.hidden = false; });
+  all('.tools, .controls, .filter, .choice, .toggles .note').forEach((element) => { element.hidden = false; });
 
   // Theme: the system's until a choice is made.
   const theme = document.getElementById('theme');
@@ -47,27 +47,85 @@
     mark.addEventListener('pointerleave', () => { tip.hidden = true; });
   }
 
-  // Samples: one prompt at a time, those that match the search.
+  // A legend shows and hides what it names; pointed at, it dims the rest.
+  for (const legend of all('figure > .toggles')) {
+    const buttons = all('.toggle', legend);
+    const pictures = all('svg.frontier', legend.parentElement);
+    const parts = (button) => pictures.flatMap((picture) => all(`[data-track="${button.dataset.track}"]`, picture));
+    const press = (button, on) => {
+      button.setAttribute('aria-pressed', String(on));
+      parts(button).forEach((part) => part.classList.toggle('off', !on));
+    };
+    const light = (button, on) => {
+      pictures.forEach((picture) => picture.classList.toggle('lit', on));
+      parts(button).forEach((part) => part.classList.toggle('lit', on));
+    };
+    for (const button of buttons) {
+      button.addEventListener('click', (event) => {
+        if (event.shiftKey) buttons.forEach((other) => press(other, other === button));
+        else press(button, button.getAttribute('aria-pressed') !== 'true');
+      });
+      for (const [name, on] of [['pointerenter', true], ['focus', true], ['pointerleave', false], ['blur', false]]) {
+        button.addEventListener(name, () => light(button, on));
+      }
+    }
+    all('.every', legend).forEach((every) => every.addEventListener('click', () => buttons.forEach((button) => press(button, true))));
+  }
+
+  // What was searched for, marked where the browser can.
+  const mark = (browser, wanted) => {
+    if (!window.Highlight || !CSS.highlights) return;
+    const ranges = [];
+    const walker = document.createTreeWalker(browser, NodeFilter.SHOW_TEXT);
+    while (wanted && walker.nextNode()) {
+      const text = walker.currentNode.data.toLowerCase();
+      // A letter whose lower case is longer would shift the places.
+      if (text.length !== walker.currentNode.data.length) continue;
+      for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
+        const range = new Range();
+        range.setStart(walker.currentNode, at);
+        range.setEnd(walker.currentNode, at + wanted.length);
+        ranges.push(range);
+      }
+    }
+    CSS.highlights.set('found', new Highlight(...ranges));
+  };
+
+  // Samples: one prompt at a time, those that match the search; some policies of many.
   for (const browser of all('.browser')) {
     const [previous] = all('.previous', browser), [next] = all('.next', browser);
     const [search] = all('input', browser), [position] = all('.position', browser);
     const samples = all('.sample', browser);
+    const texts = (sample) => [...all('.prompt', sample), ...all('.text', sample)];
     let found = samples, at = 0;
     const update = () => {
       samples.forEach((sample) => { sample.hidden = sample !== found[at]; });
       position.textContent = found.length ? `${at + 1} of ${found.length}` : 'nothing found';
       previous.disabled = at <= 0;
       next.disabled = at >= found.length - 1;
+      const wanted = search.value.toLowerCase();
+      if (!found[at]) return;
+      // A folded text opens where the search found something in it.
+      if (wanted) all('.rest', found[at]).forEach((rest) => { rest.open ||= rest.textContent.toLowerCase().includes(wanted); });
+      mark(found[at], wanted);
     };
     const move = (by) => { at = Math.max(0, Math.min(found.length - 1, at + by)); update(); };
     previous.addEventListener('click', () => move(-1));
     next.addEventListener('click', () => move(1));
     search.addEventListener('input', () => {
       const wanted = search.value.toLowerCase();
-      found = samples.filter((sample) => sample.textContent.toLowerCase().includes(wanted));
+      found = samples.filter((sample) => texts(sample).some((text) => text.textContent.toLowerCase().includes(wanted)));
       at = 0;
       update();
     });
+    for (const button of all('.choice .toggle', browser)) {
+      const show = (on) => {
+        button.setAttribute('aria-pressed', String(on));
+        all(`.column[data-column="${button.dataset.column}"]`, browser).forEach((column) => { column.hidden = !on; });
+      };
+      show(button.getAttribute('aria-pressed') === 'true');
+      button.addEventListener('click', () => show(button.getAttribute('aria-pressed') !== 'true'));
+    }
     document.addEventListener('keydown', (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       const { activeElement: active } = document;

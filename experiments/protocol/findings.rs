@@ -9,8 +9,8 @@ use exalign::evaluation::{
     Drawn, Interval, OptimumPoint, best_of_n, bootstrap, optimum, paired_gain, student,
 };
 use exalign::report::{
-    Distribution, FrontierPoint, Optimum, Report, ResultRow, SampleCompletion, SamplePrompt,
-    Series, policy_name,
+    Distribution, FrontierPoint, Optimum, Repetition, Report, ResultRow, SampleCompletion,
+    SamplePrompt, Series, policy_name,
 };
 
 use super::curves::curves;
@@ -70,11 +70,17 @@ pub struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
-    fn new(run: &'a Run) -> Result<Self> {
+    pub fn new(run: &'a Run) -> Result<Self> {
         // It is one of the embedded corpus; about published texts it says nothing.
         let embedded = run.config.section::<super::data::Sizes>("data")?.path.is_empty();
         let grammar = embedded.then(|| Grammar::parse(run.task.grammar())).transpose()?;
         Ok(Self { run, grammar })
+    }
+
+    /// Whether there is one.
+    pub fn exists(&self) -> bool {
+        let rule = |grammar| self.run.task.rule(grammar, "", "");
+        self.grammar.as_ref().and_then(rule).is_some()
     }
 
     /// The score of one completion of a group.
@@ -108,6 +114,19 @@ pub fn prompt_text(prompt: &Passage) -> String {
     }
 }
 
+/// A prompt for the report: of a conversation, who says what.
+fn shown_prompt(prompt: &Passage) -> String {
+    match (&prompt.text, &prompt.messages) {
+        (None, Some(messages)) if messages.len() > 1 => {
+            let turn = |it: &serde_json::Value| {
+                Some(format!("{}: {}", it["role"].as_str()?, it["content"].as_str()?))
+            };
+            messages.iter().filter_map(turn).collect::<Vec<_>>().join("\n\n")
+        }
+        _ => prompt_text(prompt),
+    }
+}
+
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
@@ -134,6 +153,7 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             policy: name.to_owned(),
             reward: pooled(&|it| Some(evaluation(it)?.reward))?,
             kl: pooled(&|it| Some(evaluation(it)?.kl)),
+            kl_low_variance: pooled(&|it| Some(evaluation(it)?.kl_low_variance)),
             reward_gain: pooled(&|it| Some(gain(of(it)?, &it.reference, seed))).filter(|_| trained),
             rule: pooled(&|it| Some(bootstrap(&rule.means(&of(it)?.evaluated.groups)?, seed))),
             num_samples: lineages.iter().filter_map(|it| Some(evaluation(it)?.num_samples)).sum(),
@@ -156,6 +176,7 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             policy: "chosen".to_owned(),
             reward,
             kl: None,
+            kl_low_variance: None,
             reward_gain: None,
             rule: pooled(&|it| Some(bootstrap(&rule.means(it.chosen.as_ref()?)?, seed))),
             num_samples: lineages.iter().filter_map(|it| Some(chosen(it)?.len())).sum(),
@@ -169,6 +190,7 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             policy: format!("best-of-{largest}"),
             reward: point.reward,
             kl: Some(point.kl),
+            kl_low_variance: None,
             reward_gain: None,
             rule: None,
             num_samples: candidates.iter().map(Vec::len).sum(),
@@ -215,7 +237,7 @@ fn series(outcome: &Outcome, variant: usize) -> Series {
         let evaluation = &it.evaluated.evaluation;
         steps.entry(it.step).or_default().push((evaluation.reward, evaluation.kl));
     }
-    let points = steps
+    let points: Vec<FrontierPoint> = steps
         .into_iter()
         .filter(|(_, points)| points.len() == outcome.lineages.len())
         .filter_map(|(step, points)| {
@@ -227,7 +249,24 @@ fn series(outcome: &Outcome, variant: usize) -> Series {
             })
         })
         .collect();
-    Series { objective: outcome.variants[variant].folder(), points }
+    let repetitions = repetitions(outcome, variant, &points);
+    Series { objective: outcome.variants[variant].folder(), points, repetitions }
+}
+
+/// Each repetition's own way along `points`, where there are several.
+fn repetitions(outcome: &Outcome, variant: usize, points: &[FrontierPoint]) -> Vec<Repetition> {
+    let way = |it: &Lineage| {
+        let steps = points.iter().filter_map(|point| {
+            let found = it.variants[variant].iter().find(|it| it.step == point.step)?;
+            let evaluation = &found.evaluated.evaluation;
+            Some((evaluation.kl.mean, evaluation.reward.mean))
+        });
+        Repetition { seed: it.seed, points: steps.collect() }
+    };
+    match outcome.lineages.as_slice() {
+        [] | [_] => Vec::new(),
+        several => several.iter().map(way).collect(),
+    }
 }
 
 /// Best-of-N as a frontier over N, which stands where others have their step.
@@ -240,7 +279,11 @@ fn best_of_series(outcome: &Outcome, seed: u64) -> Option<Series> {
             FrontierPoint { step: n, reward: point.reward, kl: point.kl }
         })
         .collect();
-    (!points.is_empty()).then(|| Series { objective: "best-of-n".to_owned(), points })
+    (!points.is_empty()).then(|| Series {
+        objective: "best-of-n".to_owned(),
+        points,
+        repetitions: Vec::new(),
+    })
 }
 
 /// The exact optimum at the first variant's β and along all β.
@@ -362,7 +405,7 @@ fn samples(outcome: &Outcome, lineage: &Lineage, count: usize) -> Vec<SampleProm
                 })
             });
             SamplePrompt {
-                prompt: prompt_text(&lineage.reference.evaluated.groups[prompt].prompt),
+                prompt: shown_prompt(&lineage.reference.evaluated.groups[prompt].prompt),
                 completions: chosen.into_iter().chain(drawn).collect(),
             }
         })

@@ -73,6 +73,7 @@ enum Start {
 pub fn run(mut run: Run) -> Result<()> {
     let comparison: Comparison = run.config.section("comparison")?;
     comparison.check()?;
+    wins::check(&run, &comparison)?;
     let variants = comparison.variants(&run.settings("align", 0)?, &run.settings("sample", 0)?);
     let first = run.config.seed();
     let mut lineages = Vec::new();

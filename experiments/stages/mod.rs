@@ -8,6 +8,7 @@ pub mod check;
 pub mod data;
 pub mod evaluate;
 pub mod info;
+pub mod judge;
 pub mod label;
 pub mod loss;
 pub mod merge;

@@ -6,6 +6,7 @@ mod instruction;
 mod sentiment;
 mod summarization;
 
+use clap::ValueEnum;
 use exalign::Result;
 use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
@@ -63,6 +64,26 @@ pub struct Example {
     pub answers: Vec<String>,
     /// The class of prompt and answer together.
     pub label: Option<bool>,
+}
+
+/// An experiment on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TaskName {
+    /// Film reviews with their sentiment.
+    Sentiment,
+    /// Forum posts and their summaries.
+    Summarization,
+    /// Conversations with an assistant.
+    Dialogue,
+    /// Instructions and answers to them.
+    Instruction,
+}
+
+impl TaskName {
+    /// What is particular to it.
+    pub fn task(self) -> &'static dyn Task {
+        TASKS[self as usize]
+    }
 }
 
 /// All experiments.

@@ -70,7 +70,7 @@ mod tests {
         let score = |answer: &str| Summarization.rule(&grammar, post, answer).unwrap();
         assert_eq!(score(" My sister broke my lamp at the party, should I hide it?"), 4.0);
         assert_eq!(score(" My lamp is broken."), 1.0);
-        assert_eq!(score(" My uncle broke my lamp at the beach."), -1.0);
+        assert_eq!(score(" My brother broke my lamp at the beach."), -1.0);
         let long = format!(" My lamp is broken.{}", " It rained all day.".repeat(4));
         assert!((score(&long) - (1.0 - 0.2 * 5.0)).abs() < 1e-12);
     }

@@ -56,6 +56,7 @@ pub struct Config {
     pub generation: Generation,
     pub objective: ObjectiveSettings,
     pub adapter: LoraConfig,
+    pub judge: JudgeSettings,
 }
 
 /// `training.*`
@@ -121,6 +122,21 @@ pub struct Generation {
     pub ignore_eos: bool,
     pub stop: Vec<String>,
     pub batch_size: usize,
+}
+
+/// `judge.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct JudgeSettings {
+    pub model: String,
+    pub template: String,
+    pub key_variable: String,
+    pub concurrency: usize,
+    pub timeout: f64,
+    pub max_retries: usize,
+    pub first_wait: f64,
+    pub max_wait: f64,
+    pub max_tokens: usize,
 }
 
 /// `objective.*`
@@ -189,11 +205,12 @@ impl Config {
 
     #[rustfmt::skip] // a table
     fn out_of_range(&self) -> Option<(String, String)> {
-        let Self { training, optimizer, generation, objective, adapter, .. } = self;
+        let Self { training, optimizer, generation, objective, adapter, judge, .. } = self;
         let above_zero = |value: f64| value > 0.0 && value.is_finite();
         let from_zero = |value: f64| value >= 0.0 && value.is_finite();
+        let within_a_day = |seconds: f64| (0.0..=86_400.0).contains(&seconds);
         let decay = |betas: [f64; 2]| betas.iter().all(|beta| (0.0..1.0).contains(beta));
-        let checks: [(&str, &dyn Display, &str, bool); 15] = [
+        let checks: [(&str, &dyn Display, &str, bool); 19] = [
             ("training.learning_rate", &training.learning_rate, "a number above 0", above_zero(training.learning_rate)),
             ("training.epochs", &training.epochs, "at least 1", training.epochs > 0),
             ("training.batch_size", &training.batch_size, "at least 1", training.batch_size > 0),
@@ -209,6 +226,10 @@ impl Config {
             ("generation.batch_size", &generation.batch_size, "at least 1", generation.batch_size > 0),
             ("adapter.alpha", &adapter.alpha, "a number above 0", above_zero(adapter.alpha)),
             ("objective.temperature", &objective.temperature, "a number above 0", above_zero(objective.temperature)),
+            ("judge.concurrency", &judge.concurrency, "at least 1", judge.concurrency > 0),
+            ("judge.timeout", &judge.timeout, "seconds above 0, a day at most", judge.timeout > 0.0 && within_a_day(judge.timeout)),
+            ("judge.first_wait", &judge.first_wait, "seconds from 0, a day at most", within_a_day(judge.first_wait)),
+            ("judge.max_wait", &judge.max_wait, "seconds from 0, a day at most", within_a_day(judge.max_wait)),
         ];
         let (key, found, expected, _) = checks.into_iter().find(|(.., holds)| !holds)?;
         Some((key.to_owned(), format!("expected {expected}, found {found}")))

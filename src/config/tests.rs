@@ -183,6 +183,10 @@ fn a_value_out_of_its_range_is_refused_with_the_range_and_its_source() {
         ("generation.max_new_tokens=0", "at least 1, found 0"),
         ("generation.batch_size=0", "at least 1, found 0"),
         ("objective.temperature=0", "a number above 0, found 0"),
+        ("judge.concurrency=0", "at least 1, found 0"),
+        ("judge.timeout=0", "seconds above 0, a day at most, found 0"),
+        ("judge.first_wait=-1", "seconds from 0, a day at most, found -1"),
+        ("judge.max_wait=1e9", "seconds from 0, a day at most, found 1000000000"),
     ] {
         let key = pair.split('=').next().unwrap();
         assert_eq!(refusal(pair), format!("`--set {key}`: expected {expected}"));

@@ -45,6 +45,33 @@ pub fn bootstrap(values: &[f64], seed: u64) -> Interval {
     Interval::of_resamples(center, means)
 }
 
+/// What `statistic` comes to over resamples of `items`; resamples for which it has no value are left
+/// out.
+pub(super) fn resampled<T>(
+    items: &[T],
+    seed: u64,
+    statistic: impl Fn(Vec<&T>) -> Option<f64>,
+) -> Vec<f64> {
+    let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(seed);
+    (0..RESAMPLES)
+        .filter_map(|_| {
+            let drawn = items.iter().map(|_| &items[random.random_range(0..items.len())]);
+            statistic(drawn.collect())
+        })
+        .collect()
+}
+
+/// Σ a / Σ b over `items` of (a, b), with its 95 % percentile bootstrap interval over items; none
+/// where Σ b is 0.
+pub(super) fn bootstrap_ratio(items: &[(f64, f64)], seed: u64) -> Option<Interval> {
+    let ratio = |items: Vec<&(f64, f64)>| {
+        let (above, below) = items.iter().fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        (below > 0.0).then_some(above / below)
+    };
+    let value = ratio(items.iter().collect())?;
+    Some(Interval::of_resamples(value, resampled(items, seed, ratio)))
+}
+
 /// The mean of independent repetitions (seeds) with Student's 95 % interval; of one value, the value.
 ///
 /// The values must come from whole repetitions: the interval then holds every source of chance that

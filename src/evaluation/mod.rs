@@ -1,14 +1,21 @@
-//! What a policy earns and what it pays: reward and KL, each with its uncertainty.
+//! What a policy earns and what it pays: reward, KL and win rates, each with its uncertainty, and how
+//! far those who judge agree.
 
+mod agreement;
 mod best_of_n;
 mod frontier;
 mod interval;
 mod optimum;
+mod verdict;
+mod win_rate;
 
+pub use agreement::{Agreement, AnnotatorPair, Annotators};
 pub use best_of_n::{BestOfN, best_of_all, best_of_n};
 pub use frontier::{FrontierGain, Samples, frontier_area, frontier_gain};
 pub use interval::{Interval, bootstrap, student};
 pub use optimum::{OptimumPoint, optimum};
+pub use verdict::{BothOrders, Verdict, majority, position_bias};
+pub use win_rate::{WinRate, prompts_to_tell_apart, wilson};
 
 use serde::{Deserialize, Serialize};
 

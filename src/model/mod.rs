@@ -8,6 +8,7 @@
 //! | [`folder`] | Hugging Face folders in and out |
 //! | [`precision`] | what weights are kept and written as |
 //! | [`weights`] | parameters from and to safetensors files |
+//! | [`table`] | policies whose completions can be listed |
 //! | [`vocabulary_head`] | log-probabilities of targets without holding the logits |
 //! | [`cache`] | keys and values of prompts shared by samples |
 
@@ -21,6 +22,7 @@ pub mod folder;
 pub mod precision;
 pub mod reward_model;
 pub mod rotary;
+pub mod table;
 pub mod vocabulary_head;
 pub mod weights;
 
@@ -29,3 +31,4 @@ pub use decoder::Decoder;
 pub use folder::{ModelFolder, save};
 pub use precision::Precision;
 pub use reward_model::RewardModel;
+pub use table::{Listed, Table};

@@ -8,8 +8,11 @@
 //! Invariants: the page holds no text that is not escaped (a completion may contain anything), and
 //! no number that is not in the report.
 
+mod article;
+mod frontier;
 mod page;
 mod pictures;
+mod samples;
 mod tables;
 mod text;
 
@@ -21,8 +24,9 @@ use serde_json::Value;
 use crate::evaluation::{Interval, OptimumPoint};
 use crate::{Error, Result, files};
 
+pub use article::{Article, Part};
 pub use page::render;
-pub use pictures::frontier_svg;
+pub use pictures::{Cells, Content, Curve, Figure, Line, Plot, frontier_svg};
 pub use text::policy_name;
 
 /// The file a run's numbers are in.
@@ -100,9 +104,12 @@ pub struct ResultRow {
     pub policy: String,
     /// Mean reward.
     pub reward: Interval,
-    /// KL to the reference, in nats; none of what no model wrote.
+    /// KL to the reference, in nats, by the plain mean of the log-ratio; none of what no model wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl: Option<Interval>,
+    /// The same KL by the estimator of low variance, the mean of exp(−l) − 1 + l for a log-ratio l.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_low_variance: Option<Interval>,
     /// The gain in reward over the reference, paired by prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward_gain: Option<Interval>,
@@ -116,18 +123,30 @@ pub struct ResultRow {
 }
 
 /// An objective's way through the reward–KL plane.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// The objective.
+    /// The objective, or `best-of-n`.
     pub objective: String,
-    /// Its checkpoints in the order of training.
+    /// Its checkpoints in the order of training; of several repetitions, their means.
     pub points: Vec<FrontierPoint>,
+    /// Each repetition's own way, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repetitions: Vec<Repetition>,
+}
+
+/// A repetition's way through the reward–KL plane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Repetition {
+    /// Its seed.
+    pub seed: u64,
+    /// KL in nats and mean reward at each of the series' points.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// A checkpoint in the reward–KL plane.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrontierPoint {
-    /// Optimizer steps taken.
+    /// Optimizer steps taken; N of Best-of-N.
     pub step: usize,
     /// Mean reward.
     pub reward: Interval,
@@ -161,14 +180,21 @@ pub struct WinRateRow {
     pub opponent: String,
     /// Who judges.
     pub judge: String,
-    /// Share of prompts won, ties as half, with its Wilson interval.
+    /// Share of comparisons won, ties as half, with its Wilson interval; a prompt that recurs in
+    /// several repetitions counts as one.
     pub rate: Interval,
-    /// Prompts won.
+    /// Comparisons won.
     pub wins: usize,
-    /// Prompts on which the two are as good.
+    /// Comparisons on which the two are as good, or that the order of the answers decided.
     pub ties: usize,
-    /// Prompts lost.
+    /// Comparisons lost.
     pub losses: usize,
+    /// Ties because the order of the answers decided.
+    #[serde(default)]
+    pub order_dependent: usize,
+    /// Comparisons without a verdict; they count nowhere else.
+    #[serde(default)]
+    pub no_verdict: usize,
     /// Prompts that would tell the two apart with 80 % power; none where the rate is exactly ½.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts_to_tell_apart: Option<usize>,

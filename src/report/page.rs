@@ -1,14 +1,13 @@
 //! The page: the finding first, then what it rests on.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::pictures::{COLORS, Frame, Ink, Panel, Style, frontier, histograms, training_panels};
-use super::tables::{self, row, table};
-use super::text::{duration, escape, interval, number, policy_name, script_json, signed};
-use super::{NamedReport, Report, SampleCompletion, SamplePrompt};
+use super::pictures::{COLORS, Panel, Styles, histogram_panels, training_panels};
+use super::tables::{self, table};
+use super::text::{duration, escape, script_json};
+use super::{NamedReport, Report, StageCost, frontier, samples};
 
 const SKELETON: &str = include_str!("../../assets/report/page.html");
 const STYLE: &str = include_str!("../../assets/report/page.css");
@@ -16,28 +15,39 @@ const SCRIPT: &str = include_str!("../../assets/report/page.js");
 
 /// The page of one report, or of several compared: one HTML text that needs nothing else.
 pub fn render(runs: &[NamedReport]) -> String {
-    let mut sections = Sections { html: String::new(), links: Vec::new() };
-    sections.add("frontier", "Reward against KL", frontier_section(runs));
-    sections.add("results", "Results", tables::results(runs));
+    let mut sections = Sections::default();
+    let styles = Styles::new(runs);
+    sections.add("frontier", "Reward against KL", frontier::section(runs, &styles));
+    sections.add("results", "Results", tables::results(runs, &styles));
     if runs.len() > 1 {
         sections.add("differences", "What differs", differences_section(runs));
     }
     for (index, run) in runs.iter().enumerate() {
-        sections.add_run(run, (runs.len() > 1).then_some(index + 1));
+        sections.add_run(run, (runs.len() > 1).then_some(index + 1), &styles);
     }
+    let named = runs.len() > 1;
+    let summary: String = runs
+        .iter()
+        .map(|run| paragraphs(&run.report.summary, if named { &run.name } else { "" }))
+        .collect();
+    whole(&title(runs), &kicker(runs), &summary, &sections, &script_json(&embedded(runs)))
+}
+
+/// The skeleton filled in. All but the title is HTML already.
+pub fn whole(title: &str, kicker: &str, summary: &str, sections: &Sections, json: &str) -> String {
     fill(SKELETON, |slot| match slot {
-        "title" => escape(&title(runs)),
+        "title" => escape(title),
         "colors" => colors(),
         "style" => STYLE.to_owned(),
         "script" => SCRIPT.to_owned(),
-        "kicker" => kicker(runs),
-        "summary" => runs.iter().map(|run| summary(run, runs.len() > 1)).collect(),
+        "kicker" => kicker.to_owned(),
+        "summary" => summary.to_owned(),
         "links" => sections.links.iter().fold(String::new(), |mut html, (id, title)| {
             let _ = write!(html, r##"<a href="#{id}">{}</a> "##, escape(title));
             html
         }),
         "sections" => sections.html.clone(),
-        "json" => script_json(&embedded(runs)),
+        "json" => json.to_owned(),
         _ => String::new(),
     })
 }
@@ -55,13 +65,14 @@ fn fill(skeleton: &str, mut value: impl FnMut(&str) -> String) -> String {
     html + rest
 }
 
-/// The numbers as the file `report.json` holds them; of several runs, by name.
+/// The numbers as the file `report.json` holds them; of several runs, a list with their names.
 fn embedded(runs: &[NamedReport]) -> String {
     let json = match runs {
         [only] => serde_json::to_string(&only.report),
-        _ => serde_json::to_string(
-            &runs.iter().map(|run| (&run.name, &run.report)).collect::<BTreeMap<_, _>>(),
-        ),
+        _ => {
+            let named = |run: &NamedReport| json!({ "name": run.name, "report": run.report });
+            serde_json::to_string(&runs.iter().map(named).collect::<Vec<_>>())
+        }
     };
     json.unwrap_or_else(|_| "null".to_owned())
 }
@@ -72,7 +83,8 @@ fn title(runs: &[NamedReport]) -> String {
         [only] => only.name.clone(),
         _ => {
             let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
-            format!("{}, compared", names.join(" and "))
+            let (last, before) = names.split_last().unwrap_or((&"", &[]));
+            format!("{} and {last}, compared", before.join(", "))
         }
     }
 }
@@ -86,12 +98,13 @@ fn kicker(runs: &[NamedReport]) -> String {
     parts.join(" · ")
 }
 
-fn summary(run: &NamedReport, named: bool) -> String {
+/// Sentences, the first one leading, after a name where there is one.
+pub fn paragraphs(sentences: &[String], name: &str) -> String {
     let mut html = String::new();
-    for (index, sentence) in run.report.summary.iter().enumerate() {
+    for (index, sentence) in sentences.iter().enumerate() {
         let class = if index == 0 { r#" class="lead""# } else { "" };
-        let name = match named && index == 0 {
-            true => format!("<b>{}.</b> ", escape(&run.name)),
+        let name = match index == 0 && !name.is_empty() {
+            true => format!("<b>{}.</b> ", escape(name)),
             false => String::new(),
         };
         let _ = write!(html, "<p{class}>{name}{}</p>", escape(sentence));
@@ -115,14 +128,16 @@ fn colors() -> String {
     )
 }
 
-struct Sections {
+/// Sections and the links to them.
+#[derive(Default)]
+pub struct Sections {
     html: String,
     links: Vec<(String, String)>,
 }
 
 impl Sections {
     /// A section with its heading; nothing where there is no content.
-    fn add(&mut self, id: &str, title: &str, content: Option<String>) {
+    pub fn add(&mut self, id: &str, title: &str, content: Option<String>) {
         if let Some(content) = content {
             let heading = escape(title);
             let _ = write!(
@@ -133,231 +148,188 @@ impl Sections {
         }
     }
 
+    /// One link for all sections from the `first`-th on.
+    fn link_once(&mut self, first: usize, title: &str) {
+        if let Some(link) = self.links.get_mut(first) {
+            link.1 = title.to_owned();
+        }
+        self.links.truncate(first + 1);
+    }
+
     /// What belongs to one run; `number` tells apart those of several.
-    fn add_run(&mut self, run: &NamedReport, number: Option<usize>) {
+    fn add_run(&mut self, run: &NamedReport, number: Option<usize>, styles: &Styles) {
         let report = &run.report;
-        let unit = match report.reward_unit.as_str() {
-            "" => String::new(),
-            unit => format!(" ({unit})"),
-        };
+        let first = self.links.len();
         let mut add = |id: &str, title: &str, content| match number {
             Some(number) => {
                 self.add(&format!("{id}-{number}"), &format!("{title} · {}", run.name), content)
             }
             None => self.add(id, title, content),
         };
-        add("same-kl", "At the same KL", tables::comparisons(report));
-        add("wins", "Win rates", tables::win_rates(report));
-        add("samples", "Samples", samples_section(report));
-        add(
-            "training",
-            "Training",
-            panels(
-                training_panels(report),
-                "Means of neighbouring steps where there are many. The losses of different objectives are on different scales.",
-            ),
-        );
-        add(
-            "rewards",
-            "Rewards",
-            panels(
-                histograms(&report.distributions),
-                &format!(
-                    "Share of samples (%) by reward{unit}, all on the same axes; the dashed line is the mean."
-                ),
-            ),
-        );
+        add("same-kl", "At the same KL", tables::comparisons(report, styles));
+        add("wins", "Win rates", tables::win_rates(report, styles));
+        add("samples", "Samples", samples::section(report, styles));
+        add("training", "Training", training_section(report, styles));
+        add("rewards", "Rewards", rewards_section(report, styles));
         add("costs", "Costs", costs_section(report));
         add("configuration", "Configuration", configuration_section(&report.configuration));
         add("provenance", "Provenance", provenance_section(report));
+        if number.is_some() {
+            self.link_once(first, &format!("All of {}", run.name));
+        }
     }
 }
 
-fn frontier_section(runs: &[NamedReport]) -> Option<String> {
-    let wide = frontier(runs, Frame::WIDE, Ink::Page)?;
-    let narrow = frontier(runs, Frame::NARROW, Ink::Page)?;
-    let mut html = format!(
-        "<figure>{wide}{narrow}<figcaption>Up is more reward, left is less drift from the reference: \
-         of two policies, the upper left one is better. A line follows an objective's checkpoints to \
-         its end, the large symbol; crosses are 95 % bootstrap intervals over prompts."
-    );
-    if runs.iter().any(|run| run.report.optimum.is_some()) {
-        html.push_str(
-            " The dashed curve is the best any policy can do: the exact optimum \
-             π* ∝ π<sub>SFT</sub> exp(<i>r</i>/β) for every β, estimated by importance weights over \
-             samples of SFT; the star is this run’s β.",
-        );
-    }
-    html.push_str("</figcaption></figure>");
-    let mut rows = String::new();
-    for run in runs {
-        let prefix = if runs.len() > 1 { format!("{} · ", run.name) } else { String::new() };
-        for series in &run.report.frontier {
-            for point in &series.points {
-                let name = format!("{prefix}{}", policy_name(&series.objective));
-                row(
-                    &mut rows,
-                    &name,
-                    &[point.step.to_string(), interval(&point.reward), interval(&point.kl)],
-                );
-            }
-        }
-    }
-    if !rows.is_empty() {
-        let header = ["Objective", "Step", "Reward", "KL (nats)"];
-        let _ = write!(
-            html,
-            "<details><summary>Every checkpoint in numbers</summary>{}</details>",
-            table("Reward and KL of every checkpoint", &header, 1..9, &rows)
-        );
-    }
-    let mut rows = String::new();
-    for run in runs {
-        let prefix = if runs.len() > 1 { format!("{} · ", run.name) } else { String::new() };
-        let Some(optimum) = &run.report.optimum else { continue };
-        let point = std::iter::once((&optimum.point, " (this run)"));
-        for (it, note) in point.chain(optimum.curve.iter().map(|it| (it, ""))) {
-            let name = format!("{prefix}{}{note}", number(it.beta, 3));
-            let size =
-                format!("{} of {}", number(it.effective_sample_size, 1), it.samples_per_prompt);
-            row(&mut rows, &name, &[interval(&it.reward), interval(&it.kl), size]);
-        }
-    }
-    if !rows.is_empty() {
-        let header = ["β", "Reward", "KL (nats)", "Effective samples"];
-        let _ = write!(
-            html,
-            "<details><summary>The exact optimum in numbers</summary>{}</details>",
-            table("Reward and KL of the exact optimum along β", &header, 1..9, &rows)
-        );
-    }
-    Some(html)
-}
-
-/// The settings in which compared runs are not alike.
+/// The settings, and what else is needed to repeat a run, in which compared runs are not alike.
 fn differences_section(runs: &[NamedReport]) -> Option<String> {
-    let settings: Vec<BTreeMap<String, String>> =
-        runs.iter().map(|run| flattened(&run.report.configuration).into_iter().collect()).collect();
-    let mut keys: Vec<&String> = settings.iter().flat_map(BTreeMap::keys).collect();
-    keys.sort();
-    keys.dedup();
+    let sides: Vec<Vec<(String, String)>> = runs
+        .iter()
+        .map(|NamedReport { report, .. }| {
+            let what = [("experiment", &report.experiment), ("preset", &report.preset)];
+            let mut all: Vec<(String, String)> =
+                what.map(|(name, value)| (name.to_owned(), value.clone())).to_vec();
+            all.extend(flattened(&report.configuration));
+            // The command differs wherever anything does.
+            all.extend(report.provenance.iter().filter(|it| it.0 != "command").cloned());
+            all
+        })
+        .collect();
+    let mut keys: Vec<&str> = Vec::new();
+    for (key, _) in sides.iter().flatten() {
+        if !keys.contains(&key.as_str()) {
+            keys.push(key);
+        }
+    }
     let mut rows = String::new();
     for key in keys {
-        let values: Vec<_> = settings.iter().map(|it| it.get(key)).collect();
+        let value = |side: &Vec<(String, String)>| {
+            side.iter().find(|it| it.0 == key).map_or("–".to_owned(), |it| it.1.clone())
+        };
+        let values: Vec<String> = sides.iter().map(value).collect();
         if values.windows(2).any(|pair| pair[0] != pair[1]) {
-            let cells: Vec<_> =
-                values.into_iter().map(|it| it.cloned().unwrap_or("–".to_owned())).collect();
-            row(&mut rows, key, &cells);
+            let _ = write!(rows, r#"<tr><th scope="row"><code>{}</code></th>"#, escape(key));
+            for value in values {
+                let _ = write!(rows, "<td><code>{}</code></td>", escape(&value));
+            }
+            rows.push_str("</tr>");
         }
+    }
+    if rows.is_empty() {
+        return Some("<p>Nothing: their settings are the same.</p>".to_owned());
     }
     let mut header = vec!["Setting"];
     header.extend(runs.iter().map(|run| run.name.as_str()));
-    (!rows.is_empty()).then(|| table("Settings in which the runs differ", &header, 1..9, &rows))
+    Some(table("Settings in which the runs differ", &header, 1..1, &rows))
 }
 
-fn samples_section(report: &Report) -> Option<String> {
-    if report.samples.is_empty() {
-        return None;
-    }
-    let rewards = || report.samples.iter().flat_map(|it| &it.completions).map(|it| it.reward);
-    // Rewards are coloured around zero where they have both signs, else around their middle.
-    let (low, high) = rewards()
-        .filter(|it| it.is_finite())
-        .fold((f64::MAX, f64::MIN), |(low, high), it| (low.min(it), high.max(it)));
-    let center = if low < 0.0 && high > 0.0 { 0.0 } else { (low + high) / 2.0 };
-    let reach = (high - center).max(center - low).max(1e-9);
-    let mut html = String::from(
-        r#"<div class="browser" role="group" aria-label="Sample browser"><div class="controls" hidden><button type="button" class="previous" aria-label="Previous prompt">←</button><span class="position" aria-live="polite"></span><button type="button" class="next" aria-label="Next prompt">→</button><input type="search" placeholder="Search prompts and completions" aria-label="Search prompts and completions"></div>"#,
-    );
-    for it in &report.samples {
-        html.push_str(&sample(it, &report.reward_unit, |reward| (reward - center) / reach));
-    }
-    html.push_str("</div>");
-    Some(html)
+fn training_section(report: &Report, styles: &Styles) -> Option<String> {
+    let panels = training_panels(report, styles);
+    let note = "Means of neighbouring steps where there are many. The losses of different objectives are \
+                on different scales.";
+    (!panels.is_empty())
+        .then(|| format!(r#"<p class="note">{note}</p>{}"#, grid(panels.iter(), styles)))
 }
 
-fn sample(it: &SamplePrompt, unit: &str, tint: impl Fn(f64) -> f64) -> String {
-    let mut policies: Vec<&str> = Vec::new();
-    for completion in &it.completions {
-        if !policies.contains(&completion.policy.as_str()) {
-            policies.push(&completion.policy);
-        }
-    }
+/// Histograms; of a large sweep those that lead in sight, the rest for who opens them.
+fn rewards_section(report: &Report, styles: &Styles) -> Option<String> {
+    const IN_SIGHT: usize = 9;
+    let panels = histogram_panels(&report.distributions, styles);
+    let unit = match report.reward_unit.as_str() {
+        "" => String::new(),
+        unit => format!(" ({unit})"),
+    };
     let mut html = format!(
-        r#"<article class="sample"><h3 dir="auto"><span class="label">Prompt</span>{}</h3><div class="columns">"#,
-        escape(&it.prompt)
+        r#"<p class="note">Share of samples (%) by reward{}, all on the same axes; the dashed line is the mean.</p>"#,
+        escape(&unit)
     );
-    for policy in policies {
+    let policies: Vec<&str> = report.distributions.iter().map(|it| it.policy.as_str()).collect();
+    let leading = samples::leading(&policies, report);
+    let leads = |panel: &&Panel| {
+        panels.len() <= IN_SIGHT || panel.policies.iter().any(|it| leading.contains(&it.0.as_str()))
+    };
+    let (first, rest): (Vec<&Panel>, Vec<&Panel>) = panels.iter().partition(leads);
+    html.push_str(&grid(first.into_iter(), styles));
+    if !rest.is_empty() {
         let _ = write!(
             html,
-            r#"<div class="column"><h4>{}{}</h4>"#,
-            Style::of(policy).swatch(),
-            escape(&policy_name(policy))
+            "<details><summary>{} more: variants that do not have the most reward of their objective</summary>{}</details>",
+            rest.len(),
+            grid(rest.into_iter(), styles)
         );
-        for completion in it.completions.iter().filter(|it| it.policy == policy) {
-            html.push_str(&sample_completion(completion, unit, tint(completion.reward)));
-        }
-        html.push_str("</div>");
     }
-    html + "</div></article>"
+    (!panels.is_empty()).then_some(html)
 }
 
-fn sample_completion(it: &SampleCompletion, unit: &str, tint: f64) -> String {
-    let side = if tint < 0.0 { "bad" } else { "good" };
-    let kl = match it.kl {
-        Some(kl) => format!(r#"<span class="kl">log-ratio {}</span>"#, signed(kl, 2)),
-        None => String::new(),
-    };
-    format!(
-        r#"<div class="completion"><p dir="auto">{}</p><p class="facts"><span class="chip {side}" style="--tint:{:.2}" title="reward {}">{}</span>{kl}</p></div>"#,
-        // The space that joins a completion to its prompt is no part of what is read.
-        escape(it.text.strip_prefix(' ').unwrap_or(&it.text)),
-        if tint.is_finite() { 0.1 + 0.5 * tint.abs().min(1.0) } else { 0.0 },
-        escape(unit),
-        signed(it.reward, 3),
-    )
-}
-
-fn panels(panels: Vec<Panel>, caption: &str) -> Option<String> {
-    if panels.is_empty() {
-        return None;
-    }
-    let mut html = format!(r#"<p class="note">{}</p><div class="panels">"#, escape(caption));
+fn grid<'a>(panels: impl Iterator<Item = &'a Panel>, styles: &Styles) -> String {
+    let mut html = String::from(r#"<div class="panels">"#);
     for panel in panels {
         let _ =
             write!(html, "<figure><figcaption>{}</figcaption>{}", escape(&panel.title), panel.svg);
-        if !panel.policies.is_empty() {
+        if panel.policies.len() > 1 {
             html.push_str(r#"<p class="legend">"#);
-            for policy in &panel.policies {
-                let swatch = Style::of(policy).swatch();
-                let _ = write!(html, "<span>{swatch}{}</span> ", escape(&policy_name(policy)));
+            for (policy, label) in &panel.policies {
+                let swatch = styles.of(policy).line_swatch(true);
+                let _ = write!(html, "<span>{swatch}{}</span> ", escape(label));
             }
             html.push_str("</p>");
         }
         html.push_str("</figure>");
     }
-    Some(html + "</div>")
+    html + "</div>"
 }
 
+/// What each stage cost; a stage of several repetitions is one row, with each for who opens it.
 fn costs_section(report: &Report) -> Option<String> {
-    let total: f64 = report.stages.iter().map(|stage| stage.seconds).sum();
-    let longest = report.stages.iter().map(|stage| stage.seconds).fold(1e-9, f64::max);
+    let mut kinds: Vec<(&str, Vec<&StageCost>)> = Vec::new();
+    for stage in &report.stages {
+        let kind = stage.name.split_once(", seed ").map_or(stage.name.as_str(), |it| it.0);
+        match kinds.iter_mut().find(|it| it.0 == kind) {
+            Some(it) => it.1.push(stage),
+            None => kinds.push((kind, vec![stage])),
+        }
+    }
+    let seconds = |stages: &[&StageCost]| stages.iter().map(|it| it.seconds).sum::<f64>();
+    let longest = kinds.iter().map(|it| seconds(&it.1)).fold(1e-9, f64::max);
+    let mut rows = String::new();
+    for (kind, stages) in &kinds {
+        let found = stages.iter().filter(|it| it.cached).count();
+        let _ = write!(
+            rows,
+            r#"<tr><th scope="row">{}</th><td class="n">{}</td><td><span class="cost" style="width:{:.1}%"></span></td><td>{}</td></tr>"#,
+            escape(kind),
+            duration(seconds(stages)),
+            (seconds(stages) / longest * 100.0).clamp(0.0, 100.0),
+            match (found, stages.len()) {
+                (0, 1) => "computed".to_owned(),
+                (1, 1) => "found".to_owned(),
+                (found, all) => format!("{} computed, {found} found", all - found),
+            },
+        );
+    }
+    let total = seconds(&report.stages.iter().collect::<Vec<_>>());
+    let caption = format!("Stages, {} in all", duration(total));
+    (!rows.is_empty()).then(|| {
+        table(&caption, &["Stage", "Time", "Share", "In this run"], 1..2, &rows) + &keys(report)
+    })
+}
+
+/// Every stage with what it was computed from.
+fn keys(report: &Report) -> String {
     let mut rows = String::new();
     for stage in &report.stages {
         let _ = write!(
             rows,
-            r#"<tr><th scope="row">{}</th><td class="n">{}</td><td><span class="cost" style="width:{:.1}%"></span></td><td>{}</td><td><code title="{}">{}</code></td></tr>"#,
+            r#"<tr><th scope="row">{}</th><td class="n">{}</td><td>{}</td><td><code title="{}">{}</code></td></tr>"#,
             escape(&stage.name),
             duration(stage.seconds),
-            (stage.seconds / longest * 100.0).clamp(0.0, 100.0),
             if stage.cached { "found" } else { "computed" },
             escape(&stage.key),
             escape(&stage.key.chars().take(12).collect::<String>()),
         );
     }
-    let caption = format!("Stages, {} in all", duration(total));
-    let header = ["Stage", "Time", "Share", "In this run", "Key"];
-    (!rows.is_empty()).then(|| table(&caption, &header, 1..2, &rows))
+    let header = ["Stage", "Time", "In this run", "Key"];
+    let table = table("Stages by key, a hash of settings and inputs", &header, 1..2, &rows);
+    format!("<details><summary>Every stage and its key</summary>{table}</details>")
 }
 
 fn configuration_section(configuration: &Value) -> Option<String> {

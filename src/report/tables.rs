@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use super::pictures::{Style, interval_bar, win_bar};
+use super::pictures::{Styles, interval_bar, win_bar};
 use super::text::{bounds, duration, escape, number, policy_name, signed};
-use super::{NamedReport, Report, ResultRow};
+use super::{NamedReport, Report, ResultRow, WinRateRow};
 use crate::evaluation::Interval;
 
 /// A table that scrolls within itself; the columns `numeric` are set right.
@@ -31,7 +31,7 @@ pub fn row(rows: &mut String, name: &str, cells: &[String]) {
 }
 
 /// The policies at the end of their training.
-pub fn results(runs: &[NamedReport]) -> Option<String> {
+pub fn results(runs: &[NamedReport], styles: &Styles) -> Option<String> {
     let all: Vec<&ResultRow> = runs.iter().flat_map(|run| &run.report.results).collect();
     if all.is_empty() {
         return None;
@@ -46,11 +46,11 @@ pub fn results(runs: &[NamedReport]) -> Option<String> {
                 1 => policy_name(&it.policy),
                 _ => format!("{} · {}", policy_name(&it.policy), run.name),
             };
-            let bar = interval_bar(&it.reward, &rewards, &it.policy).unwrap_or_default();
+            let bar = interval_bar(&it.reward, &rewards, styles.of(&it.policy)).unwrap_or_default();
             let _ = write!(
                 rows,
                 r#"<tr><th scope="row">{}{}</th><td>{bar}</td>{}"#,
-                Style::of(&it.policy).swatch(),
+                styles.of(&it.policy).swatch(),
                 escape(&name),
                 cell(Some(&it.reward), number),
             );
@@ -89,14 +89,14 @@ fn cell(value: Option<&Interval>, write: fn(f64, usize) -> String) -> String {
 }
 
 /// Objectives compared where both go.
-pub fn comparisons(report: &Report) -> Option<String> {
+pub fn comparisons(report: &Report, styles: &Styles) -> Option<String> {
     let gains: Vec<Interval> =
         report.comparisons.iter().flat_map(|it| [it.mean_gain, it.at_common_kl]).collect();
     let mut rows = String::new();
     let mut seeds = String::new();
     for it in &report.comparisons {
         let name = format!("{} − {}", policy_name(&it.ours), policy_name(&it.theirs));
-        let bar = interval_bar(&it.mean_gain, &gains, &it.ours).unwrap_or_default();
+        let bar = interval_bar(&it.mean_gain, &gains, styles.of(&it.ours)).unwrap_or_default();
         let _ = write!(
             rows,
             r#"<tr><th scope="row">{}</th><td>{bar}</td>{}{}<td class="n">{}</td></tr>"#,
@@ -136,34 +136,42 @@ pub fn comparisons(report: &Report) -> Option<String> {
     Some(html)
 }
 
-/// Bars of wins, ties and losses.
-pub fn win_rates(report: &Report) -> Option<String> {
-    let mut rows = String::new();
+/// Bars of wins, ties and losses, a table for each judge.
+pub fn win_rates(report: &Report, styles: &Styles) -> Option<String> {
+    let mut judges: Vec<&str> = Vec::new();
     for it in &report.win_rates {
-        let apart = match it.prompts_to_tell_apart {
-            Some(prompts) => prompts.to_string(),
-            None => "–".to_owned(),
-        };
-        let _ = write!(
-            rows,
-            r#"<tr><th scope="row">{}{}</th><td>{}</td><td>{}</td>{}<td class="n">{} · {} · {}</td><td class="n">{apart}</td></tr>"#,
-            Style::of(&it.policy).swatch(),
-            escape(&policy_name(&it.policy)),
-            escape(&policy_name(&it.opponent)),
-            win_bar(it),
-            cell(Some(&it.rate), number),
-            it.wins,
-            it.ties,
-            it.losses,
-        );
+        if !judges.contains(&it.judge.as_str()) {
+            judges.push(&it.judge);
+        }
     }
-    let judge = escape(report.win_rates.first().map_or("", |it| it.judge.as_str()));
     let header =
         ["Policy", "Against", "Won, tied, lost", "Win rate", "Counts", "Prompts to tell apart"];
-    (!rows.is_empty()).then(|| {
-        let note = format!(
-            r#"<p class="note">Judged by {judge}, one sample a prompt; a tie counts half. The last column is how many prompts would tell the two apart with 80 % power.</p>"#
-        );
-        note + &table("Win rates, with 95 % Wilson intervals", &header, 3..9, &rows)
-    })
+    let mut html = String::from(
+        r#"<p class="note">One sample a prompt; a tie counts half. The line over each bar is the rate’s 95 % Wilson interval. The last column is how many prompts would tell the two apart with 80 % power.</p>"#,
+    );
+    for judge in &judges {
+        let rows: String = report
+            .win_rates
+            .iter()
+            .filter(|it| it.judge == *judge)
+            .map(|it| win_rate(it, styles))
+            .collect();
+        html += &table(&format!("Judged by {judge}"), &header, 3..9, &rows);
+    }
+    (!judges.is_empty()).then_some(html)
+}
+
+fn win_rate(it: &WinRateRow, styles: &Styles) -> String {
+    format!(
+        r#"<tr><th scope="row">{}{}</th><td>{}</td><td>{}</td>{}<td class="n">{} · {} · {}</td><td class="n">{}</td></tr>"#,
+        styles.of(&it.policy).swatch(),
+        escape(&policy_name(&it.policy)),
+        escape(&policy_name(&it.opponent)),
+        win_bar(it, styles.of(&it.policy)),
+        cell(Some(&it.rate), number),
+        it.wins,
+        it.ties,
+        it.losses,
+        it.prompts_to_tell_apart.map_or("–".to_owned(), |prompts| prompts.to_string()),
+    )
 }

@@ -27,7 +27,16 @@ fn series(objective: &str, share: f64, furthest: f64) -> Series {
             }
         })
         .collect();
-    Series { objective: objective.to_owned(), points }
+    Series { objective: objective.to_owned(), points, ..Series::default() }
+}
+
+fn best_of_n() -> Series {
+    let point = |n: usize, reward| {
+        let kl = (n as f64).ln() - (n as f64 - 1.0) / n as f64;
+        FrontierPoint { step: n, reward: around(reward, 0.15), kl: around(kl, 0.0) }
+    };
+    let points = vec![point(2, 0.31), point(4, 0.72), point(8, 1.07), point(16, 1.32)];
+    Series { objective: "best-of-n".to_owned(), points, ..Series::default() }
 }
 
 fn optimum_at(beta: f64, kl: f64) -> OptimumPoint {
@@ -46,11 +55,13 @@ fn example() -> Report {
         series("exo-pref", 0.8, 4.4),
         series("dpo-rw", 0.86, 3.1),
         series("exo-rw", 0.93, 3.6),
+        best_of_n(),
     ];
     let row = |policy: &str, reward: Interval, kl: Interval, seconds| ResultRow {
         policy: policy.to_owned(),
         reward,
         kl: Some(kl),
+        kl_low_variance: Some(kl),
         rule: Some(around(reward.mean / 2.0, 0.1)),
         reward_gain: (policy != "sft").then(|| around(reward.mean + 0.4, 0.13)),
         num_samples: 512,
@@ -58,9 +69,9 @@ fn example() -> Report {
     };
     let mut results = vec![
         row("sft", around(-0.4, 0.18), around(0.0, 0.0), 41.3),
-        row("best-of-n", around(1.32, 0.15), around(0.636, 0.0), 3.2),
+        row("best-of-16", around(1.32, 0.15), around(1.835, 0.0), 0.0),
     ];
-    results.extend(frontier.iter().filter_map(|it| {
+    results.extend(frontier.iter().filter(|it| it.objective != "best-of-n").filter_map(|it| {
         it.points.last().map(|last| row(&it.objective, last.reward, last.kl, 17.5))
     }));
     let curve = |name: &str, metric: &str, start: f64, end: f64| {
@@ -148,6 +159,8 @@ fn example() -> Report {
             wins: 58,
             ties: 9,
             losses: 33,
+            order_dependent: 4,
+            no_verdict: 0,
             prompts_to_tell_apart: Some(119),
         }],
         curves,
@@ -164,6 +177,96 @@ fn example() -> Report {
         ],
         ..Report::default()
     }
+}
+
+/// A sweep: both objectives with rewards at five β and three K, those on pairs at five β, over five
+/// seeds, on conversations.
+fn sweep() -> Report {
+    let mut report = example();
+    let betas = ["0.1", "0.2", "0.5", "1", "2"];
+    let mut policies = Vec::new();
+    for (rank, beta) in betas.iter().enumerate() {
+        let tight = 1.0 - 0.14 * rank as f64;
+        for (base, share) in [("dpo", 0.7), ("exo-pref", 0.76)] {
+            policies.push((format!("{base}-b{beta}"), share, 5.2 * tight));
+        }
+        for (base, share) in [("dpo-rw", 0.8), ("exo-rw", 0.86)] {
+            for (k, more) in [(2, 0.0), (4, 0.04), (8, 0.07)] {
+                policies.push((format!("{base}-b{beta}-k{k}"), share + more, 4.6 * tight));
+            }
+        }
+    }
+    report.frontier = policies
+        .iter()
+        .map(|(policy, share, furthest)| {
+            let series = series(policy, *share, *furthest);
+            let shifted = |seed: u64| {
+                let by = 0.1 * (seed as f64 * 1.7 + share * 31.0).sin();
+                series
+                    .points
+                    .iter()
+                    .map(|it| (it.kl.mean * (1.0 + by), it.reward.mean + by))
+                    .collect()
+            };
+            let repetitions =
+                (0..5).map(|seed| Repetition { seed, points: shifted(seed) }).collect();
+            Series { repetitions, ..series }
+        })
+        .collect();
+    report.results.truncate(2);
+    for it in &report.frontier {
+        let (Some(last), Some(reference)) = (it.points.last(), report.results.first()) else {
+            continue;
+        };
+        report.results.push(ResultRow {
+            policy: it.objective.clone(),
+            reward: last.reward,
+            kl: Some(last.kl),
+            reward_gain: Some(around(last.reward.mean - reference.reward.mean, 0.2)),
+            ..reference.clone()
+        });
+    }
+    report.frontier.push(best_of_n());
+    let rewards = report.distributions[0].rewards.clone();
+    let names = || std::iter::once("sft".to_owned()).chain(policies.iter().map(|it| it.0.clone()));
+    report.distributions = names()
+        .enumerate()
+        .map(|(rank, policy)| {
+            let rewards = rewards.iter().map(|it| it + 0.1 * rank as f64).collect();
+            Distribution { policy, rewards }
+        })
+        .collect();
+    report.curves.truncate(2);
+    for (policy, share, _) in &policies {
+        for metric in ["loss", "accuracy", "reward_margin"] {
+            let steps: Vec<f64> = (0..40).map(f64::from).collect();
+            let values = steps.iter().map(|it| share * (1.0 - (-it / 12.0).exp())).collect();
+            let (name, metric) = (policy.clone(), metric.to_owned());
+            report.curves.push(TrainingCurve { name, metric, steps, values });
+        }
+    }
+    let conversation = "Human: My tomato plants have yellow leaves at the bottom. What is wrong?\n\nAssistant: \
+                        Lower leaves often yellow when the plant lacks nitrogen, or is watered too much.\n\n"
+        .repeat(5)
+        + "Human: I water them every evening. How can I tell which of the two it is?\n\nAssistant:";
+    for sample in &mut report.samples {
+        sample.prompt = conversation.clone();
+        let one = sample.completions[0].clone();
+        sample.completions = names()
+            .map(|policy| SampleCompletion { policy, kl: Some(1.5), ..one.clone() })
+            .collect();
+        sample.completions[1].text = "Check the soil first. ".repeat(70);
+    }
+    report.stages = (0..5)
+        .flat_map(|seed| policies.iter().map(move |it| (seed, it)))
+        .map(|(seed, (policy, share, _))| StageCost {
+            name: format!("{}, seed {seed}", text::policy_name(policy)),
+            seconds: 20.0 * share,
+            cached: seed == 0,
+            key: format!("{policy}{seed}4d27b9934d3e08a52e52d7da7dabfac484efe3"),
+        })
+        .collect();
+    report
 }
 
 fn page(report: Report) -> String {
@@ -195,6 +298,11 @@ fn a_report_reads_back_as_written_and_leaves_nothing_else() {
         let runs = [("first", report), ("second", other)]
             .map(|(name, report)| NamedReport { name: name.to_owned(), report });
         write_page(&kept.join("compared.html"), &runs).unwrap();
+        write_page(
+            &kept.join("sweep.html"),
+            &[NamedReport { name: "sweep".to_owned(), report: sweep() }],
+        )
+        .unwrap();
     }
 }
 
@@ -212,7 +320,7 @@ fn every_result_stands_on_the_page_without_javascript() {
     }
     for known in [
         "EXO-pref",
-        "Best-of-N",
+        "Best-of-16",
         "+3.977",
         "−1.812",
         "align.objective.beta_policy",
@@ -331,4 +439,149 @@ fn the_picture_alone_has_its_own_colours() {
     let svg = frontier_svg(&example()).unwrap();
     assert!(svg.contains("#0b4a9e") && !svg.contains("var(--"));
     assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count());
+}
+
+#[test]
+fn best_of_n_is_a_broken_line_of_its_own_and_not_a_point_besides() {
+    let svg = frontier_svg(&example()).unwrap();
+    assert!(svg.contains("Best-of-16: reward") && svg.contains("Best-of-2: reward"));
+    assert!(!svg.contains("Best-of-N, step") && svg.contains(r#"stroke-dasharray="3 3""#));
+    assert_eq!(svg.matches("Best-of-16: reward").count(), 2, "its mark and the description");
+    let html = visible(&page(example()));
+    assert!(html.contains("N = 8"));
+    assert_eq!(html.matches(">Best-of-N<").count(), 2 + 4, "two pictures, four rows");
+}
+
+#[test]
+fn repetitions_are_drawn_one_by_one_behind_their_mean() {
+    let mut report = example();
+    let lines =
+        |report: &Report| frontier_svg(report).unwrap().matches(r#"stroke-opacity=".3""#).count();
+    assert_eq!(lines(&report), 0);
+    report.frontier[0].repetitions = (0..3)
+        .map(|seed| Repetition { seed, points: vec![(1.0, 0.5 + seed as f64), (2.0, 1.0)] })
+        .collect();
+    assert_eq!(lines(&report), 3);
+    assert!(visible(&page(report.clone())).contains("thin lines the seeds one by one"));
+    report.frontier[0].repetitions[1].points[0].1 = f64::NAN;
+    assert_eq!(lines(&report), 2);
+}
+
+#[test]
+fn a_sweep_has_a_legend_to_choose_from_and_a_picture_for_every_beta() {
+    let report = sweep();
+    let html = visible(&page(report.clone()));
+    let entries = html.matches(r#"class="toggle" data-track="#).count();
+    assert_eq!(entries, report.frontier.len() + 1, "every way and SFT");
+    for number in 0..entries {
+        assert!(html.contains(&format!(r#"<g class="track" data-track="{number}">"#)), "{number}");
+    }
+    let (_, facets) = html.split_once("panels facets").unwrap();
+    let (facets, _) = facets.split_once("<details>").unwrap();
+    for beta in ["0.1", "0.2", "0.5", "1", "2"] {
+        assert!(facets.contains(&format!("<figcaption>β {beta}</figcaption>")), "{beta}");
+    }
+    assert!(facets.contains("EXO-rw, K 4</span>") && facets.contains("DPO</span>"));
+    // Every β has the eight that share it, SFT and Best-of-N: lines and points.
+    assert_eq!(facets.matches(r#"<g class="track""#).count(), 5 * 2 * (8 + 2));
+    assert!(!html.contains("EXO-rw, β 0.5, K 4, step 36</text>"), "no labels in a crowd");
+}
+
+#[test]
+fn of_many_policies_the_best_of_each_objective_stand_side_by_side_at_first() {
+    let mut report = sweep();
+    let winner = report.results.iter_mut().find(|it| it.policy == "exo-rw-b0.5-k2").unwrap();
+    winner.reward.mean = 99.0;
+    let html = visible(&page(report));
+    let (_, choice) = html.split_once(r#"class="choice""#).unwrap();
+    let (choice, _) = choice.split_once("</div>").unwrap();
+    let pressed: Vec<&str> = choice
+        .split("<button")
+        .filter(|it| it.contains(r#"aria-pressed="true""#))
+        .filter_map(|it| it.rsplit_once("</svg>")?.1.split_once("</button>"))
+        .map(|it| it.0)
+        .collect();
+    assert_eq!(pressed.len(), 5, "{pressed:?}");
+    assert!(pressed.contains(&"SFT") && pressed.contains(&"EXO-rw, β 0.5, K 2"), "{pressed:?}");
+}
+
+#[test]
+fn repeated_stages_are_one_row_and_every_key_stands_below() {
+    let report = sweep();
+    let html = visible(&page(report.clone()));
+    let (_, costs) = html.split_once(r#"id="costs""#).unwrap();
+    let (costs, _) = costs.split_once("</section>").unwrap();
+    let (kinds, every) = costs.split_once("<details>").unwrap();
+    assert_eq!(kinds.matches("<tr>").count(), 1 + report.stages.len() / 5);
+    assert!(kinds.contains("4 computed, 1 found"));
+    assert_eq!(every.matches("<tr>").count(), 1 + report.stages.len());
+}
+
+#[test]
+fn runs_of_different_experiments_are_not_compared_by_height() {
+    let mut other = example();
+    other.experiment = "summarization".to_owned();
+    let pair = |other: Report| {
+        let named = |name: &str, report| NamedReport { name: name.to_owned(), report };
+        visible(&render(&[named("a", example()), named("b", other)]))
+    };
+    assert!(pair(other).contains("cannot be compared"));
+    let alike = pair(example());
+    assert!(!alike.contains("cannot be compared"));
+    assert!(alike.contains("Nothing: their settings are the same."));
+}
+
+#[test]
+fn a_second_judge_has_a_table_of_its_own() {
+    let mut report = example();
+    let mut other = report.win_rates[0].clone();
+    other.judge = "<a person>".to_owned();
+    report.win_rates.push(other);
+    let html = visible(&page(report));
+    assert!(
+        html.contains("Judged by the reward model") && html.contains("Judged by &lt;a person&gt;")
+    );
+}
+
+#[test]
+fn a_figure_is_whole_by_itself_and_escapes_its_words() {
+    let trap = "<b>&\"";
+    let curve = |policy: &str, line| Curve {
+        name: trap.to_owned(),
+        policy: policy.to_owned(),
+        line,
+        points: vec![(0.0, 0.1), (1.0, 0.4), (2.0, 0.2)],
+    };
+    let plot = |content| Plot {
+        title: trap.to_owned(),
+        x_name: trap.to_owned(),
+        y_name: String::new(),
+        y_holds: None,
+        content,
+    };
+    let lines = [Line::Area, Line::Solid, Line::Dashed, Line::Marked];
+    let cells = Cells {
+        policy: "exo-rw".to_owned(),
+        rows: vec![trap.to_owned(), "b".to_owned()],
+        columns: vec!["c".to_owned()],
+        shares: vec![vec![0.75], vec![0.25]],
+    };
+    let figure = Figure {
+        description: trap.to_owned(),
+        rows: vec![
+            vec![plot(Content::Curves(lines.map(|line| curve("optimum", line)).to_vec()))],
+            vec![plot(Content::Cells(cells)), plot(Content::Curves(Vec::new()))],
+        ],
+    };
+    let svg = figure.to_svg();
+    assert!(!svg.contains("<b>") && !svg.contains("NaN") && !svg.contains("var(--"));
+    assert!(svg.contains(">75<") && svg.contains(">25<"));
+    assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("page.html");
+    let part = Part { id: "part".to_owned(), title: trap.to_owned(), figure, ..Part::default() };
+    let article = Article { title: trap.to_owned(), parts: vec![part], ..Article::default() };
+    article.write(&path, &json!({ "text": "</script>" })).unwrap();
+    let html = std::fs::read_to_string(&path).unwrap();
+    assert!(!html.contains("<b>") && html.matches("</script>").count() == 2);
 }

@@ -70,36 +70,67 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// A policy's name as the field writes it: `exo-rw-b0.5-k4` is `EXO-rw, β 0.5, K 4`.
-pub fn policy_name(policy: &str) -> String {
-    const NAMES: [(&str, &str); 7] = [
-        ("sft", "SFT"),
-        ("chosen", "Chosen answers"),
+/// A trained policy's name taken apart: `exo-rw-b0.5-k4` is `exo-rw`, `EXO-rw` and what a sweep
+/// varies, β_π (`b`), β_r (`r`) and K (`k`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant<'a> {
+    /// The objective.
+    pub base: &'static str,
+    /// The objective as the field writes it.
+    pub name: &'static str,
+    /// Letter and value of each.
+    pub parts: Vec<(char, &'a str)>,
+}
+
+/// Takes a policy's name apart; none for what is no trained policy.
+pub fn variant(policy: &str) -> Option<Variant<'_>> {
+    const NAMES: [(&str, &str); 5] = [
         ("exo-pref-official", "EXO-pref (official labels)"),
         ("exo-pref", "EXO-pref"),
         ("exo-rw", "EXO-rw"),
         ("dpo-rw", "DPO-rw"),
         ("dpo", "DPO"),
     ];
+    let (base, name, rest) = NAMES.iter().find_map(|(base, name)| {
+        let rest = policy.strip_prefix(base)?;
+        (rest.is_empty() || rest.starts_with('-')).then_some((*base, *name, rest))
+    })?;
+    let parts = rest
+        .split('-')
+        .skip(1)
+        .map(|part| {
+            let letter = part.chars().next().filter(|it| "brk".contains(*it))?;
+            Some((letter, &part[1..]))
+        })
+        .collect::<Option<_>>()?;
+    Some(Variant { base, name, parts })
+}
+
+impl Variant<'_> {
+    /// What a sweep varies, as people write it; empty where nothing is varied.
+    pub fn varied(&self) -> String {
+        let part = |(letter, value): &(char, &str)| match letter {
+            'b' => format!("β {value}"),
+            'r' => format!("β_r {value}"),
+            _ => format!("K {value}"),
+        };
+        self.parts.iter().map(part).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A policy's name as the field writes it: `exo-rw-b0.5-k4` is `EXO-rw, β 0.5, K 4`.
+pub fn policy_name(policy: &str) -> String {
     if let Some(n) = policy.strip_prefix("best-of-") {
         return format!("Best-of-{}", n.to_uppercase());
     }
-    let found = NAMES.iter().find_map(|(known, name)| {
-        let rest = policy.strip_prefix(known)?;
-        (rest.is_empty() || rest.starts_with('-')).then_some((name, rest))
-    });
-    let Some((name, rest)) = found else { return policy.to_owned() };
-    let mut written = (*name).to_owned();
-    for part in rest.split('-').skip(1) {
-        let letter = match part.get(..1) {
-            Some("b") => "β",
-            Some("r") => "β_r",
-            Some("k") => "K",
-            _ => return policy.to_owned(),
-        };
-        written += &format!(", {letter} {}", &part[1..]);
+    match (policy, variant(policy)) {
+        ("sft", _) => "SFT".to_owned(),
+        ("chosen", _) => "Chosen answers".to_owned(),
+        ("optimum", _) => "π*".to_owned(),
+        (_, Some(it)) if it.parts.is_empty() => it.name.to_owned(),
+        (_, Some(it)) => format!("{}, {}", it.name, it.varied()),
+        _ => policy.to_owned(),
     }
-    written
 }
 
 #[cfg(test)]

@@ -1,43 +1,39 @@
-//! A policy over completions that can be listed: a table of logits.
+//! A table of logits and a fixed π_sft over the same completions of one prompt, in f64.
 
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Gradients, Int, Tensor, TensorData};
 use exalign::alignment::GroupLogProbs;
+use exalign::model::{Listed, Table};
 
-use super::{device, matrix};
+use super::{device, matrix, numbers};
 
-/// π_θ = softmax(θ / τ) and a fixed π_sft over the same completions of one prompt.
+/// π_θ = softmax(θ) and π_sft.
 pub struct TabularPolicy {
-    /// θ, `[1, completions]`.
-    pub logits: Tensor<2>,
-    /// log π_sft, `[1, completions]`.
-    pub reference: Tensor<2>,
-    pub temperature: f64,
+    policy: Table,
+    reference: Table,
 }
 
 impl TabularPolicy {
     pub fn new(logits: &[f64], reference: &[f64]) -> Self {
         let log_reference: Vec<f64> = reference.iter().map(|p| p.ln()).collect();
         Self {
-            logits: matrix(logits, logits.len()).require_grad(),
-            reference: matrix(&log_reference, reference.len()),
-            temperature: 1.0,
+            policy: Table::new(matrix(logits, logits.len())),
+            reference: Table::new(matrix(&log_reference, reference.len())),
         }
     }
 
     /// Both sides of groups of completions, given by their numbers: `[groups, K]`.
     pub fn log_probs(&self, groups: &[Vec<usize>]) -> GroupLogProbs {
         let (num_groups, k) = (groups.len(), groups[0].len());
-        let indices: Vec<i64> = groups.iter().flatten().map(|&i| i as i64).collect();
-        let indices =
-            Tensor::<2, Int>::from_data(TensorData::new(indices, [num_groups, k]), &device());
-        let pick = |log_probs: Tensor<2>| {
-            let [_, completions] = log_probs.dims();
-            log_probs.expand([num_groups, completions]).gather(1, indices.clone())
-        };
-        GroupLogProbs {
-            policy: pick(log_softmax(self.logits.clone() / self.temperature, 1)),
-            reference: pick(self.reference.clone()),
-        }
+        let completions: Vec<i64> = groups.iter().flatten().map(|&i| i as i64).collect();
+        let completions =
+            Tensor::<2, Int>::from_data(TensorData::new(completions, [num_groups, k]), &device());
+        let prompts = Tensor::<1, Int>::zeros([num_groups], &device());
+        let of = |it: &Table| it.log_probs_of(prompts.clone(), completions.clone(), 1.0);
+        GroupLogProbs { policy: of(&self.policy), reference: of(&self.reference).detach() }
+    }
+
+    /// ∂/∂θ.
+    pub fn gradient(&self, gradients: &Gradients) -> Vec<f64> {
+        numbers(self.policy.parameters().grad(gradients).unwrap())
     }
 }

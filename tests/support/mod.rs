@@ -4,6 +4,7 @@
 pub mod families;
 pub mod formula;
 pub mod hub_server;
+pub mod judge_server;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

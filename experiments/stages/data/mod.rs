@@ -19,7 +19,7 @@ pub use shape::{Lengths, Records, Shape};
 use super::{configuration, print_line, print_text, table, tokenizer, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
-use crate::run::Experiment;
+use crate::tasks::TaskName;
 
 /// Options of `exalign data`.
 #[derive(Args, Debug)]
@@ -37,7 +37,7 @@ use crate::run::Experiment;
 pub struct DataArgs {
     /// Which experiment the records are for
     #[arg(value_enum)]
-    experiment: Experiment,
+    experiment: TaskName,
     /// Files (.jsonl, .json, .csv, .tsv, .gz of these, .parquet), folders, or hub ids of data sets
     /// (owner/name[@revision], with :part only the files whose path begins so)
     #[arg(required = true, value_name = "PATH")]

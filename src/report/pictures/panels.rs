@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::axes::Scale;
-use super::{INK, Ink, MUTED, RULE, Style};
+use super::{INK, Ink, MUTED, RULE, Style, Styles, path};
 use crate::evaluation::Interval;
-use crate::report::text::{escape, number, policy_name};
+use crate::report::text::{escape, number, policy_name, variant};
 use crate::report::{Distribution, Report, TrainingCurve, WinRateRow};
 
 const WIDTH: f64 = 300.0;
@@ -21,38 +21,45 @@ const POINTS: usize = 120;
 pub struct Panel {
     pub title: String,
     pub svg: String,
-    /// The policies in it, where there are several.
-    pub policies: Vec<String>,
+    /// The policies in it and what the legend calls them.
+    pub policies: Vec<(String, String)>,
 }
+
+/// More curves than this in a panel are not told apart.
+const CROWD: usize = 8;
 
 /// One panel for each metric with the curves of all policies, but one each for their losses: the
-/// losses of different objectives cannot be compared.
-pub fn training_panels(report: &Report) -> Vec<Panel> {
-    let mut groups: Vec<Vec<&TrainingCurve>> = Vec::new();
+/// losses of different objectives cannot be compared. Of a large sweep, one panel for each metric
+/// and objective.
+pub fn training_panels(report: &Report, styles: &Styles) -> Vec<Panel> {
+    let of_metric = |metric: &str| report.curves.iter().filter(|it| it.metric == metric).count();
+    let mut groups: Vec<(String, Vec<&TrainingCurve>)> = Vec::new();
     for curve in &report.curves {
-        let together = |group: &&mut Vec<&TrainingCurve>| {
-            curve.metric != "loss" && group.iter().any(|it| it.metric == curve.metric)
+        let objective = variant(&curve.name).map_or(curve.name.as_str(), |it| it.base);
+        let whose = match (of_metric(&curve.metric) > CROWD, curve.metric.as_str()) {
+            (true, _) => objective,
+            (false, "loss") => &curve.name,
+            (false, _) => "",
         };
-        match groups.iter_mut().find(together) {
-            Some(group) => group.push(curve),
-            None => groups.push(vec![curve]),
+        let key = format!("{whose} {}", curve.metric);
+        match groups.iter_mut().find(|it| it.0 == key) {
+            Some(group) => group.1.push(curve),
+            None => groups.push((key, vec![curve])),
         }
     }
-    let (alone, shared): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.len() == 1);
-    alone.into_iter().chain(shared).filter_map(|group| training_panel(group)).collect()
+    let (alone, shared): (Vec<_>, Vec<_>) =
+        groups.into_iter().map(|it| it.1).partition(|group| group.len() == 1);
+    let all = alone.into_iter().chain(shared);
+    all.filter_map(|group| training_panel(&group, styles)).collect()
 }
 
-fn training_panel(curves: &[&TrainingCurve]) -> Option<Panel> {
+fn training_panel(curves: &[&TrainingCurve], styles: &Styles) -> Option<Panel> {
     let lines: Vec<(&TrainingCurve, Vec<(f64, f64)>)> =
         curves.iter().map(|curve| (*curve, thinned(curve))).collect();
     let places = || lines.iter().flat_map(|(_, line)| line);
     let x = Scale::new(places().map(|it| it.0), 0.01, LEFT, RIGHT)?;
     let y = Scale::new(places().map(|it| it.1), 0.08, BOTTOM, TOP)?;
-    let metric = curves[0].metric.replace('_', " ");
-    let title = match curves {
-        [only] => format!("{}: {metric}", policy_name(&only.name)),
-        _ => metric.clone(),
-    };
+    let (title, policies) = names(curves);
     let ends: Vec<String> = lines
         .iter()
         .filter_map(|(curve, line)| Some((policy_name(&curve.name), line.first()?, line.last()?)))
@@ -61,25 +68,42 @@ fn training_panel(curves: &[&TrainingCurve]) -> Option<Panel> {
     let mut svg = start(&format!("{title} along optimizer steps: {}", ends.join(", ")));
     draw_y(&mut svg, &y);
     draw_x(&mut svg, &x, "step");
-    for (curve, line) in &lines {
-        let mut path = String::new();
-        for (index, (step, value)) in line.iter().enumerate() {
-            let command = if index == 0 { 'M' } else { 'L' };
-            let _ = write!(path, "{command}{:.1},{:.1}", x.at(*step), y.at(*value));
-        }
+    for (curve, points) in &lines {
+        let line: Vec<_> = points.iter().map(|(step, value)| (x.at(*step), y.at(*value))).collect();
+        let style = styles.of(&curve.name);
         let _ = write!(
             svg,
-            r#"<g class="mark"><title>{}</title><path d="{path}" fill="none" stroke="{}" stroke-width="1.75" stroke-linejoin="round" stroke-linecap="round"/></g>"#,
+            r#"<g class="mark"><title>{}</title><path d="{}" fill="none" stroke="{}" stroke-width="1.75" stroke-dasharray="{}" stroke-linejoin="round"/></g>"#,
             escape(&policy_name(&curve.name)),
-            Ink::Page.of(Style::of(&curve.name).color),
+            path(&line, 'M'),
+            Ink::Page.of(style.color),
+            style.dashes,
         );
+        if let (true, Some((x, y))) = (lines.len() > 1, line.last()) {
+            svg += &style.mark(*x, *y, 3.0, Ink::Page, true);
+        }
     }
     svg.push_str("</svg>");
-    let policies = match curves {
-        [_] => Vec::new(),
-        _ => curves.iter().map(|it| it.name.clone()).collect(),
-    };
     Some(Panel { title, svg, policies })
+}
+
+/// A panel's title and what its legend calls the curves: what they have in common is not repeated.
+fn names(curves: &[&TrainingCurve]) -> (String, Vec<(String, String)>) {
+    let metric = curves[0].metric.replace('_', " ");
+    let found: Vec<_> = curves.iter().map(|it| variant(&it.name)).collect();
+    let common = found[0].as_ref().filter(|first| {
+        found.iter().flatten().filter(|it| it.base == first.base).count() == curves.len()
+    });
+    let title = match (curves, common) {
+        ([only], _) => format!("{}: {metric}", policy_name(&only.name)),
+        (_, Some(common)) => format!("{}: {metric}", common.name),
+        _ => metric,
+    };
+    let label = |curve: &&TrainingCurve| match (common, variant(&curve.name)) {
+        (Some(_), Some(it)) if !it.parts.is_empty() => it.varied(),
+        _ => policy_name(&curve.name),
+    };
+    (title, curves.iter().map(|it| (it.name.clone(), label(it))).collect())
 }
 
 /// The curve's finite points, averaged in runs so that there are few.
@@ -103,7 +127,7 @@ fn thinned(curve: &TrainingCurve) -> Vec<(f64, f64)> {
 }
 
 /// One panel for each policy, all with the same axes.
-pub fn histograms(distributions: &[Distribution]) -> Vec<Panel> {
+pub fn histogram_panels(distributions: &[Distribution], styles: &Styles) -> Vec<Panel> {
     let all = distributions.iter().flat_map(|it| it.rewards.iter().copied());
     let Some(x) = Scale::new(all, 0.0, LEFT, RIGHT) else { return Vec::new() };
     const BINS: usize = 30;
@@ -127,7 +151,7 @@ pub fn histograms(distributions: &[Distribution]) -> Vec<Panel> {
         let mut svg = start(&format!("Histogram of {} rewards of {title}", rewards.len()));
         draw_y(&mut svg, &y);
         draw_x(&mut svg, &x, "");
-        let paint = Ink::Page.of(Style::of(&it.policy).color);
+        let paint = Ink::Page.of(styles.of(&it.policy).color);
         for (bin, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
             let (left, top) = (LEFT + bin as f64 * width, y.at(*share));
             let _ = write!(
@@ -144,7 +168,7 @@ pub fn histograms(distributions: &[Distribution]) -> Vec<Panel> {
             svg,
             r#"<line x1="{at:.1}" x2="{at:.1}" y1="{TOP}" y2="{BOTTOM}" stroke="{ink}" stroke-width="1.5" stroke-dasharray="3 3"/></svg>"#
         );
-        Panel { title, svg, policies: Vec::new() }
+        Panel { title, svg, policies: vec![(it.policy.clone(), policy_name(&it.policy))] }
     };
     distributions
         .iter()
@@ -155,11 +179,10 @@ pub fn histograms(distributions: &[Distribution]) -> Vec<Panel> {
 }
 
 /// A policy's interval on the scale of all, for a cell of the table.
-pub fn interval_bar(interval: &Interval, all: &[Interval], policy: &str) -> Option<String> {
+pub fn interval_bar(interval: &Interval, all: &[Interval], style: Style) -> Option<String> {
     let ends = all.iter().flat_map(|it| [it.low, it.high]);
     let x = Scale::new(ends, 0.02, 6.0, 154.0)?;
     (interval.low + interval.mean + interval.high).is_finite().then(|| {
-        let style = Style::of(policy);
         format!(
             r#"<svg class="bar" viewBox="0 0 160 16" aria-hidden="true"><line x1="0" x2="160" y1="8" y2="8" stroke="{}"/><line x1="{:.1}" x2="{:.1}" y1="8" y2="8" stroke="{}" stroke-width="3"/>{}</svg>"#,
             Ink::Page.of(&RULE),
@@ -172,11 +195,11 @@ pub fn interval_bar(interval: &Interval, all: &[Interval], policy: &str) -> Opti
 }
 
 /// Wins, ties and losses as shares of a bar, the win rate's interval over it.
-pub fn win_bar(row: &WinRateRow) -> String {
+pub fn win_bar(row: &WinRateRow, style: Style) -> String {
     let all = (row.wins + row.ties + row.losses).max(1) as f64;
     let width = |count: usize| 160.0 * count as f64 / all;
     let (wins, ties) = (width(row.wins), width(row.ties));
-    let paint = Ink::Page.of(Style::of(&row.policy).color);
+    let paint = Ink::Page.of(style.color);
     let (muted, rule, ink) = (Ink::Page.of(&MUTED), Ink::Page.of(&RULE), Ink::Page.of(&INK));
     let x = |share: f64| 160.0 * share.clamp(0.0, 1.0);
     format!(

@@ -1,0 +1,143 @@
+//! The figures and the page.
+
+use exalign::report::{Article, Cells, Content, Curve, Figure, Line, Part, Plot, policy_name};
+
+use super::line::{COMPLETIONS, LineFits};
+use super::reviews::{ReviewFits, ReviewLine};
+use super::{LINE_HEADER, REVIEW_HEADER, Toy, line_cells, review_cells};
+
+/// Both fits to the two modes, and what smaller groups make of them.
+pub fn line(line: &LineFits) -> Figure {
+    let highest = line.fits.iter().map(|it| it.density(it.mean)).fold(0.0, f64::max);
+    let small: Vec<Plot> = COMPLETIONS
+        .iter()
+        .map(|&count| Plot {
+            title: format!("Groups of {count}"),
+            x_name: String::new(),
+            y_name: String::new(),
+            y_holds: Some(highest),
+            content: Content::Curves(densities(line, Some(count), false)),
+        })
+        .collect();
+    let whole = Plot {
+        title: "Two modes, and a Gaussian that can have only one".to_owned(),
+        x_name: "completion".to_owned(),
+        y_name: String::new(),
+        y_holds: None,
+        content: Content::Curves(densities(line, None, true)),
+    };
+    Figure {
+        description: "A Gaussian fitted to a density with two modes: EXO-rw, the reverse KL, settles on the \
+                      larger mode; DPO-rw, the forward KL, spreads over both and is highest between them."
+            .to_owned(),
+        rows: vec![vec![whole], small],
+    }
+}
+
+fn densities(line: &LineFits, completions: Option<usize>, named: bool) -> Vec<Curve> {
+    let name = |text: &str| if named { text.to_owned() } else { String::new() };
+    let mut curves = vec![Curve {
+        name: name("π*, the target"),
+        policy: "optimum".to_owned(),
+        line: Line::Area,
+        points: line.grid.iter().copied().zip(line.optimum.iter().copied()).collect(),
+    }];
+    for (objective, text) in [
+        ("exo-rw", "EXO-rw: reverse KL, seeks a mode"),
+        ("dpo-rw", "DPO-rw: forward KL, covers both"),
+    ] {
+        if let Some(fit) = line.of(objective, completions) {
+            curves.push(Curve {
+                name: name(text),
+                policy: objective.to_owned(),
+                line: Line::Solid,
+                points: line.grid.iter().map(|&x| (x, fit.density(x))).collect(),
+            });
+        }
+    }
+    curves
+}
+
+/// The policies over reviews and their frontiers.
+pub fn reviews(reviews: &ReviewFits) -> Figure {
+    let cells = |policy: &str, title: String| {
+        Some(Plot {
+            title,
+            x_name: String::new(),
+            y_name: String::new(),
+            y_holds: None,
+            content: Content::Cells(Cells {
+                policy: policy.to_owned(),
+                rows: reviews.openings.clone(),
+                columns: reviews.verdicts.clone(),
+                shares: reviews.of(policy)?.shares.clone(),
+            }),
+        })
+    };
+    let frontier = Plot {
+        title: "Reward against KL, along β".to_owned(),
+        x_name: "KL to SFT (nats) →".to_owned(),
+        y_name: "↑ Reward".to_owned(),
+        y_holds: None,
+        content: Content::Curves(reviews.frontier.iter().map(way).collect()),
+    };
+    let pair = |a: Option<Plot>, b: Option<Plot>| a.into_iter().chain(b).collect();
+    Figure {
+        description: "Shares of reviews of two sentences, in %, under π*, EXO-rw and DPO-rw, whose sentences are \
+                      chosen independently, and their reward against KL."
+            .to_owned(),
+        rows: vec![
+            pair(
+                cells("optimum", format!("π* at β = {}, shares in %", reviews.beta)),
+                cells("exo-rw", "EXO-rw: one kind of review".to_owned()),
+            ),
+            pair(cells("dpo-rw", "DPO-rw: both kinds, and their mixtures".to_owned()), Some(frontier)),
+        ],
+    }
+}
+
+fn way(it: &ReviewLine) -> Curve {
+    let exact = it.policy == "optimum";
+    Curve {
+        name: if exact { "π*, any policy".to_owned() } else { policy_name(&it.policy) },
+        policy: it.policy.clone(),
+        line: if exact { Line::Dashed } else { Line::Marked },
+        points: it.points.iter().map(|it| (it.kl, it.reward)).collect(),
+    }
+}
+
+/// The page.
+pub fn page(toy: &Toy) -> Article {
+    let owned = |header: [&str; 7]| header.map(str::to_owned).to_vec();
+    Article {
+        title: "EXO seeks a mode where DPO covers both".to_owned(),
+        kicker: "exalign · toy".to_owned(),
+        summary: toy.findings(),
+        parts: vec![
+            Part {
+                id: "line".to_owned(),
+                title: "A Gaussian on a line".to_owned(),
+                figure: line(&toy.line),
+                caption: "π* is a mixture of two Gaussians on 321 points, π_sft is uniform, the policy is one \
+                          Gaussian that starts at mean 0 and scale 1.5. Above, every group holds all points; \
+                          below, as many as are said, drawn from π_sft. Mass off π* is the policy's share outside the \
+                          likeliest points that hold 99 % of π*."
+                    .to_owned(),
+                header: owned(LINE_HEADER),
+                rows: line_cells(&toy.line),
+            },
+            Part {
+                id: "reviews".to_owned(),
+                title: "Reviews of two sentences".to_owned(),
+                figure: reviews(&toy.reviews),
+                caption: "The reward wants two sentences that agree. The policy chooses them independently, so \
+                          it cannot say “whichever, but the same twice”: the forward KL keeps both kinds of \
+                          reviews and with them every contradiction, the reverse KL gives one kind up. Going \
+                          along β from loose to tight, EXO-rw is nearer to the best that any policy can do."
+                    .to_owned(),
+                header: owned(REVIEW_HEADER),
+                rows: review_cells(&toy.reviews),
+            },
+        ],
+    }
+}

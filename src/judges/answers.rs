@@ -1,0 +1,72 @@
+//! Answers that arrived, one file each, known by what was asked of whom.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{Result, files};
+
+/// An endpoint's answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub text: String,
+    /// What it cost; none where the endpoint does not say.
+    pub tokens: Option<Tokens>,
+}
+
+/// Tokens of a question and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    pub prompt: u64,
+    pub completion: u64,
+}
+
+/// The answers of one endpoint.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    folder: PathBuf,
+    url: String,
+}
+
+impl Answers {
+    /// Those kept under `cache` of the endpoint at `url`.
+    pub fn new(cache: &Path, url: &str) -> Self {
+        Self { folder: cache.join("judge"), url: url.to_owned() }
+    }
+
+    /// The answer to a request; none where it was not asked, or its file is damaged.
+    pub fn get(&self, request: &Value) -> Option<Answer> {
+        files::read_json(&self.path(request)).ok()
+    }
+
+    /// Keeps an answer. Its file appears whole or not at all.
+    pub fn keep(&self, request: &Value, answer: &Answer) -> Result<()> {
+        files::write_json(&self.path(request), answer)
+    }
+
+    fn path(&self, request: &Value) -> PathBuf {
+        let text = json!(["a judge's answer, 1", self.url, request]).to_string();
+        self.folder.join(format!("{}.json", blake3::hash(text.as_bytes()).to_hex()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_found_by_endpoint_and_request_and_damage_is_noticed() {
+        let cache = tempfile::tempdir().unwrap();
+        let answers = Answers::new(cache.path(), "http://one/v1");
+        let request = json!({"model": "m", "messages": []});
+        let tokens = Some(Tokens { prompt: 3, completion: 1 });
+        let answer = Answer { text: "A".to_owned(), tokens };
+        answers.keep(&request, &answer).unwrap();
+        assert_eq!(answers.get(&request), Some(answer));
+        assert_eq!(answers.get(&json!({"model": "n", "messages": []})), None);
+        assert_eq!(Answers::new(cache.path(), "http://two/v1").get(&request), None);
+        std::fs::write(answers.path(&request), "{\"text\": ").unwrap();
+        assert_eq!(answers.get(&request), None);
+    }
+}

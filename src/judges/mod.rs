@@ -1,0 +1,85 @@
+//! Who says which of two answers is better: people, an endpoint that speaks the OpenAI API.
+//!
+//! A [`Judge`] gives every [`Comparison`] a verdict in both orders; what verdicts come to is
+//! [`crate::evaluation`]'s. It is a room of its own because a judge may ask over the network, and
+//! `evaluation` is numbers alone. Reward models judge in the program, which knows how to run one.
+//!
+//! Invariants: the key of an endpoint is read from the environment and is in no file, no log and no
+//! error; an answer that arrived is kept and never asked for again.
+
+mod answers;
+mod client;
+mod comparison;
+mod endpoint;
+mod reply;
+mod template;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Result;
+use crate::evaluation::{BothOrders, majority};
+
+pub use comparison::Comparison;
+pub use endpoint::Endpoint;
+pub use template::{Template, verdict_in};
+
+/// Says which of two answers to a prompt is better.
+pub trait Judge {
+    /// What reports call it.
+    fn name(&self) -> String;
+
+    /// What it says of each comparison, in their order.
+    ///
+    /// # Errors
+    /// If a comparison lacks what this judge reads, or the judge cannot be reached.
+    fn judge(&mut self, comparisons: &[Comparison]) -> Result<Vec<Judgement>>;
+
+    /// What asking has cost.
+    fn cost(&self) -> Cost {
+        Cost::default()
+    }
+}
+
+/// What a judge said of one comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// Its verdicts.
+    pub both: BothOrders,
+    /// What they rest on: the two rewards, or the judge's words in both orders; null where nothing
+    /// does.
+    pub grounds: Value,
+}
+
+/// What asking has cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Requests sent, repeated ones included.
+    pub requests: usize,
+    /// Answers that were kept from before.
+    pub cached: usize,
+    /// Tokens of all questions that were answered, by the endpoint's count, whenever it was.
+    pub prompt_tokens: u64,
+    /// Tokens of all answers.
+    pub completion_tokens: u64,
+    /// Answers of which the endpoint did not say the tokens.
+    pub uncounted: usize,
+}
+
+/// The people who labelled the comparisons: what most of them say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct People;
+
+impl Judge for People {
+    fn name(&self) -> String {
+        "people".to_owned()
+    }
+
+    fn judge(&mut self, comparisons: &[Comparison]) -> Result<Vec<Judgement>> {
+        let judgement = |it: &Comparison| Judgement {
+            both: BothOrders::unordered(majority(&it.labels)),
+            grounds: Value::Null,
+        };
+        Ok(comparisons.iter().map(judgement).collect())
+    }
+}
