@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use super::pictures::{Styles, interval_bar, win_bar};
-use super::text::{bounds, duration, escape, number, policy_name, signed};
+use super::text::{bounds, duration, escape, interval, number, policy_name, signed};
 use super::{NamedReport, Report, ResultRow, WinRateRow};
 use crate::evaluation::Interval;
 
@@ -77,7 +77,29 @@ pub fn results(runs: &[NamedReport], styles: &Styles) -> Option<String> {
         header.push("By the rule");
     }
     header.extend(["KL (nats)", "Samples", "Time"]);
-    Some(table("Final policies, with 95 % intervals", &header, 2..9, &rows))
+    Some(table("Final policies, with 95 % intervals", &header, 2..9, &rows) + &estimators(runs))
+}
+
+/// The KL by both of its estimators, where they were taken.
+fn estimators(runs: &[NamedReport]) -> String {
+    let mut rows = String::new();
+    for run in runs {
+        for it in &run.report.results {
+            let (Some(plain), Some(low_variance)) = (&it.kl, &it.kl_low_variance) else { continue };
+            let name = match runs.len() {
+                1 => policy_name(&it.policy),
+                _ => format!("{} · {}", policy_name(&it.policy), run.name),
+            };
+            row(&mut rows, &name, &[interval(plain), interval(low_variance)]);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = ["Policy", "Mean of l", "Mean of exp(−l) − 1 + l"];
+    let caption = "KL to SFT in nats, from the log-ratio l of each sample; both are unbiased";
+    let table = table(caption, &header, 1..3, &rows);
+    format!("<details><summary>The KL by two estimators</summary>{table}</details>")
 }
 
 /// A mean with its interval, an empty cell where there is none.
@@ -147,7 +169,7 @@ pub fn win_rates(report: &Report, styles: &Styles) -> Option<String> {
     let header =
         ["Policy", "Against", "Won, tied, lost", "Win rate", "Counts", "Prompts to tell apart"];
     let mut html = String::from(
-        r#"<p class="note">One sample a prompt; a tie counts half. The line over each bar is the rate’s 95 % Wilson interval. The last column is how many prompts would tell the two apart with 80 % power.</p>"#,
+        r#"<p class="note">One sample a prompt; a tie counts half, and “by order” are the ties in which the order of the answers decided. The line over each bar is the rate’s 95 % Wilson interval. The last column is how many prompts would tell the two apart with 80 % power.</p>"#,
     );
     for judge in &judges {
         let rows: String = report
@@ -163,15 +185,25 @@ pub fn win_rates(report: &Report, styles: &Styles) -> Option<String> {
 
 fn win_rate(it: &WinRateRow, styles: &Styles) -> String {
     format!(
-        r#"<tr><th scope="row">{}{}</th><td>{}</td><td>{}</td>{}<td class="n">{} · {} · {}</td><td class="n">{}</td></tr>"#,
+        r#"<tr><th scope="row">{}{}</th><td>{}</td><td>{}</td>{}<td class="n">{}</td><td class="n">{}</td></tr>"#,
         styles.of(&it.policy).swatch(),
         escape(&policy_name(&it.policy)),
         escape(&policy_name(&it.opponent)),
         win_bar(it, styles.of(&it.policy)),
         cell(Some(&it.rate), number),
-        it.wins,
-        it.ties,
-        it.losses,
+        counts(it),
         it.prompts_to_tell_apart.map_or("–".to_owned(), |prompts| prompts.to_string()),
     )
+}
+
+/// Wins, ties and losses, and what the judge could not decide.
+fn counts(it: &WinRateRow) -> String {
+    let mut html = format!("{} · {} · {}", it.wins, it.ties, it.losses);
+    if it.order_dependent > 0 {
+        let _ = write!(html, r#" <span class="bounds">{} by order</span>"#, it.order_dependent);
+    }
+    if it.no_verdict > 0 {
+        let _ = write!(html, r#" <span class="bounds">{} without verdict</span>"#, it.no_verdict);
+    }
+    html
 }
