@@ -67,8 +67,8 @@ impl Task for Instruction {
         Ok(Example { prompt, answers, label: None })
     }
 
-    /// A point for every kind of which the answer has exactly as many different ones as asked for; half
-    /// a point off for each one too many, too few, said twice or of another kind.
+    /// Two points for every kind of which the answer has exactly as many different ones as asked for; a
+    /// point off for each one too many, too few, said twice or of another kind.
     fn rule(&self, grammar: &Grammar, prompt: &str, answer: &str) -> Option<f64> {
         let wanted = wanted(prompt);
         let said = words(answer);
@@ -82,9 +82,9 @@ impl Task for Instruction {
             let asked: usize =
                 wanted.iter().filter(|(_, wanted)| *wanted == kind).map(|(count, _)| count).sum();
             let wrong = different.abs_diff(asked) + (of_kind.len() - different);
-            score -= 0.5 * wrong as f64;
+            score -= wrong as f64;
             if asked > 0 && wrong == 0 {
-                score += 1.0;
+                score += 2.0;
             }
         }
         Some(score)
@@ -147,9 +147,9 @@ mod tests {
             let prompt = "Please name two fruits and one tools.";
             Instruction.rule(&grammar, prompt, answer).unwrap()
         };
-        assert_eq!(score(" apple, pear, and saw."), 2.0);
+        assert_eq!(score(" apple, pear, and saw."), 4.0);
         assert_eq!(score(" apple, apple, and saw."), 0.0);
-        assert_eq!(score(" apple, pear, plum, and saw."), 0.5);
+        assert_eq!(score(" apple, pear, plum, and saw."), 1.0);
         assert_eq!(score(" apple, pear, and horse."), 0.0);
         assert_eq!(wanted("List four cities, then one colours."), [(4, "cities"), (1, "colours")]);
     }
