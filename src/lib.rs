@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | [`training`] | steps, the loop for burn's Learner, checkpoints, resuming | know what an objective computes |
 //! | [`generation`] | completions from a shared prompt cache | read files |
-//! | [`evaluation`] | reward, KL, the exact optimum, win rates, agreement, intervals | run a model or ask a judge |
+//! | [`evaluation`] | reward, KL, the exact optimum, win rates, agreement | run a model or ask a judge |
 //! | [`judges`] | who says which of two answers is better; the one room that asks an endpoint | count verdicts |
 //! | [`report`](mod@report) | one HTML page and its JSON | compute a figure |
 //! | [`reference`](mod@reference) | the store of reference log-probs | hold a model |
@@ -20,6 +20,7 @@
 //! | [`model`] | the decoder, families, weights in and out | know prompts from completions |
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
 //! | [`data`] | files → records → token ids → batches | guess: what is wrong is refused with its line |
+//! | [`statistics`] | means and shares with their intervals | know of what |
 //! | [`hub`] | models and data sets by their hub id | read what it fetches |
 //! | [`config`], [`device`], [`files`], [`progress`], [`interrupt`] | settings, devices, files that are whole or absent, bars, Ctrl-C | |
 //!
@@ -98,6 +99,7 @@ pub mod model;
 pub mod progress;
 pub mod reference;
 pub mod report;
+pub mod statistics;
 pub mod training;
 
 pub use error::{Error, Result};

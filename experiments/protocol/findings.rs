@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use comfy_table::{CellAlignment, Table, presets};
 use exalign::Result;
 use exalign::data::{Completion, Group, Passage};
-use exalign::evaluation::{
-    Drawn, Interval, OptimumPoint, best_of_n, bootstrap, optimum, paired_gain, student,
-};
+use exalign::evaluation::{Drawn, OptimumPoint, best_of_n, optimum, paired_gain};
 use exalign::report::{
     Distribution, FrontierPoint, Optimum, Repetition, Report, ResultRow, SampleCompletion,
     SamplePrompt, Series, policy_name,
 };
+use exalign::statistics::{Interval, bootstrap, student};
 
 use super::curves::curves;
 use super::measured::{Lineage, Measured, Outcome};

@@ -1,8 +1,9 @@
 //! What can be said of a run, with its intervals, and what cannot.
 
 use exalign::alignment::{Labels, ObjectiveName};
-use exalign::evaluation::{FrontierGain, Interval, OptimumPoint, frontier_gain, student};
+use exalign::evaluation::{FrontierGain, OptimumPoint, frontier_gain};
 use exalign::report::{Comparison, Optimum, ResultRow, policy_name};
+use exalign::statistics::{Interval, student};
 
 use super::measured::Outcome;
 

@@ -6,8 +6,8 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table};
 use exalign::config::Stage;
 use exalign::data::audit::{Audit, Auditor, Kind, Lengths, SHOWN};
-use exalign::evaluation::Interval;
 use exalign::model::ModelFolder;
+use exalign::statistics::Interval;
 use exalign::{Error, Result};
 use serde_json::json;
 

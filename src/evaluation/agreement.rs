@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::interval::{Interval, bootstrap_ratio, resampled};
-use super::{Verdict, wilson};
+use super::Verdict;
+use crate::statistics::{Interval, bootstrap_ratio, resampled, wilson};
 
 /// How far two judges agree beyond chance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Interval, bootstrap, mean};
+use crate::statistics::{Interval, bootstrap, mean};
 
 /// Reward and KL of Best-of-N.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,7 +8,8 @@
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use super::{Drawn, Interval, mean};
+use super::Drawn;
+use crate::statistics::{Interval, mean};
 
 /// A checkpoint's samples, prompt by prompt.
 pub type Samples = Vec<Vec<Drawn>>;

@@ -4,7 +4,6 @@
 mod agreement;
 mod best_of_n;
 mod frontier;
-mod interval;
 mod optimum;
 mod verdict;
 mod win_rate;
@@ -12,12 +11,13 @@ mod win_rate;
 pub use agreement::{Agreement, AnnotatorPair, Annotators};
 pub use best_of_n::{BestOfN, best_of_all, best_of_n};
 pub use frontier::{FrontierGain, Samples, frontier_area, frontier_gain};
-pub use interval::{Interval, bootstrap, student};
 pub use optimum::{OptimumPoint, optimum};
 pub use verdict::{BothOrders, Verdict, majority, position_bias};
-pub use win_rate::{WinRate, prompts_to_tell_apart, wilson};
+pub use win_rate::{WinRate, prompts_to_tell_apart};
 
 use serde::{Deserialize, Serialize};
+
+use crate::statistics::{Interval, bootstrap, mean};
 
 /// One completion drawn from a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,15 +75,6 @@ pub fn paired_gain(ours: &[Vec<Drawn>], theirs: &[Vec<Drawn>], seed: u64) -> Int
     let reward = |drawn: &[Drawn]| mean(drawn.iter().map(|it| it.reward));
     let gains: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| reward(a) - reward(b)).collect();
     bootstrap(&gains, seed)
-}
-
-pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (mut sum, mut count) = (0.0, 0usize);
-    for value in values {
-        sum += value;
-        count += 1;
-    }
-    sum / count as f64
 }
 
 #[cfg(test)]

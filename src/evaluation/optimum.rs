@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Interval, bootstrap, mean};
+use crate::statistics::{Interval, bootstrap, mean};
 
 /// Reward and KL of the optimum at one β.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::interval::{Interval, bootstrap_ratio};
+use crate::statistics::{Interval, bootstrap_ratio};
 
 /// Which of two answers is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

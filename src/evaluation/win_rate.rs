@@ -8,12 +8,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::interval::{Interval, bootstrap_ratio};
 use super::{BothOrders, Verdict};
+use crate::statistics::{Interval, Z_SIGNIFICANCE, bootstrap_ratio, wilson};
 
-/// The normal distribution's quantile at 97.5 %: a two-sided test at 5 %.
-const Z_SIGNIFICANCE: f64 = 1.959_963_984_540_054;
-/// Its quantile at 80 %: the power of a test.
+/// The normal distribution's quantile at 80 %: the power of a test.
 const Z_POWER: f64 = 0.841_621_233_572_914;
 
 /// How often the first of two policies wins.
@@ -76,14 +74,6 @@ impl WinRate {
     }
 }
 
-/// `share` of `trials` with Wilson's 95 % score interval (Wilson 1927).
-pub fn wilson(share: f64, trials: f64) -> Interval {
-    let square = Z_SIGNIFICANCE * Z_SIGNIFICANCE / trials;
-    let center = (share + square / 2.0) / (1.0 + square);
-    let half = (square * share * (1.0 - share) + square * square / 4.0).sqrt() / (1.0 + square);
-    Interval { mean: share, low: (center - half).max(0.0), high: (center + half).min(1.0) }
-}
-
 /// Prompts on which a two-sided test at 5 % tells two policies apart with 80 % power, if they differ
 /// as they do in `scores`: the mean score of each prompt, 1 for won, 0 for lost, ½ for tied.
 ///
@@ -120,15 +110,6 @@ mod tests {
         let verdicts = [(A, wins), (Tie, ties), (B, losses)];
         let all = verdicts.into_iter().flat_map(|(it, count)| vec![both(it); count]);
         WinRate::new(&all.enumerate().collect::<Vec<_>>(), 1).unwrap()
-    }
-
-    // statsmodels 0.14, proportion_confint(k, n, method="wilson").
-    #[test]
-    fn wilson_is_that_of_statsmodels_at_the_ends_too() {
-        near(wilson(0.7, 10.0), 0.396_778_147_461_145_4, 0.892_208_732_593_699);
-        near(wilson(0.0, 12.0), 0.0, 0.242_494_006_655_240_96);
-        near(wilson(1.0, 12.0), 0.757_505_993_344_758_9, 1.0);
-        near(wilson(0.55, 100.0), 0.452_446_029_974_421_3, 0.643_854_620_204_880_3);
     }
 
     // The same formula in NumPy at (12 + 5 / 2) / 25.

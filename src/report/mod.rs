@@ -21,7 +21,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::evaluation::{Interval, OptimumPoint};
+use crate::evaluation::OptimumPoint;
+use crate::statistics::Interval;
 use crate::{Error, Result, files};
 
 pub use article::{Article, Part};

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::pictures::{Styles, interval_bar, win_bar};
 use super::text::{bounds, duration, escape, interval, number, policy_name, signed};
 use super::{NamedReport, Report, ResultRow, WinRateRow};
-use crate::evaluation::Interval;
+use crate::statistics::Interval;
 
 /// A table that scrolls within itself; the columns `numeric` are set right.
 pub fn table(caption: &str, header: &[&str], numeric: Range<usize>, rows: &str) -> String {

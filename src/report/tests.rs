@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::evaluation::Interval;
+use crate::statistics::Interval;
 
 fn around(mean: f64, half: f64) -> Interval {
     Interval { mean, low: mean - half, high: mean + half }

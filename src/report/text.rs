@@ -1,6 +1,6 @@
 //! Text and numbers as the page shows them.
 
-use crate::evaluation::Interval;
+use crate::statistics::Interval;
 
 /// `text` for HTML and SVG, as content and as a quoted attribute. Control characters, which neither
 /// may hold, become their pictures (␀ …).

@@ -191,7 +191,7 @@ impl List {
                 100.0 * bias.longer_wins.map_or(0.0, |it| it.mean)
             )
         });
-        let correlated = |it: crate::evaluation::Interval| it.mean.abs() > CORRELATION;
+        let correlated = |it: crate::statistics::Interval| it.mean.abs() > CORRELATION;
         self.note(bias.correlation.is_some_and(correlated), || {
             "rewards go with length within groups: look at the longest and the shortest of some groups \
              before you trust the reward"

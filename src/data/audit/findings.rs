@@ -229,7 +229,7 @@ impl Findings {
 
     pub fn audit(self, auditor: &Auditor, kind: Kind, shared_prompts: Option<usize>) -> Audit {
         let mut groups = self.groups;
-        groups.mean_spread = crate::evaluation::mean(self.spreads.iter().copied());
+        groups.mean_spread = crate::statistics::mean(self.spreads.iter().copied());
         let mut audit = Audit {
             kind,
             records: self.records,

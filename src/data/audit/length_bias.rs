@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Kind;
 use crate::data::TokenGroup;
-use crate::evaluation::{Interval, bootstrap};
+use crate::statistics::{Interval, bootstrap, wilson};
 
 /// What lengths in tokens say about labels.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -62,22 +62,14 @@ impl Samples {
             true => auc(positive, negative),
         };
         let bias = LengthBias {
-            longer_wins: (unequal > 0).then(|| wilson(longer, unequal)),
+            longer_wins: (unequal > 0)
+                .then(|| wilson(longer as f64 / unequal as f64, unequal as f64)),
             equal_lengths: self.differences.len() - unequal,
             auc,
             correlation: (!self.correlations.is_empty()).then(|| bootstrap(&self.correlations, 0)),
         };
         (bias.auc.is_some() || bias.correlation.is_some()).then_some(bias)
     }
-}
-
-/// The share of successes with the 95 % interval of Wilson 1927.
-fn wilson(successes: usize, trials: usize) -> Interval {
-    const Z: f64 = 1.959_963_984_540_054;
-    let (n, mean) = (trials as f64, successes as f64 / trials as f64);
-    let center = (mean + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
-    let half = Z / (1.0 + Z * Z / n) * (mean * (1.0 - mean) / n + Z * Z / (4.0 * n * n)).sqrt();
-    Interval { mean, low: center - half, high: center + half }
 }
 
 /// How often a value of `ones` is larger than one of `others`, ties as half (Mann and Whitney
@@ -143,12 +135,5 @@ mod tests {
         // 1 − 6 Σd² / (n (n² − 1)) with d = (1, −1, 0).
         assert!((spearman(&[1.0, 2.0, 3.0], &[2.0, 1.0, 3.0]).unwrap() - 0.5).abs() < 1e-12);
         assert_eq!(spearman(&[1.0, 1.0], &[1.0, 2.0]), None);
-    }
-
-    #[test]
-    fn the_interval_of_a_share_is_the_one_that_tables_of_wilson_give() {
-        // 8 of 10: [0.4902, 0.9433].
-        let interval = wilson(8, 10);
-        assert!((interval.low - 0.4902).abs() < 1e-4 && (interval.high - 0.9433).abs() < 1e-4);
     }
 }

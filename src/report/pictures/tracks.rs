@@ -1,9 +1,10 @@
 //! What there is to draw on a frontier, gathered from reports.
 
 use super::{Style, Styles};
-use crate::evaluation::{Interval, OptimumPoint};
+use crate::evaluation::OptimumPoint;
 use crate::report::text::{interval, number, policy_name};
 use crate::report::{NamedReport, Series};
+use crate::statistics::Interval;
 
 /// A point to draw.
 pub struct Point {

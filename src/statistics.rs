@@ -1,10 +1,8 @@
-//! Means with bootstrap intervals.
+//! Means and shares with their intervals: over resamples, by Student, by Wilson.
 
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
-
-use super::mean;
 
 /// A mean and its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +23,7 @@ impl std::fmt::Display for Interval {
 
 impl Interval {
     /// `mean` with the 95 % percentile interval of its resampled values.
-    pub(super) fn of_resamples(mean: f64, mut resampled: Vec<f64>) -> Self {
+    pub(crate) fn of_resamples(mean: f64, mut resampled: Vec<f64>) -> Self {
         resampled.sort_by(f64::total_cmp);
         let last = resampled.len().saturating_sub(1) as f64;
         let quantile = |share: f64| resampled[(last * share).round() as usize];
@@ -33,6 +31,8 @@ impl Interval {
     }
 }
 
+/// The normal distribution's quantile at 97.5 %: a two-sided test at 5 %.
+pub(crate) const Z_SIGNIFICANCE: f64 = 1.959_963_984_540_054;
 const RESAMPLES: usize = 2000;
 
 /// The mean of `values` with its 95 % percentile bootstrap interval; `seed` makes it repeatable.
@@ -47,7 +47,7 @@ pub fn bootstrap(values: &[f64], seed: u64) -> Interval {
 
 /// What `statistic` comes to over resamples of `items`; resamples for which it has no value are left
 /// out.
-pub(super) fn resampled<T>(
+pub(crate) fn resampled<T>(
     items: &[T],
     seed: u64,
     statistic: impl Fn(Vec<&T>) -> Option<f64>,
@@ -63,7 +63,7 @@ pub(super) fn resampled<T>(
 
 /// Σ a / Σ b over `items` of (a, b), with its 95 % percentile bootstrap interval over items; none
 /// where Σ b is 0.
-pub(super) fn bootstrap_ratio(items: &[(f64, f64)], seed: u64) -> Option<Interval> {
+pub(crate) fn bootstrap_ratio(items: &[(f64, f64)], seed: u64) -> Option<Interval> {
     let ratio = |items: Vec<&(f64, f64)>| {
         let (above, below) = items.iter().fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
         (below > 0.0).then_some(above / below)
@@ -86,6 +86,23 @@ pub fn student(values: &[f64]) -> Interval {
     let quantile = StudentsT::new(0.0, 1.0, n - 1.0).map_or(f64::NAN, |t| t.inverse_cdf(0.975));
     let half = quantile * (variance / n).sqrt();
     Interval { mean: center, low: center - half, high: center + half }
+}
+
+/// `share` of `trials` with Wilson's 95 % score interval (Wilson 1927).
+pub fn wilson(share: f64, trials: f64) -> Interval {
+    let square = Z_SIGNIFICANCE * Z_SIGNIFICANCE / trials;
+    let center = (share + square / 2.0) / (1.0 + square);
+    let half = (square * share * (1.0 - share) + square * square / 4.0).sqrt() / (1.0 + square);
+    Interval { mean: share, low: (center - half).max(0.0), high: (center + half).min(1.0) }
+}
+
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut sum, mut count) = (0.0, 0usize);
+    for value in values {
+        sum += value;
+        count += 1;
+    }
+    sum / count as f64
 }
 
 #[cfg(test)]
@@ -114,5 +131,18 @@ mod tests {
             (interval.high - 3.0 - half).abs() < 1e-5 && (3.0 - interval.low - half).abs() < 1e-5
         );
         assert_eq!(student(&[2.0]), Interval { mean: 2.0, low: 2.0, high: 2.0 });
+    }
+
+    fn near(found: Interval, low: f64, high: f64) {
+        assert!((found.low - low).abs() < 1e-12 && (found.high - high).abs() < 1e-12, "{found:?}");
+    }
+
+    // statsmodels 0.14, proportion_confint(k, n, method="wilson").
+    #[test]
+    fn wilson_is_that_of_statsmodels_at_the_ends_too() {
+        near(wilson(0.7, 10.0), 0.396_778_147_461_145_4, 0.892_208_732_593_699);
+        near(wilson(0.0, 12.0), 0.0, 0.242_494_006_655_240_96);
+        near(wilson(1.0, 12.0), 0.757_505_993_344_758_9, 1.0);
+        near(wilson(0.55, 100.0), 0.452_446_029_974_421_3, 0.643_854_620_204_880_3);
     }
 }
