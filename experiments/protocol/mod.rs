@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use exalign::Result;
 use exalign::alignment::{Labels, ObjectiveName};
-use exalign::config::Stage;
+use exalign::config::{Config, Stage};
 use exalign::model::ModelFolder;
 use exalign::training::Checkpoints;
 use serde::{Deserialize, Serialize};
@@ -186,7 +186,7 @@ impl Pipeline<'_> {
         let sft = if protocol.fine_tune {
             let config = self.run.settings("sft", self.seed)?;
             let plan = self
-                .plan("sft", "fine-tuning", "sft", json!(config))
+                .plan("sft", "fine-tuning", "sft", shaping(&config, &TRAINING))
                 .reads("base model", base)
                 .reads("data", data);
             let (model, records) = (base.folder.clone(), data.path(data::DEMONSTRATIONS));
@@ -205,7 +205,7 @@ impl Pipeline<'_> {
         };
         let config = self.run.settings("reward", self.seed)?;
         let plan = self
-            .plan("reward", "reward model", "reward", json!(config))
+            .plan("reward", "reward model", "reward", shaping(&config, &TRAINING))
             .reads("start", if protocol.reward_from == Start::Base { base } else { &sft })
             .reads("data", data);
         let records = data.path(data::LABELLED);
@@ -227,7 +227,8 @@ impl Pipeline<'_> {
         prompts: &str,
     ) -> Result<Artifact> {
         let config = self.run.settings(stage, self.seed)?;
-        let settings = json!([config, prompts]);
+        let mut settings = shaping(&config, &DRAWING);
+        settings["prompts"] = json!(prompts);
         let plan = self
             .plan("sample", &format!("sampling {name}"), &format!("{stage}-drawn"), settings)
             .reads("model", &models.sft)
@@ -255,7 +256,7 @@ impl Pipeline<'_> {
         folder: &str,
         models: &Models,
         groups: &Artifact,
-        config: exalign::config::Config,
+        config: Config,
     ) -> Result<Artifact> {
         let plan = self
             .plan("label", name, folder, json!({ "dtype": config.dtype }))
@@ -360,7 +361,7 @@ impl Pipeline<'_> {
             config.objective.labels = Labels::Paper;
         }
         let plan = self
-            .plan("align", &variant.name(), &variant.folder(), json!(config))
+            .plan("align", &variant.name(), &variant.folder(), shaping(&config, &ALIGNING))
             .reads("model", &models.sft)
             .reads("groups", groups);
         let (model, data) = (models.sft_path(), groups.path(file));
@@ -386,7 +387,7 @@ impl Pipeline<'_> {
                 "evaluate",
                 &format!("evaluating {name}"),
                 &format!("evaluations/{name}"),
-                json!(config),
+                shaping(&config, &DRAWING),
             )
             .reads("policy", policy)
             .reads("reference", &models.sft)
@@ -418,6 +419,20 @@ impl Pipeline<'_> {
     }
 }
 
+/// The settings that shape what a training leaves.
+const TRAINING: [&str; 4] = ["training", "optimizer", "data", "adapter"];
+/// Those of an alignment, whose checkpoints are looked at as well.
+const ALIGNING: [&str; 6] = ["training", "optimizer", "data", "adapter", "objective", "checkpoint"];
+/// Those of what draws completions.
+const DRAWING: [&str; 2] = ["generation", "data"];
+
+/// Some sections of a stage's settings: with others it would leave the same.
+fn shaping(config: &Config, sections: &[&str]) -> serde_json::Value {
+    let all = json!(config);
+    let shaping = ["seed", "dtype"].iter().chain(sections);
+    shaping.map(|name| ((*name).to_owned(), all[*name].clone())).collect()
+}
+
 /// The embedded corpus of an experiment, as a hash.
 fn corpus(task: &dyn Task) -> String {
     let parts = [task.grammar(), task.chat_template().unwrap_or_default()];
@@ -429,7 +444,7 @@ const GROUPS: &str = "groups.jsonl";
 
 #[cfg(test)]
 mod tests {
-    use exalign::config::{Config, ExperimentConfig, Sources};
+    use exalign::config::{ExperimentConfig, Sources};
 
     use super::*;
     use crate::run::Preset;
