@@ -9,6 +9,7 @@
 //! | [`norm`] | the root-mean-square norm | burn's own module |
 //! | [`rotary`] | rotary positions | slices and products |
 //! | [`linear`] | a few rows times a weight | burn's matrix product |
+//! | [`head`] | the vocabulary head in tiles of the vocabulary | chunks of positions |
 //!
 //! A kernel runs where a tensor is f32 and on burn's Flex backend; every other backend and type
 //! takes the plain form, which is also what the kernel's tests compare it with.
@@ -20,6 +21,8 @@
 pub mod activation;
 pub mod attention;
 pub mod decode;
+#[cfg(feature = "flex")]
+pub mod head;
 pub mod linear;
 #[cfg(feature = "flex")]
 mod matrix;
