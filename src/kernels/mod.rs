@@ -9,6 +9,7 @@
 //! | [`norm`] | the root-mean-square norm | burn's own module |
 //! | [`rotary`] | rotary positions | slices and products |
 //! | [`linear`] | a few rows times a weight | burn's matrix product |
+//! | [`update`] | sums and norms of gradients, Adam | burn's own operations |
 //! | [`head`] | the vocabulary head in tiles of the vocabulary | chunks of positions |
 //!
 //! A kernel runs where a tensor is f32 and on burn's Flex backend; every other backend and type
@@ -28,6 +29,7 @@ pub mod linear;
 mod matrix;
 pub mod norm;
 pub mod rotary;
+pub mod update;
 #[cfg(feature = "flex")]
 mod values;
 #[cfg(feature = "flex")]
