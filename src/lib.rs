@@ -21,6 +21,7 @@
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
 //! | [`data`] | files → records → token ids → batches | guess: what is wrong is refused with its line |
 //! | [`statistics`] | means and shares with their intervals | know of what |
+//! | [`kernels`] | what burn's CPU backend is slow at, forward and backward | know a model |
 //! | [`hub`] | models and data sets by their hub id | read what it fetches |
 //! | [`config`], [`device`], [`files`], [`progress`], [`interrupt`] | settings, devices, files that are whole or absent, bars, Ctrl-C | |
 //!
@@ -38,13 +39,16 @@
 //!
 //! # Where this differs from what one would expect
 //!
-//! - A group is one row of a batch, with a block mask: burn's backward pass of a slice costs the
-//!   whole source, so the shared prompt is a matter of masks, not of slices.
+//! - On the CPU all groups of a batch follow one another in one row, and one [attention
+//!   kernel](kernels::attention) knows where they begin; elsewhere a group is one row of a batch,
+//!   with a block mask: burn's backward pass of a slice costs the whole source, so the shared
+//!   prompt is a matter of masks, not of slices.
 //! - The vocabulary head is a custom operation with its own backward pass
 //!   ([`model::vocabulary_head`]): logits of all positions are never held.
 //! - The training loop is our own [strategy](training::Training) for burn's Learner, because burn's
 //!   saves by epoch, sums gradients and clips tensors apart.
-//! - Weights are read tensor by tensor and not memory-mapped: the crate has no `unsafe`.
+//! - Weights are read tensor by tensor and not memory-mapped: the library has one `unsafe`, the
+//!   call of a matrix product in [`kernels`].
 //!
 //! # Crates, and why each
 //!
@@ -54,8 +58,10 @@
 //! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `csv` and `parquet` tables as sets are published · `rand_chacha` random
 //! numbers that are the same everywhere · `prost` and `base64` tokenizers published as
 //! sentencepiece or tiktoken files · `minijinja` chat templates, with the Jinja that Python
-//! has · `chrono` the date for those that ask · `hf-hub` on `ureq` the hub and its cache, `ureq`
-//! itself judges behind an endpoint, without an asynchronous runtime · `rayon` both cores · `strsim` "did you mean".
+//! has · `gemm` the matrix products inside kernels, the same that burn's CPU backend uses · `pulp`
+//! the widest vectors a processor has, chosen when it runs · `chrono` the date for those that ask ·
+//! `hf-hub` on `ureq` the hub and its cache, `ureq` itself judges behind an endpoint, without an
+//! asynchronous runtime · `rayon` both cores · `strsim` "did you mean".
 //!
 //! # Example
 //!
@@ -81,7 +87,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![warn(missing_docs)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod alignment;
 pub mod config;
@@ -94,6 +100,7 @@ pub mod generation;
 pub mod hub;
 pub mod interrupt;
 pub mod judges;
+pub mod kernels;
 pub mod log_probs;
 pub mod model;
 pub mod progress;

@@ -25,9 +25,12 @@ impl Policy for Decoder {
 
 /// Log-probability of every scored token of a batch, of which there must be one, `[scored]`.
 pub fn scored_log_probs(decoder: &Decoder, batch: &GroupBatch, temperature: f64) -> Tensor<1> {
-    let hidden = decoder.hidden(batch.tokens.clone(), batch.positions.clone(), &batch.mask);
-    let [groups, row, width] = hidden.dims();
-    let predicting = hidden.reshape([groups * row, width]).select(0, batch.predictors.clone());
+    let predicting = decoder.hidden_at(
+        batch.tokens.clone(),
+        batch.positions.clone(),
+        &batch.sight,
+        &batch.predictors,
+    );
     token_log_probs(predicting, decoder.head_weight(), batch.targets.clone(), temperature)
 }
 

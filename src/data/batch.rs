@@ -1,25 +1,34 @@
 //! Token ids → the tensors of a batch of groups, each prompt standing once for all its completions.
 //!
-//! One row a group: `[prompt | completion 1 | … | completion K | padding]`. Positions restart after
-//! the prompt for every completion, and the mask lets a completion see the prompt and itself only,
-//! so a row holds exactly what K separate sequences would, with the prompt encoded once.
+//! A group is `[prompt | completion 1 | … | completion K]`. Positions restart after the prompt for
+//! every completion, and a completion sees the prompt and itself only, so this is exactly what K
+//! separate sequences would be, with the prompt encoded once.
+//!
+//! Where the device has kernels of ours, the groups follow one another in a single row without
+//! padding, as trunks and branches; elsewhere every group is a row, padded to the longest, under a
+//! block mask.
 //!
 //! Invariant: nothing here knows a model; a batch is what any decoder-only model can read.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use std::ops::Range;
+use std::sync::Arc;
 
-use super::TokenGroup;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::{Sight, TokenGroup};
+use crate::kernels;
+use crate::kernels::attention::Tree;
 
 /// A batch of groups with the same number of completions K, on a device.
 #[derive(Clone, Debug)]
 pub struct GroupBatch {
-    /// Token ids, `[groups, row]`.
+    /// Token ids, `[rows, row]`: a row a group, or all in one.
     pub tokens: Tensor<2, Int>,
-    /// Positions of the tokens in their own sequence, `[groups, row]`.
+    /// Positions of the tokens in their own sequence, `[rows, row]`.
     pub positions: Tensor<2, Int>,
-    /// Which keys (last axis) a query must not see: true = hidden, `[groups, 1, row, row]`.
-    pub mask: Tensor<4, Bool>,
-    /// For every scored completion token the flat index (into `groups × row`) of the token before
+    /// Which tokens see which.
+    pub sight: Sight,
+    /// For every scored completion token the flat index (into `rows × row`) of the token before
     /// it, whose hidden state predicts it, `[scored]`.
     pub predictors: Tensor<1, Int>,
     /// The scored completion tokens, `[scored]`.
@@ -51,24 +60,19 @@ impl GroupBatch {
             groups.iter().all(|group| group.completions.len() == num_completions),
             "one K a batch"
         );
-        let row = groups.iter().map(|group| group.num_tokens()).max().unwrap_or(0);
+        let layout = Layout::new(&groups, kernels::on(device));
+        let [rows, row] = layout.shape;
 
-        let mut tokens = vec![0i64; groups.len() * row];
-        let mut positions = vec![0i64; groups.len() * row];
-        let mut hidden = vec![true; groups.len() * row * row];
+        let mut tokens = vec![0i64; rows * row];
+        let mut positions = vec![0i64; rows * row];
         let (mut predictors, mut targets, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         let (mut last_tokens, mut num_scored) = (Vec::new(), Vec::new());
 
-        for (g, group) in groups.iter().enumerate() {
-            let base = g * row;
-            let prompt = group.prompt.len();
-            let mut see = |query: usize, from: usize, to: usize| {
-                hidden[(base + query) * row..][from..to].fill(false);
-            };
+        for (group, tree) in groups.iter().zip(&layout.trees) {
+            let (base, prompt) = (tree.start, tree.trunk);
             for (j, &token) in group.prompt.iter().enumerate() {
                 tokens[base + j] = token.into();
                 positions[base + j] = j as i64;
-                see(j, 0, j + 1);
             }
             let mut start = prompt;
             for completion in &group.completions {
@@ -77,8 +81,6 @@ impl GroupBatch {
                 for (j, &token) in completion.iter().enumerate() {
                     tokens[base + start + j] = token.into();
                     positions[base + start + j] = (prompt + j) as i64;
-                    see(start + j, 0, prompt);
-                    see(start + j, start, start + j + 1);
                     let predictor = if j > 0 { Some(start + j - 1) } else { prompt.checked_sub(1) };
                     if let Some(predictor) = predictor {
                         predictors.push((base + predictor) as i64);
@@ -89,10 +91,6 @@ impl GroupBatch {
                 }
                 start += completion.len();
                 last_tokens.push((base + start - 1) as i64);
-            }
-            // A query that sees nothing would be 0/0: padding sees itself.
-            for j in start..row {
-                see(j, j, j + 1);
             }
         }
 
@@ -105,11 +103,10 @@ impl GroupBatch {
             let len = values.len();
             Tensor::<1, Int>::from_data(TensorData::new(values, [len]), device)
         };
-        let shape = [groups.len(), row];
         Self {
-            tokens: ints(tokens).reshape(shape),
-            positions: ints(positions).reshape(shape),
-            mask: Tensor::from_data(TensorData::new(hidden, [groups.len(), 1, row, row]), device),
+            tokens: ints(tokens).reshape([rows, row]),
+            positions: ints(positions).reshape([rows, row]),
+            sight: layout.sight(device),
             predictors: ints(predictors),
             targets: ints(targets),
             membership: Tensor::from_data(
@@ -121,5 +118,62 @@ impl GroupBatch {
             num_completions,
             num_scored,
         }
+    }
+}
+
+/// Where the tokens of a batch's groups lie.
+struct Layout {
+    /// Rows and their length.
+    shape: [usize; 2],
+    /// Of every group its prompt and completions, counted over all rows.
+    trees: Vec<Tree>,
+    in_one_row: bool,
+}
+
+impl Layout {
+    fn new(groups: &[&TokenGroup], in_one_row: bool) -> Self {
+        let lengths = || groups.iter().map(|group| group.num_tokens());
+        let longest = lengths().max().unwrap_or(0);
+        let mut start = 0;
+        let trees = groups
+            .iter()
+            .map(|group| {
+                let tree = Tree {
+                    start,
+                    trunk: group.prompt.len(),
+                    branches: group.completions.iter().map(Vec::len).collect(),
+                };
+                start += if in_one_row { group.num_tokens() } else { longest };
+                tree
+            })
+            .collect();
+        let shape = if in_one_row { [1, lengths().sum()] } else { [groups.len(), longest] };
+        Self { shape, trees, in_one_row }
+    }
+
+    fn sight(self, device: &Device) -> Sight {
+        if self.in_one_row {
+            return Sight::Trees(Arc::new(self.trees));
+        }
+        let [rows, row] = self.shape;
+        let mut hidden = vec![true; rows * row * row];
+        for (first, tree) in (0..).step_by(row.max(1)).zip(&self.trees) {
+            let mut see = |query: usize, keys: Range<usize>| {
+                hidden[query * row..][keys.start - first..keys.end - first].fill(false);
+            };
+            for (index, part) in tree.parts().enumerate() {
+                for token in part.clone() {
+                    let trunk = if index > 0 { tree.trunk } else { 0 };
+                    see(token, first..first + trunk);
+                    see(token, part.start..token + 1);
+                }
+            }
+            // A query that sees nothing would be 0/0: padding sees itself.
+            for token in tree.tokens().end..first + row {
+                see(token, token..token + 1);
+            }
+        }
+        let hidden = TensorData::new(hidden, [rows, 1, row, row]);
+        Sight::Mask(Box::new(Tensor::from_data(hidden, device)))
     }
 }

@@ -17,6 +17,7 @@ mod lines;
 pub mod published;
 mod reader;
 mod records;
+mod sight;
 mod token_group;
 mod tokenization;
 mod tokenizer;
@@ -28,6 +29,7 @@ pub use reader::{Located, Reader, has_labels, read, read_all};
 pub use records::{
     AsPreference, Completion, Demonstration, Group, LabelledText, Passage, PromptRecord, Record,
 };
+pub use sight::Sight;
 pub use token_group::{TokenGroup, hash_groups};
 pub use tokenization::{
     Limits, Tokenization, Tokenize, TruncationReport, read_alignment_tokens, read_tokens,

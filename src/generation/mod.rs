@@ -9,10 +9,11 @@ pub use choice::{Choice, token_log_prob};
 
 use std::sync::Arc;
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::data::Sight;
 use crate::log_probs::read;
 use crate::model::Decoder;
 use crate::model::cache::LayerCache;
@@ -133,11 +134,8 @@ pub fn sample(
         }
         let kept = compact(&groups, &slots, &running);
         if kept.slots.len() * 4 <= slots.len() * 3 {
-            let indices =
-                |values: &[usize]| ints(values.iter().map(|&it| it as i64).collect(), device);
-            let (group_rows, slot_rows) = (indices(&kept.groups), indices(&kept.slots));
             for cache in &mut caches {
-                cache.keep(&group_rows, &slot_rows);
+                cache.keep(&kept.groups, &kept.slots);
             }
             groups = kept.groups.iter().map(|&row| groups[row]).collect();
             let tokens_kept: Vec<u32> = kept.slots.iter().map(|&slot| tokens[slot]).collect();
@@ -188,30 +186,23 @@ fn prefill(
         (prompts.len(), prompts.iter().map(|it| it.ids.len()).max().unwrap_or(0));
     let mut tokens = vec![0i64; count * longest];
     let mut last = Vec::with_capacity(count);
-    let mut padding = vec![true; count * longest];
     for (row, prompt) in prompts.iter().enumerate() {
         for (column, &token) in prompt.ids.iter().enumerate() {
             tokens[row * longest + column] = token.into();
-            padding[row * longest + column] = false;
         }
         last.push((row * longest + prompt.ids.len() - 1) as i64);
     }
     let positions: Vec<i64> = (0..count).flat_map(|_| 0..longest as i64).collect();
-    // Padding stands on the right, where no real token looks; only the samples must not see it.
-    let mask = Tensor::<2, Bool>::tril_mask([longest, longest], 0, device)
-        .reshape([1, 1, longest, longest])
-        .expand([count, 1, longest, longest]);
     let (hidden, layers) = decoder.prefill(
         ints(tokens, device).reshape([count, longest]),
         ints(positions, device).reshape([count, longest]),
-        &mask,
+        &Sight::causal(prompts.iter().map(|it| it.ids.len()), longest, device),
     );
     let width = decoder.config().hidden_size;
     let ends = hidden.reshape([count * longest, width]).select(0, ints(last, device));
-    let padding =
-        Tensor::<4, Bool>::from_data(TensorData::new(padding, [count, 1, 1, longest]), device);
+    let lengths: Arc<[usize]> = prompts.iter().map(|it| it.ids.len()).collect();
     let caches =
-        layers.into_iter().map(|layer| LayerCache::new(layer, padding.clone(), capacity)).collect();
+        layers.into_iter().map(|layer| LayerCache::new(layer, lengths.clone(), capacity)).collect();
     (read(decoder.logits(ends)), caches)
 }
 

@@ -2,13 +2,22 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm, RmsNormConfig};
+#[cfg(feature = "flex")]
+use burn::tensor::DType;
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::cache::{LayerCache, LayerPrefix};
 use super::config::DecoderConfig;
+#[cfg(feature = "flex")]
+use super::precision::as_type;
 use super::precision::in_f32;
 use super::rotary::Angles;
+use crate::data::Sight;
+#[cfg(feature = "flex")]
+use crate::kernels::attention::{Heads, attend};
+use crate::kernels::linear::linear;
+use crate::kernels::norm::rms_norm;
 
 /// Queries, keys, values and the output projection of one block.
 #[derive(Module, Debug)]
@@ -32,7 +41,7 @@ pub struct Attention {
 
 impl Attention {
     pub(super) fn new(config: &DecoderConfig, device: &Device) -> Self {
-        let linear =
+        let layer =
             |input, output, bias| LinearConfig::new(input, output).with_bias(bias).init(device);
         let head_norm = || {
             let norm = RmsNormConfig::new(config.head_dim).with_epsilon(config.norm_epsilon);
@@ -41,10 +50,10 @@ impl Attention {
         let (queries, keys) =
             (config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim);
         Self {
-            query: linear(config.hidden_size, queries, config.qkv_bias),
-            key: linear(config.hidden_size, keys, config.qkv_bias),
-            value: linear(config.hidden_size, keys, config.qkv_bias),
-            output: linear(queries, config.hidden_size, config.output_bias),
+            query: layer(config.hidden_size, queries, config.qkv_bias),
+            key: layer(config.hidden_size, keys, config.qkv_bias),
+            value: layer(config.hidden_size, keys, config.qkv_bias),
+            output: layer(queries, config.hidden_size, config.output_bias),
             query_norm: head_norm(),
             key_norm: head_norm(),
             num_heads: config.num_heads,
@@ -56,15 +65,24 @@ impl Attention {
     /// Attends over the row itself.
     ///
     /// - `x`: `[batch, row, hidden]`
-    /// - `mask`: true = hidden, `[batch, 1, row, row]`
+    /// - `sight`: which tokens see which
     ///
-    /// Also returns the row's keys and values, which a cache may keep.
+    /// Returns what the heads make of it, side by side and before the output projection,
+    /// `[batch, row, heads · head_dim]`, and the row's keys and values,
+    /// which a cache may keep.
     pub fn forward(
         &self,
         x: Tensor<3>,
         angles: Option<&Angles>,
-        mask: &Tensor<4, Bool>,
+        sight: &Sight,
     ) -> (Tensor<3>, LayerPrefix) {
+        let mask = match sight {
+            Sight::Mask(mask) => mask.as_ref(),
+            #[cfg(feature = "flex")]
+            Sight::Trees(trees) => return self.forward_trees(x, angles, trees.clone()),
+            #[cfg(not(feature = "flex"))]
+            Sight::Trees(_) => unreachable!("no device of this build has kernels"),
+        };
         let (query, keys, values) = self.project(x, angles);
         let scores = query.matmul(keys.clone().swap_dims(2, 3)); // [batch, kv_heads, queries · row, row]
         let [batch, kv_heads, rows, row] = scores.dims();
@@ -76,10 +94,53 @@ impl Attention {
         (self.merge(mixed, row), LayerPrefix { keys, values })
     }
 
+    /// [`forward`](Self::forward) by the kernel, heads left where the projections put them.
+    #[cfg(feature = "flex")]
+    fn forward_trees(
+        &self,
+        x: Tensor<3>,
+        angles: Option<&Angles>,
+        trees: std::sync::Arc<Vec<crate::kernels::attention::Tree>>,
+    ) -> (Tensor<3>, LayerPrefix) {
+        let ([batch, row, _], dtype) = (x.dims(), x.dtype());
+        let heads = |flat: Tensor<3>, count, norm: &Option<RmsNorm>| {
+            let flat = as_type(flat, DType::F32);
+            let heads = flat.reshape([batch, row, count, self.head_dim]);
+            let heads = match norm {
+                Some(norm) => rms_norm(norm, heads),
+                None => heads,
+            };
+            match angles {
+                Some(angles) => angles.rotate_rows(heads),
+                None => heads,
+            }
+        };
+        let widths =
+            Heads { queries: self.num_heads, keys: self.num_kv_heads, width: self.head_dim };
+        let query = heads(linear(&self.query, x.clone()), widths.queries, &self.query_norm);
+        let keys = heads(linear(&self.key, x.clone()), widths.keys, &self.key_norm);
+        let values = as_type(linear(&self.value, x), DType::F32);
+        let flat = |heads: Tensor<4>, count| heads.reshape([batch, row, count * self.head_dim]);
+        let mixed = attend(
+            flat(query, widths.queries),
+            flat(keys.clone(), widths.keys),
+            values.clone(),
+            trees,
+            widths,
+        );
+        let values = values.reshape([batch, row, widths.keys, self.head_dim]);
+        let kept = |heads: Tensor<4>| as_type(heads.swap_dims(1, 2), dtype);
+        let layer = LayerPrefix { keys: kept(keys), values: kept(values) };
+        (as_type(mixed, dtype), layer)
+    }
+
     /// Attends from one new token per sample to its group's prompt and to its own earlier tokens.
     ///
     /// - `x`: `[samples, 1, hidden]`, the samples of a group next to one another
     /// - `cache`: holds the prompts' keys and values once per group; the new token's are added
+    ///
+    /// Returns what the heads make of it before the output projection,
+    /// `[samples, 1, heads · head_dim]`.
     pub fn decode(
         &self,
         x: Tensor<3>,
@@ -98,12 +159,12 @@ impl Attention {
         let heads = |flat: Tensor<3>, heads| {
             flat.reshape([batch, row, heads, self.head_dim]).swap_dims(1, 2)
         };
-        let mut query = heads(self.query.forward(x.clone()), self.num_heads);
-        let mut keys = heads(self.key.forward(x.clone()), self.num_kv_heads);
-        let values = heads(self.value.forward(x), self.num_kv_heads);
+        let mut query = heads(linear(&self.query, x.clone()), self.num_heads);
+        let mut keys = heads(linear(&self.key, x.clone()), self.num_kv_heads);
+        let values = heads(linear(&self.value, x), self.num_kv_heads);
         if let (Some(query_norm), Some(key_norm)) = (&self.query_norm, &self.key_norm) {
-            query = in_f32(query, |query| query_norm.forward(query));
-            keys = in_f32(keys, |keys| key_norm.forward(keys));
+            query = in_f32(query, |query| rms_norm(query_norm, query));
+            keys = in_f32(keys, |keys| rms_norm(key_norm, keys));
         }
         if let Some(angles) = angles {
             query = angles.rotate(query);
@@ -114,14 +175,15 @@ impl Attention {
         (query * (self.head_dim as f64).powf(-0.5), keys, values)
     }
 
-    /// Heads side by side again, through the output projection.
+    /// The output projection of [`forward`](Self::forward)'s or [`decode`](Self::decode)'s.
+    pub fn project_out(&self, mixed: Tensor<3>) -> Tensor<3> {
+        linear(&self.output, mixed)
+    }
+
+    /// Heads side by side again.
     fn merge(&self, mixed: Tensor<4>, row: usize) -> Tensor<3> {
         let [batch, ..] = mixed.dims();
         let heads = mixed.reshape([batch, self.num_heads, row, self.head_dim]);
-        self.output.forward(heads.swap_dims(1, 2).reshape([
-            batch,
-            row,
-            self.num_heads * self.head_dim,
-        ]))
+        heads.swap_dims(1, 2).reshape([batch, row, self.num_heads * self.head_dim])
     }
 }

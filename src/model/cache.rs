@@ -1,9 +1,13 @@
 //! Keys and values of what was already read: a group's prompt once, each sample's own tokens apart.
 
+use std::sync::Arc;
+
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use super::precision::in_f32;
+#[cfg(feature = "flex")]
+use crate::kernels::{self, decode::Remembered};
 
 /// Keys and values of whole rows in one layer, each `[groups, kv_heads, prompt, head_dim]`.
 #[derive(Clone, Debug)]
@@ -18,8 +22,10 @@ pub struct LayerPrefix {
 #[derive(Clone, Debug)]
 pub struct LayerCache {
     prefix: LayerPrefix,
-    /// Padding of the prompts: true = hidden, `[groups, 1, 1, prompt]`.
-    hidden: Tensor<4, Bool>,
+    /// Tokens of each group's prompt; what follows them in the prefix is padding.
+    prompts: Arc<[usize]>,
+    /// That padding as a mask, once the plain form has asked: true = hidden, `[groups, 1, 1, prompt]`.
+    hidden: Option<Tensor<4, Bool>>,
     /// The samples' own keys and values, room for all new tokens,
     /// each `[samples, kv_heads, capacity, head_dim]`.
     own: Option<LayerPrefix>,
@@ -29,8 +35,10 @@ pub struct LayerCache {
 
 impl LayerCache {
     /// A cache over prompts already read, with room for `capacity` new tokens per sample.
-    pub fn new(prefix: LayerPrefix, hidden: Tensor<4, Bool>, capacity: usize) -> Self {
-        Self { prefix, hidden, own: None, len: 0, capacity }
+    ///
+    /// `prompts` has the tokens of each.
+    pub fn new(prefix: LayerPrefix, prompts: Arc<[usize]>, capacity: usize) -> Self {
+        Self { prefix, prompts, hidden: None, own: None, len: 0, capacity }
     }
 
     /// Adds one token per sample and attends from it.
@@ -40,11 +48,44 @@ impl LayerCache {
     ///
     /// Returns `[samples, kv_heads, queries, head_dim]`.
     pub fn attend(&mut self, query: Tensor<4>, keys: Tensor<4>, values: Tensor<4>) -> Tensor<4> {
+        self.push(keys, values);
+        #[cfg(feature = "flex")]
+        if kernels::takes(&query) && !query.device().is_autodiff() {
+            return self.attend_by_kernel(query);
+        }
+        self.attend_plainly(query)
+    }
+
+    #[cfg(feature = "flex")]
+    fn attend_by_kernel(&self, query: Tensor<4>) -> Tensor<4> {
+        let own = self.own.as_ref().expect("`push` fills it");
+        let side = |prompts: &Tensor<4>, own: &Tensor<4>| Remembered {
+            prompts: prompts.clone(),
+            own: own.clone(),
+        };
+        kernels::decode::attend(
+            query,
+            side(&self.prefix.keys, &own.keys),
+            side(&self.prefix.values, &own.values),
+            &self.prompts,
+            self.len,
+        )
+    }
+
+    fn attend_plainly(&mut self, query: Tensor<4>) -> Tensor<4> {
         let [samples, kv_heads, queries, head_dim] = query.dims();
         let [groups, _, prompt, _] = self.prefix.keys.dims();
         let per_group = samples / groups;
-        self.push(keys, values);
         let (own_keys, own_values) = self.own();
+        let hidden = self.hidden.get_or_insert_with(|| {
+            let padding = self
+                .prompts
+                .iter()
+                .flat_map(|&tokens| (0..prompt).map(move |token| token >= tokens))
+                .collect::<Vec<bool>>();
+            let data = TensorData::new(padding, [groups, 1, 1, prompt]);
+            Tensor::from_data(data, &query.device())
+        });
 
         // The prompt's keys serve all samples of a group in one product.
         let by_group = query
@@ -55,7 +96,7 @@ impl LayerCache {
         let prompt_scores = by_group
             .matmul(self.prefix.keys.clone().swap_dims(2, 3))
             .mask_fill(
-                self.hidden.clone().expand([groups, kv_heads, per_group * queries, prompt]),
+                hidden.clone().expand([groups, kv_heads, per_group * queries, prompt]),
                 f32::NEG_INFINITY,
             )
             .reshape([groups, kv_heads, per_group, queries, prompt])
@@ -79,14 +120,21 @@ impl LayerCache {
         from_prompt + weights.slice_dim(3, prompt..prompt + self.len).matmul(own_values)
     }
 
-    /// Keeps `groups` `[kept groups]` and of the samples `samples` `[kept samples]`.
-    pub fn keep(&mut self, groups: &Tensor<1, Int>, samples: &Tensor<1, Int>) {
-        let select = |layer: &LayerPrefix, rows: &Tensor<1, Int>| LayerPrefix {
-            keys: layer.keys.clone().select(0, rows.clone()),
-            values: layer.values.clone().select(0, rows.clone()),
+    /// Keeps these of the groups and of the samples.
+    pub fn keep(&mut self, groups: &[usize], samples: &[usize]) {
+        let device = self.prefix.keys.device();
+        let select = |layer: &LayerPrefix, rows: &[usize]| {
+            let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+            let count = rows.len();
+            let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &device);
+            LayerPrefix {
+                keys: layer.keys.clone().select(0, rows.clone()),
+                values: layer.values.clone().select(0, rows),
+            }
         };
         self.prefix = select(&self.prefix, groups);
-        self.hidden = self.hidden.clone().select(0, groups.clone());
+        self.prompts = groups.iter().map(|&group| self.prompts[group]).collect();
+        self.hidden = None;
         self.own = self.own.as_ref().map(|own| select(own, samples));
     }
 
@@ -110,5 +158,41 @@ impl LayerCache {
     fn own(&self) -> (Tensor<4>, Tensor<4>) {
         let own = self.own.as_ref().expect("`push` fills it");
         (own.keys.clone().slice_dim(2, 0..self.len), own.values.clone().slice_dim(2, 0..self.len))
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_attends_as_the_plain_form_whatever_is_kept() {
+        let device = Device::flex();
+        let spread = |shape: [usize; 4], turn: f32| -> Tensor<4> {
+            let count: usize = shape.iter().product();
+            let values: Vec<f32> = (0..count).map(|it| 2.0 * (it as f32 * turn).sin()).collect();
+            Tensor::from_data(TensorData::new(values, shape), &device)
+        };
+        let (kv_heads, queries, head_dim) = (2, 3, 5);
+        // As the projections leave them: tokens before heads.
+        let remembered = |turn| spread([3, 11, kv_heads, head_dim], turn).swap_dims(1, 2);
+        let prefix = LayerPrefix { keys: remembered(0.7), values: remembered(1.3) };
+        let mut cache = LayerCache::new(prefix, Arc::from([11, 4, 1]), 6);
+        let mut samples = 3 * 9;
+        for step in 0..5 {
+            if step == 3 {
+                cache.keep(&[0, 2], &[1, 3, 8, 18, 19, 25]);
+                samples = 6;
+            }
+            let token = |turn: f32| spread([samples, kv_heads, 1, head_dim], turn + step as f32);
+            cache.push(token(0.3), token(0.9));
+            let query = spread([samples, kv_heads, queries, head_dim], 2.1 + step as f32);
+            let ours = cache.attend_by_kernel(query.clone());
+            let difference = (ours - cache.attend_plainly(query)).abs().max();
+            // f32 sums over up to 16 keys of values up to 2.
+            assert!(difference.into_scalar::<f32>() < 1e-5);
+        }
     }
 }

@@ -5,7 +5,7 @@ use burn::nn::{
     Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, RmsNorm,
     RmsNormConfig,
 };
-use burn::tensor::activation::{gelu, sigmoid, silu};
+use burn::tensor::activation::gelu;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 use super::attention::Attention;
@@ -13,6 +13,10 @@ use super::cache::{LayerCache, LayerPrefix};
 use super::config::{DecoderConfig, FeedForwardKind, NormKind, PositionEncoding};
 use super::precision::in_f32;
 use super::rotary::Angles;
+use crate::data::Sight;
+use crate::kernels::activation::{gelu_tanh, swiglu_down};
+use crate::kernels::linear::{linear, product};
+use crate::kernels::norm::rms_norm;
 
 /// A decoder-only transformer.
 #[derive(Module, Debug)]
@@ -70,7 +74,22 @@ impl Decoder {
         positions: Tensor<2, Int>,
         mask: &Tensor<4, Bool>,
     ) -> Tensor<3> {
-        self.read(tokens, positions, mask, |_| {})
+        self.read(tokens, positions, &Sight::Mask(Box::new(mask.clone())), None, |_| {})
+    }
+
+    /// Normalised hidden states of some of the tokens, `[wanted, hidden]`; past the last layer's
+    /// attention nothing is computed of the others.
+    ///
+    /// - `tokens`, `positions`: `[batch, row]`
+    /// - `wanted`: flat indices into `batch × row`, `[wanted]`
+    pub fn hidden_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<2, Int>,
+        sight: &Sight,
+        wanted: &Tensor<1, Int>,
+    ) -> Tensor<2> {
+        self.read(tokens, positions, sight, Some(wanted), |_| {}).squeeze_dim(0)
     }
 
     /// Like [`hidden`](Self::hidden), also returning every layer's keys and values.
@@ -78,10 +97,10 @@ impl Decoder {
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<2, Int>,
-        mask: &Tensor<4, Bool>,
+        sight: &Sight,
     ) -> (Tensor<3>, Vec<LayerPrefix>) {
         let mut layers = Vec::with_capacity(self.blocks.len());
-        let hidden = self.read(tokens, positions, mask, |layer| layers.push(layer));
+        let hidden = self.read(tokens, positions, sight, None, |layer| layers.push(layer));
         (hidden, layers)
     }
 
@@ -103,7 +122,7 @@ impl Decoder {
 
     /// Logits of normalised hidden states `[rows, hidden]` over the vocabulary, `[rows, vocab]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.head_weight().transpose())
+        product(hidden, self.head_weight().transpose())
     }
 
     /// The vocabulary head's weight, `[vocab, hidden]`.
@@ -118,12 +137,14 @@ impl Decoder {
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<2, Int>,
-        mask: &Tensor<4, Bool>,
+        sight: &Sight,
+        wanted: Option<&Tensor<1, Int>>,
         mut keep: impl FnMut(LayerPrefix),
     ) -> Tensor<3> {
         let (mut x, angles) = self.embed(tokens, positions);
-        for block in &self.blocks {
-            let (next, layer) = block.forward(x, angles.as_ref(), mask);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let wanted = wanted.filter(|_| index + 1 == self.blocks.len());
+            let (next, layer) = block.forward(x, angles.as_ref(), sight, wanted);
             x = next;
             keep(layer);
         }
@@ -182,16 +203,21 @@ impl Block {
         &self,
         x: Tensor<3>,
         angles: Option<&Angles>,
-        mask: &Tensor<4, Bool>,
+        sight: &Sight,
+        wanted: Option<&Tensor<1, Int>>,
     ) -> (Tensor<3>, LayerPrefix) {
-        let (attended, layer) =
-            self.attention.forward(self.attention_norm.forward(x.clone()), angles, mask);
-        (self.feed(x, attended), layer)
+        let normalised = self.attention_norm.forward(x.clone());
+        let (mixed, layer) = self.attention.forward(normalised, angles, sight);
+        let (x, mixed) = match wanted {
+            Some(wanted) => (rows(x, wanted), rows(mixed, wanted)),
+            None => (x, mixed),
+        };
+        (self.feed(x, self.attention.project_out(mixed)), layer)
     }
 
     fn decode(&self, x: Tensor<3>, angles: Option<&Angles>, cache: &mut LayerCache) -> Tensor<3> {
-        let attended = self.attention.decode(self.attention_norm.forward(x.clone()), angles, cache);
-        self.feed(x, attended)
+        let mixed = self.attention.decode(self.attention_norm.forward(x.clone()), angles, cache);
+        self.feed(x, self.attention.project_out(mixed))
     }
 
     /// The block's output, from its input and what attention makes of it.
@@ -205,6 +231,12 @@ impl Block {
         let fed = self.feed_forward.forward(self.feed_forward_norm.forward(source));
         middle + normalised(&self.feed_forward_output_norm, fed)
     }
+}
+
+/// Some tokens of a batch, `[batch, row, width]` → `[1, wanted, width]`.
+fn rows(x: Tensor<3>, wanted: &Tensor<1, Int>) -> Tensor<3> {
+    let [batch, row, width] = x.dims();
+    x.reshape([batch * row, width]).select(0, wanted.clone()).unsqueeze_dim(0)
 }
 
 /// The feed-forward part of a block.
@@ -222,35 +254,29 @@ pub struct FeedForward {
 
 impl FeedForward {
     fn new(config: &DecoderConfig, device: &Device) -> Self {
-        let linear = |input, output| {
+        let layer = |input, output| {
             LinearConfig::new(input, output).with_bias(config.feed_forward_bias).init(device)
         };
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
         Self {
             gate: (config.feed_forward == FeedForwardKind::SwiGlu)
-                .then(|| linear(hidden, intermediate)),
-            up: linear(hidden, intermediate),
-            down: linear(intermediate, hidden),
+                .then(|| layer(hidden, intermediate)),
+            up: layer(hidden, intermediate),
+            down: layer(intermediate, hidden),
             kind: config.feed_forward,
         }
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let inner = match (&self.gate, self.kind) {
-            (Some(gate), _) => silu(gate.forward(x.clone())) * self.up.forward(x),
-            (None, FeedForwardKind::GeluErf) => gelu(self.up.forward(x)),
-            (None, _) => gelu_tanh(self.up.forward(x)),
+        if let Some(gate) = &self.gate {
+            return swiglu_down(linear(gate, x.clone()), linear(&self.up, x), &self.down);
+        }
+        let inner = match self.kind {
+            FeedForwardKind::GeluErf => gelu(linear(&self.up, x)),
+            _ => gelu_tanh(linear(&self.up, x)),
         };
-        self.down.forward(inner)
+        linear(&self.down, inner)
     }
-}
-
-/// GELU in its tanh form, `x/2 · (1 + tanh u)` with `u = √(2/π) (x + 0.044715 x³)`, written as
-/// `x · σ(2u)`: the same function, and on the CPU a multiple of the speed of burn's `tanh` and `pow`.
-fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
-    let twice = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
-    let inner = (x.clone() * x.clone() * (0.044715 * twice) + twice) * x.clone();
-    x * sigmoid(inner)
 }
 
 /// A normalisation over the hidden width.
@@ -278,7 +304,7 @@ impl Norm {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         in_f32(x, |x| match self {
             Self::Layer(norm) => norm.forward(x),
-            Self::Rms(norm) => norm.forward(x),
+            Self::Rms(norm) => rms_norm(norm, x),
         })
     }
 }

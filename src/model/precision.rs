@@ -50,8 +50,11 @@ pub(super) fn in_f32<const D: usize>(
     x: Tensor<D>,
     function: impl FnOnce(Tensor<D>) -> Tensor<D>,
 ) -> Tensor<D> {
-    match x.dtype() {
-        DType::F32 => function(x),
-        narrow => function(x.cast(DType::F32)).cast(narrow),
-    }
+    let dtype = x.dtype();
+    as_type(function(as_type(x, DType::F32)), dtype)
+}
+
+/// `x` as `dtype`, itself where it is that already.
+pub(super) fn as_type<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+    if x.dtype() == dtype { x } else { x.cast(dtype) }
 }

@@ -33,10 +33,12 @@ impl RewardModel {
 
     /// The reward of each completion, read at its last token, `[groups, K]`.
     pub fn rewards(&self, batch: &GroupBatch) -> Tensor<2> {
-        let hidden =
-            self.decoder.hidden(batch.tokens.clone(), batch.positions.clone(), &batch.mask);
-        let [groups, row, width] = hidden.dims();
-        let last = hidden.reshape([groups * row, width]).select(0, batch.last_tokens.clone());
+        let last = self.decoder.hidden_at(
+            batch.tokens.clone(),
+            batch.positions.clone(),
+            &batch.sight,
+            &batch.last_tokens,
+        );
         self.score.forward(last.cast(DType::F32)).reshape([batch.num_groups, batch.num_completions])
     }
 

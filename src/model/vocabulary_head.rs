@@ -8,9 +8,11 @@
 //!
 //! The logits are f32 whatever the type of the weights.
 //!
-//! A backend may bring its own kernel by implementing [`HeadOps`]; the default bodies are written
-//! in every backend's own operations and are what all of them run today.
+//! A backend may bring its own kernel by implementing [`HeadKernel`]; the default bodies are written
+//! in every backend's own operations. Flex has one for f32, in [`crate::kernels`].
 
+#[cfg(feature = "flex")]
+use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -18,6 +20,9 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::{DType, IndexingUpdateOp, Int, Shape, Slice, Tensor};
+
+#[cfg(feature = "flex")]
+use crate::kernels::head;
 
 /// Elements of a chunk's logits; 16 Mi f32 are 64 MiB.
 const CHUNK_ELEMENTS: usize = 1 << 24;
@@ -42,7 +47,7 @@ pub fn token_log_probs(
     Tensor::from_dispatch(log_probs)
 }
 
-/// The head's operations, for backends to override with kernels of their own.
+/// The head's operation as burn dispatches it.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     LibTorch: cfg(feature = "tch"),
@@ -61,13 +66,86 @@ pub trait HeadOps: Backend {
     }
 }
 
+/// What a backend may have a kernel for; the default bodies are the plain form.
+pub trait HeadKernel: Backend {
+    /// Log-probabilities and log-sum-exps, each `[tokens]`.
+    fn head_forward(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        inverse_temperature: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        forward::<Self>(&hidden, &weight, &targets, inverse_temperature)
+    }
+
+    /// Gradients with respect to `hidden` and `weight`, where they are wanted.
+    fn head_backward(
+        saved: Saved<FloatTensor<Self>, IntTensor<Self>>,
+        grad: FloatTensor<Self>,
+        for_hidden: bool,
+        for_weight: bool,
+    ) -> (Option<FloatTensor<Self>>, Option<FloatTensor<Self>>) {
+        backward::<Self>(saved, grad, for_hidden, for_weight)
+    }
+}
+
 #[cfg(feature = "flex")]
-impl HeadOps for burn::backend::Flex {}
+impl HeadKernel for Flex {
+    fn head_forward(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        inverse_temperature: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        if hidden.dtype() == DType::F32 {
+            head::forward(hidden, weight, targets, inverse_temperature)
+        } else {
+            forward::<Self>(&hidden, &weight, &targets, inverse_temperature)
+        }
+    }
+
+    fn head_backward(
+        saved: Saved<FloatTensor<Self>, IntTensor<Self>>,
+        grad: FloatTensor<Self>,
+        for_hidden: bool,
+        for_weight: bool,
+    ) -> (Option<FloatTensor<Self>>, Option<FloatTensor<Self>>) {
+        if saved.hidden.dtype() == DType::F32 {
+            let Saved { hidden, weight, targets, log_sums, inverse_temperature } = saved;
+            let (hidden, weight) = head::backward(
+                hidden,
+                weight,
+                targets,
+                log_sums,
+                inverse_temperature,
+                grad,
+                for_weight,
+            );
+            (Some(hidden), weight)
+        } else {
+            backward::<Self>(saved, grad, for_hidden, for_weight)
+        }
+    }
+}
+
+#[cfg(feature = "flex")]
+impl HeadOps for Flex {
+    fn head_log_probs(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        inverse_temperature: f64,
+    ) -> FloatTensor<Self> {
+        Self::head_forward(hidden, weight, targets, inverse_temperature).0
+    }
+}
+
+#[cfg(feature = "tch")]
+impl HeadKernel for burn::backend::LibTorch {}
 
 #[cfg(feature = "tch")]
 impl HeadOps for burn::backend::LibTorch {}
-
-impl<B: Backend + HeadOps, C: CheckpointStrategy> HeadOps for Autodiff<B, C> {
+impl<B: HeadKernel + HeadOps, C: CheckpointStrategy> HeadOps for Autodiff<B, C> {
     fn head_log_probs(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -76,7 +154,8 @@ impl<B: Backend + HeadOps, C: CheckpointStrategy> HeadOps for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let nodes = [hidden.node(), weight.node()];
         let (hidden, weight) = (hidden.into_primitive(), weight.into_primitive());
-        let (log_probs, log_sums) = forward::<B>(&hidden, &weight, &targets, inverse_temperature);
+        let (log_probs, log_sums) =
+            B::head_forward(hidden.clone(), weight.clone(), targets.clone(), inverse_temperature);
         match HeadBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(
                 Saved { hidden, weight, targets, log_sums, inverse_temperature },
@@ -90,8 +169,9 @@ impl<B: Backend + HeadOps, C: CheckpointStrategy> HeadOps for Autodiff<B, C> {
 #[derive(Debug)]
 struct HeadBackward;
 
+/// What the backward pass needs.
 #[derive(Clone, Debug)]
-struct Saved<F, I> {
+pub struct Saved<F, I> {
     hidden: F,
     weight: F,
     targets: I,
@@ -99,14 +179,14 @@ struct Saved<F, I> {
     inverse_temperature: f64,
 }
 
-impl<B: Backend> Backward<B, 2> for HeadBackward {
+impl<B: HeadKernel> Backward<B, 2> for HeadBackward {
     type State = Saved<FloatTensor<B>, IntTensor<B>>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let [for_hidden, for_weight] = ops.parents;
         let grad = grads.consume::<B>(&ops.node); // [tokens]
         let (hidden_grad, weight_grad) =
-            backward::<B>(ops.state, grad, for_hidden.is_some(), for_weight.is_some());
+            B::head_backward(ops.state, grad, for_hidden.is_some(), for_weight.is_some());
         if let (Some(node), Some(grad)) = (for_hidden, hidden_grad) {
             grads.register::<B>(node.id, grad);
         }

@@ -4,6 +4,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+use crate::kernels::update::{scaled, square_sum, sum};
+
 /// √Σ‖g‖² over all parameters of `module`.
 pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 {
     let mut visitor = Squares { gradients, sum: 0.0 };
@@ -18,6 +20,13 @@ pub fn scale<M: Module>(module: &M, gradients: GradientsParams, factor: f64) -> 
     visitor.to
 }
 
+/// The sums of two modules' gradients, parameter by parameter.
+pub fn add<M: Module>(module: &M, a: GradientsParams, b: GradientsParams) -> GradientsParams {
+    let mut visitor = Add { a, b, sums: GradientsParams::new() };
+    module.visit(&mut visitor);
+    visitor.sums
+}
+
 struct Squares<'a> {
     gradients: &'a GradientsParams,
     sum: f64,
@@ -26,7 +35,7 @@ struct Squares<'a> {
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sum += gradient.square().sum().into_scalar::<f32>() as f64;
+            self.sum += square_sum(gradient);
         }
     }
 }
@@ -40,7 +49,24 @@ struct Scale {
 impl ModuleVisitor for Scale {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.from.remove::<D>(param.id) {
-            self.to.register(param.id, gradient * self.factor);
+            self.to.register(param.id, scaled(gradient, self.factor));
         }
+    }
+}
+
+struct Add {
+    a: GradientsParams,
+    b: GradientsParams,
+    sums: GradientsParams,
+}
+
+impl ModuleVisitor for Add {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let sum = match (self.a.remove::<D>(param.id), self.b.remove::<D>(param.id)) {
+            (Some(a), Some(b)) => sum(a, b),
+            (Some(only), None) | (None, Some(only)) => only,
+            (None, None) => return,
+        };
+        self.sums.register(param.id, sum);
     }
 }

@@ -7,6 +7,7 @@
 //! Invariants: step N depends on the settings, the seed and N alone, never on when the process
 //! started; a checkpoint is whole or absent; a loss that is not finite never reaches the weights.
 
+mod adam;
 mod aligner;
 mod checkpoint;
 mod fine_tuner;
@@ -18,6 +19,7 @@ mod silent;
 mod step;
 mod strategy;
 
+pub use adam::FusedAdam;
 pub use aligner::{Aligner, AlignmentBatch};
 pub use checkpoint::Checkpoints;
 pub use fine_tuner::FineTuner;

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use burn::backend::ExecutionError;
 use burn::module::{Module, ModuleDisplay};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
-use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer, OptimizerRecord};
+use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+
+use super::gradients::add;
 
 /// A part of a step small enough for memory.
 #[derive(Clone, Debug)]
@@ -87,16 +89,16 @@ impl<T: Trainable> TrainStep for Trainee<T> {
 
     /// The step's mean gradient: every micro-batch's loss weighted by its share, backward, summed.
     fn step(&self, step: Self::Input) -> TrainOutput<StepOutput> {
-        let mut accumulator = GradientsAccumulator::new();
+        let mut sums = GradientsParams::new();
         let mut output = StepOutput { loss: 0.0, statistics: Vec::new() };
         for micro in step.micro_batches {
             let (mean, statistics) = self.module.loss(&micro.batch);
             let weighted = mean * micro.share;
             output.add(weighted.clone().into_scalar::<f32>() as f64, statistics, micro.share);
             let gradients = GradientsParams::from_grads(weighted.backward(), self);
-            accumulator.accumulate(self, gradients);
+            sums = add(self, sums, gradients);
         }
-        TrainOutput { grads: accumulator.grads(), item: output }
+        TrainOutput { grads: sums, item: output }
     }
 
     fn optimize(

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use burn::data::dataloader::{self, DataLoader, DataLoaderIterator};
 use burn::data::dataset::DatasetError;
-use burn::optim::{Adam, AdamConfig, AdamWConfig, ModuleOptimizer};
+use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{
@@ -19,6 +19,7 @@ use burn::train::{
     TrainLoader, TrainingComponents, TrainingStrategy, ValidLoader,
 };
 
+use super::adam::FusedAdam;
 use super::checkpoint::Checkpoints;
 use super::gradients::{global_norm, scale};
 use super::schedule::Schedule;
@@ -149,12 +150,7 @@ impl Optimization {
                 .with_weight_decay(self.weight_decay as f32)
                 .init()
         } else {
-            let adam: Adam = AdamConfig::new()
-                .with_beta_1(beta_1)
-                .with_beta_2(beta_2)
-                .with_epsilon(self.epsilon as f32)
-                .build();
-            adam.into()
+            FusedAdam::new([beta_1, beta_2], self.epsilon as f32).into()
         }
     }
 }

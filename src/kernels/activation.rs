@@ -1,0 +1,366 @@
+//! The activations of the feed-forward part.
+//!
+//! `swiglu(g, u) = g σ(g) u` and GELU in its tanh form, `x/2 · (1 + tanh u)` with
+//! `u = √(2/π) (x + 0.044715 x³)`, written as `x · σ(2u)`: the same function. The backward passes
+//! compute σ again from the saved inputs and hold nothing else.
+
+use burn::nn::Linear;
+use burn::tensor::Tensor;
+use burn::tensor::activation::{sigmoid, silu};
+
+use super::linear::linear;
+
+/// 2 √(2/π)
+const GELU_LINEAR: f64 = 1.595_769_121_605_731;
+/// 2 √(2/π) · 0.044715
+const GELU_CUBIC: f64 = GELU_LINEAR * 0.044_715;
+
+/// `silu(gate) · up`, both of one shape.
+pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if super::takes(&gate) {
+        return fused::swiglu(gate, up);
+    }
+    plain_swiglu(gate, up)
+}
+
+/// `down(silu(gate) · up)`; with autodiff the product in between is not kept but computed again.
+pub fn swiglu_down<const D: usize>(gate: Tensor<D>, up: Tensor<D>, down: &Linear) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if super::takes(&gate) && gate.device().is_autodiff() && down.bias.is_none() {
+        return fused::swiglu_down(gate, up, down.weight.val());
+    }
+    linear(down, swiglu(gate, up))
+}
+
+/// GELU in its tanh form.
+pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if super::takes(&x) {
+        return fused::gelu_tanh(x);
+    }
+    plain_gelu_tanh(x)
+}
+
+fn plain_swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+    silu(gate) * up
+}
+
+fn plain_gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let inner = (x.clone() * x.clone() * GELU_CUBIC + GELU_LINEAR) * x.clone();
+    x * sigmoid(inner)
+}
+
+#[cfg(feature = "flex")]
+mod fused {
+    use burn::backend::autodiff::checkpoint::base::Checkpointer;
+    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+    use burn::backend::autodiff::grads::Gradients;
+    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::flex::FlexTensor;
+    use burn::backend::ops::FloatTensorOps;
+    use burn::backend::tensor::FloatTensor;
+    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+    use burn::tensor::{Shape, Tensor};
+    use rayon::prelude::*;
+
+    use super::{GELU_CUBIC, GELU_LINEAR};
+    use crate::kernels::values::{TASK, changed, contiguous, rows_and_width, tensor, values};
+    use crate::kernels::vector::{sigmoid, widest};
+
+    pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+        let out = <Dispatch as ActivationOps>::swiglu(gate.into_dispatch(), up.into_dispatch());
+        Tensor::from_dispatch(out)
+    }
+
+    pub fn swiglu_down<const D: usize>(
+        gate: Tensor<D>,
+        up: Tensor<D>,
+        weight: Tensor<2>,
+    ) -> Tensor<D> {
+        let out = <Dispatch as ActivationOps>::swiglu_down(
+            gate.into_dispatch(),
+            up.into_dispatch(),
+            weight.into_dispatch(),
+        );
+        Tensor::from_dispatch(out)
+    }
+
+    pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+        Tensor::from_dispatch(<Dispatch as ActivationOps>::gelu_tanh(x.into_dispatch()))
+    }
+
+    #[backend_extension(Flex, Autodiff)]
+    pub trait ActivationOps: Backend {
+        fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+        fn swiglu_down(
+            gate: FloatTensor<Self>,
+            up: FloatTensor<Self>,
+            weight: FloatTensor<Self>,
+        ) -> FloatTensor<Self>;
+        fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    }
+
+    impl ActivationOps for Flex {
+        fn swiglu(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
+            let up = contiguous(up);
+            let up = values(&up);
+            changed(gate, |gate| {
+                gate.par_chunks_mut(TASK).zip(up.par_chunks(TASK)).for_each(|(gate, up)| {
+                    widest(|| {
+                        for (gate, &up) in gate.iter_mut().zip(up) {
+                            *gate = *gate * sigmoid(*gate) * up;
+                        }
+                    });
+                });
+            })
+        }
+
+        fn swiglu_down(gate: FlexTensor, up: FlexTensor, weight: FlexTensor) -> FlexTensor {
+            let mut shape = gate.shape().to_vec();
+            let width = shape.len() - 1;
+            shape[width] = weight.shape()[1];
+            let inner = flat(Self::swiglu(gate, up));
+            Self::float_matmul(inner, weight).reshape(Shape::from(shape))
+        }
+
+        fn gelu_tanh(x: FlexTensor) -> FlexTensor {
+            changed(x, |x| {
+                x.par_chunks_mut(TASK).for_each(|x| {
+                    widest(|| x.iter_mut().for_each(|x| *x *= gelu_gate(*x)));
+                });
+            })
+        }
+    }
+
+    impl<C: CheckpointStrategy> ActivationOps for Autodiff<Flex, C> {
+        fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+            let nodes = [gate.node(), up.node()];
+            let (gate, up) = (gate.into_primitive(), up.into_primitive());
+            match SwigluBackward.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => {
+                    prep.finish((gate.clone(), up.clone()), Flex::swiglu(gate, up))
+                }
+                OpsKind::UnTracked(prep) => prep.finish(Flex::swiglu(gate, up)),
+            }
+        }
+
+        fn swiglu_down(
+            gate: FloatTensor<Self>,
+            up: FloatTensor<Self>,
+            weight: FloatTensor<Self>,
+        ) -> FloatTensor<Self> {
+            let nodes = [gate.node(), up.node(), weight.node()];
+            let saved = (gate.into_primitive(), up.into_primitive(), weight.into_primitive());
+            let (gate, up, weight) = saved.clone();
+            let out = Flex::swiglu_down(gate, up, weight);
+            match SwigluDownBackward.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => prep.finish(saved, out),
+                OpsKind::UnTracked(prep) => prep.finish(out),
+            }
+        }
+
+        fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
+            let nodes = [x.node()];
+            let x = x.into_primitive();
+            match GeluBackward.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => prep.finish(x.clone(), Flex::gelu_tanh(x)),
+                OpsKind::UnTracked(prep) => prep.finish(Flex::gelu_tanh(x)),
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct SwigluBackward;
+
+    impl Backward<Flex, 2> for SwigluBackward {
+        type State = (FlexTensor, FlexTensor);
+
+        fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+            let grad = grads.consume::<Flex>(&ops.node);
+            let (gate, up) = ops.state;
+            let [for_gate, for_up] = ops.parents;
+            let (gate_grad, up_grad) = swiglu_backward(gate, up, grad);
+            if let Some(node) = for_gate {
+                grads.register::<Flex>(node.id, gate_grad);
+            }
+            if let Some(node) = for_up {
+                grads.register::<Flex>(node.id, up_grad);
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct SwigluDownBackward;
+
+    impl Backward<Flex, 3> for SwigluDownBackward {
+        type State = (FlexTensor, FlexTensor, FlexTensor);
+
+        fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+            let grad = flat(grads.consume::<Flex>(&ops.node));
+            let (gate, up, weight) = ops.state;
+            let [for_gate, for_up, for_weight] = ops.parents;
+            if let Some(node) = for_weight {
+                let inner = flat(Flex::swiglu(gate.clone(), up.clone()));
+                let gradient = Flex::float_matmul(inner.transpose(0, 1), grad.clone());
+                grads.register::<Flex>(node.id, gradient);
+            }
+            let inner_grad = Flex::float_matmul(grad, weight.transpose(0, 1));
+            let inner_grad = inner_grad.reshape(gate.shape());
+            let (gate_grad, up_grad) = swiglu_backward(gate, up, inner_grad);
+            if let Some(node) = for_gate {
+                grads.register::<Flex>(node.id, gate_grad);
+            }
+            if let Some(node) = for_up {
+                grads.register::<Flex>(node.id, up_grad);
+            }
+        }
+    }
+
+    /// `[.., width]` → `[rows, width]`.
+    fn flat(x: FlexTensor) -> FlexTensor {
+        let (rows, width) = rows_and_width(&x);
+        x.reshape(Shape::from([rows, width]))
+    }
+
+    fn swiglu_backward(
+        gate: FlexTensor,
+        up: FlexTensor,
+        grad: FlexTensor,
+    ) -> (FlexTensor, FlexTensor) {
+        let (gate, up) = (contiguous(gate), contiguous(up));
+        let mut gate_grad = vec![0.0; gate.shape().num_elements()];
+        let up_grad = changed(grad, |grad| {
+            let inputs = values(&gate).par_chunks(TASK).zip(values(&up).par_chunks(TASK));
+            let outputs = gate_grad.par_chunks_mut(TASK).zip(grad.par_chunks_mut(TASK));
+            outputs.zip(inputs).for_each(|((gate_grad, grad), (gate, up))| {
+                widest(|| {
+                    let outputs = gate_grad.iter_mut().zip(grad);
+                    for ((gate_grad, grad), (&gate, &up)) in outputs.zip(gate.iter().zip(up)) {
+                        let open = sigmoid(gate);
+                        *gate_grad = *grad * up * open * (1.0 + gate * (1.0 - open));
+                        *grad *= gate * open;
+                    }
+                });
+            });
+        });
+        (tensor(gate_grad, gate.shape()), up_grad)
+    }
+
+    #[derive(Debug)]
+    struct GeluBackward;
+
+    impl Backward<Flex, 1> for GeluBackward {
+        type State = FlexTensor;
+
+        fn backward(self, ops: Ops<FlexTensor, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+            let grad = grads.consume::<Flex>(&ops.node);
+            let x = contiguous(ops.state);
+            let grad = changed(grad, |grad| {
+                grad.par_chunks_mut(TASK).zip(values(&x).par_chunks(TASK)).for_each(|(grad, x)| {
+                    widest(|| {
+                        for (grad, &x) in grad.iter_mut().zip(x) {
+                            let open = gelu_gate(x);
+                            let slope = GELU_LINEAR as f32 + 3.0 * GELU_CUBIC as f32 * x * x;
+                            *grad *= open + x * open * (1.0 - open) * slope;
+                        }
+                    });
+                });
+            });
+            let [node] = ops.parents;
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, grad);
+            }
+        }
+    }
+
+    /// σ(2u)
+    #[inline(always)]
+    fn gelu_gate(x: f32) -> f32 {
+        sigmoid((GELU_CUBIC as f32 * x * x + GELU_LINEAR as f32) * x)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::module::Param;
+    use burn::nn::LinearConfig;
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    use super::*;
+
+    /// Values from −12 to 12 in an order of their own.
+    fn spread(shape: [usize; 2], turn: f32, device: &Device) -> Tensor<2> {
+        let values: Vec<f32> =
+            (0..shape[0] * shape[1]).map(|it| 12.0 * (it as f32 * turn).sin()).collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    /// Outputs and gradients of the inputs, of a function and its plain form.
+    fn compare(
+        function: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
+        plain: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) {
+        let device = Device::flex().autodiff();
+        // Rows that are no multiple of a vector, and more elements than one task takes.
+        let shape = [301, 67];
+        let run = |function: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
+            let a = spread(shape, 0.7, &device).require_grad();
+            let b = spread(shape, 1.3, &device).require_grad();
+            let out = function(a.clone(), b.clone());
+            let gradients = (out.clone() * spread(shape, 2.1, &device)).sum().backward();
+            [out.inner(), a.grad(&gradients).unwrap(), b.grad(&gradients).unwrap()]
+        };
+        for (ours, plain) in run(&function).into_iter().zip(run(&plain)) {
+            // Products of three or four f32 factors of size up to 12.
+            let allowed = plain.clone().abs() * 2e-6 + 2e-5;
+            let outside = (ours - plain).abs().greater(allowed).int().sum();
+            assert_eq!(outside.into_scalar::<i64>(), 0);
+        }
+    }
+
+    #[test]
+    fn swiglu_and_its_gradients_are_those_of_the_plain_form() {
+        compare(swiglu, plain_swiglu);
+    }
+
+    #[test]
+    fn swiglu_with_its_projection_has_the_plain_forms_gradients() {
+        let device = Device::flex().autodiff();
+        let mut down = LinearConfig::new(67, 35).with_bias(false).init(&device);
+        down.weight = Param::from_tensor(spread([67, 35], 0.9, &device).require_grad());
+        let run = |function: &dyn Fn(Tensor<3>, Tensor<3>) -> Tensor<3>| {
+            let input = |turn| spread([301, 67], turn, &device).reshape([7, 43, 67]);
+            let (a, b) = (input(0.7).require_grad(), input(1.3).require_grad());
+            let out = function(a.clone(), b.clone());
+            let weights = spread([301, 35], 2.1, &device).reshape([7, 43, 35]);
+            let gradients = (out.clone() * weights).sum().backward();
+            let weight = down.weight.val().grad(&gradients).unwrap().reshape([1, 67, 35]);
+            [out.inner(), a.grad(&gradients).unwrap(), b.grad(&gradients).unwrap(), weight]
+        };
+        let ours = run(&|a, b| swiglu_down(a, b, &down));
+        for (ours, plain) in ours.into_iter().zip(run(&|a, b| down.forward(plain_swiglu(a, b)))) {
+            let size = plain.clone().abs().max().into_scalar::<f32>();
+            let difference = (ours - plain).abs().max().into_scalar::<f32>();
+            // f32 sums of up to 301 products, the largest of which cancel in part.
+            assert!(difference < 1e-5 * size, "{difference} of {size}");
+        }
+    }
+
+    #[test]
+    fn gelu_and_its_gradient_are_those_of_the_plain_form() {
+        compare(|a, b| gelu_tanh(a) + gelu_tanh(b), |a, b| plain_gelu_tanh(a) + plain_gelu_tanh(b));
+    }
+
+    #[test]
+    fn an_input_used_again_keeps_its_values() {
+        let device = Device::flex();
+        let x = spread([3, 5], 0.7, &device);
+        let before = x.to_data();
+        let _ = (swiglu(x.clone(), x.clone()), gelu_tanh(x.clone()));
+        assert_eq!(x.to_data(), before);
+        let turned = x.clone().transpose();
+        let difference = gelu_tanh(turned) - gelu_tanh(x).transpose();
+        assert_eq!(difference.abs().max().into_scalar::<f32>(), 0.0);
+    }
+}

@@ -1,0 +1,259 @@
+//! The vocabulary head in tiles of the vocabulary.
+//!
+//! A tile is some rows of the weight: its logits for a run of positions fit the cache of a core,
+//! and are there when their exponentials are summed or turned into gradients. A tile's share of
+//! the weight's gradient is written once; the gradients of the hidden states are summed over a
+//! fixed number of runs of tiles.
+
+use burn::backend::TensorMetadata;
+use burn::backend::flex::FlexTensor;
+use rayon::prelude::*;
+
+use super::matrix::{Matrix, Target, multiply};
+use super::values::{contiguous, indices, tensor, values};
+use super::vector::{add, exp, max, sum_exp, widest};
+
+/// Rows of the weight in a tile.
+const TILE: usize = 256;
+/// Positions whose logits are held at once.
+const POSITIONS: usize = 256;
+/// Runs of tiles with gradients of the hidden states of their own.
+const RUNS: usize = 8;
+
+/// The arguments of the head: see [`crate::model::vocabulary_head`].
+pub struct Head<'a> {
+    hidden: &'a [f32],
+    weight: &'a [f32],
+    /// Of the weight's rows and columns.
+    strides: [usize; 2],
+    targets: &'a [usize],
+    width: usize,
+    vocabulary: usize,
+    inverse_temperature: f32,
+}
+
+/// Calls `work` with the head on these tensors.
+fn with_head<R>(
+    hidden: FlexTensor,
+    weight: &FlexTensor,
+    targets: FlexTensor,
+    inverse_temperature: f64,
+    work: impl FnOnce(&Head<'_>) -> R,
+) -> R {
+    let (hidden, targets) = (contiguous(hidden), indices(targets));
+    let [vocabulary, width] = [0, 1].map(|axis| weight.shape()[axis]);
+    let strides = [0, 1].map(|axis| weight.layout().strides()[axis].unsigned_abs());
+    work(&Head {
+        hidden: values(&hidden),
+        weight: &weight.storage::<f32>()[weight.layout().start_offset()..],
+        strides,
+        targets: &targets,
+        width,
+        vocabulary,
+        inverse_temperature: inverse_temperature as f32,
+    })
+}
+
+/// Log-probabilities and log-sum-exps, each `[tokens]`.
+pub fn forward(
+    hidden: FlexTensor,
+    weight: FlexTensor,
+    targets: FlexTensor,
+    inverse_temperature: f64,
+) -> (FlexTensor, FlexTensor) {
+    with_head(hidden, &weight, targets, inverse_temperature, |head| {
+        let (log_probs, log_sums) = head.forward();
+        let tokens = log_probs.len();
+        (tensor(log_probs, [tokens]), tensor(log_sums, [tokens]))
+    })
+}
+
+/// Gradients of the hidden states and, if it is wanted, the weight.
+pub fn backward(
+    hidden: FlexTensor,
+    weight: FlexTensor,
+    targets: FlexTensor,
+    log_sums: FlexTensor,
+    inverse_temperature: f64,
+    grad: FlexTensor,
+    for_weight: bool,
+) -> (FlexTensor, Option<FlexTensor>) {
+    let shapes = (hidden.shape(), weight.shape());
+    let (log_sums, grad) = (contiguous(log_sums), contiguous(grad));
+    with_head(hidden, &weight, targets, inverse_temperature, |head| {
+        let (hidden, weight) = head.backward(values(&log_sums), values(&grad), for_weight);
+        (tensor(hidden, shapes.0), weight.map(|weight| tensor(weight, shapes.1)))
+    })
+}
+
+/// What a tile knows of a position.
+#[derive(Clone, Copy)]
+struct Part {
+    max: f32,
+    /// Σ exp(z − max)
+    sum: f32,
+    /// The target's logit, where it is in the tile.
+    target: Option<f32>,
+}
+
+impl Head<'_> {
+    fn tokens(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// The first row of every tile.
+    fn tiles(&self) -> Vec<usize> {
+        (0..self.vocabulary).step_by(TILE).collect()
+    }
+
+    /// Rows `first..` of the weight, as many as a tile has.
+    fn tile(&self, first: usize) -> (usize, Matrix<'_>) {
+        let rows = TILE.min(self.vocabulary - first);
+        let from = &self.weight[first * self.strides[0]..];
+        (rows, Matrix::strided(from, [rows, self.width], self.strides))
+    }
+
+    fn positions(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let tokens = self.tokens();
+        (0..tokens).step_by(POSITIONS).map(move |start| start..(start + POSITIONS).min(tokens))
+    }
+
+    /// Logits of some positions over a tile, the temperature left out, `[positions, tile]`.
+    fn logits(&self, positions: &std::ops::Range<usize>, first: usize, into: &mut Vec<f32>) {
+        let (rows, tile) = self.tile(first);
+        into.resize(positions.len() * rows, 0.0);
+        multiply(Target::set(into, rows), self.hidden_rows(positions), tile.transposed());
+    }
+
+    fn hidden_rows(&self, positions: &std::ops::Range<usize>) -> Matrix<'_> {
+        let from = &self.hidden[positions.start * self.width..];
+        Matrix::rows(from, positions.len(), self.width, self.width)
+    }
+
+    fn forward(&self) -> (Vec<f32>, Vec<f32>) {
+        let parts: Vec<Vec<Part>> = self
+            .tiles()
+            .into_par_iter()
+            .map_init(Vec::new, |logits, first| {
+                let mut parts = Vec::with_capacity(self.tokens());
+                for positions in self.positions() {
+                    self.logits(&positions, first, logits);
+                    let rows = logits.len() / positions.len();
+                    let of_target = self.targets[positions].iter();
+                    widest(|| {
+                        for (logits, &target) in logits.chunks_exact(rows).zip(of_target) {
+                            parts.push(self.part(logits, target, first));
+                        }
+                    });
+                }
+                parts
+            })
+            .collect();
+        (0..self.tokens())
+            .map(|token| {
+                let of_token = || parts.iter().map(|tile| tile[token]);
+                let most = of_token().map(|it| it.max).fold(f32::NEG_INFINITY, f32::max);
+                let sum: f64 =
+                    of_token().map(|it| f64::from(it.sum) * f64::from(it.max - most).exp()).sum();
+                let log_sum = f64::from(most) + sum.ln();
+                let target = of_token().find_map(|it| it.target).unwrap_or(f32::NAN);
+                ((f64::from(target) - log_sum) as f32, log_sum as f32)
+            })
+            .unzip()
+    }
+
+    #[inline(always)]
+    fn part(&self, logits: &[f32], target: usize, first: usize) -> Part {
+        let scale = self.inverse_temperature;
+        let max = max(logits) * scale;
+        Part {
+            max,
+            sum: sum_exp(logits, scale, max),
+            target: target.checked_sub(first).and_then(|at| logits.get(at)).map(|it| it * scale),
+        }
+    }
+
+    fn backward(
+        &self,
+        log_sums: &[f32],
+        grad: &[f32],
+        for_weight: bool,
+    ) -> (Vec<f32>, Option<Vec<f32>>) {
+        let tile = TILE * self.width;
+        let mut weight_grad = vec![0.0; if for_weight { self.vocabulary * self.width } else { 0 }];
+        let mut sinks: Vec<Option<&mut [f32]>> = weight_grad.chunks_mut(tile).map(Some).collect();
+        let tiles = self.tiles();
+        sinks.resize_with(tiles.len(), || None);
+        let run = tiles.len().div_ceil(RUNS);
+        let sums: Vec<Vec<f32>> = tiles
+            .par_chunks(run)
+            .zip(sinks.par_chunks_mut(run))
+            .map(|(tiles, sinks)| {
+                let mut hidden_grad = vec![0.0; self.tokens() * self.width];
+                let mut logits = Vec::new();
+                for (&first, sink) in tiles.iter().zip(sinks) {
+                    for positions in self.positions() {
+                        self.logits(&positions, first, &mut logits);
+                        self.slopes(&positions, first, log_sums, grad, &mut logits);
+                        self.push(
+                            &positions,
+                            first,
+                            &logits,
+                            &mut hidden_grad,
+                            sink.as_deref_mut(),
+                        );
+                    }
+                }
+                hidden_grad
+            })
+            .collect();
+        drop(sinks);
+        let mut sums = sums.into_iter();
+        let mut hidden_grad = sums.next().unwrap_or_default();
+        sums.for_each(|sum| widest(|| add(&mut hidden_grad, &sum)));
+        (hidden_grad, for_weight.then_some(weight_grad))
+    }
+
+    /// Logits → their gradients, `(onehot − softmax) · grad / τ`.
+    fn slopes(
+        &self,
+        positions: &std::ops::Range<usize>,
+        first: usize,
+        log_sums: &[f32],
+        grad: &[f32],
+        logits: &mut [f32],
+    ) {
+        let rows = logits.len() / positions.len();
+        widest(|| {
+            for (logits, token) in logits.chunks_exact_mut(rows).zip(positions.clone()) {
+                let scale = grad[token] * self.inverse_temperature;
+                for logit in logits.iter_mut() {
+                    *logit = exp(*logit * self.inverse_temperature - log_sums[token]) * -scale;
+                }
+                let target = self.targets[token].checked_sub(first);
+                if let Some(target) = target.and_then(|at| logits.get_mut(at)) {
+                    *target += scale;
+                }
+            }
+        });
+    }
+
+    /// Gradients of some positions' logits over a tile → those of hidden states and weight.
+    fn push(
+        &self,
+        positions: &std::ops::Range<usize>,
+        first: usize,
+        slopes: &[f32],
+        hidden_grad: &mut [f32],
+        weight_grad: Option<&mut [f32]>,
+    ) {
+        let (rows, tile) = self.tile(first);
+        let slopes = Matrix::rows(slopes, positions.len(), rows, rows);
+        let from = positions.start * self.width;
+        multiply(Target::add(&mut hidden_grad[from..], self.width), slopes, tile);
+        if let Some(weight_grad) = weight_grad {
+            let hidden = self.hidden_rows(positions);
+            multiply(Target::add(weight_grad, self.width), slopes.transposed(), hidden);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Kernels for the CPU: the operations around a decoder's matrix products, each with its backward
+//! pass, on all cores and in the widest vectors the processor has.
+//!
+//! | room | what | its plain form |
+//! |---|---|---|
+//! | [`attention`] | attention over a trunk and its branches, no scores held | masks and softmax |
+//! | [`decode`] | attention of new tokens to a shared prompt | masks and softmax |
+//! | [`activation`] | SiLU·up, tanh-GELU | burn's own operations |
+//! | [`norm`] | the root-mean-square norm | burn's own module |
+//! | [`rotary`] | rotary positions | slices and products |
+//! | [`linear`] | a few rows times a weight | burn's matrix product |
+//! | [`update`] | sums and norms of gradients, Adam | burn's own operations |
+//! | [`head`] | the vocabulary head in tiles of the vocabulary | chunks of positions |
+//!
+//! A kernel runs where a tensor is f32 and on burn's Flex backend; every other backend and type
+//! takes the plain form, which is also what the kernel's tests compare it with.
+//!
+//! Invariants: work is cut by the shape of the problem, never by the number of threads, and partial
+//! sums are added in a fixed order, so that the same input gives the same bits on any number of
+//! cores. `unsafe` stands in `matrix` alone.
+
+pub mod activation;
+pub mod attention;
+pub mod decode;
+#[cfg(feature = "flex")]
+pub mod head;
+pub mod linear;
+#[cfg(feature = "flex")]
+mod matrix;
+pub mod norm;
+pub mod rotary;
+pub mod update;
+#[cfg(feature = "flex")]
+mod values;
+#[cfg(feature = "flex")]
+mod vector;
+
+use burn::tensor::Device;
+#[cfg(feature = "flex")]
+use burn::tensor::{DType, Tensor};
+
+/// Whether `device` has kernels of ours.
+#[cfg(feature = "flex")]
+pub fn on(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// Whether `device` has kernels of ours: none has in a build without Flex.
+#[cfg(not(feature = "flex"))]
+pub fn on(_: &Device) -> bool {
+    false
+}
+
+/// Whether a kernel takes `x`.
+#[cfg(feature = "flex")]
+pub(crate) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && on(&x.device())
+}

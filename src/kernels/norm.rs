@@ -1,0 +1,188 @@
+//! The root-mean-square norm over the last axis, `x / √(mean x² + ε) · γ`.
+
+use burn::nn::RmsNorm;
+use burn::tensor::Tensor;
+
+/// What `norm` makes of `x`, `[.., width]`.
+pub fn rms_norm<const D: usize>(norm: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if super::takes(&x) {
+        return fused::rms_norm(x, norm.gamma.val(), norm.epsilon);
+    }
+    norm.forward(x)
+}
+
+#[cfg(feature = "flex")]
+mod fused {
+    use burn::backend::autodiff::checkpoint::base::Checkpointer;
+    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+    use burn::backend::autodiff::grads::Gradients;
+    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::flex::FlexTensor;
+    use burn::backend::tensor::FloatTensor;
+    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+    use burn::tensor::Tensor;
+    use rayon::prelude::*;
+
+    use crate::kernels::values::{TASK, changed, contiguous, rows_and_width, tensor, values};
+    use crate::kernels::vector::{add, dot, widest};
+
+    pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) -> Tensor<D> {
+        let (x, gamma) = (x.into_dispatch(), gamma.into_dispatch());
+        Tensor::from_dispatch(<Dispatch as NormOps>::rms_norm(x, gamma, epsilon))
+    }
+
+    #[backend_extension(Flex, Autodiff)]
+    pub trait NormOps: Backend {
+        fn rms_norm(
+            x: FloatTensor<Self>,
+            gamma: FloatTensor<Self>,
+            epsilon: f64,
+        ) -> FloatTensor<Self>;
+    }
+
+    impl NormOps for Flex {
+        fn rms_norm(x: FlexTensor, gamma: FlexTensor, epsilon: f64) -> FlexTensor {
+            let gamma = contiguous(gamma);
+            let (_, width) = rows_and_width(&x);
+            changed(x, |x| {
+                x.par_chunks_mut(task(width)).for_each(|rows| {
+                    widest(|| {
+                        for x in rows.chunks_exact_mut(width) {
+                            let inverse = inverse_size(x, epsilon);
+                            for (x, &gamma) in x.iter_mut().zip(values(&gamma)) {
+                                *x *= inverse * gamma;
+                            }
+                        }
+                    });
+                });
+            })
+        }
+    }
+
+    impl<C: CheckpointStrategy> NormOps for Autodiff<Flex, C> {
+        fn rms_norm(
+            x: FloatTensor<Self>,
+            gamma: FloatTensor<Self>,
+            epsilon: f64,
+        ) -> FloatTensor<Self> {
+            let nodes = [x.node(), gamma.node()];
+            let (x, gamma) = (x.into_primitive(), gamma.into_primitive());
+            match RmsBackward.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => prep
+                    .finish((x.clone(), gamma.clone(), epsilon), Flex::rms_norm(x, gamma, epsilon)),
+                OpsKind::UnTracked(prep) => prep.finish(Flex::rms_norm(x, gamma, epsilon)),
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct RmsBackward;
+
+    impl Backward<Flex, 2> for RmsBackward {
+        type State = (FlexTensor, FlexTensor, f64);
+
+        fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+            let grad = grads.consume::<Flex>(&ops.node);
+            let (x, gamma, epsilon) = ops.state;
+            let [for_x, for_gamma] = ops.parents;
+            let (x_grad, gamma_grad) = rms_backward(x, gamma, epsilon, grad);
+            if let Some(node) = for_x {
+                grads.register::<Flex>(node.id, x_grad);
+            }
+            if let Some(node) = for_gamma {
+                grads.register::<Flex>(node.id, gamma_grad);
+            }
+        }
+    }
+
+    /// With `n = x / size`: `∂γ = Σ grad · n` over the rows, and
+    /// `∂x = (γ grad − n · mean(γ grad · n)) / size`.
+    fn rms_backward(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        epsilon: f64,
+        grad: FlexTensor,
+    ) -> (FlexTensor, FlexTensor) {
+        let (x, gamma) = (contiguous(x), contiguous(gamma));
+        let (_, width) = rows_and_width(&x);
+        let mut shares = Vec::new();
+        let x_grad = changed(grad, |grad| {
+            let tasks = grad.par_chunks_mut(task(width)).zip(values(&x).par_chunks(task(width)));
+            tasks
+                .map(|(grad, x)| widest(|| rows_backward(grad, x, values(&gamma), epsilon)))
+                .collect_into_vec(&mut shares);
+        });
+        let mut gamma_grad = vec![0.0; width];
+        shares.iter().for_each(|share| add(&mut gamma_grad, share));
+        (x_grad, tensor(gamma_grad, gamma.shape()))
+    }
+
+    /// Turns `grad` into the gradient of `x`; returns the rows' share of that of γ.
+    #[inline(always)]
+    fn rows_backward(grad: &mut [f32], x: &[f32], gamma: &[f32], epsilon: f64) -> Vec<f32> {
+        let width = gamma.len();
+        let mut share = vec![0.0; width];
+        let mut weighted = vec![0.0; width];
+        for (grad, x) in grad.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            let inverse = inverse_size(x, epsilon);
+            for (i, share) in share.iter_mut().enumerate() {
+                *share += grad[i] * x[i] * inverse;
+                weighted[i] = grad[i] * gamma[i];
+            }
+            let along = dot(&weighted, x) * inverse * inverse / width as f32;
+            for (i, grad) in grad.iter_mut().enumerate() {
+                *grad = (weighted[i] - x[i] * along) * inverse;
+            }
+        }
+        share
+    }
+
+    /// 1 / √(mean x² + ε)
+    #[inline(always)]
+    fn inverse_size(x: &[f32], epsilon: f64) -> f32 {
+        1.0 / (dot(x, x) / x.len() as f32 + epsilon as f32).sqrt()
+    }
+
+    /// Elements of a task: whole rows.
+    fn task(width: usize) -> usize {
+        (TASK / width).max(1) * width
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::module::Param;
+    use burn::nn::RmsNormConfig;
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn spread<const D: usize>(shape: [usize; D], turn: f32, device: &Device) -> Tensor<D> {
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> = (0..count).map(|it| 3.0 * (it as f32 * turn).sin()).collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    #[test]
+    fn the_norm_and_its_gradients_are_those_of_burns_module() {
+        let device = Device::flex().autodiff();
+        let shape = [2, 301, 67];
+        let mut norm = RmsNormConfig::new(67).with_epsilon(1e-2).init(&device);
+        norm.gamma = Param::from_tensor(spread([67], 0.3, &device).require_grad());
+        let run = |function: &dyn Fn(Tensor<3>) -> Tensor<3>| {
+            let x = spread(shape, 0.7, &device).require_grad();
+            let out = function(x.clone());
+            let gradients = (out.clone() * spread(shape, 2.1, &device)).sum().backward();
+            let gamma = norm.gamma.val().grad(&gradients).unwrap();
+            (out.inner(), x.grad(&gradients).unwrap(), gamma)
+        };
+        let (out, x, gamma) = run(&|x| rms_norm(&norm, x));
+        let (plain_out, plain_x, plain_gamma) = run(&|x| norm.forward(x));
+        // Entries of size 1 to 10, of sums over 67.
+        assert!((out - plain_out).abs().max().into_scalar::<f32>() < 1e-5);
+        assert!((x - plain_x).abs().max().into_scalar::<f32>() < 1e-5);
+        // Sums over 602 rows.
+        assert!((gamma - plain_gamma).abs().max().into_scalar::<f32>() < 1e-3);
+    }
+}

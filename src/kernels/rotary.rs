@@ -1,0 +1,154 @@
+//! Rotary positions on whole rows of heads.
+//!
+//! `(a, b) → (a cos − b sin, b cos + a sin)` for the two entries a and b of each pair, which stand
+//! half the rotated width apart or, interleaved, side by side. The backward pass turns back.
+
+#[cfg(feature = "flex")]
+pub use fused::rotate;
+
+#[cfg(feature = "flex")]
+mod fused {
+    use burn::backend::autodiff::checkpoint::base::Checkpointer;
+    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+    use burn::backend::autodiff::grads::Gradients;
+    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::flex::FlexTensor;
+    use burn::backend::tensor::FloatTensor;
+    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+    use burn::tensor::Tensor;
+    use rayon::prelude::*;
+
+    use crate::kernels::values::{TASK, changed, contiguous, rows_and_width, values};
+    use crate::kernels::vector::widest;
+
+    /// Turns the heads of every token.
+    ///
+    /// - `x`: `[batch, row, heads, head_dim]`
+    /// - `cos`, `sin`: of each token's angles, `batch · row · pairs` values
+    pub fn rotate<const D: usize>(
+        x: Tensor<4>,
+        cos: Tensor<D>,
+        sin: Tensor<D>,
+        interleaved: bool,
+    ) -> Tensor<4> {
+        let [.., head_dim] = x.dims();
+        let out = <Dispatch as RotaryOps>::rotate(
+            x.into_dispatch(),
+            cos.into_dispatch(),
+            sin.into_dispatch(),
+            head_dim,
+            interleaved,
+        );
+        Tensor::from_dispatch(out)
+    }
+
+    #[backend_extension(Flex, Autodiff)]
+    pub trait RotaryOps: Backend {
+        fn rotate(
+            x: FloatTensor<Self>,
+            cos: FloatTensor<Self>,
+            sin: FloatTensor<Self>,
+            head_dim: usize,
+            interleaved: bool,
+        ) -> FloatTensor<Self>;
+    }
+
+    impl RotaryOps for Flex {
+        fn rotate(
+            x: FlexTensor,
+            cos: FlexTensor,
+            sin: FlexTensor,
+            head_dim: usize,
+            interleaved: bool,
+        ) -> FlexTensor {
+            turn(x, &Angles { cos, sin, head_dim, interleaved }, 1.0)
+        }
+    }
+
+    impl<C: CheckpointStrategy> RotaryOps for Autodiff<Flex, C> {
+        fn rotate(
+            x: FloatTensor<Self>,
+            cos: FloatTensor<Self>,
+            sin: FloatTensor<Self>,
+            head_dim: usize,
+            interleaved: bool,
+        ) -> FloatTensor<Self> {
+            let nodes = [x.node()];
+            let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
+            let angles = Angles { cos, sin, head_dim, interleaved };
+            let out = turn(x.into_primitive(), &angles, 1.0);
+            match RotaryBackward.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => prep.finish(angles, out),
+                OpsKind::UnTracked(prep) => prep.finish(out),
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct RotaryBackward;
+
+    #[derive(Clone, Debug)]
+    struct Angles {
+        cos: FlexTensor,
+        sin: FlexTensor,
+        head_dim: usize,
+        interleaved: bool,
+    }
+
+    impl Backward<Flex, 1> for RotaryBackward {
+        type State = Angles;
+
+        fn backward(self, ops: Ops<Angles, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+            let grad = grads.consume::<Flex>(&ops.node);
+            let [node] = ops.parents;
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, turn(grad, &ops.state, -1.0));
+            }
+        }
+    }
+
+    /// Turns by the angles times `direction`, 1 or −1.
+    fn turn(x: FlexTensor, angles: &Angles, direction: f32) -> FlexTensor {
+        let (cos, sin) = (contiguous(angles.cos.clone()), contiguous(angles.sin.clone()));
+        let (cos, sin) = (values(&cos), values(&sin));
+        let (head_dim, interleaved) = (angles.head_dim, angles.interleaved);
+        let pairs = rows_and_width(&angles.cos).1;
+        let tokens = cos.len() / pairs;
+        let width = x.shape().num_elements() / tokens;
+        let rows = (TASK / width).max(1);
+        changed(x, |x| {
+            let tasks = x.par_chunks_mut(rows * width);
+            let angles = cos.par_chunks(rows * pairs).zip(sin.par_chunks(rows * pairs));
+            tasks.zip(angles).for_each(|(x, (cos, sin))| {
+                widest(|| {
+                    let angles = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
+                    for (heads, (cos, sin)) in x.chunks_exact_mut(width).zip(angles) {
+                        for head in heads.chunks_exact_mut(head_dim) {
+                            turn_head(&mut head[..2 * pairs], cos, sin, direction, interleaved);
+                        }
+                    }
+                });
+            });
+        })
+    }
+
+    #[inline(always)]
+    fn turn_head(head: &mut [f32], cos: &[f32], sin: &[f32], direction: f32, interleaved: bool) {
+        let angles = cos.iter().zip(sin);
+        if interleaved {
+            for (pair, (&cos, &sin)) in head.chunks_exact_mut(2).zip(angles) {
+                (pair[0], pair[1]) = turned([pair[0], pair[1]], cos, direction * sin);
+            }
+        } else {
+            let (left, right) = head.split_at_mut(cos.len());
+            for ((a, b), (&cos, &sin)) in left.iter_mut().zip(right).zip(angles) {
+                (*a, *b) = turned([*a, *b], cos, direction * sin);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn turned([a, b]: [f32; 2], cos: f32, sin: f32) -> (f32, f32) {
+        (a * cos - b * sin, b * cos + a * sin)
+    }
+}

@@ -1,0 +1,174 @@
+//! Arithmetic on slices, written so that the compiler turns it into vector instructions.
+//!
+//! [`widest`] compiles what it is given once for every instruction set and picks one when it runs.
+//! Sums go over [`LANES`] running sums whatever the width of the machine's vectors, so that every
+//! machine adds in the same order.
+
+/// Running sums of a reduction.
+const LANES: usize = 16;
+
+/// Runs `work` in the widest vectors the processor has. What `work` calls must be inlined.
+#[inline(always)]
+pub fn widest<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use pulp::x86::{V3, V4};
+        if let Some(avx512) = V4::try_new() {
+            return avx512.vectorize(work);
+        }
+        if let Some(avx2) = V3::try_new() {
+            return avx2.vectorize(work);
+        }
+    }
+    pulp::Arch::new().dispatch(work)
+}
+
+/// eˣ to 2 units in the last place, for x clamped to [−87.3, 88.3].
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    /// 1.5 · 2²³: adding it rounds to an integer, which then stands in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    /// ln 2 in two parts, the first of few enough bits that n times it is exact.
+    const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let x = x.clamp(-87.3, 88.3);
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let f = x - n * LN2[0] - n * LN2[1]; // |f| ≤ ln 2 / 2
+    // Taylor to the 7th power: what is left out is below 6e-9.
+    let series = 1.0 / 5040.0;
+    let series = series * f + 1.0 / 720.0;
+    let series = series * f + 1.0 / 120.0;
+    let series = series * f + 1.0 / 24.0;
+    let series = series * f + 1.0 / 6.0;
+    let series = series * f + 0.5;
+    let series = series * f + 1.0;
+    let series = series * f + 1.0;
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits())); // 2ⁿ
+    power * series
+}
+
+/// 1 / (1 + e⁻ˣ).
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// Σ f(aᵢ, bᵢ).
+#[inline(always)]
+pub fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    let (a_blocks, b_blocks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 =
+        a_blocks.remainder().iter().zip(b_blocks.remainder()).map(|(&a, &b)| f(a, b)).sum();
+    for (a, b) in a_blocks.zip(b_blocks) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += f(a, b);
+        }
+    }
+    total(sums) + rest
+}
+
+/// Σ aᵢbᵢ.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    sum2(a, b, |a, b| a * b)
+}
+
+/// The largest entry; −∞ of nothing.
+#[inline(always)]
+pub fn max(x: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let mut most = [f32::NEG_INFINITY; LANES];
+    let blocks = x.chunks_exact(LANES);
+    let rest = blocks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
+    for block in blocks {
+        for (most, &x) in most.iter_mut().zip(block) {
+            *most = larger(x, *most);
+        }
+    }
+    most.into_iter().fold(rest, larger)
+}
+
+/// Replaces every x by e^(scale · x − shift) and returns their sum.
+#[inline(always)]
+pub fn exp_in_place(x: &mut [f32], scale: f32, shift: f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    let mut blocks = x.chunks_exact_mut(LANES);
+    for block in &mut blocks {
+        for (sum, x) in sums.iter_mut().zip(block) {
+            *x = exp(*x * scale - shift);
+            *sum += *x;
+        }
+    }
+    let mut rest = 0.0;
+    for x in blocks.into_remainder() {
+        *x = exp(*x * scale - shift);
+        rest += *x;
+    }
+    total(sums) + rest
+}
+
+/// Σ e^(scale · xᵢ − shift).
+#[inline(always)]
+pub fn sum_exp(x: &[f32], scale: f32, shift: f32) -> f32 {
+    sum2(x, x, |x, _| exp(x * scale - shift))
+}
+
+/// into += x.
+#[inline(always)]
+pub fn add(into: &mut [f32], x: &[f32]) {
+    for (into, x) in into.iter_mut().zip(x) {
+        *into += x;
+    }
+}
+
+#[inline(always)]
+fn total(sums: [f32; LANES]) -> f32 {
+    let mut sums = sums;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exponential_is_within_two_units_of_the_exact_one() {
+        for step in -87_000..=88_000 {
+            let x = step as f32 / 1000.0;
+            let exact = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - exact).abs() / exact;
+            assert!(error < 2.0 * f64::from(f32::EPSILON), "e^{x}: {} for {exact}", exp(x));
+        }
+    }
+
+    #[test]
+    fn the_exponential_of_what_is_out_of_range_is_next_to_nothing_or_huge() {
+        assert!(exp(f32::NEG_INFINITY) < 2e-38 && exp(-1e30) < 2e-38);
+        assert!(exp(f32::INFINITY) > 2e38 && exp(f32::INFINITY).is_finite());
+        assert!(exp(f32::NAN).is_nan());
+        assert_eq!((sigmoid(-1e30), sigmoid(1e30)), (sigmoid(-88.3), 1.0));
+    }
+
+    #[test]
+    fn sums_and_maxima_take_every_entry_once_whatever_the_length() {
+        for len in 0..70 {
+            let x: Vec<f32> = (0..len).map(|it| (it as f32 * 0.7).sin()).collect();
+            let exact: f64 = x.iter().map(|&it| f64::from(it).powi(2)).sum();
+            assert!((f64::from(dot(&x, &x)) - exact).abs() < 1e-5, "{len}");
+            assert_eq!(max(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            let exact: f64 = x.iter().map(|&it| (2.0 * f64::from(it) - 0.5).exp()).sum();
+            assert!((f64::from(sum_exp(&x, 2.0, 0.5)) - exact).abs() < 1e-5 * exact.max(1.0));
+            let mut powers = x.clone();
+            assert_eq!(exp_in_place(&mut powers, 2.0, 0.5), sum_exp(&x, 2.0, 0.5));
+            assert!(powers.iter().zip(&x).all(|(&power, &x)| power == exp(2.0 * x - 0.5)));
+        }
+    }
+}
