@@ -25,8 +25,9 @@ pub struct CommandLine {
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {
-    /// Where to compute: flex, tch, wgpu, vulkan, metal, cuda, rocm, with `:1` for the second
-    /// [default: the fastest compiled in and present]
+    /// Where to compute: flex, tch, wgpu, vulkan, metal, cuda, rocm, with `:1` for the second;
+    /// remote:HOST:PORT; several with commas train together [default: the fastest compiled in and
+    /// present]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub device: Option<String>,
     /// A TOML file with settings, over the defaults

@@ -81,7 +81,7 @@ pub fn run(args: AlignArgs, global: &Global) -> Result<Value> {
         fresh: args.fresh,
         config,
     }
-    .run(&Context::new(global)?)
+    .run(&Context::for_training(global)?)
 }
 
 /// An alignment, from where to where.
@@ -121,8 +121,8 @@ impl Align {
             &context.device,
         )?;
 
-        let device = context.device.clone().autodiff();
-        let batch_device = device.clone();
+        let devices = context.training_devices();
+        let device = devices[0].clone();
         let subject = Subject::new(folder, tokenizer, config)?;
         let saved = subject.clone();
         Train {
@@ -137,9 +137,10 @@ impl Align {
             save: Arc::new(move |aligner: &Aligner<_, _>, precision, target| {
                 saved.save_decoder(&aligner.policy, precision, target)
             }),
-            batch: Arc::new(move |groups, records| {
-                (alignment_batch(records, groups, &reference, &batch_device), records.len() as f64)
+            batch: Arc::new(move |groups, records, device| {
+                (alignment_batch(records, groups, &reference, device), records.len() as f64)
             }),
+            devices,
         }
         .run(work)
     }

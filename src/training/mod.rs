@@ -17,6 +17,7 @@ mod schedule;
 mod silent;
 mod step;
 mod strategy;
+mod together;
 
 pub use aligner::{Aligner, AlignmentBatch};
 pub use checkpoint::Checkpoints;
