@@ -9,6 +9,7 @@ mod graph;
 mod protocol;
 mod record;
 mod run;
+mod shard;
 mod stages;
 mod tasks;
 
@@ -62,6 +63,7 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
             return Ok(());
         }
         Command::Merge(args) => stages::merge::run(&args, &global)?,
+        Command::MergeShards(args) => stages::merge_shards::run(&args)?,
         Command::Report(args) => return stages::report::run(&args),
     };
     print_line(&result)

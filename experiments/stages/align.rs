@@ -117,7 +117,7 @@ impl Align {
             &reference,
             &reference_hash,
             temperature,
-            &groups,
+            &[&groups],
             &context.device,
         )?;
 
@@ -174,28 +174,34 @@ fn read_groups(
     Ok(groups)
 }
 
-/// Σ log-prob of every completion under the reference, from the store; what is missing is computed.
+/// Σ log-prob of every completion under the reference, from the store; what is missing is computed,
+/// the groups of different parts apart.
 pub fn reference_log_probs(
     folder: &ModelFolder,
     hash: &str,
     temperature: f64,
-    groups: &[TokenGroup],
+    parts: &[&[TokenGroup]],
     device: &Device,
 ) -> Result<Vec<Vec<f64>>> {
     let store = ReferenceStore::new(&cache_folder(), hash, temperature);
-    let missing = store.num_missing(groups);
+    let missing: usize = parts.iter().map(|groups| store.num_missing(groups)).sum();
     if missing == 0 {
-        tracing::info!("reference log-probs: all {} groups are in the store", groups.len());
-        return store.log_probs(groups, |_| Ok(Vec::new()));
+        let groups: usize = parts.iter().map(|groups| groups.len()).sum();
+        tracing::info!("reference log-probs: all {groups} groups are in the store");
+        let stored = |groups: &&[TokenGroup]| store.log_probs(groups, |_| Ok(Vec::new()));
+        return Ok(parts.iter().map(stored).collect::<Result<Vec<_>>>()?.concat());
     }
     let decoder = training::load_decoder(folder, device)?;
     let mut progress = Progress::new("reference log-probs", "completions", 0, missing);
-    let sums = store.log_probs(groups, |shard| {
-        token_log_probs_of(&decoder, shard, temperature, device, |finished| {
-            progress.advance(finished, "");
-            interrupt::check()
-        })
-    })?;
+    let mut sums = Vec::new();
+    for groups in parts {
+        sums.extend(store.log_probs(groups, |shard| {
+            token_log_probs_of(&decoder, shard, temperature, device, |finished| {
+                progress.advance(finished, "");
+                interrupt::check()
+            })
+        })?);
+    }
     progress.finish();
     Ok(sums)
 }

@@ -9,6 +9,7 @@ pub mod info;
 pub mod label;
 pub mod loss;
 pub mod merge;
+pub mod merge_shards;
 pub mod pairs;
 pub mod report;
 pub mod reward;
