@@ -112,6 +112,9 @@ pub enum Command {
     Info(stages::info::InfoArgs),
     /// Add a LoRA adapter into the weights of its base model
     Merge(stages::merge::MergeArgs),
+    /// Serve a device of this machine to other processes
+    #[cfg(feature = "remote")]
+    ServeDevice(stages::serve_device::ServeDeviceArgs),
     /// Put the outputs of all shards of a stage together
     MergeShards(stages::merge_shards::MergeShardsArgs),
     /// The report of a run again, or of several side by side

@@ -15,6 +15,8 @@ pub mod report;
 pub mod reward;
 pub mod sample;
 pub mod score;
+#[cfg(feature = "remote")]
+pub mod serve_device;
 pub mod sft;
 pub mod training;
 

@@ -47,6 +47,7 @@ pub fn token_log_probs(
     Flex: cfg(feature = "flex"),
     LibTorch: cfg(feature = "tch"),
     Cube: cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda", feature = "rocm")),
+    Remote: cfg(feature = "remote"),
     Autodiff
 )]
 pub trait HeadOps: Backend {
@@ -66,6 +67,18 @@ impl HeadOps for burn::backend::Flex {}
 
 #[cfg(feature = "tch")]
 impl HeadOps for burn::backend::LibTorch {}
+
+#[cfg(any(
+    feature = "wgpu",
+    feature = "vulkan",
+    feature = "metal",
+    feature = "cuda",
+    feature = "rocm"
+))]
+impl HeadOps for burn::backend::Cube {}
+
+#[cfg(feature = "remote")]
+impl HeadOps for burn::backend::Remote {}
 
 impl<B: Backend + HeadOps, C: CheckpointStrategy> HeadOps for Autodiff<B, C> {
     fn head_log_probs(
