@@ -141,7 +141,7 @@ fn micro_batch(groups: &[TokenGroup], of: usize, device: &Device) -> Micro<Align
         reference: Tensor::zeros([rows, k], device),
         rewards: rewards.reshape([rows, k]),
     };
-    Micro { batch, share: groups.len() as f64 / of as f64 }
+    Micro { batch, share: groups.len() as f64 / of as f64, device: 0 }
 }
 
 fn report(what: &str, started: Instant, more: &[(&str, usize)]) {

@@ -25,8 +25,9 @@ pub struct CommandLine {
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {
-    /// Where to compute: flex, tch, wgpu, vulkan, metal, cuda, rocm, with `:1` for the second
-    /// [default: the fastest compiled in and present]
+    /// Where to compute: flex, tch, wgpu, vulkan, metal, cuda, rocm, with `:1` for the second;
+    /// remote:HOST:PORT; several with commas train together [default: the fastest compiled in and
+    /// present]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub device: Option<String>,
     /// A TOML file with settings, over the defaults
@@ -117,6 +118,11 @@ pub enum Command {
     Info(stages::info::InfoArgs),
     /// Add a LoRA adapter into the weights of its base model
     Merge(stages::merge::MergeArgs),
+    /// Serve a device of this machine to other processes
+    #[cfg(feature = "remote")]
+    ServeDevice(stages::serve_device::ServeDeviceArgs),
+    /// Put the outputs of all shards of a stage together
+    MergeShards(stages::merge_shards::MergeShardsArgs),
     /// The report of a run again, or of several side by side
     Report(stages::report::ReportArgs),
 }

@@ -9,6 +9,7 @@ mod graph;
 mod protocol;
 mod record;
 mod run;
+mod shard;
 mod stages;
 mod tasks;
 mod toy;
@@ -37,13 +38,29 @@ fn main() -> ExitCode {
     if let Err(error) = stop {
         tracing::warn!("Ctrl-C will stop without a checkpoint: {error}");
     }
-    match dispatch(command_line) {
+    match or_lost(command_line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(error.exit_code() as u8)
         }
     }
+}
+
+/// [`dispatch`], with an error where a remote device disappears.
+#[cfg(feature = "remote")]
+fn or_lost(command_line: CommandLine) -> Result<()> {
+    match command_line.global.device.clone() {
+        Some(name) if name.contains("remote:") => {
+            exalign::device::remote::or_lost(&name, || dispatch(command_line))
+        }
+        _ => dispatch(command_line),
+    }
+}
+
+#[cfg(not(feature = "remote"))]
+fn or_lost(command_line: CommandLine) -> Result<()> {
+    dispatch(command_line)
 }
 
 fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
@@ -66,6 +83,9 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
             return Ok(());
         }
         Command::Merge(args) => stages::merge::run(&args, &global)?,
+        Command::MergeShards(args) => stages::merge_shards::run(&args)?,
+        #[cfg(feature = "remote")]
+        Command::ServeDevice(args) => return stages::serve_device::run(&args, &global),
         Command::Report(args) => return stages::report::run(&args),
     };
     print_line(&result)

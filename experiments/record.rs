@@ -12,6 +12,8 @@ use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::shard::Shard;
+
 /// What an output was made from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -66,6 +68,14 @@ impl Record {
     /// Names an input by its content.
     pub fn input(mut self, name: &str, hash: String) -> Self {
         self.inputs.insert(name.to_owned(), hash);
+        self
+    }
+
+    /// Notes that the output is that of a shard.
+    pub fn shard(mut self, shard: Option<Shard>) -> Self {
+        if let Some(shard) = shard {
+            self.settings["shard"] = json!(shard);
+        }
         self
     }
 

@@ -121,7 +121,7 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
     let name = format!("{}-{}", task.name(), args.preset.name());
     let out = args.out.unwrap_or_else(|| Path::new("runs").join(&name));
     guard(&out, task, args.preset, &config, args.fresh, args.dry_run)?;
-    let graph = Graph::new(Context::new(global)?, out, name, args.dry_run, args.fresh);
+    let graph = Graph::new(Context::for_training(global)?, out, name, args.dry_run, args.fresh);
     protocol::run(Run { task, preset: args.preset, config, graph })
 }
 

@@ -1,6 +1,22 @@
-//! `--device` names → burn devices; what is compiled in and what is present.
+//! `--device` names → burn devices; what is compiled in, what is present, and what is missing.
+//!
+//! A name is a backend and the number of one of its devices: `flex`, `cuda`, `cuda:1`,
+//! `wgpu:0`; several, with commas between, train together ([`open_all`]). `remote:HOST:PORT` is a
+//! device that another process serves.
+//!
+//! Invariant: whatever a name asks for, a device comes back or an error that says what is missing;
+//! dependencies that would panic are asked behind a guard.
 
-use burn::tensor::Device;
+mod found;
+#[cfg(feature = "remote")]
+pub mod remote;
+
+pub use found::{Found, found};
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Mutex;
+
+use burn::tensor::{Device, Tensor};
 
 use crate::{Error, Result};
 
@@ -13,41 +29,87 @@ pub struct BackendInfo {
     pub what: &'static str,
     /// Whether this binary has it.
     pub compiled: bool,
+    /// What it needs on the machine.
+    pub needs: &'static str,
 }
 
-/// All backends, the fastest first.
-pub const BACKENDS: [BackendInfo; 7] = [
-    BackendInfo { name: "cuda", what: "NVIDIA GPUs", compiled: cfg!(feature = "cuda") },
-    BackendInfo { name: "rocm", what: "AMD GPUs", compiled: cfg!(feature = "rocm") },
-    BackendInfo { name: "metal", what: "Apple GPUs", compiled: cfg!(feature = "metal") },
-    BackendInfo { name: "vulkan", what: "GPUs through Vulkan", compiled: cfg!(feature = "vulkan") },
-    BackendInfo { name: "wgpu", what: "GPUs through WebGPU", compiled: cfg!(feature = "wgpu") },
-    BackendInfo { name: "tch", what: "the CPU through libtorch", compiled: cfg!(feature = "tch") },
-    BackendInfo { name: "flex", what: "the CPU, pure Rust", compiled: cfg!(feature = "flex") },
+/// All backends, the fastest first; `remote` runs on what another process has.
+#[rustfmt::skip] // a table
+pub const BACKENDS: [BackendInfo; 8] = [
+    BackendInfo { name: "cuda", what: "NVIDIA GPUs", compiled: cfg!(feature = "cuda"),
+        needs: "an NVIDIA GPU with its driver (`nvidia-smi` lists both), and in a container `--gpus all`" },
+    BackendInfo { name: "rocm", what: "AMD GPUs", compiled: cfg!(feature = "rocm"),
+        needs: "an AMD GPU with the ROCm runtime (`rocminfo` lists both)" },
+    BackendInfo { name: "metal", what: "Apple GPUs", compiled: cfg!(feature = "metal"),
+        needs: "macOS on a machine with a Metal GPU" },
+    BackendInfo { name: "vulkan", what: "GPUs through Vulkan", compiled: cfg!(feature = "vulkan"),
+        needs: "a Vulkan driver (`vulkaninfo --summary` lists them)" },
+    BackendInfo { name: "wgpu", what: "GPUs through WebGPU", compiled: cfg!(feature = "wgpu"),
+        needs: "a Vulkan, Metal or DirectX 12 driver (`vulkaninfo --summary` lists the first)" },
+    BackendInfo { name: "tch", what: "the CPU through libtorch", compiled: cfg!(feature = "tch"),
+        needs: "libtorch 2.9, which the program was linked with" },
+    BackendInfo { name: "flex", what: "the CPU, pure Rust", compiled: cfg!(feature = "flex"),
+        needs: "nothing" },
+    BackendInfo { name: "remote", what: "devices of other processes", compiled: cfg!(feature = "remote"),
+        needs: "a server: `exalign serve-device` there, `--device remote:HOST:PORT` here" },
 ];
 
 /// The device called `name` (`flex`, `cuda`, `cuda:1`, …); without a name the fastest that is
 /// compiled in and present.
 ///
 /// # Errors
-/// If the name is unknown, or its backend is not compiled in; the message has the cargo command.
+/// If the name is unknown, its backend is not compiled in (the message has the cargo command) or
+/// no such device is present (the message has what is needed).
 pub fn open(name: Option<&str>) -> Result<Device> {
-    let name = match name {
-        Some(name) => name,
-        None => BACKENDS
-            .iter()
-            .find(|backend| backend.compiled && present(backend.name))
-            .ok_or_else(|| {
-                Error::usage(
-                    "no backend is compiled in; build with `cargo build --release --features flex`",
-                )
-            })?
-            .name,
-    };
-    let (backend, index) = name.split_once(':').unwrap_or((name, "0"));
-    let index: usize = index.parse().map_err(|_| {
-        Error::usage(format!("--device {name}: expected a number after the colon, found `{index}`"))
+    let Some(name) = name else { return fastest() };
+    let (backend, number) = name.split_once(':').unwrap_or((name, "0"));
+    let info = compiled(backend, name)?;
+    #[cfg(feature = "remote")]
+    if backend == "remote" {
+        return remote::connect(number);
+    }
+    let number: usize = number.parse().map_err(|_| {
+        Error::usage(format!(
+            "--device {name}: expected a number after the colon, found `{number}`"
+        ))
     })?;
+    let refuse = |problem: String| Error::usage(format!("--device {name}: {problem}"));
+    let devices = present(info.name).map_err(refuse)?;
+    let Some(device) = devices.get(number) else {
+        return Err(refuse(match devices.len() {
+            0 => format!("no device was found on this machine; {backend} needs {}", info.needs),
+            1 => format!("expected 0, the only {backend} device here, found {number}"),
+            count => format!(
+                "expected a number below {count}, the {backend} devices here, found {number}"
+            ),
+        }));
+    };
+    try_out(device).map_err(refuse)?;
+    Ok(device.clone())
+}
+
+/// The devices of a list such as `cuda:0,cuda:1`, on which one training runs together; without a
+/// list the fastest device alone.
+///
+/// # Errors
+/// Those of [`open`]; a list that names the same GPU twice.
+pub fn open_all(names: Option<&str>) -> Result<Vec<Device>> {
+    let Some(list) = names else { return Ok(vec![open(None)?]) };
+    let names: Vec<&str> = list.split(',').map(str::trim).collect();
+    for (i, name) in names.iter().enumerate() {
+        let is_cpu = matches!(*name, "flex" | "tch");
+        if !is_cpu && names[..i].contains(name) {
+            return Err(Error::usage(format!(
+                "--device {list}: expected different devices, found {name} twice; its second half would \
+                 wait for its first"
+            )));
+        }
+    }
+    names.into_iter().map(|name| open(Some(name))).collect()
+}
+
+/// The entry of `backend`, asked for by the device name `name`.
+fn compiled(backend: &str, name: &str) -> Result<&'static BackendInfo> {
     let Some(info) = BACKENDS.iter().find(|info| info.name == backend) else {
         let known: Vec<&str> = BACKENDS.iter().map(|info| info.name).collect();
         return Err(Error::usage(format!(
@@ -55,66 +117,154 @@ pub fn open(name: Option<&str>) -> Result<Device> {
             known.join(", ")
         )));
     };
-    if !info.compiled {
-        return Err(Error::usage(format!(
+    if info.compiled {
+        Ok(info)
+    } else {
+        Err(Error::usage(format!(
             "--device {name}: this binary has no `{backend}`; build it with `cargo build --release --features {backend}`"
-        )));
+        )))
     }
-    if !present(backend) {
+}
+
+/// The fastest device that is there; a GPU emulated by the CPU only where nothing else is.
+fn fastest() -> Result<Device> {
+    let compiled = || BACKENDS.iter().filter(|info| info.compiled && info.name != "remote");
+    let all: Vec<Device> =
+        compiled().flat_map(|info| present(info.name).unwrap_or_default()).collect();
+    let hardware = all.iter().find(|device| !found::is_emulated(device));
+    let Some(device) = hardware.or(all.first()).cloned() else {
+        let problem = match compiled().map(|info| info.name).collect::<Vec<_>>().as_slice() {
+            [] => "no backend is compiled in".to_owned(),
+            names => format!("no device was found for {}", names.join(", ")),
+        };
         return Err(Error::usage(format!(
-            "--device {name}: no driver for {} was found on this machine",
-            info.what
+            "{problem}; `cargo build --release --features flex` runs on any CPU"
         )));
-    }
-    Ok(create(backend, index))
+    };
+    try_out(&device).map_err(|problem| {
+        Error::usage(format!("{device:?}: {problem}; `--device flex` runs on the CPU"))
+    })?;
+    Ok(device)
 }
 
-/// Whether a backend's driver is there, as far as can be told without starting it.
-pub fn present(backend: &str) -> bool {
-    match backend {
-        // Asking the backend itself would panic in a dependency.
-        "cuda" => ["/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg"]
-            .iter()
-            .any(|file| std::path::Path::new(file).exists()),
-        "rocm" => std::path::Path::new("/dev/kfd").exists(),
-        "metal" => cfg!(target_os = "macos"),
-        _ => true,
+/// The devices of a backend on this machine, in the order of their numbers; none where it is not
+/// compiled in.
+///
+/// # Errors
+/// What is missing where there is a device that cannot be used.
+pub fn present(backend: &str) -> Result<Vec<Device>, String> {
+    let devices = guarded(|| list(backend))?;
+    if backend == "cuda" && !devices.is_empty() {
+        found::libdevice()?;
     }
+    Ok(devices)
 }
 
-#[allow(unused_variables, reason = "what is used depends on the features")]
-fn create(backend: &str, index: usize) -> Device {
+fn list(backend: &str) -> Vec<Device> {
+    #[allow(unused_imports, reason = "what is used depends on the features")]
+    use burn::tensor::DeviceType;
     match backend {
         #[cfg(feature = "cuda")]
-        "cuda" => Device::cuda(index),
+        "cuda" => Device::enumerate(DeviceType::Cuda).into_iter().collect(),
         #[cfg(feature = "rocm")]
-        "rocm" => Device::rocm(index),
+        "rocm" => Device::enumerate(DeviceType::Rocm).into_iter().collect(),
         #[cfg(feature = "metal")]
-        "metal" => Device::metal(Default::default()),
+        "metal" => Device::enumerate(DeviceType::Metal).into_iter().collect(),
         #[cfg(feature = "vulkan")]
-        "vulkan" => Device::vulkan(Default::default()),
+        "vulkan" => Device::enumerate(DeviceType::Vulkan).into_iter().collect(),
         #[cfg(feature = "wgpu")]
-        "wgpu" => Device::wgpu(Default::default()),
+        "wgpu" => Device::enumerate(DeviceType::Wgpu).into_iter().collect(),
         #[cfg(feature = "tch")]
-        "tch" => Device::libtorch(),
-        _ => Device::default(),
+        #[allow(deprecated, reason = "burn 0.22 has it, and its successor is another crate")]
+        "tch" => vec![Device::libtorch()],
+        #[cfg(feature = "flex")]
+        "flex" => vec![Device::flex()],
+        _ => Vec::new(),
     }
+}
+
+/// Computes something small: a driver that is there but does not work says so now.
+fn try_out(device: &Device) -> Result<(), String> {
+    let sum = guarded(|| (Tensor::<1>::ones([2], device) * 2.0).sum().try_into_scalar::<f32>())?;
+    match sum {
+        Ok(4.0) => Ok(()),
+        Ok(other) => Err(format!("the device says that 2 + 2 = {other}; its driver is broken")),
+        Err(error) => Err(format!("the device cannot be used: {}", one_line(&error.to_string()))),
+    }
+}
+
+/// Runs what may panic in a dependency, without its message on standard error.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = HOOK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    panic::set_hook(hook);
+    outcome.map_err(|payload| {
+        format!("the driver could not be started: {}", one_line(&panic_message(&*payload)))
+    })
+}
+
+/// What a panic says.
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").into()
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn refusal(name: &str) -> String {
+        open(Some(name)).unwrap_err().to_string()
+    }
+
     #[test]
     fn a_missing_backend_is_named_with_the_command_that_adds_it() {
-        let Some(missing) = BACKENDS.iter().find(|backend| !backend.compiled) else { return };
-        let message = open(Some(missing.name)).unwrap_err().to_string();
-        assert!(message.contains(&format!("--features {}", missing.name)), "{message}");
+        for missing in BACKENDS.iter().filter(|backend| !backend.compiled) {
+            let name = match missing.name {
+                "remote" => "remote:127.0.0.1:1",
+                name => name,
+            };
+            let message = refusal(name);
+            assert!(message.contains(&format!("--features {}", missing.name)), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_backend_without_a_device_says_what_it_needs_and_does_not_panic() {
+        for backend in BACKENDS.iter().filter(|it| it.compiled && it.name != "remote") {
+            match present(backend.name) {
+                Ok(devices) if devices.is_empty() => {
+                    let message = refusal(backend.name);
+                    assert!(message.contains(backend.needs), "{message}");
+                }
+                _ => drop(open(Some(backend.name))),
+            }
+        }
     }
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
-        let message = open(Some("gpu")).unwrap_err().to_string();
+        let message = refusal("gpu");
         assert!(message.contains("cuda") && message.contains("flex"), "{message}");
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn a_number_beyond_the_devices_and_a_wrong_number_are_refused() {
+        insta::assert_snapshot!(refusal("flex:1"), @"--device flex:1: expected 0, the only flex device here, found 1");
+        insta::assert_snapshot!(refusal("flex:one"), @"--device flex:one: expected a number after the colon, found `one`");
+    }
+
+    #[test]
+    fn a_panic_becomes_a_message_on_one_line() {
+        let message = guarded(|| -> () { panic!("no\n  driver") }).unwrap_err();
+        assert_eq!(message, "the driver could not be started: no driver");
     }
 }

@@ -43,6 +43,10 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// A device failed while it was computing.
+    #[error("{0}")]
+    Device(String),
+
     /// A number that makes going on pointless: a loss or gradient that is not finite.
     #[error("{0}")]
     Numeric(String),

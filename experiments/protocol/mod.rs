@@ -238,7 +238,8 @@ impl Pipeline<'_> {
         let drawn = self.run.graph.stage(plan, |out, context| {
             let out = out.join(GROUPS);
             let config = drawn_with;
-            SampleStage { model, data: records, out, fresh: false, config }.run(context)?;
+            SampleStage { model, data: records, out, fresh: false, shard: None, config }
+                .run(context)?;
             Ok(())
         })?;
         self.label(
@@ -265,7 +266,7 @@ impl Pipeline<'_> {
         let (reward, data) = (models.reward.folder.clone(), groups.path(GROUPS));
         self.run.graph.stage(plan, |out, context| {
             let out = out.join(GROUPS);
-            Label { reward, data, out, fresh: false, config }.run(context)?;
+            Label { reward, data, out, fresh: false, shard: None, config }.run(context)?;
             Ok(())
         })
     }
@@ -295,7 +296,8 @@ impl Pipeline<'_> {
             .graph
             .stage(plan, |out, context| {
                 let out = out.join(GROUPS);
-                Label { reward, data: answers, out, fresh: false, config }.run(context)?;
+                Label { reward, data: answers, out, fresh: false, shard: None, config }
+                    .run(context)?;
                 Ok(())
             })
             .map(Some)
@@ -410,9 +412,10 @@ impl Pipeline<'_> {
                     reference: reference.clone(),
                     reward: reward.clone(),
                     data: prompts.clone(),
+                    shard: None,
                     config: config.clone(),
                 };
-                evaluate.run_kept(&out.join(measured::file_of(step)), context)?;
+                evaluate.run_kept(&out.join(measured::file_of(step)), false, context)?;
             }
             Ok(())
         })

@@ -81,7 +81,7 @@ pub fn run(args: AlignArgs, global: &Global) -> Result<Value> {
         fresh: args.fresh,
         config,
     }
-    .run(&Context::new(global)?)
+    .run(&Context::for_training(global)?)
 }
 
 /// An alignment, from where to where.
@@ -117,12 +117,12 @@ impl Align {
             &reference,
             &reference_hash,
             temperature,
-            &groups,
+            &[&groups],
             &context.device,
         )?;
 
-        let device = context.device.clone().autodiff();
-        let batch_device = device.clone();
+        let devices = context.training_devices();
+        let device = devices[0].clone();
         let subject = Subject::new(folder, tokenizer, config)?;
         let saved = subject.clone();
         Train {
@@ -137,9 +137,10 @@ impl Align {
             save: Arc::new(move |aligner: &Aligner<_, _>, precision, target| {
                 saved.save_decoder(&aligner.policy, precision, target)
             }),
-            batch: Arc::new(move |groups, records| {
-                (alignment_batch(records, groups, &reference, &batch_device), records.len() as f64)
+            batch: Arc::new(move |groups, records, device| {
+                (alignment_batch(records, groups, &reference, device), records.len() as f64)
             }),
+            devices,
         }
         .run(work)
     }
@@ -173,28 +174,34 @@ fn read_groups(
     Ok(groups)
 }
 
-/// Σ log-prob of every completion under the reference, from the store; what is missing is computed.
+/// Σ log-prob of every completion under the reference, from the store; what is missing is computed,
+/// the groups of different parts apart.
 pub fn reference_log_probs(
     folder: &ModelFolder,
     hash: &str,
     temperature: f64,
-    groups: &[TokenGroup],
+    parts: &[&[TokenGroup]],
     device: &Device,
 ) -> Result<Vec<Vec<f64>>> {
     let store = ReferenceStore::new(&cache_folder(), hash, temperature);
-    let missing = store.num_missing(groups);
+    let missing: usize = parts.iter().map(|groups| store.num_missing(groups)).sum();
     if missing == 0 {
-        tracing::info!("reference log-probs: all {} groups are in the store", groups.len());
-        return store.log_probs(groups, |_| Ok(Vec::new()));
+        let groups: usize = parts.iter().map(|groups| groups.len()).sum();
+        tracing::info!("reference log-probs: all {groups} groups are in the store");
+        let stored = |groups: &&[TokenGroup]| store.log_probs(groups, |_| Ok(Vec::new()));
+        return Ok(parts.iter().map(stored).collect::<Result<Vec<_>>>()?.concat());
     }
     let decoder = training::load_decoder(folder, device)?;
     let mut progress = Progress::new("reference log-probs", "completions", 0, missing);
-    let sums = store.log_probs(groups, |shard| {
-        token_log_probs_of(&decoder, shard, temperature, device, |finished| {
-            progress.advance(finished, "");
-            interrupt::check()
-        })
-    })?;
+    let mut sums = Vec::new();
+    for groups in parts {
+        sums.extend(store.log_probs(groups, |shard| {
+            token_log_probs_of(&decoder, shard, temperature, device, |finished| {
+                progress.advance(finished, "");
+                interrupt::check()
+            })
+        })?);
+    }
     progress.finish();
     Ok(sums)
 }

@@ -16,10 +16,12 @@ use serde_json::{Value, json};
 
 use super::align::reference_log_probs;
 use super::label::Judge;
-use super::sample::{GenerationFlags, draw, read_prompts, sampling};
+use super::merge_shards::{in_file_order, records_of, shard_result};
+use super::sample::{GenerationFlags, draw, portion, read_prompts, sampling};
 use super::{Context, configuration, tokenizer, training, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
+use crate::shard::{Portion, Shard};
 
 /// Options of `exalign evaluate`.
 #[derive(Args, Debug)]
@@ -39,6 +41,12 @@ pub struct EvaluateArgs {
     /// Where the drawn groups go, with their rewards
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Start over where an earlier run left something
+    #[arg(long)]
+    fresh: bool,
+    /// Evaluate on a part of the prompts, i of n from 1; `exalign merge-shards` puts them together
+    #[arg(long, value_name = "I/N", requires = "out")]
+    shard: Option<Shard>,
     #[command(flatten)]
     generation: GenerationFlags,
 }
@@ -46,20 +54,41 @@ pub struct EvaluateArgs {
 /// Runs the command.
 pub fn run(args: EvaluateArgs, global: &Global) -> Result<Value> {
     let config = configuration(global, Stage::Evaluate, args.generation.settings())?;
-    let evaluated = Evaluate {
+    let evaluate = Evaluate {
         policy: args.policy,
         reference: args.reference,
         reward: args.reward,
         data: args.data,
+        shard: args.shard,
         config,
-    }
-    .run(&Context::new(global)?)?;
-    if let Some(out) = args.out {
-        write_lines(&out, &evaluated.groups)?;
-    }
+    };
+    let context = Context::new(global)?;
+    let evaluated = match args.out {
+        Some(out) => evaluate.run_kept(&out, args.fresh, &context)?.0,
+        None => evaluate.run(&context)?.0,
+    };
     let evaluation = &evaluated.evaluation;
     tracing::info!("reward {}   KL {} nats", evaluation.reward, evaluation.kl);
     Ok(json!(evaluation))
+}
+
+/// What the shards of an evaluation come to together.
+pub fn merged_result(settings: &Value, shards: &[&Value]) -> Result<Value> {
+    let damaged = |error: serde_json::Error| {
+        Error::usage(format!(
+            "the record of a shard cannot be read: {error}; make it again with --fresh"
+        ))
+    };
+    let drawn = |result: &&Value| -> Result<(Vec<usize>, Vec<Vec<Drawn>>)> {
+        let drawn = serde_json::from_value(result["drawn"].clone()).map_err(damaged)?;
+        Ok((records_of(result), drawn))
+    };
+    let drawn = in_file_order(shards.iter().map(drawn).collect::<Result<Vec<_>>>()?);
+    let seed = settings["seed"].as_u64().unwrap_or_default();
+    let seconds: f64 = shards.iter().filter_map(|it| it["seconds"].as_f64()).sum();
+    Ok(json!({
+        "evaluation": Evaluation::new(&drawn, seed), "drawn": drawn, "seconds": seconds,
+    }))
 }
 
 /// An evaluation, of what against what.
@@ -68,6 +97,7 @@ pub struct Evaluate {
     pub reference: PathBuf,
     pub reward: PathBuf,
     pub data: PathBuf,
+    pub shard: Option<Shard>,
     pub config: Config,
 }
 
@@ -97,7 +127,8 @@ impl Evaluated {
 
 impl Evaluate {
     /// Draws from the policy at τ, scores what was drawn under both models at τ, and judges it.
-    pub fn run(self, context: &Context) -> Result<Evaluated> {
+    /// Also returns which prompts those were.
+    pub fn run(self, context: &Context) -> Result<(Evaluated, Portion)> {
         let config = &self.config;
         let temperature = config.generation.temperature;
         let folder = ModelFolder::open(&self.policy)?.kept_as(config.dtype);
@@ -107,12 +138,13 @@ impl Evaluate {
         let prompts = read_prompts(&self.data, config, &folder, tokenizer.as_ref())?;
 
         let policy = training::load_decoder(&folder, &context.device)?;
-        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); prompts.len()];
-        let mut progress = Progress::new("sampling", "prompts", 0, prompts.len());
-        let numbers = (0..prompts.len()).collect();
-        let sampling = sampling(config, &folder.shape.end_of_text, tokenizer.as_ref())?;
         let batch_size = config.generation.batch_size;
-        draw(&policy, &prompts, numbers, &sampling, batch_size, |numbers, drawn| {
+        let portion = portion(self.shard, &prompts, batch_size)?;
+        let mine = portion.records();
+        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); prompts.len()];
+        let mut progress = Progress::new("sampling", "prompts", 0, mine.len());
+        let sampling = sampling(config, &folder.shape.end_of_text, tokenizer.as_ref())?;
+        draw(&policy, &prompts, mine, &sampling, batch_size, |numbers, drawn| {
             progress.advance(numbers.len(), "");
             for (number, drawn) in numbers.into_iter().zip(drawn) {
                 samples[number] = drawn;
@@ -133,24 +165,29 @@ impl Evaluate {
                 rewards: Vec::new(),
             })
             .collect();
-        let ours = token_log_probs_of(&policy, &tokens, temperature, &context.device, |_| {
-            interrupt::check()
+        let ours = portion.by_record(&tokens, |block| {
+            token_log_probs_of(&policy, block, temperature, &context.device, |_| interrupt::check())
         })?;
         drop(policy);
-        let theirs = reference_log_probs(
+        let blocks = portion.items(&tokens);
+        let mut theirs = reference_log_probs(
             &reference,
             &reference.content_hash()?,
             temperature,
-            &tokens,
+            &blocks.iter().map(Vec::as_slice).collect::<Vec<_>>(),
             &context.device,
-        )?;
+        )?
+        .into_iter();
+        let theirs =
+            portion.by_record(&tokens, |block| Ok(theirs.by_ref().take(block.len()).collect()))?;
 
-        let mut groups: Vec<Group> = prompts
+        let groups: Vec<Group> = prompts
             .iter()
             .zip(&samples)
             .map(|(prompt, samples)| prompt.group(samples, tokenizer.as_ref()))
             .collect::<Result<_>>()?;
-        let rewards = judge.rewards(&self.data, &groups, &context.device)?;
+        let judged = judge.all_tokens(&self.data, &groups)?;
+        let rewards = judge.rewards(&judged, &portion, &context.device)?;
         let drawn: Vec<Vec<Drawn>> = rewards
             .iter()
             .zip(ours.iter().zip(&theirs))
@@ -165,34 +202,47 @@ impl Evaluate {
                     .collect()
             })
             .collect();
-        for (group, rewards) in groups.iter_mut().zip(rewards) {
+        let mut groups = portion.take(&groups);
+        for (group, rewards) in groups.iter_mut().zip(portion.take(&rewards)) {
             group.rewards = Some(rewards);
         }
-        Ok(Evaluated { evaluation: Evaluation::new(&drawn, config.seed), groups, drawn })
+        let drawn = portion.take(&drawn);
+        Ok((Evaluated { evaluation: Evaluation::new(&drawn, config.seed), groups, drawn }, portion))
     }
 
     /// Like [`run`](Self::run), keeping what came out in the file `out` and its record, and taking
     /// it from there where it was kept before. Also returns the record's result.
-    pub fn run_kept(self, out: &Path, context: &Context) -> Result<(Evaluated, Value)> {
+    pub fn run_kept(
+        self,
+        out: &Path,
+        fresh: bool,
+        context: &Context,
+    ) -> Result<(Evaluated, Value)> {
         let settings = json!({
             "seed": self.config.seed, "dtype": self.config.dtype,
             "generation": self.config.generation, "data": self.config.data,
         });
+        let shard = self.shard;
         let record = Record::new("evaluate", settings, &context.device_name)
+            .shard(shard)
             .input("policy", ModelFolder::open(&self.policy)?.content_hash()?)
             .input("reference", ModelFolder::open(&self.reference)?.content_hash()?)
             .input("reward", Judge::open(&self.reward, self.config.dtype)?.folder.content_hash()?)
             .input("data", files::hash_file(&self.data)?);
-        match record.start_file(out, false)? {
+        match record.start_file(out, fresh)? {
             Start::Done(result) => Ok((Evaluated::read(out)?, result)),
             Start::Go(work) => {
                 let started = Instant::now();
-                let evaluated = self.run(context)?;
+                let (evaluated, portion) = self.run(context)?;
                 write_lines(out, &evaluated.groups)?;
                 let result = json!({
                     "evaluation": evaluated.evaluation, "drawn": evaluated.drawn,
                     "seconds": started.elapsed().as_secs_f64(),
                 });
+                let result = match shard {
+                    Some(_) => shard_result(result, out, &portion)?,
+                    None => result,
+                };
                 work.finish(result.clone())?;
                 Ok((evaluated, result))
             }

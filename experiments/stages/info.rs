@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use comfy_table::{Table, presets};
+use exalign::Result;
+use exalign::device::{self, BackendInfo};
 use exalign::model::ModelFolder;
-use exalign::{Result, device};
 
 use crate::command_line::Global;
 
@@ -21,23 +22,62 @@ pub struct InfoArgs {
 pub fn run(args: &InfoArgs, _: &Global) -> Result<String> {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
-        "device",
+        "--device",
         "runs on",
-        "in this binary",
+        "found",
+        "memory",
+        "computes in",
     ]);
     for backend in &device::BACKENDS {
-        let state = match (backend.compiled, device::present(backend.name)) {
-            (true, true) => "yes".to_owned(),
-            (true, false) => "yes, but no driver was found".to_owned(),
-            (false, _) => format!("no: cargo build --release --features {}", backend.name),
-        };
-        table.add_row([backend.name, backend.what, &state]);
+        for row in rows(backend) {
+            table.add_row(row);
+        }
     }
-    let mut text = format!("exalign {}, burn 0.22.1\n{table}", env!("CARGO_PKG_VERSION"));
+    let default = match device::open(None) {
+        Ok(device) => format!("{device:?}"),
+        Err(error) => error.to_string(),
+    };
+    let mut text = format!(
+        "exalign {}, burn 0.22.1\n{table}\nwithout --device: {default}",
+        env!("CARGO_PKG_VERSION")
+    );
     if let Some(path) = &args.model {
         text += &format!("\n\n{}", describe(&ModelFolder::open(path)?));
     }
     Ok(text)
+}
+
+/// What there is to say of a backend: a row for each of its devices, or one that says what is
+/// missing.
+fn rows(backend: &BackendInfo) -> Vec<[String; 5]> {
+    let nothing = |name: &str, why: String| {
+        vec![[name.to_owned(), backend.what.to_owned(), why, String::new(), String::new()]]
+    };
+    if !backend.compiled {
+        let command =
+            format!("not in this binary: cargo build --release --features {}", backend.name);
+        return nothing(backend.name, command);
+    }
+    if backend.name == "remote" {
+        return nothing("remote:HOST:PORT", format!("needs {}", backend.needs));
+    }
+    match device::found(backend) {
+        Err(problem) => nothing(backend.name, problem),
+        Ok(devices) if devices.is_empty() => {
+            nothing(backend.name, format!("none; needs {}", backend.needs))
+        }
+        Ok(devices) => devices
+            .into_iter()
+            .map(|it| {
+                let memory = it.memory.map_or("not told".to_owned(), gibibytes);
+                [it.name, backend.what.to_owned(), it.model, memory, it.floats.join(", ")]
+            })
+            .collect(),
+    }
+}
+
+fn gibibytes(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 fn describe(folder: &ModelFolder) -> String {

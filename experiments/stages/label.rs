@@ -12,10 +12,12 @@ use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
+use super::merge_shards::{shard_result, without_shard};
 use super::reward::without_end_of_text;
 use super::{Context, configuration, tokenizer, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
+use crate::shard::{Portion, Shard};
 
 /// Options of `exalign label`.
 #[derive(Args, Debug)]
@@ -32,6 +34,9 @@ pub struct LabelArgs {
     /// Start over where an earlier run left something
     #[arg(long)]
     fresh: bool,
+    /// Label a part of the groups, i of n from 1; `exalign merge-shards` puts them together
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// dtype: what the weights are kept as in memory: f32, bf16 or f16
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
@@ -40,8 +45,15 @@ pub struct LabelArgs {
 /// Runs the command.
 pub fn run(args: LabelArgs, global: &Global) -> Result<Value> {
     let config = configuration(global, Stage::Sample, vec![("dtype", args.dtype)])?;
-    Label { reward: args.reward, data: args.data, out: args.out, fresh: args.fresh, config }
-        .run(&Context::new(global)?)
+    let stage = Label {
+        reward: args.reward,
+        data: args.data,
+        out: args.out,
+        fresh: args.fresh,
+        shard: args.shard,
+        config,
+    };
+    stage.run(&Context::new(global)?).map(without_shard)
 }
 
 /// Labelling, from where to where.
@@ -50,37 +62,58 @@ pub struct Label {
     pub data: PathBuf,
     pub out: PathBuf,
     pub fresh: bool,
+    pub shard: Option<Shard>,
     pub config: Config,
 }
 
 impl Label {
     pub fn run(self, context: &Context) -> Result<Value> {
         let judge = Judge::open(&self.reward, self.config.dtype)?;
-        let mut groups: Vec<Group> =
-            data::read_all::<Group>(&self.data, self.config.data.skip_bad)?
-                .into_iter()
-                .map(|it| it.record)
-                .collect();
+        let groups: Vec<Group> = data::read_all::<Group>(&self.data, self.config.data.skip_bad)?
+            .into_iter()
+            .map(|it| it.record)
+            .collect();
         let record = Record::new("label", json!({}), &context.device_name)
+            .shard(self.shard)
             .input("reward", judge.folder.content_hash()?)
             .input("data", files::hash_file(&self.data)?);
         let work = match record.start_file(&self.out, self.fresh)? {
             Start::Done(result) => return Ok(result),
             Start::Go(work) => work,
         };
-        let rewards = judge.rewards(&self.data, &groups, &context.device)?;
-        let all: Vec<f64> = rewards.iter().flatten().copied().collect();
-        for (group, rewards) in groups.iter_mut().zip(rewards) {
+        let tokens = judge.all_tokens(&self.data, &groups)?;
+        let portion = self.shard.unwrap_or(Shard::WHOLE).of_groups(&tokens)?;
+        let rewards = portion.take(&judge.rewards(&tokens, &portion, &context.device)?);
+        let mut labelled = portion.take(&groups);
+        for (group, rewards) in labelled.iter_mut().zip(rewards) {
             group.rewards = Some(rewards);
         }
-        write_lines(&self.out, &groups)?;
-        let result = json!({
-            "groups": groups.len(), "completions": all.len(),
-            "mean_reward": all.iter().sum::<f64>() / all.len().max(1) as f64,
-        });
+        write_lines(&self.out, &labelled)?;
+        let result = summary(&labelled);
+        let result = match self.shard {
+            Some(_) => shard_result(result, &self.out, &portion)?,
+            None => result,
+        };
         work.finish(result.clone())?;
         Ok(result)
     }
+}
+
+/// What a labelling came to.
+fn summary(groups: &[Group]) -> Value {
+    let all: Vec<f64> =
+        groups.iter().filter_map(|it| it.rewards.as_ref()).flatten().copied().collect();
+    json!({
+        "groups": groups.len(), "completions": all.len(),
+        "mean_reward": all.iter().sum::<f64>() / all.len().max(1) as f64,
+    })
+}
+
+/// What the shards of a labelling come to together.
+pub fn merged_result(out: &Path) -> Result<Value> {
+    let groups: Vec<Group> =
+        data::read_all::<Group>(out, 0)?.into_iter().map(|it| it.record).collect();
+    Ok(summary(&groups))
 }
 
 /// A reward model with its tokenizer, ready to judge groups.
@@ -108,40 +141,25 @@ impl Judge {
         Ok(Self { folder, tokenizer })
     }
 
-    /// The reward of every completion; `source` is the file errors name.
+    /// The judge's own tokens of every group; `source` is the file errors name.
+    pub fn all_tokens(&self, source: &Path, groups: &[Group]) -> Result<Vec<TokenGroup>> {
+        let tokens = |(index, group)| self.tokens(source, index + 1, group);
+        groups.iter().enumerate().map(tokens).collect()
+    }
+
+    /// The reward of every completion of a portion's groups, given by their
+    /// [tokens](Self::all_tokens).
     pub fn rewards(
         &self,
-        source: &Path,
-        groups: &[Group],
+        tokens: &[TokenGroup],
+        portion: &Portion,
         device: &Device,
     ) -> Result<Vec<Vec<f64>>> {
-        let tokens = groups
-            .iter()
-            .enumerate()
-            .map(|(index, group)| self.tokens(source, index + 1, group))
-            .collect::<Result<Vec<TokenGroup>>>()?;
         let model = RewardModel::load(&self.folder, 0, device)?;
-        let mut rewards: Vec<Vec<f64>> =
-            tokens.iter().map(|it| vec![0.0; it.completions.len()]).collect();
-        let completions = rewards.iter().map(Vec::len).sum();
+        let completions = portion.take(tokens).iter().map(|it| it.completions.len()).sum();
         let mut progress = Progress::new("labelling", "completions", 0, completions);
-        read_in_batches(&tokens, |parts, groups| {
-            interrupt::check()?;
-            let batch = GroupBatch::new(groups, device);
-            let values: Vec<f32> =
-                model.rewards(&batch).into_data_as::<f32>().try_into_vec().map_err(|error| {
-                    Error::Numeric(format!(
-                        "rewards could not be read back from the device: {error}"
-                    ))
-                })?;
-            for (part, values) in parts.iter().zip(values.chunks(batch.num_completions)) {
-                for (completion, &reward) in part.completions.clone().zip(values) {
-                    rewards[part.group][completion] = reward.into();
-                }
-                progress.advance(values.len(), "");
-            }
-            Ok(())
-        })?;
+        let rewards =
+            portion.by_record(tokens, |block| rewards(&model, block, device, &mut progress))?;
         progress.finish();
         Ok(rewards)
     }
@@ -205,4 +223,31 @@ impl Judge {
             )),
         }
     }
+}
+
+/// The reward of every completion.
+fn rewards(
+    model: &RewardModel,
+    tokens: &[TokenGroup],
+    device: &Device,
+    progress: &mut Progress,
+) -> Result<Vec<Vec<f64>>> {
+    let mut rewards: Vec<Vec<f64>> =
+        tokens.iter().map(|it| vec![0.0; it.completions.len()]).collect();
+    read_in_batches(tokens, |parts, groups| {
+        interrupt::check()?;
+        let batch = GroupBatch::new(groups, device);
+        let values: Vec<f32> =
+            model.rewards(&batch).into_data_as::<f32>().try_into_vec().map_err(|error| {
+                Error::Numeric(format!("rewards could not be read back from the device: {error}"))
+            })?;
+        for (part, values) in parts.iter().zip(values.chunks(batch.num_completions)) {
+            for (completion, &reward) in part.completions.clone().zip(values) {
+                rewards[part.group][completion] = reward.into();
+            }
+            progress.advance(values.len(), "");
+        }
+        Ok(())
+    })?;
+    Ok(rewards)
 }

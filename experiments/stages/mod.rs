@@ -12,11 +12,14 @@ pub mod judge;
 pub mod label;
 pub mod loss;
 pub mod merge;
+pub mod merge_shards;
 pub mod pairs;
 pub mod report;
 pub mod reward;
 pub mod sample;
 pub mod score;
+#[cfg(feature = "remote")]
+pub mod serve_device;
 pub mod sft;
 pub mod training;
 
@@ -39,16 +42,41 @@ use crate::command_line::Global;
 pub struct Context {
     /// Where to compute.
     pub device: Device,
-    /// Its name.
+    /// Where else to compute gradients.
+    others: Vec<Device>,
+    /// What the devices are called.
     pub device_name: String,
 }
 
 impl Context {
     /// Opens the device that the command line names.
     pub fn new(global: &Global) -> Result<Self> {
-        let device = device::open(global.device.as_deref())?;
+        let context = Self::for_training(global)?;
+        if !context.others.is_empty() {
+            return Err(Error::usage(format!(
+                "--device {}: expected one device, since only training runs on several together; start \
+                 a process for each with its part of the records (--shard i/{})",
+                context.device_name,
+                1 + context.others.len()
+            )));
+        }
+        Ok(context)
+    }
+
+    /// Opens the devices that the command line names; what is no training runs on the first.
+    pub fn for_training(global: &Global) -> Result<Self> {
+        let mut devices = device::open_all(global.device.as_deref())?.into_iter();
+        let Some(device) = devices.next() else {
+            return Err(Error::usage("--device: expected a name, found nothing"));
+        };
         let device_name = global.device.clone().unwrap_or_else(|| format!("{device:?}"));
-        Ok(Self { device, device_name })
+        Ok(Self { device, others: devices.collect(), device_name })
+    }
+
+    /// Where to compute gradients, the device of everything else first.
+    pub fn training_devices(&self) -> Vec<Device> {
+        let all = std::iter::once(&self.device).chain(&self.others);
+        all.map(|device| device.clone().autodiff()).collect()
     }
 }
 

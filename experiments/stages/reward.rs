@@ -40,7 +40,7 @@ pub struct RewardArgs {
 pub fn run(args: RewardArgs, global: &Global) -> Result<Value> {
     let config = configuration(global, Stage::Reward, args.training.settings())?;
     Reward { model: args.model, data: args.data, out: args.out, fresh: args.fresh, config }
-        .run(&Context::new(global)?)
+        .run(&Context::for_training(global)?)
 }
 
 /// Training of a reward model, from where to where.
@@ -66,8 +66,8 @@ impl Reward {
             Start::Done(result) => return Ok(result),
             Start::Go(work) => work,
         };
-        let device = context.device.clone().autodiff();
-        let batch_device = device.clone();
+        let devices = context.training_devices();
+        let device = devices[0].clone();
         let subject = Subject::new(folder, tokenizer, config)?;
         let saved = subject.clone();
         Train {
@@ -81,10 +81,11 @@ impl Reward {
             save: Arc::new(move |trainer: &RewardTrainer, precision, target| {
                 saved.save_reward_model(&trainer.model, precision, target)
             }),
-            batch: Arc::new(move |groups, records| {
-                let batch = scored_batch(records.iter().map(|&it| &groups[it]), &batch_device);
+            batch: Arc::new(move |groups, records, device| {
+                let batch = scored_batch(records.iter().map(|&it| &groups[it]), device);
                 (batch, records.len() as f64)
             }),
+            devices,
         }
         .run(work)
     }

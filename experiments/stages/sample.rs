@@ -20,9 +20,11 @@ use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
+use super::merge_shards::{shard_result, without_shard};
 use super::{Context, configuration, limits, tokenizer, training, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
+use crate::shard::{Portion, Shard, order_by};
 
 /// Options of `exalign sample`.
 #[derive(Args, Debug)]
@@ -39,6 +41,9 @@ pub struct SampleArgs {
     /// Start over where an earlier run left something
     #[arg(long)]
     fresh: bool,
+    /// Sample for a part of the prompts, i of n from 1; `exalign merge-shards` puts them together
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     #[command(flatten)]
     generation: GenerationFlags,
 }
@@ -87,8 +92,15 @@ impl GenerationFlags {
 /// Runs the command.
 pub fn run(args: SampleArgs, global: &Global) -> Result<Value> {
     let config = configuration(global, Stage::Sample, args.generation.settings())?;
-    SampleStage { model: args.model, data: args.data, out: args.out, fresh: args.fresh, config }
-        .run(&Context::new(global)?)
+    let stage = SampleStage {
+        model: args.model,
+        data: args.data,
+        out: args.out,
+        fresh: args.fresh,
+        shard: args.shard,
+        config,
+    };
+    stage.run(&Context::new(global)?).map(without_shard)
 }
 
 /// Sampling, from where to where.
@@ -97,6 +109,7 @@ pub struct SampleStage {
     pub data: PathBuf,
     pub out: PathBuf,
     pub fresh: bool,
+    pub shard: Option<Shard>,
     pub config: Config,
 }
 
@@ -110,6 +123,7 @@ impl SampleStage {
             "seed": config.seed, "dtype": config.dtype, "generation": config.generation, "data": config.data,
         });
         let record = Record::new("sample", settings, &context.device_name)
+            .shard(self.shard)
             .input("model", folder.content_hash()?)
             .input("data", files::hash_file(&self.data)?);
         let key = blake3::hash(json!([record.settings, record.inputs]).to_string().as_bytes())
@@ -120,16 +134,17 @@ impl SampleStage {
             Start::Go(work) => work,
         };
         let mut partial = Partial::open(&self.out, &key)?;
-        let missing: Vec<usize> =
-            (0..prompts.len()).filter(|number| !partial.drawn.contains_key(number)).collect();
+        let batch_size = config.generation.batch_size;
+        let portion = portion(self.shard, &prompts, batch_size)?;
+        let mut missing = portion.records();
+        missing.retain(|number| !partial.drawn.contains_key(number));
         let started = std::time::Instant::now();
         let mut num_tokens = 0;
         if !missing.is_empty() {
             let decoder = training::load_decoder(&folder, &context.device)?;
             let mut progress =
-                Progress::new("sampling", "prompts", partial.drawn.len(), prompts.len());
+                Progress::new("sampling", "prompts", partial.drawn.len(), portion.records().len());
             let sampling = sampling(config, &folder.shape.end_of_text, tokenizer.as_ref())?;
-            let batch_size = config.generation.batch_size;
             draw(&decoder, &prompts, missing, &sampling, batch_size, |numbers, samples| {
                 num_tokens += samples.iter().flatten().map(|it| it.ids.len()).sum::<usize>();
                 let rate = num_tokens as f64 / started.elapsed().as_secs_f64();
@@ -138,25 +153,50 @@ impl SampleStage {
             })?;
             progress.finish();
         }
-        let groups: Vec<Group> = prompts
-            .iter()
-            .enumerate()
-            .map(|(number, prompt)| prompt.group(&partial.drawn[&number], tokenizer.as_ref()))
-            .collect::<Result<_>>()?;
+        let group =
+            |&number: &usize| prompts[number].group(&partial.drawn[&number], tokenizer.as_ref());
+        let groups: Vec<Group> = portion.records().iter().map(group).collect::<Result<_>>()?;
         write_lines(&self.out, &groups)?;
-        let finished = partial.drawn.values().flatten().filter(|it| it.finished).count();
-        let samples: usize = partial.drawn.values().map(Vec::len).sum();
-        let result = json!({
-            "groups": groups.len(), "samples": samples,
-            "finished_share": finished as f64 / samples.max(1) as f64,
-            "mean_tokens": partial.drawn.values().flatten().map(|it| it.ids.len()).sum::<usize>() as f64
-                / samples.max(1) as f64,
-            "seconds": started.elapsed().as_secs_f64(),
-        });
+        let result = summary(&groups, started.elapsed().as_secs_f64());
+        let result = match self.shard {
+            Some(_) => shard_result(result, &self.out, &portion)?,
+            None => result,
+        };
         work.finish(result.clone())?;
         partial.remove();
         Ok(result)
     }
+}
+
+/// What a sampling came to.
+fn summary(groups: &[Group], seconds: f64) -> Value {
+    let samples = || groups.iter().flat_map(|group| &group.completions);
+    let tokens = |it: &Completion| it.passage.ids.as_ref().map_or(0, Vec::len);
+    let num_samples = samples().count();
+    let share = |count: usize| count as f64 / num_samples.max(1) as f64;
+    json!({
+        "groups": groups.len(), "samples": num_samples,
+        "finished_share": share(samples().filter(|it| it.finished).count()),
+        "mean_tokens": share(samples().map(tokens).sum()),
+        "seconds": seconds,
+    })
+}
+
+/// What the shards of a sampling come to together.
+pub fn merged_result(out: &Path, shards: &[&Value]) -> Result<Value> {
+    let groups: Vec<Group> =
+        data::read_all::<Group>(out, 0)?.into_iter().map(|it| it.record).collect();
+    Ok(summary(&groups, shards.iter().filter_map(|it| it["seconds"].as_f64()).sum()))
+}
+
+/// The prompts of a shard, in the batches that [`draw`] makes of all of them.
+pub fn portion(
+    shard: Option<Shard>,
+    prompts: &[PromptToComplete],
+    batch_size: usize,
+) -> Result<Portion> {
+    let order = order_by(prompts, |one, two| one.ids.len().cmp(&two.ids.len()));
+    shard.unwrap_or(Shard::WHOLE).of(&order, batch_size)
 }
 
 /// A prompt with what is written back of it.

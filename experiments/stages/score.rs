@@ -11,11 +11,14 @@ use exalign::data::{
 use exalign::log_probs::token_log_probs_of;
 use exalign::model::ModelFolder;
 use exalign::progress::Progress;
-use exalign::{Error, Result, interrupt};
+use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
+use super::merge_shards::shard_result;
 use super::{Context, configuration, limits, print_line, tokenizer, training, write_lines};
 use crate::command_line::Global;
+use crate::record::{Record as RunRecord, Start};
+use crate::shard::{Portion, Shard};
 
 /// Options of `exalign score`.
 #[derive(Args, Debug)]
@@ -29,6 +32,12 @@ pub struct ScoreArgs {
     /// Where the lines go [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Start over where an earlier run left something
+    #[arg(long)]
+    fresh: bool,
+    /// Score a part of the records, i of n from 1; `exalign merge-shards` puts them together
+    #[arg(long, value_name = "I/N", requires = "out")]
+    shard: Option<Shard>,
     /// Divides the logits, τ
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
@@ -60,41 +69,60 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
         folder.shape.vocab_size,
     )?;
     tracing::info!("{}: {report}", args.data.display());
-    let decoder = training::load_decoder(&folder, &context.device)?;
-    let mut progress = Progress::new(
-        "scoring",
-        "completions",
-        0,
-        groups.iter().map(|it| it.completions.len()).sum(),
-    );
-    let scored =
-        token_log_probs_of(&decoder, &groups, args.temperature, &context.device, |finished| {
+    let portion = args.shard.unwrap_or(Shard::WHOLE).of_groups(&groups)?;
+    let Some(out) = &args.out else {
+        return lines(&args, &groups, &portion, &folder, &context)?.iter().try_for_each(print_line);
+    };
+    let settings = json!({
+        "temperature": args.temperature, "per_token": args.per_token, "dtype": config.dtype,
+        "data": config.data,
+    });
+    let record = RunRecord::new("score", settings, &context.device_name)
+        .shard(args.shard)
+        .input("model", folder.content_hash()?)
+        .input("data", files::hash_file(&args.data)?);
+    let Start::Go(work) = record.start_file(out, args.fresh)? else { return Ok(()) };
+    write_lines(out, lines(&args, &groups, &portion, &folder, &context)?)?;
+    let result = json!({ "records": portion.records().len() });
+    work.finish(match args.shard {
+        Some(_) => shard_result(result, out, &portion)?,
+        None => result,
+    })
+}
+
+/// What is written of each group of a portion.
+fn lines(
+    args: &ScoreArgs,
+    groups: &[TokenGroup],
+    portion: &Portion,
+    folder: &ModelFolder,
+    context: &Context,
+) -> Result<Vec<Value>> {
+    let decoder = training::load_decoder(folder, &context.device)?;
+    let completions = portion.take(groups).iter().map(|it| it.completions.len()).sum();
+    let mut progress = Progress::new("scoring", "completions", 0, completions);
+    let scored = portion.by_record(groups, |block| {
+        token_log_probs_of(&decoder, block, args.temperature, &context.device, |finished| {
             progress.advance(finished, "");
             interrupt::check()
-        })?;
-    progress.finish();
-    let lines: Vec<Value> = groups
-        .iter()
-        .zip(scored)
-        .map(|(group, completions)| {
-            let sum = |tokens: &Vec<f32>| tokens.iter().copied().map(f64::from).sum::<f64>();
-            let mut line = json!({
-                "log_probs": completions.iter().map(sum).collect::<Vec<_>>(),
-                "num_tokens": completions.iter().map(Vec::len).collect::<Vec<_>>(),
-            });
-            if let Some(id) = &group.id {
-                line["id"] = id.clone();
-            }
-            if args.per_token {
-                line["token_log_probs"] = json!(completions);
-            }
-            line
         })
-        .collect();
-    match args.out {
-        Some(out) => write_lines(&out, &lines),
-        None => lines.iter().try_for_each(print_line),
-    }
+    })?;
+    progress.finish();
+    let line = |(group, completions): (TokenGroup, Vec<Vec<f32>>)| {
+        let sum = |tokens: &Vec<f32>| tokens.iter().copied().map(f64::from).sum::<f64>();
+        let mut line = json!({
+            "log_probs": completions.iter().map(sum).collect::<Vec<_>>(),
+            "num_tokens": completions.iter().map(Vec::len).collect::<Vec<_>>(),
+        });
+        if let Some(id) = group.id {
+            line["id"] = id;
+        }
+        if args.per_token {
+            line["token_log_probs"] = json!(completions);
+        }
+        line
+    };
+    Ok(portion.take(groups).into_iter().zip(portion.take(&scored)).map(line).collect())
 }
 
 /// A group, a pair, or a demonstration as a group of one.

@@ -39,7 +39,7 @@ pub struct SftArgs {
 pub fn run(args: SftArgs, global: &Global) -> Result<Value> {
     let config = configuration(global, Stage::Sft, args.training.settings())?;
     Sft { model: args.model, data: args.data, out: args.out, fresh: args.fresh, config }
-        .run(&Context::new(global)?)
+        .run(&Context::for_training(global)?)
 }
 
 /// Fine-tuning, from where to where.
@@ -72,8 +72,8 @@ impl Sft {
             Start::Done(result) => return Ok(result),
             Start::Go(work) => work,
         };
-        let device = context.device.clone().autodiff();
-        let batch_device = device.clone();
+        let devices = context.training_devices();
+        let device = devices[0].clone();
         let subject = Subject::new(folder, tokenizer, config)?;
         let saved = subject.clone();
         Train {
@@ -87,11 +87,12 @@ impl Sft {
             save: Arc::new(move |tuner: &FineTuner, precision, target| {
                 saved.save_decoder(&tuner.decoder, precision, target)
             }),
-            batch: Arc::new(move |groups, records| {
-                let batch = GroupBatch::new(records.iter().map(|&it| &groups[it]), &batch_device);
+            batch: Arc::new(move |groups, records, device| {
+                let batch = GroupBatch::new(records.iter().map(|&it| &groups[it]), device);
                 let tokens = batch.num_scored.iter().sum::<usize>();
                 (batch, tokens as f64)
             }),
+            devices,
         }
         .run(work)
     }

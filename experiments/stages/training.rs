@@ -74,8 +74,8 @@ impl TrainingFlags {
 /// A batch and its weight within its step: the number of groups or tokens its loss is a mean over.
 pub type Weighted<B> = (B, f64);
 
-/// Makes the batch of some of the groups, given by their indices.
-pub type MakeBatch<B> = Arc<dyn Fn(&[TokenGroup], &[usize]) -> Weighted<B> + Send + Sync>;
+/// Makes the batch of some of the groups, given by their indices, on a device.
+pub type MakeBatch<B> = Arc<dyn Fn(&[TokenGroup], &[usize], &Device) -> Weighted<B> + Send + Sync>;
 
 /// A training on token groups.
 pub struct Train<'a, T: Trainable> {
@@ -89,15 +89,17 @@ pub struct Train<'a, T: Trainable> {
     pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
     pub save: SaveModule<T>,
     pub batch: MakeBatch<T::Batch>,
+    /// Where it trains, the model on the first.
+    pub devices: Vec<Device>,
 }
 
 impl<T: Trainable> Train<'_, T> {
     /// Trains, writes `OUT/model` and finishes the record.
     pub fn run(self, work: Box<Work>) -> Result<Value> {
         let config = self.config;
-        let plan = plan(config, self.groups.len());
+        let plan = plan(config, self.groups.len(), self.devices.len());
         let num_steps = plan.num_steps();
-        let (groups, batch) = (self.groups, self.batch);
+        let (groups, batch, devices) = (self.groups, self.batch, self.devices.clone());
         let training = Training {
             name: self.name,
             dir: &self.out,
@@ -110,21 +112,32 @@ impl<T: Trainable> Train<'_, T> {
             step: Arc::new(move |step| {
                 let size = |it: usize| (groups[it].completions.len(), groups[it].num_tokens());
                 let planned = plan.step(step, size);
-                let batches: Vec<Weighted<T::Batch>> =
-                    planned.micro_batches.iter().map(|micro| batch(&groups, micro)).collect();
-                let whole: f64 = batches.iter().map(|(_, weight)| weight).sum();
+                // Of similar lengths one after the other, so that each device has its share of all.
+                let places = (0..devices.len()).cycle();
+                let batches: Vec<(Weighted<T::Batch>, usize)> = planned
+                    .micro_batches
+                    .iter()
+                    .zip(places)
+                    .map(|(micro, place)| (batch(&groups, micro, &devices[place]), place))
+                    .collect();
+                let whole: f64 = batches.iter().map(|((_, weight), _)| weight).sum();
                 let records = planned.micro_batches.concat();
                 Ok(Step {
                     epoch: planned.epoch,
                     micro_batches: batches
                         .into_iter()
-                        .map(|(batch, weight)| Micro { batch, share: weight / whole })
+                        .map(|((batch, weight), device)| Micro {
+                            batch,
+                            share: weight / whole,
+                            device,
+                        })
                         .collect(),
                     num_groups: records.len(),
                     num_tokens: records.iter().map(|&it| groups[it].num_tokens()).sum(),
                     records: records.iter().map(|&it| name(&groups[it])).collect(),
                 })
             }),
+            devices: self.devices,
         };
         let (module, outcome) = training.run()?;
         let model = self.out.join("model");
@@ -138,13 +151,14 @@ impl<T: Trainable> Train<'_, T> {
     }
 }
 
-/// The order of `num_records` records, as the settings say.
-fn plan(config: &Config, num_records: usize) -> Plan {
+/// The order of `num_records` records, as the settings say; every device gets a micro-batch where
+/// there are groups enough.
+fn plan(config: &Config, num_records: usize, num_devices: usize) -> Plan {
     let training = &config.training;
     Plan::new(
         num_records,
         training.batch_size,
-        training.micro_batch_size,
+        training.micro_batch_size.min(training.batch_size.div_ceil(num_devices)),
         training.epochs,
         training.max_steps,
         config.data.shuffle.then_some(config.seed),

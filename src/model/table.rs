@@ -38,10 +38,13 @@ pub trait Listed: Module + ModuleDisplay {
 /// When a prompt or a completion is longer than a token, or not in the list.
 impl<P: Listed> Policy for P {
     fn log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<2> {
-        let [groups, row] = batch.tokens.dims();
-        assert_eq!(row, 1 + batch.num_completions, "a listed prompt or completion is one token");
-        let prompts = batch.tokens.clone().narrow(1, 0, 1).reshape([groups]);
-        let completions = batch.tokens.clone().narrow(1, 1, batch.num_completions);
+        let (groups, size) = (batch.num_groups, 1 + batch.num_completions);
+        let listed = batch.tokens.shape().num_elements();
+        assert_eq!(listed, groups * size, "a listed prompt or completion is one token");
+        // Groups of one size follow one another, each in a row of its own or not.
+        let tokens = batch.tokens.clone().reshape([groups, size]);
+        let prompts = tokens.clone().narrow(1, 0, 1).reshape([groups]);
+        let completions = tokens.narrow(1, 1, batch.num_completions);
         self.log_probs_of(prompts, completions, temperature)
     }
 }

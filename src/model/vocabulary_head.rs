@@ -52,6 +52,7 @@ pub fn token_log_probs(
     Flex: cfg(feature = "flex"),
     LibTorch: cfg(feature = "tch"),
     Cube: cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda", feature = "rocm")),
+    Remote: cfg(feature = "remote"),
     Autodiff
 )]
 pub trait HeadOps: Backend {
@@ -145,6 +146,31 @@ impl HeadKernel for burn::backend::LibTorch {}
 
 #[cfg(feature = "tch")]
 impl HeadOps for burn::backend::LibTorch {}
+
+#[cfg(any(
+    feature = "wgpu",
+    feature = "vulkan",
+    feature = "metal",
+    feature = "cuda",
+    feature = "rocm"
+))]
+impl HeadKernel for burn::backend::Cube {}
+
+#[cfg(any(
+    feature = "wgpu",
+    feature = "vulkan",
+    feature = "metal",
+    feature = "cuda",
+    feature = "rocm"
+))]
+impl HeadOps for burn::backend::Cube {}
+
+#[cfg(feature = "remote")]
+impl HeadKernel for burn::backend::Remote {}
+
+#[cfg(feature = "remote")]
+impl HeadOps for burn::backend::Remote {}
+
 impl<B: HeadKernel + HeadOps, C: CheckpointStrategy> HeadOps for Autodiff<B, C> {
     fn head_log_probs(
         hidden: FloatTensor<Self>,

@@ -18,6 +18,7 @@ mod schedule;
 mod silent;
 mod step;
 mod strategy;
+mod together;
 
 pub use adam::FusedAdam;
 pub use aligner::{Aligner, AlignmentBatch};

@@ -18,6 +18,8 @@ pub struct Micro<B> {
     pub batch: B,
     /// The part's share of the step's loss; the shares of a step add up to 1.
     pub share: f64,
+    /// Which of the training's devices the batch is on, from 0.
+    pub device: usize,
 }
 
 /// What one optimizer step is made of.
@@ -35,13 +37,30 @@ pub struct Step<B> {
     pub records: Vec<String>,
 }
 
-/// What one optimizer step came to.
-#[derive(Clone, Debug)]
+impl<B> Step<B> {
+    /// What each of `count` devices has of the step; nothing where it has no micro-batch.
+    pub(super) fn by_device(self, count: usize) -> Vec<Option<Self>> {
+        let mut parts: Vec<Vec<Micro<B>>> = (0..count).map(|_| Vec::new()).collect();
+        for micro in self.micro_batches {
+            parts[micro.device].push(micro);
+        }
+        let part = |micro_batches: Vec<Micro<B>>| {
+            let records = Vec::new(); // for messages about the whole step only
+            (!micro_batches.is_empty()).then(|| Self { micro_batches, records, ..self })
+        };
+        parts.into_iter().map(part).collect()
+    }
+}
+
+/// What one optimizer step, or a device's part of it, came to.
+#[derive(Clone, Debug, Default)]
 pub struct StepOutput {
     /// Mean loss.
     pub loss: f64,
     /// The objective's own figures, means over the step.
     pub statistics: Vec<(&'static str, f64)>,
+    /// The device it comes from, from 0.
+    pub device: usize,
 }
 
 impl ItemLazy for StepOutput {
@@ -90,8 +109,9 @@ impl<T: Trainable> TrainStep for Trainee<T> {
     /// The step's mean gradient: every micro-batch's loss weighted by its share, backward, summed.
     fn step(&self, step: Self::Input) -> TrainOutput<StepOutput> {
         let mut sums = GradientsParams::new();
-        let mut output = StepOutput { loss: 0.0, statistics: Vec::new() };
+        let mut output = StepOutput::default();
         for micro in step.micro_batches {
+            output.device = micro.device;
             let (mean, statistics) = self.module.loss(&micro.batch);
             let weighted = mean * micro.share;
             output.add(weighted.clone().into_scalar::<f32>() as f64, statistics, micro.share);
@@ -119,7 +139,7 @@ impl<T: Trainable> InferenceStep for Trainee<T> {
     type Output = StepOutput;
 
     fn step(&self, step: Self::Input) -> StepOutput {
-        let mut output = StepOutput { loss: 0.0, statistics: Vec::new() };
+        let mut output = StepOutput::default();
         for micro in step.micro_batches {
             let (mean, statistics) = self.module.loss(&micro.batch);
             output.add(mean.into_scalar::<f32>() as f64 * micro.share, statistics, micro.share);
@@ -129,7 +149,12 @@ impl<T: Trainable> InferenceStep for Trainee<T> {
 }
 
 impl StepOutput {
-    fn add(&mut self, weighted_loss: f64, statistics: Vec<(&'static str, f64)>, share: f64) {
+    pub(super) fn add(
+        &mut self,
+        weighted_loss: f64,
+        statistics: Vec<(&'static str, f64)>,
+        share: f64,
+    ) {
         self.loss += weighted_loss;
         for (name, value) in statistics {
             match self.statistics.iter_mut().find(|(known, _)| *known == name) {

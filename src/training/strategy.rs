@@ -16,7 +16,7 @@ use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{
     Learner, SupervisedLearningStrategy, SupervisedTraining, SupervisedTrainingEventProcessor,
-    TrainLoader, TrainingComponents, TrainingStrategy, ValidLoader,
+    TrainLoader, TrainOutput, TrainingComponents, TrainingStrategy, ValidLoader,
 };
 
 use super::adam::FusedAdam;
@@ -25,6 +25,7 @@ use super::gradients::{global_norm, scale};
 use super::schedule::Schedule;
 use super::silent::Silent;
 use super::step::{Step, StepOutput, Trainable, Trainee};
+use super::together::Together;
 use crate::model::Precision;
 use crate::model::weights::with_stable_ids;
 use crate::progress::Progress;
@@ -71,6 +72,8 @@ pub struct Training<'a, T: Trainable> {
     pub save: SaveModule<T>,
     /// The batches of a step.
     pub step: BuildStep<T::Batch>,
+    /// Where the batches are, the module on the first.
+    pub devices: Vec<Device>,
 }
 
 /// What a training came to.
@@ -115,6 +118,7 @@ impl<T: Trainable> Training<'_, T> {
             checkpoint_every: self.checkpoint_every,
             checkpoints,
             save: self.save.clone(),
+            devices: self.devices.clone(),
             ledger: ledger.clone(),
         };
         let steps = StepLoader { range: first..self.num_steps, build: self.step.clone() };
@@ -170,6 +174,7 @@ struct StepStrategy<T> {
     checkpoint_every: usize,
     checkpoints: Checkpoints,
     save: SaveModule<T>,
+    devices: Vec<Device>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -184,9 +189,14 @@ impl<T: Trainable> SupervisedLearningStrategy<Trainee<T>> for StepStrategy<T> {
     ) -> (Trainee<T>, SupervisedTrainingEventProcessor<Trainee<T>>) {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let mut progress = Progress::new(&self.name, "steps", self.first, self.num_steps);
+        let together = (self.devices.len() > 1).then(|| Together::new(&self.devices));
         let outcome = (self.first + 1..).zip(steps.iter()).try_for_each(|(number, step)| {
             let step = step.map_err(|error| Error::Numeric(error.to_string()))?;
-            self.advance(number, step, &mut learner, &mut ledger, &mut progress)
+            let gradient = |learner: &Learner<Trainee<T>>, step| match &together {
+                Some(together) => together.train_step(&learner.model(), step),
+                None => Ok(learner.train_step(step)),
+            };
+            self.advance(number, step, gradient, &mut learner, &mut ledger, &mut progress)
         });
         progress.finish();
         ledger.error = outcome.err();
@@ -200,6 +210,7 @@ impl<T: Trainable> StepStrategy<T> {
         &self,
         number: usize,
         step: Step<T::Batch>,
+        gradient: impl FnOnce(&Learner<Trainee<T>>, Step<T::Batch>) -> Result<TrainOutput<StepOutput>>,
         learner: &mut Learner<Trainee<T>>,
         ledger: &mut Ledger,
         progress: &mut Progress,
@@ -215,8 +226,8 @@ impl<T: Trainable> StepStrategy<T> {
             ))
         };
 
-        let output = learner.train_step(step);
-        let StepOutput { loss, statistics } = output.item;
+        let output = gradient(learner, step)?;
+        let StepOutput { loss, statistics, .. } = output.item;
         if !loss.is_finite() {
             return Err(refuse("the loss", loss));
         }

@@ -1,0 +1,430 @@
+//! Claims about backends: whatever is compiled in and finds a device computes what flex computes.
+//!
+//! Every claim is a test of its own for every backend, called `backend::claim`. A backend that is
+//! compiled in and finds no device shows as ignored, with the reason on standard error;
+//! `EXALIGN_REQUIRE_BACKENDS=tch,wgpu` makes that, and a backend that is not compiled in, a failure.
+//!
+//! # Tolerances
+//!
+//! | numbers | tolerance | why |
+//! |---|---|---|
+//! | f32 logits, log-probs, losses | 2e-5 · (1 + size) | two layers of width 8 to 16 are sums of under a hundred products with 2⁻²⁴ relative rounding each; exp and tanh of GPUs are right to some 2⁻²¹ |
+//! | f32 gradients | 2e-4 of the parameter's gradient norm, and 1e-6 | the backward pass is twice as deep, and differences of nearly equal log-ratios cancel |
+//! | weights after three steps | 2e-5 | three updates of at most the learning rate 1e-2 each, whose relative error is that of the gradients; Adam's ε is 1e-3, above rounding, so that gradients that are zero but for rounding move nothing |
+//! | bf16 log-probs | 0.15 a token | weights and activations have 8 bits: 2⁻⁹ relative rounding in each of some twenty roundings on the way, on logits of size 4 |
+//! | f16 log-probs | 0.02 a token | the same with 11 bits |
+//! | golden logits and log-probs | 1e-4 | f32 here against f64 there |
+//! | tokens | the same | the smallest gap between the best two logits of these models is above the first line |
+
+mod support;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{Adam, AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
+use burn::train::TrainStep;
+use exalign::alignment::{ObjectiveConfig, ObjectiveName};
+use exalign::data::{GroupBatch, TokenGroup};
+use exalign::device::{BACKENDS, BackendInfo, open, present};
+use exalign::generation::{Choice, Prompt, Sampling, sample};
+use exalign::log_probs::Policy;
+use exalign::model::{Decoder, ModelFolder, Precision};
+use exalign::training::{Aligner, AlignmentBatch, Micro, Step, Trainable, Trainee};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+use support::families;
+use support::formula::{TOKENS, formula_folder, load};
+
+const OBJECTIVES: [ObjectiveName; 4] =
+    [ObjectiveName::ExoPref, ObjectiveName::ExoRw, ObjectiveName::Dpo, ObjectiveName::DpoRw];
+
+fn main() -> ExitCode {
+    let trials = BACKENDS
+        .iter()
+        .filter(|backend| backend.name != "remote")
+        .flat_map(trials)
+        .chain(misspelt())
+        .collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn required() -> Vec<String> {
+    let list = std::env::var("EXALIGN_REQUIRE_BACKENDS").unwrap_or_default();
+    list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
+/// A requirement that no backend can meet.
+fn misspelt() -> Option<Trial> {
+    let unknown = |name: &String| BACKENDS.iter().all(|backend| backend.name != name);
+    let name = required().into_iter().find(unknown)?;
+    let reason = format!("EXALIGN_REQUIRE_BACKENDS: there is no backend `{name}`");
+    Some(Trial::test("requirements", move || Err(Failed::from(reason))))
+}
+
+/// The claims about one backend.
+fn trials(backend: &'static BackendInfo) -> Vec<Trial> {
+    let is_required = required().iter().any(|name| name == backend.name);
+    let trouble = if !backend.compiled {
+        Some(format!("not compiled in: cargo test --features {}", backend.name))
+    } else {
+        match present(backend.name) {
+            Err(problem) => Some(problem),
+            Ok(devices) if devices.is_empty() => {
+                Some(format!("no device: it needs {}", backend.needs))
+            }
+            Ok(_) => None,
+        }
+    };
+    match trouble {
+        None => claims(backend),
+        Some(reason) if is_required => {
+            vec![Trial::test(format!("{}::is_required", backend.name), || {
+                Err(Failed::from(reason))
+            })]
+        }
+        Some(_) if !backend.compiled => Vec::new(),
+        Some(reason) => {
+            eprintln!("skipped: {}: {reason}", backend.name);
+            let skip = move |name| {
+                let reason = reason.clone();
+                Trial::test(name, || Err(Failed::from(reason))).with_ignored_flag(true)
+            };
+            vec![skip(format!("{}::is_the_same", backend.name))]
+        }
+    }
+}
+
+fn claims(backend: &'static BackendInfo) -> Vec<Trial> {
+    type Claim = fn(&Device);
+    let device = open(Some(backend.name)).expect("it is present");
+    let trial = |name: &str, holds: bool, claim: Claim| {
+        let device = device.clone();
+        let run = move || {
+            claim(&device);
+            Ok(())
+        };
+        Trial::test(format!("{}::{name}", backend.name), run).with_ignored_flag(!holds)
+    };
+    let others: [(&str, Claim); 5] = [
+        ("logits_are_those_of_flex", logits_are_those_of_flex),
+        ("group_log_probs_are_those_of_flex", group_log_probs_are_those_of_flex),
+        (
+            "losses_and_gradients_of_all_objectives_are_those_of_flex",
+            losses_and_gradients_are_those_of_flex,
+        ),
+        (
+            "three_optimizer_steps_end_at_the_weights_of_flex",
+            three_steps_end_at_the_weights_of_flex,
+        ),
+        ("greedy_completions_are_those_of_flex", greedy_completions_are_those_of_flex),
+    ];
+    let goldens = std::env::var_os("EXALIGN_GOLDENS").is_some();
+    if !goldens {
+        eprintln!("skipped: {}::golden_models: EXALIGN_GOLDENS names no folder", backend.name);
+    }
+    let mut trials: Vec<Trial> = others
+        .into_iter()
+        .filter(|_| backend.name != "flex")
+        .map(|(name, claim)| trial(name, true, claim))
+        .collect();
+    trials.extend([
+        trial(
+            "bf16_log_probs_are_those_of_f32_to_its_rounding",
+            device.supports_dtype(DType::BF16),
+            |device| narrow_log_probs_are_those_of_f32(Precision::Bf16, 0.15, device),
+        ),
+        trial(
+            "f16_log_probs_are_those_of_f32_to_its_rounding",
+            device.supports_dtype(DType::F16),
+            |device| narrow_log_probs_are_those_of_f32(Precision::F16, 0.02, device),
+        ),
+        trial("golden_models_have_the_numbers_of_transformers", goldens, golden_models),
+    ]);
+    trials
+}
+
+/// Every family's tiny model: its name, and how to load it on a device.
+fn families() -> Vec<(String, tempfile::TempDir)> {
+    let name = |config: &str| {
+        let json: Value = serde_json::from_str(config).unwrap();
+        json["model_type"].as_str().unwrap().to_owned()
+    };
+    families::ALL.iter().map(|(config, _)| (name(config), formula_folder(config))).collect()
+}
+
+fn groups(k: usize) -> Vec<TokenGroup> {
+    let completion = |i: usize, j: usize| -> Vec<u32> {
+        (0..2 + (i + j) % 3).map(|t| ((3 * i + 5 * j + 2 * t * t + 1) % 11) as u32).collect()
+    };
+    (0..3)
+        .map(|i| TokenGroup {
+            prompt: TOKENS[i..2 * i + 1].to_vec(),
+            completions: (0..k).map(|j| completion(i, j)).collect(),
+            rewards: (0..k).map(|j| 1.5 - ((i + 2 * j) as f64).sin() - j as f64).collect(),
+            ..TokenGroup::default()
+        })
+        .collect()
+}
+
+fn batch(k: usize, device: &Device) -> AlignmentBatch {
+    let groups = groups(k);
+    let table = |value: &dyn Fn(usize, usize) -> f64| {
+        let values: Vec<f32> = (0..groups.len())
+            .flat_map(|i| (0..k).map(move |j| (i, j)))
+            .map(|(i, j)| value(i, j) as f32)
+            .collect();
+        Tensor::<2>::from_data(TensorData::new(values, [groups.len(), k]), device)
+    };
+    AlignmentBatch {
+        groups: GroupBatch::new(&groups, device),
+        reference: table(&|i, j| -6.0 - ((2 * i + 3 * j) as f64).cos()),
+        rewards: table(&|i, j| groups[i].rewards[j]),
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data_as::<f32>().try_into_vec().unwrap()
+}
+
+#[track_caller]
+fn assert_close(what: &str, ours: &[f32], flex: &[f32]) {
+    assert_eq!(ours.len(), flex.len(), "{what}");
+    for (ours, flex) in ours.iter().zip(flex) {
+        assert!((ours - flex).abs() < 2e-5 * (1.0 + flex.abs()), "{what}: {ours}, flex {flex}");
+    }
+}
+
+fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<f32> {
+    let (n, device) = (tokens.len(), decoder.device());
+    let ints =
+        |values: Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(values, [1, n]), &device);
+    let mask = Tensor::<2, Bool>::tril_mask([n, n], 0, &device).reshape([1, 1, n, n]);
+    let hidden = decoder.hidden(
+        ints(tokens.iter().map(|&token| token.into()).collect()),
+        ints((0..n as i64).collect()),
+        &mask,
+    );
+    let width = decoder.config().hidden_size;
+    values(decoder.logits(hidden.reshape([n, width])))
+}
+
+fn logits_are_those_of_flex(device: &Device) {
+    for (name, folder) in families() {
+        let of = |device: &Device| logits(&load(folder.path(), device), &TOKENS);
+        assert_close(&name, &of(device), &of(&Device::flex()));
+    }
+}
+
+fn group_log_probs(folder: &Path, device: &Device) -> Vec<f32> {
+    values(load(folder, device).log_probs(&GroupBatch::new(&groups(3), device), 0.8))
+}
+
+fn group_log_probs_are_those_of_flex(device: &Device) {
+    for (name, folder) in families() {
+        let of = |device: &Device| group_log_probs(folder.path(), device);
+        assert_close(&name, &of(device), &of(&Device::flex()));
+    }
+}
+
+type Subject = Trainee<Aligner<Decoder, exalign::alignment::Objective>>;
+
+/// A family's model under an objective, and the batch it is trained on.
+fn subject(folder: &Path, name: ObjectiveName, device: &Device) -> (Subject, AlignmentBatch) {
+    let device = device.clone().autodiff();
+    let objective = ObjectiveConfig { name, beta_policy: 0.5, ..ObjectiveConfig::default() };
+    let aligner = Aligner::new(load(folder, &device), objective.init().unwrap(), 0.8);
+    let k = if matches!(name, ObjectiveName::ExoPref | ObjectiveName::Dpo) { 2 } else { 3 };
+    (Trainee::new(aligner), batch(k, &device))
+}
+
+/// Every parameter's path and values of something.
+struct Collect<F> {
+    path: Vec<String>,
+    of: F,
+    found: Vec<(String, Vec<f32>)>,
+}
+
+/// What is collected of a parameter.
+trait Of {
+    fn values<const D: usize>(&self, param: &Param<Tensor<D>>) -> Vec<f32>;
+}
+
+struct Weights;
+
+impl Of for Weights {
+    fn values<const D: usize>(&self, param: &Param<Tensor<D>>) -> Vec<f32> {
+        values(param.val())
+    }
+}
+
+impl Of for GradientsParams {
+    fn values<const D: usize>(&self, param: &Param<Tensor<D>>) -> Vec<f32> {
+        values(self.get::<D>(param.id).expect("every parameter takes part"))
+    }
+}
+
+impl<F: Of> ModuleVisitor for Collect<F> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.push((self.path.join("."), self.of.values(param)));
+    }
+
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+}
+
+fn collect<M: Module>(module: &M, of: impl Of) -> Vec<(String, Vec<f32>)> {
+    let mut visitor = Collect { path: Vec::new(), of, found: Vec::new() };
+    module.visit(&mut visitor);
+    visitor.found
+}
+
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|&it| f64::from(it).powi(2)).sum::<f64>().sqrt()
+}
+
+fn losses_and_gradients_are_those_of_flex(device: &Device) {
+    for (family, folder) in families() {
+        for objective in OBJECTIVES {
+            let of = |device: &Device| {
+                let (subject, batch) = subject(folder.path(), objective, device);
+                let (loss, _) = subject.module.loss(&batch);
+                let value = values(loss.clone());
+                let gradients = GradientsParams::from_grads(loss.backward(), &subject);
+                (value, collect(&subject, gradients))
+            };
+            let ((loss, ours), (flex_loss, flex)) = (of(device), of(&Device::flex()));
+            let what = format!("{family}, {objective:?}");
+            assert_close(&what, &loss, &flex_loss);
+            assert!(norm(&flex.iter().flat_map(|(_, it)| it.clone()).collect::<Vec<_>>()) > 1e-3);
+            for ((name, ours), (_, flex)) in ours.iter().zip(&flex) {
+                let difference: Vec<f32> = ours.iter().zip(flex).map(|(a, b)| a - b).collect();
+                let (far, size) = (norm(&difference), norm(flex));
+                assert!(far < 1e-6 + 2e-4 * size, "{what}: {name}: {far} off, of {size}");
+            }
+        }
+    }
+}
+
+fn three_steps_end_at_the_weights_of_flex(device: &Device) {
+    for (family, folder) in families() {
+        let of = |device: &Device| {
+            let (mut subject, batch) = subject(folder.path(), ObjectiveName::ExoRw, device);
+            let adam: Adam = AdamConfig::new().with_beta_2(0.95).with_epsilon(1e-3).build();
+            let mut optimizer: ModuleOptimizer = adam.into();
+            let mut losses = Vec::new();
+            for _ in 0..3 {
+                let step = Step {
+                    epoch: 0,
+                    micro_batches: vec![Micro { batch: batch.clone(), share: 1.0, device: 0 }],
+                    num_groups: 3,
+                    num_tokens: 0,
+                    records: Vec::new(),
+                };
+                let output = TrainStep::step(&subject, step);
+                losses.push(output.item.loss as f32);
+                subject = optimizer.step(1e-2, subject, output.grads);
+            }
+            (losses, collect(&subject, Weights))
+        };
+        let ((losses, ours), (flex_losses, flex)) = (of(device), of(&Device::flex()));
+        assert_close(&family, &losses, &flex_losses);
+        assert!(losses[2] < losses[0], "{family}: training changes nothing: {losses:?}");
+        for ((name, ours), (_, flex)) in ours.iter().zip(&flex) {
+            assert_close(&format!("{family}: {name}"), ours, flex);
+        }
+    }
+}
+
+/// The most probable completions of two prompts of different length.
+fn greedy(decoder: &Decoder, prompts: &[Vec<u32>], tokens: usize) -> Vec<Vec<u32>> {
+    let number =
+        |(number, ids): (usize, &Vec<u32>)| Prompt { number: number as u64, ids: ids.clone() };
+    let prompts: Vec<Prompt> = prompts.iter().enumerate().map(number).collect();
+    let sampling = Sampling {
+        num_completions: 1,
+        choice: Choice { temperature: 0.0, top_k: 0, top_p: 1.0 },
+        max_new_tokens: tokens,
+        end_of_text: vec![],
+        stop: None,
+        seed: 0,
+    };
+    let drawn = sample(decoder, &prompts, &sampling, &decoder.device()).unwrap();
+    drawn.into_iter().map(|samples| samples[0].ids.clone()).collect()
+}
+
+fn greedy_completions_are_those_of_flex(device: &Device) {
+    let prompts = [TOKENS[..3].to_vec(), TOKENS[..6].to_vec()];
+    for (family, folder) in families() {
+        let of = |device: &Device| greedy(&load(folder.path(), device), &prompts, 8);
+        assert_eq!(of(device), of(&Device::flex()), "{family}");
+    }
+}
+
+fn narrow_log_probs_are_those_of_f32(precision: Precision, per_token: f32, device: &Device) {
+    for (family, folder) in families() {
+        let exact = group_log_probs(folder.path(), &Device::flex());
+        let folder = ModelFolder::open(folder.path()).unwrap().kept_as(precision);
+        let decoder = Decoder::new(folder.shape.clone(), device);
+        let decoder = folder.load(decoder, &folder.family.bindings(&folder.shape), device).unwrap();
+        let batch = GroupBatch::new(&groups(3), device);
+        let narrow = values(decoder.log_probs(&batch, 0.8));
+        assert!(narrow != exact, "{family}: nothing was rounded");
+        for ((narrow, exact), tokens) in narrow.iter().zip(&exact).zip(&batch.num_scored) {
+            let allowed = per_token * (*tokens as f32) / 0.8;
+            assert!((narrow - exact).abs() < allowed, "{family}: {narrow}, f32 {exact}");
+        }
+    }
+}
+
+fn golden_models(device: &Device) {
+    let folder = std::env::var("EXALIGN_GOLDENS").expect("it names the folder of golden models");
+    let mut models = 0;
+    for entry in std::fs::read_dir(Path::new(&folder).join("models")).unwrap() {
+        let path = entry.unwrap().path();
+        let golden: Value =
+            serde_json::from_str(&std::fs::read_to_string(path.join("golden.json")).unwrap())
+                .unwrap();
+        let decoder = load(&path, device);
+        let ids = |value: &Value| -> Vec<u32> {
+            value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+        };
+        let rows = golden["input_ids"].as_array().unwrap().len();
+        let prompts: Vec<Vec<u32>> = (0..rows)
+            .map(|i| {
+                let len = ids(&golden["attention_mask"][i]).iter().sum::<u32>() as usize;
+                ids(&golden["input_ids"][i])[..len].to_vec()
+            })
+            .collect();
+        let near = |ours: f32, theirs: &Value, what: &str| {
+            let far = (f64::from(ours) - theirs.as_f64().unwrap()).abs();
+            assert!(far < 1e-4, "{}: {what}: {ours}, expected {theirs}", path.display());
+        };
+        for (i, tokens) in prompts.iter().enumerate() {
+            let start = golden["completion_start"][i].as_u64().unwrap() as usize;
+            let expected = golden["logits"][i].as_array().unwrap().iter();
+            let expected = expected.flat_map(|row| row.as_array().unwrap());
+            for (ours, theirs) in logits(&decoder, tokens).into_iter().zip(expected) {
+                near(ours, theirs, "a logit");
+            }
+            let group = TokenGroup {
+                prompt: tokens[..start].to_vec(),
+                completions: vec![tokens[start..].to_vec()],
+                ..TokenGroup::default()
+            };
+            let ours = decoder.log_probs(&GroupBatch::new([&group], device), 1.0);
+            near(values(ours)[0], &golden["completion_logprob"][i], "a completion");
+        }
+        for (i, found) in greedy(&decoder, &prompts, 12).into_iter().enumerate() {
+            assert_eq!(found, ids(&golden["greedy"][i]), "{}: row {i}", path.display());
+        }
+        models += 1;
+    }
+    assert!(models > 0, "{folder}/models is empty");
+}

@@ -1,0 +1,75 @@
+//! Claims about devices on the command line: what is there is listed, what is not there is named
+//! with what adds it, and several devices train as one.
+
+mod support;
+
+use exalign::device::BACKENDS;
+use support::{Workplace, metrics};
+
+#[test]
+fn info_names_every_backend_with_what_it_has_or_what_adds_it() {
+    let printed = Workplace::new().succeeds("info");
+    for backend in &BACKENDS {
+        assert!(printed.contains(backend.name), "{printed}");
+        if !backend.compiled {
+            assert!(printed.contains(&format!("--features {}", backend.name)), "{printed}");
+        }
+    }
+    assert!(printed.contains("f32, bf16, f16"), "{printed}");
+    assert!(printed.contains("GiB") || cfg!(not(target_os = "linux")), "{printed}");
+    assert!(printed.contains("without --device: "), "{printed}");
+}
+
+#[test]
+fn several_devices_train_as_one() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 26, 3);
+    let align = |device: &str, out: &str, objective: &str| {
+        place.succeeds(&format!(
+            "align --objective {objective} --model model --data groups.jsonl --out {out} --device {device} \
+             --learning-rate 1e-3 --batch-size 8 --set training.micro_batch_size=3 --set training.epochs=2"
+        ));
+        metrics(&place.path(out))
+    };
+    for objective in ["exo-rw", "dpo-rw"] {
+        let one = align("flex", &format!("one-{objective}"), objective);
+        for devices in ["flex,flex", "flex,flex,flex"] {
+            let several = align(devices, &format!("{devices}-{objective}"), objective);
+            assert_eq!(one.len(), several.len());
+            for (one, several) in one.iter().zip(&several) {
+                for figure in ["loss", "grad_norm", "accuracy"] {
+                    let of = |line: &serde_json::Value| line[figure].as_f64().unwrap();
+                    // Sums in another order, and what Adam makes of that in eight steps.
+                    assert!(
+                        (of(one) - of(several)).abs() < 1e-4 * (1.0 + of(one).abs()),
+                        "{figure}: {one} {several}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_trains_nothing_takes_one_device_and_says_how_to_use_more() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 4, 2);
+    insta::assert_snapshot!(
+        place.refuses("score --model model --data groups.jsonl --device flex,flex", 2),
+        @"error: --device flex,flex: expected one device, since only training runs on several together; start a process for each with its part of the records (--shard i/2)"
+    );
+}
+
+#[test]
+fn a_gpu_named_twice_and_a_device_that_is_not_there_are_refused() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 4, 2);
+    let refuses = |device: &str| {
+        let align = "align --objective exo-rw --model model --data groups.jsonl --out out";
+        place.refuses(&format!("{align} --device {device}"), 2)
+    };
+    assert!(refuses("cuda:0,cuda:0").contains("found cuda:0 twice"));
+    assert!(refuses("flex,gpu").contains("expected one of cuda"));
+    assert!(refuses("flex,").contains("expected one of cuda"));
+    assert!(!place.path("out").exists());
+}
