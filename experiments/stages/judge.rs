@@ -19,6 +19,7 @@ use super::label::Judge as Rewarder;
 use super::{Context, configuration, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
+use crate::shard::Shard;
 
 /// Options of `exalign judge`.
 #[derive(Args, Debug)]
@@ -282,7 +283,9 @@ impl Judge for RewardJudge {
 
     fn judge(&mut self, comparisons: &[Comparison]) -> Result<Vec<Judgement>> {
         let groups: Vec<Group> = comparisons.iter().map(|it| it.group.clone()).collect();
-        let rewards = self.rewarder.rewards(&self.source, &groups, &self.device)?;
+        let tokens = self.rewarder.all_tokens(&self.source, &groups)?;
+        let all = Shard::WHOLE.of_groups(&tokens)?;
+        let rewards = self.rewarder.rewards(&tokens, &all, &self.device)?;
         let judgement = |rewards: Vec<f64>| Judgement {
             both: BothOrders::unordered(Some(Verdict::of_scores(rewards[0], rewards[1]))),
             grounds: json!(rewards),
