@@ -54,14 +54,12 @@ pub const BACKENDS: [BackendInfo; 8] = [
         needs: "a server: `exalign serve-device` there, `--device remote:HOST:PORT` here" },
 ];
 
-/// The device called `name` (`flex`, `cuda`, `cuda:1`, …); without a name the fastest that is
-/// compiled in and present.
+/// The device called `name`: `flex`, `cuda`, `cuda:1`, …
 ///
 /// # Errors
 /// If the name is unknown, its backend is not compiled in (the message has the cargo command) or
 /// no such device is present (the message has what is needed).
-pub fn open(name: Option<&str>) -> Result<Device> {
-    let Some(name) = name else { return fastest() };
+pub fn open(name: &str) -> Result<Device> {
     let (backend, number) = name.split_once(':').unwrap_or((name, "0"));
     let info = compiled(backend, name)?;
     #[cfg(feature = "remote")]
@@ -88,13 +86,11 @@ pub fn open(name: Option<&str>) -> Result<Device> {
     Ok(device.clone())
 }
 
-/// The devices of a list such as `cuda:0,cuda:1`, on which one training runs together; without a
-/// list the fastest device alone.
+/// The devices of a list such as `cuda:0,cuda:1`, on which one training runs together.
 ///
 /// # Errors
 /// Those of [`open`]; a list that names the same GPU twice.
-pub fn open_all(names: Option<&str>) -> Result<Vec<Device>> {
-    let Some(list) = names else { return Ok(vec![open(None)?]) };
+pub fn open_all(list: &str) -> Result<Vec<Device>> {
     let names: Vec<&str> = list.split(',').map(str::trim).collect();
     for (i, name) in names.iter().enumerate() {
         let is_cpu = matches!(*name, "flex" | "tch");
@@ -105,7 +101,7 @@ pub fn open_all(names: Option<&str>) -> Result<Vec<Device>> {
             )));
         }
     }
-    names.into_iter().map(|name| open(Some(name))).collect()
+    names.into_iter().map(open).collect()
 }
 
 /// The entry of `backend`, asked for by the device name `name`.
@@ -126,25 +122,31 @@ fn compiled(backend: &str, name: &str) -> Result<&'static BackendInfo> {
     }
 }
 
-/// The fastest device that is there; a GPU emulated by the CPU only where nothing else is.
-fn fastest() -> Result<Device> {
+/// The name of the fastest device that is there; a GPU emulated by the CPU only where nothing else
+/// is.
+///
+/// # Errors
+/// If there is none.
+pub fn fastest() -> Result<String> {
     let compiled = || BACKENDS.iter().filter(|info| info.compiled && info.name != "remote");
-    let all: Vec<Device> =
-        compiled().flat_map(|info| present(info.name).unwrap_or_default()).collect();
-    let hardware = all.iter().find(|device| !found::is_emulated(device));
-    let Some(device) = hardware.or(all.first()).cloned() else {
-        let problem = match compiled().map(|info| info.name).collect::<Vec<_>>().as_slice() {
-            [] => "no backend is compiled in".to_owned(),
-            names => format!("no device was found for {}", names.join(", ")),
-        };
-        return Err(Error::usage(format!(
-            "{problem}; `cargo build --release --features flex` runs on any CPU"
-        )));
+    let named = |info: &BackendInfo| {
+        let devices = present(info.name).unwrap_or_default().into_iter().enumerate();
+        let name = info.name;
+        devices.map(move |(number, device)| match number {
+            0 => (name.to_owned(), device),
+            _ => (format!("{name}:{number}"), device),
+        })
     };
-    try_out(&device).map_err(|problem| {
-        Error::usage(format!("{device:?}: {problem}; `--device flex` runs on the CPU"))
-    })?;
-    Ok(device)
+    let all: Vec<(String, Device)> = compiled().flat_map(named).collect();
+    let hardware = all.iter().find(|(_, device)| !found::is_emulated(device));
+    if let Some((name, _)) = hardware.or(all.first()) {
+        return Ok(name.clone());
+    }
+    let problem = match compiled().map(|info| info.name).collect::<Vec<_>>().as_slice() {
+        [] => "no backend is compiled in".to_owned(),
+        names => format!("no device was found for {}", names.join(", ")),
+    };
+    Err(Error::usage(format!("{problem}; `cargo build --release --features flex` runs on any CPU")))
 }
 
 /// The devices of a backend on this machine, in the order of their numbers; none where it is not
@@ -221,7 +223,7 @@ mod tests {
     use super::*;
 
     fn refusal(name: &str) -> String {
-        open(Some(name)).unwrap_err().to_string()
+        open(name).unwrap_err().to_string()
     }
 
     #[test]
@@ -244,7 +246,7 @@ mod tests {
                     let message = refusal(backend.name);
                     assert!(message.contains(backend.needs), "{message}");
                 }
-                _ => drop(open(Some(backend.name))),
+                _ => drop(open(backend.name)),
             }
         }
     }

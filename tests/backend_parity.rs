@@ -98,7 +98,7 @@ fn trials(backend: &'static BackendInfo) -> Vec<Trial> {
 
 fn claims(backend: &'static BackendInfo) -> Vec<Trial> {
     type Claim = fn(&Device);
-    let device = open(Some(backend.name)).expect("it is present");
+    let device = open(backend.name).expect("it is present");
     let trial = |name: &str, holds: bool, claim: Claim| {
         let device = device.clone();
         let run = move || {

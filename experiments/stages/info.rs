@@ -33,10 +33,7 @@ pub fn run(args: &InfoArgs, _: &Global) -> Result<String> {
             table.add_row(row);
         }
     }
-    let default = match device::open(None) {
-        Ok(device) => format!("{device:?}"),
-        Err(error) => error.to_string(),
-    };
+    let default = device::fastest().unwrap_or_else(|error| error.to_string());
     let mut text = format!(
         "exalign {}, burn 0.22.1\n{table}\nwithout --device: {default}",
         env!("CARGO_PKG_VERSION")

@@ -65,11 +65,14 @@ impl Context {
 
     /// Opens the devices that the command line names; what is no training runs on the first.
     pub fn for_training(global: &Global) -> Result<Self> {
-        let mut devices = device::open_all(global.device.as_deref())?.into_iter();
+        let device_name = match &global.device {
+            Some(named) => named.clone(),
+            None => device::fastest()?,
+        };
+        let mut devices = device::open_all(&device_name)?.into_iter();
         let Some(device) = devices.next() else {
             return Err(Error::usage("--device: expected a name, found nothing"));
         };
-        let device_name = global.device.clone().unwrap_or_else(|| format!("{device:?}"));
         Ok(Self { device, others: devices.collect(), device_name })
     }
 
