@@ -7,7 +7,6 @@ use rand_chacha::ChaCha12Rng;
 
 use super::{Example, Task, mentions};
 use crate::grammar::{Bindings, Grammar, words};
-use crate::run::Preset;
 
 pub struct Dialogue;
 
@@ -16,20 +15,12 @@ impl Task for Dialogue {
         "dialogue"
     }
 
-    fn preset(&self, preset: Preset) -> &'static str {
-        match preset {
-            Preset::Quick => include_str!("../../assets/presets/dialogue/quick.toml"),
-            Preset::Small => include_str!("../../assets/presets/dialogue/small.toml"),
-            Preset::Paper => include_str!("../../assets/presets/dialogue/paper.toml"),
-        }
+    fn presets(&self) -> [&'static str; 3] {
+        presets!("dialogue")
     }
 
     fn published(&self) -> SetKind {
         SetKind::Dialogues
-    }
-
-    fn reward_unit(&self) -> &'static str {
-        ""
     }
 
     fn grammar(&self) -> &'static str {

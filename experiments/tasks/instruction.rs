@@ -11,7 +11,6 @@ use rand_chacha::ChaCha12Rng;
 
 use super::{Example, Task};
 use crate::grammar::{Bindings, Grammar, words};
-use crate::run::Preset;
 
 pub struct Instruction;
 
@@ -23,20 +22,12 @@ impl Task for Instruction {
         "instruction"
     }
 
-    fn preset(&self, preset: Preset) -> &'static str {
-        match preset {
-            Preset::Quick => include_str!("../../assets/presets/instruction/quick.toml"),
-            Preset::Small => include_str!("../../assets/presets/instruction/small.toml"),
-            Preset::Paper => include_str!("../../assets/presets/instruction/paper.toml"),
-        }
+    fn presets(&self) -> [&'static str; 3] {
+        presets!("instruction")
     }
 
     fn published(&self) -> SetKind {
         SetKind::Instructions
-    }
-
-    fn reward_unit(&self) -> &'static str {
-        ""
     }
 
     fn grammar(&self) -> &'static str {

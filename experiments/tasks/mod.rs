@@ -1,6 +1,17 @@
 //! The paper's experiments, as far as they differ: where the texts come from, how a prompt is built,
 //! what a good answer is, and the presets. Everything else is [`crate::protocol`].
 
+/// The texts of an experiment's presets, in the order of [`Preset`].
+macro_rules! presets {
+    ($name:literal) => {
+        [
+            include_str!(concat!("../../assets/presets/", $name, "/quick.toml")),
+            include_str!(concat!("../../assets/presets/", $name, "/small.toml")),
+            include_str!(concat!("../../assets/presets/", $name, "/paper.toml")),
+        ]
+    };
+}
+
 mod dialogue;
 mod instruction;
 mod sentiment;
@@ -19,14 +30,21 @@ pub trait Task: Sync {
     /// Its name on the command line.
     fn name(&self) -> &'static str;
 
-    /// The text of a preset, over what all presets have in common.
-    fn preset(&self, preset: Preset) -> &'static str;
+    /// The texts of its presets, each over what all presets have in common.
+    fn presets(&self) -> [&'static str; 3];
+
+    /// The text of a preset.
+    fn preset(&self, preset: Preset) -> &'static str {
+        self.presets()[preset as usize]
+    }
 
     /// What its published sets are.
     fn published(&self) -> SetKind;
 
-    /// What rewards are measured in.
-    fn reward_unit(&self) -> &'static str;
+    /// What rewards are measured in; empty: in nothing that has a name.
+    fn reward_unit(&self) -> &'static str {
+        ""
+    }
 
     /// The grammar of the embedded corpus.
     fn grammar(&self) -> &'static str;

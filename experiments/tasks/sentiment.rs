@@ -7,7 +7,6 @@ use rand_chacha::ChaCha12Rng;
 
 use super::{Example, Task};
 use crate::grammar::{Bindings, Grammar};
-use crate::run::Preset;
 
 pub struct Sentiment;
 
@@ -16,12 +15,8 @@ impl Task for Sentiment {
         "sentiment"
     }
 
-    fn preset(&self, preset: Preset) -> &'static str {
-        match preset {
-            Preset::Quick => include_str!("../../assets/presets/sentiment/quick.toml"),
-            Preset::Small => include_str!("../../assets/presets/sentiment/small.toml"),
-            Preset::Paper => include_str!("../../assets/presets/sentiment/paper.toml"),
-        }
+    fn presets(&self) -> [&'static str; 3] {
+        presets!("sentiment")
     }
 
     fn published(&self) -> SetKind {

@@ -7,7 +7,6 @@ use rand_chacha::ChaCha12Rng;
 
 use super::{Example, Task, mentions};
 use crate::grammar::{Bindings, Grammar, words};
-use crate::run::Preset;
 
 pub struct Summarization;
 
@@ -19,20 +18,12 @@ impl Task for Summarization {
         "summarization"
     }
 
-    fn preset(&self, preset: Preset) -> &'static str {
-        match preset {
-            Preset::Quick => include_str!("../../assets/presets/summarization/quick.toml"),
-            Preset::Small => include_str!("../../assets/presets/summarization/small.toml"),
-            Preset::Paper => include_str!("../../assets/presets/summarization/paper.toml"),
-        }
+    fn presets(&self) -> [&'static str; 3] {
+        presets!("summarization")
     }
 
     fn published(&self) -> SetKind {
         SetKind::Posts
-    }
-
-    fn reward_unit(&self) -> &'static str {
-        ""
     }
 
     fn grammar(&self) -> &'static str {
