@@ -461,10 +461,20 @@ fn an_experiment_reports_the_win_rates_of_its_judge_and_asks_it_once() {
         "{SMALL_EXPERIMENT} --set comparison.judged_prompts=5 --set comparison.judge=openai:{}",
         server.url
     );
-    place.succeeds(&judged);
     let report = || -> Value {
         serde_json::from_slice(&std::fs::read(place.path("run/report.json")).unwrap()).unwrap()
     };
+    // A judge that sends the run away does not take the rest of the report with it.
+    server.with(|state| state.faults.extend([Fault::WrongKey; 100]));
+    let output = place.exalign().args(judged.split_whitespace()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let summary = report()["summary"].as_array().unwrap().last().unwrap().to_string();
+    assert!(summary.contains("There are no win rates, since the judge failed"), "{summary}");
+    assert_eq!(report()["win_rates"], json!([]));
+    server.with(|state| state.faults.clear());
+    let refused = server.num_requests();
+
+    place.succeeds(&judged);
     let rows = report()["win_rates"].clone();
     let rows = rows.as_array().unwrap();
     let opponents: Vec<&str> = rows.iter().map(|it| it["opponent"].as_str().unwrap()).collect();
@@ -484,7 +494,7 @@ fn an_experiment_reports_the_win_rates_of_its_judge_and_asks_it_once() {
     let both = results.as_array().unwrap().iter().filter(|it| it["kl_low_variance"].is_object());
     assert_eq!(both.count(), 5, "SFT and four objectives have both estimates of the KL");
     let asked = server.num_requests();
-    assert!(asked > 0);
+    assert!(asked > refused);
     place.succeeds(&judged);
     assert_eq!(server.num_requests(), asked);
     let refused = place.refuses("run sentiment --out other --set comparison.judge=rule", 2);

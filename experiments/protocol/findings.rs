@@ -5,22 +5,39 @@ use std::collections::BTreeMap;
 use comfy_table::{CellAlignment, Table, presets};
 use exalign::Result;
 use exalign::data::{Completion, Group, Passage};
-use exalign::evaluation::{Drawn, OptimumPoint, best_of_n, optimum, paired_gain};
+use exalign::evaluation::{
+    Drawn, OptimumPoint, best_of_n, frontier_area, frontier_reach, optimum, paired_gain,
+};
 use exalign::report::{
-    Distribution, FrontierPoint, Optimum, Repetition, Report, ResultRow, SampleCompletion,
+    Area, Distribution, FrontierPoint, Optimum, Repetition, Report, ResultRow, SampleCompletion,
     SamplePrompt, Series, policy_name,
 };
 use exalign::statistics::{Interval, bootstrap, student};
 
 use super::curves::curves;
 use super::measured::{Lineage, Measured, Outcome};
-use super::sentences;
+use super::{sentences, wins};
 use crate::grammar::Grammar;
 use crate::run::Run;
 
-/// Prints the table, writes the report and says where it is.
+/// Prints the table, writes the report and says where it is. What a judge that is gone leaves
+/// unasked does not take the rest with it: the report lacks its win rates then, and says so.
 pub fn report(run: &Run, outcome: Outcome) -> Result<()> {
-    let report = build(run, &outcome)?;
+    let rule = Rule::new(run)?;
+    let judged = wins::win_rates(run, &outcome, &rule);
+    let mut report = build(run, &outcome, &rule)?;
+    let unjudged = match judged {
+        Ok(win_rates) => {
+            report.win_rates = win_rates;
+            None
+        }
+        Err(error) => {
+            report.summary.push(format!(
+                "There are no win rates, since the judge failed ({error}); the same command asks what is left."
+            ));
+            Some(error)
+        }
+    };
     println!("{}", table(&report));
     for sentence in &report.summary {
         println!("{sentence}");
@@ -29,17 +46,18 @@ pub fn report(run: &Run, outcome: Outcome) -> Result<()> {
     report.write(out)?;
     report.write_frontier(&out.join("frontier.svg"))?;
     println!("\nreport: {}", out.join("report.html").display());
-    Ok(())
+    unjudged.map_or(Ok(()), Err)
 }
 
-fn build(run: &Run, outcome: &Outcome) -> Result<Report> {
+/// Everything but the win rates.
+fn build(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Report> {
     let seed = run.config.seed();
-    let rule = Rule::new(run)?;
-    let results = results(run, outcome, &rule, seed);
+    let results = results(run, outcome, rule, seed);
     let comparisons = sentences::comparisons(outcome);
     let optimum = optimum_of(run, outcome, seed)?;
+    let common_kl = common_kl(outcome);
     let mut frontier: Vec<Series> =
-        (0..outcome.variants.len()).map(|variant| series(outcome, variant)).collect();
+        (0..outcome.variants.len()).map(|variant| series(outcome, variant, common_kl)).collect();
     frontier.extend(best_of_series(outcome, seed));
     let shown = outcome.comparison.shown_prompts;
     Ok(Report {
@@ -50,7 +68,7 @@ fn build(run: &Run, outcome: &Outcome) -> Result<Report> {
         reward_unit: run.task.reward_unit().to_owned(),
         frontier,
         comparisons,
-        win_rates: super::wins::win_rates(run, outcome, &rule)?,
+        win_rates: Vec::new(),
         optimum: Some(optimum),
         curves: curves(run, outcome),
         distributions: distributions(outcome),
@@ -229,7 +247,25 @@ fn usable_n(outcome: &Outcome) -> Vec<usize> {
     usable
 }
 
-fn series(outcome: &Outcome, variant: usize) -> Series {
+/// The KL that all variants of all repetitions reach.
+fn common_kl(outcome: &Outcome) -> f64 {
+    let reaches = outcome.lineages.iter().flat_map(|it| {
+        let reference = &it.reference.evaluated.drawn;
+        (0..it.variants.len()).map(|variant| frontier_reach(&it.frontier(variant), reference))
+    });
+    reaches.reduce(f64::min).unwrap_or(0.0)
+}
+
+/// The area under a variant's frontier up to `kl`; none where not all leave the reference.
+fn area(outcome: &Outcome, variant: usize, kl: f64) -> Option<Area> {
+    let of_lineage = |it: &Lineage| {
+        frontier_area(&it.frontier(variant), &it.reference.evaluated.drawn, kl, it.seed)
+    };
+    let areas: Vec<Interval> = outcome.lineages.iter().map(of_lineage).collect();
+    over_repetitions(&areas).filter(|_| kl > 0.0).map(|area| Area { up_to_kl: kl, area })
+}
+
+fn series(outcome: &Outcome, variant: usize, common_kl: f64) -> Series {
     // Repetitions take the same steps; a step counts where all have it.
     let mut steps: BTreeMap<usize, Vec<(Interval, Interval)>> = BTreeMap::new();
     for it in outcome.lineages.iter().flat_map(|it| &it.variants[variant]) {
@@ -249,7 +285,8 @@ fn series(outcome: &Outcome, variant: usize) -> Series {
         })
         .collect();
     let repetitions = repetitions(outcome, variant, &points);
-    Series { objective: outcome.variants[variant].folder(), points, repetitions }
+    let area = area(outcome, variant, common_kl);
+    Series { objective: outcome.variants[variant].folder(), points, repetitions, area }
 }
 
 /// Each repetition's own way along `points`, where there are several.
@@ -281,7 +318,7 @@ fn best_of_series(outcome: &Outcome, seed: u64) -> Option<Series> {
     (!points.is_empty()).then(|| Series {
         objective: "best-of-n".to_owned(),
         points,
-        repetitions: Vec::new(),
+        ..Series::default()
     })
 }
 

@@ -5,8 +5,8 @@ use exalign::Result;
 use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
 
-use super::{Example, Task, mentions};
-use crate::grammar::{Bindings, Grammar, words};
+use super::{Example, Task, mentions, two_answers};
+use crate::grammar::{Grammar, words};
 
 pub struct Dialogue;
 
@@ -33,11 +33,7 @@ impl Task for Dialogue {
         _number: usize,
         random: &mut ChaCha12Rng,
     ) -> Result<Example> {
-        let mut bindings = Bindings::default();
-        let prompt = grammar.draw("prompt", random, &mut bindings)?;
-        let answers =
-            (0..2).map(|_| grammar.draw("answer", random, &mut bindings)).collect::<Result<_>>()?;
-        Ok(Example { prompt, answers, label: None })
+        two_answers(grammar, random)
     }
 
     fn rule(&self, grammar: &Grammar, prompt: &str, answer: &str) -> Option<f64> {

@@ -22,7 +22,7 @@ use exalign::Result;
 use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
 
-use crate::grammar::{Grammar, words};
+use crate::grammar::{Bindings, Grammar, words};
 use crate::run::Preset;
 
 /// An experiment.
@@ -111,6 +111,15 @@ pub static TASKS: [&dyn Task; 4] = [
     &dialogue::Dialogue,
     &instruction::Instruction,
 ];
+
+/// A prompt and two answers to it, which share what was drawn for it.
+fn two_answers(grammar: &Grammar, random: &mut ChaCha12Rng) -> Result<Example> {
+    let mut bindings = Bindings::default();
+    let prompt = grammar.draw("prompt", random, &mut bindings)?;
+    let answers =
+        (0..2).map(|_| grammar.draw("answer", random, &mut bindings)).collect::<Result<_>>()?;
+    Ok(Example { prompt, answers, label: None })
+}
 
 /// A point for every one of `symbols` whose word in the prompt the answer mentions, one off for every
 /// word of them that is not in the prompt.

@@ -5,8 +5,8 @@ use exalign::Result;
 use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
 
-use super::{Example, Task, mentions};
-use crate::grammar::{Bindings, Grammar, words};
+use super::{Example, Task, mentions, two_answers};
+use crate::grammar::{Grammar, words};
 
 pub struct Summarization;
 
@@ -36,11 +36,8 @@ impl Task for Summarization {
         _number: usize,
         random: &mut ChaCha12Rng,
     ) -> Result<Example> {
-        let mut bindings = Bindings::default();
-        let prompt = grammar.draw("prompt", random, &mut bindings)?.trim_start().to_owned();
-        let answers =
-            (0..2).map(|_| grammar.draw("answer", random, &mut bindings)).collect::<Result<_>>()?;
-        Ok(Example { prompt, answers, label: None })
+        let Example { prompt, answers, label } = two_answers(grammar, random)?;
+        Ok(Example { prompt: prompt.trim_start().to_owned(), answers, label })
     }
 
     fn rule(&self, grammar: &Grammar, prompt: &str, answer: &str) -> Option<f64> {

@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::{Interval, bootstrap, mean};
+use crate::statistics::{Interval, bootstrap};
 
 /// Reward and KL of Best-of-N.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,11 +79,6 @@ fn best_of_prompt(rewards: &[f64], num_candidates: usize) -> (f64, f64) {
     (best, kl)
 }
 
-/// The mean over prompts of the best of all their samples: the limit of the estimates.
-pub fn best_of_all(rewards: &[Vec<f64>]) -> f64 {
-    mean(rewards.iter().map(|it| it.iter().copied().fold(f64::NEG_INFINITY, f64::max)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +115,5 @@ mod tests {
             assert!((point.kl.mean - exact).abs() < 1e-12 && point.kl.mean < point.kl_bound);
         }
         assert!(best_of_n(&distinct, 1, 0).kl.mean.abs() < 1e-12);
-        assert_eq!(best_of_all(&distinct), 3999.0);
     }
 }

@@ -26,11 +26,8 @@ pub struct FrontierGain {
     pub mean_gain: Interval,
 }
 
-/// Mean reward and log-ratio of each prompt at one checkpoint.
-type PromptMeans = Vec<(f64, f64)>;
-
 const RESAMPLES: usize = 1000;
-/// Places at which two frontiers are compared.
+/// Places at which frontiers are read.
 const PLACES: usize = 64;
 
 /// What the frontier `ours` earns over `theirs`, both starting at `reference`; none where either
@@ -44,39 +41,20 @@ pub fn frontier_gain(
     reference: &Samples,
     seed: u64,
 ) -> Option<FrontierGain> {
-    let means = |samples: &&Samples| -> PromptMeans {
-        assert_eq!(samples.len(), reference.len(), "paired by prompt");
-        samples.iter().map(|drawn| prompt_mean(drawn)).collect()
-    };
-    let base: PromptMeans = reference.iter().map(|drawn| (prompt_mean(drawn).0, 0.0)).collect();
-    let frontier = |samples: &[&Samples]| -> Vec<PromptMeans> {
-        std::iter::once(base.clone()).chain(samples.iter().map(means)).collect()
-    };
-    let (ours, theirs) = (frontier(ours), frontier(theirs));
-    let everyone: Vec<usize> = (0..reference.len()).collect();
-    let reach =
-        |frontier: &[PromptMeans]| curve(frontier, &everyone).last().map_or(0.0, |last| last.0);
-    let common_kl = reach(&ours).min(reach(&theirs));
-    if common_kl <= 0.0 || reference.is_empty() {
+    let (ours, theirs) = (Frontier::new(ours, reference), Frontier::new(theirs, reference));
+    let common_kl = ours.reach().min(theirs.reach());
+    if common_kl <= 0.0 {
         return None;
     }
     let compare = |prompts: &[usize]| {
-        let (ours, theirs) = (curve(&ours, prompts), curve(&theirs, prompts));
+        let (ours, theirs) = (ours.curve(prompts), theirs.curve(prompts));
         let gain = |kl: f64| reward_at(&ours, kl) - reward_at(&theirs, kl);
-        // The trapezoid rule, over [0, 1] in units of the common KL.
-        let inner: f64 = (1..PLACES).map(|it| gain(common_kl * it as f64 / PLACES as f64)).sum();
-        let area = (inner + (gain(0.0) + gain(common_kl)) / 2.0) / PLACES as f64;
-        (gain(common_kl), area)
+        (gain(common_kl), mean_up_to(common_kl, gain))
     };
+    let everyone: Vec<usize> = (0..reference.len()).collect();
     let (at_end, area) = compare(&everyone);
-    let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(seed);
-    let (ends, areas): (Vec<f64>, Vec<f64>) = (0..RESAMPLES)
-        .map(|_| {
-            let prompts: Vec<usize> =
-                everyone.iter().map(|_| random.random_range(0..reference.len())).collect();
-            compare(&prompts)
-        })
-        .unzip();
+    let (ends, areas): (Vec<f64>, Vec<f64>) =
+        resamples(reference.len(), seed).map(|prompts| compare(&prompts)).unzip();
     Some(FrontierGain {
         common_kl,
         at_common_kl: Interval::of_resamples(at_end, ends),
@@ -84,39 +62,83 @@ pub fn frontier_gain(
     })
 }
 
-/// Area between a frontier and its reference's reward, up to its largest KL, in reward × nats.
-pub fn frontier_area(frontier: &[&Samples], reference: &Samples) -> f64 {
-    let means = |samples: &&Samples| -> PromptMeans {
-        samples.iter().map(|drawn| prompt_mean(drawn)).collect()
+/// The largest KL of a frontier, in nats.
+///
+/// # Panics
+/// As [`frontier_gain`].
+pub fn frontier_reach(frontier: &[&Samples], reference: &Samples) -> f64 {
+    Frontier::new(frontier, reference).reach()
+}
+
+/// Area between a frontier and the reward of the reference it starts at, over KLs from 0 to `kl`, in
+/// reward × nats. Beyond the frontier's largest KL its reward there goes on.
+///
+/// # Panics
+/// As [`frontier_gain`].
+pub fn frontier_area(frontier: &[&Samples], reference: &Samples, kl: f64, seed: u64) -> Interval {
+    let frontier = Frontier::new(frontier, reference);
+    let area = |prompts: &[usize]| {
+        let curve = frontier.curve(prompts);
+        kl * mean_up_to(kl, |kl| reward_at(&curve, kl) - curve[0].1)
     };
-    let base: PromptMeans = reference.iter().map(|drawn| (prompt_mean(drawn).0, 0.0)).collect();
     let everyone: Vec<usize> = (0..reference.len()).collect();
-    let all: Vec<PromptMeans> = std::iter::once(base).chain(frontier.iter().map(means)).collect();
-    let curve = curve(&all, &everyone);
-    let floor = curve.first().map_or(0.0, |first| first.1);
-    curve
-        .windows(2)
-        .map(|pair| (pair[1].0 - pair[0].0) * ((pair[0].1 + pair[1].1) / 2.0 - floor))
-        .sum()
+    let resampled = resamples(reference.len(), seed).map(|prompts| area(&prompts)).collect();
+    Interval::of_resamples(area(&everyone), resampled)
+}
+
+/// Mean reward and log-ratio of each prompt at one checkpoint.
+type PromptMeans = Vec<(f64, f64)>;
+
+/// The reference and the checkpoints of one training.
+struct Frontier(Vec<PromptMeans>);
+
+impl Frontier {
+    fn new(checkpoints: &[&Samples], reference: &Samples) -> Self {
+        let base = reference.iter().map(|drawn| (prompt_mean(drawn).0, 0.0)).collect();
+        let means = |samples: &&Samples| -> PromptMeans {
+            assert_eq!(samples.len(), reference.len(), "paired by prompt");
+            samples.iter().map(|drawn| prompt_mean(drawn)).collect()
+        };
+        Self(std::iter::once(base).chain(checkpoints.iter().map(means)).collect())
+    }
+
+    /// (KL, reward) of the checkpoints over the given prompts, in the order of their KL; the first is
+    /// the reference.
+    fn curve(&self, prompts: &[usize]) -> Vec<(f64, f64)> {
+        let point = |means: &PromptMeans| {
+            let reward = mean(prompts.iter().map(|&it| means[it].0));
+            // A KL is not negative; an estimate of one near 0 may be.
+            (mean(prompts.iter().map(|&it| means[it].1)).max(0.0), reward)
+        };
+        let mut points: Vec<(f64, f64)> = self.0.iter().map(point).collect();
+        points[1..].sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+    }
+
+    /// The largest KL; 0 without prompts.
+    fn reach(&self) -> f64 {
+        let everyone: Vec<usize> = (0..self.0[0].len()).collect();
+        if everyone.is_empty() {
+            return 0.0;
+        }
+        self.curve(&everyone).last().map_or(0.0, |last| last.0)
+    }
 }
 
 fn prompt_mean(drawn: &[Drawn]) -> (f64, f64) {
     (mean(drawn.iter().map(|it| it.reward)), mean(drawn.iter().map(|it| it.log_ratio)))
 }
 
-/// (KL, reward) of the checkpoints over the given prompts, in the order of their KL; the first is the
-/// reference.
-fn curve(frontier: &[PromptMeans], prompts: &[usize]) -> Vec<(f64, f64)> {
-    let mut points: Vec<(f64, f64)> = frontier
-        .iter()
-        .map(|means| {
-            let reward = mean(prompts.iter().map(|&it| means[it].0));
-            // A KL is not negative; an estimate of one near 0 may be.
-            (mean(prompts.iter().map(|&it| means[it].1)).max(0.0), reward)
-        })
-        .collect();
-    points[1..].sort_by(|a, b| a.0.total_cmp(&b.0));
-    points
+/// Mean of a function over [0, kl], by the trapezoid rule.
+fn mean_up_to(kl: f64, value: impl Fn(f64) -> f64) -> f64 {
+    let inner: f64 = (1..PLACES).map(|it| value(kl * it as f64 / PLACES as f64)).sum();
+    (inner + (value(0.0) + value(kl)) / 2.0) / PLACES as f64
+}
+
+/// Prompts drawn anew with replacement, as often as an interval needs.
+fn resamples(prompts: usize, seed: u64) -> impl Iterator<Item = Vec<usize>> {
+    let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(seed);
+    (0..RESAMPLES).map(move |_| (0..prompts).map(|_| random.random_range(0..prompts)).collect())
 }
 
 /// The reward at a KL, between the points; at the ends that of the end.
@@ -156,8 +178,15 @@ mod tests {
         assert!(gain.mean_gain.high - gain.mean_gain.low < 1e-12);
         let reverse = frontier_gain(&theirs, &ours, &reference, 0).unwrap();
         assert!((reverse.mean_gain.mean + 0.5).abs() < 1e-12);
-        assert!((frontier_area(&ours, &reference) - 1.0).abs() < 1e-12);
-        assert!((frontier_area(&theirs, &reference) - 4.5).abs() < 1e-12);
+        // Two triangles, and no spread between prompts.
+        for (frontier, kl, expected) in
+            [(&ours, 1.0, 1.0), (&theirs, 1.0, 0.5), (&theirs, 3.0, 4.5)]
+        {
+            let area = frontier_area(frontier, &reference, kl, 0);
+            assert!((area.mean - expected).abs() < 1e-3, "{area}");
+            assert!(area.high - area.low < 1e-12);
+        }
+        assert_eq!(frontier_reach(&theirs, &reference), 3.0);
     }
 
     #[test]

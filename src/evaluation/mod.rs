@@ -9,8 +9,8 @@ mod verdict;
 mod win_rate;
 
 pub use agreement::{Agreement, AnnotatorPair, Annotators};
-pub use best_of_n::{BestOfN, best_of_all, best_of_n};
-pub use frontier::{FrontierGain, Samples, frontier_area, frontier_gain};
+pub use best_of_n::{BestOfN, best_of_n};
+pub use frontier::{FrontierGain, Samples, frontier_area, frontier_gain, frontier_reach};
 pub use optimum::{OptimumPoint, optimum};
 pub use verdict::{BothOrders, Verdict, majority, position_bias};
 pub use win_rate::{WinRate, prompts_to_tell_apart};

@@ -133,6 +133,18 @@ pub struct Series {
     /// Each repetition's own way, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repetitions: Vec<Repetition>,
+    /// The area under it, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub area: Option<Area>,
+}
+
+/// The area between a frontier and the reward of the reference it starts at.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Area {
+    /// Over KLs from 0 to this one, in nats.
+    pub up_to_kl: f64,
+    /// The area, in reward × nats.
+    pub area: Interval,
 }
 
 /// A repetition's way through the reward–KL plane.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::pictures::{Styles, interval_bar, win_bar};
 use super::text::{bounds, duration, escape, interval, number, policy_name, signed};
-use super::{NamedReport, Report, ResultRow, WinRateRow};
+use super::{Area, NamedReport, Report, ResultRow, WinRateRow};
 use crate::statistics::Interval;
 
 /// A table that scrolls within itself; the columns `numeric` are set right.
@@ -155,7 +155,32 @@ pub fn comparisons(report: &Report, styles: &Styles) -> Option<String> {
             table("Differences by seed", &header, 1..9, &seeds)
         );
     }
+    html += &areas(report, styles);
     Some(html)
+}
+
+/// The areas under the frontiers, up to a KL that all reach.
+fn areas(report: &Report, styles: &Styles) -> String {
+    let with_area = || report.frontier.iter().filter_map(|it| Some((it, it.area?)));
+    let all: Vec<Interval> = with_area().map(|(_, it)| it.area).collect();
+    let Some((_, Area { up_to_kl, .. })) = with_area().next() else { return String::new() };
+    let mut rows = String::new();
+    for (series, Area { area, .. }) in with_area() {
+        let style = styles.of(&series.objective);
+        let _ = write!(
+            rows,
+            r#"<tr><th scope="row">{}{}</th><td>{}</td>{}</tr>"#,
+            style.swatch(),
+            escape(&policy_name(&series.objective)),
+            interval_bar(&area, &all, style).unwrap_or_default(),
+            cell(Some(&area), number),
+        );
+    }
+    let caption = format!(
+        "Area under the frontier, above SFT, over KLs from 0 to {}, which all reach",
+        number(up_to_kl, 2)
+    );
+    table(&caption, &["Policy", "95 % interval", "Reward × nats"], 2..9, &rows)
 }
 
 /// Bars of wins, ties and losses, a table for each judge.
