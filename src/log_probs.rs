@@ -96,7 +96,7 @@ pub fn read_in_batches(
     mut read: impl FnMut(&[Part], &[TokenGroup]) -> crate::Result<()>,
 ) -> crate::Result<()> {
     /// Tokens of a row.
-    const ROW: usize = 512;
+    const ROW: usize = 2048;
     /// Tokens of a batch.
     const BATCH: usize = 4096;
     let mut parts: Vec<(Part, TokenGroup)> = Vec::new();

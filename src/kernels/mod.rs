@@ -5,8 +5,10 @@
 //! |---|---|---|
 //! | [`attention`] | attention over a trunk and its branches, no scores held | masks and softmax |
 //! | [`decode`] | attention of new tokens to a shared prompt | masks and softmax |
-//! | [`activation`] | SiLU·up, tanh-GELU | burn's own operations |
-//! | [`norm`] | the root-mean-square norm | burn's own module |
+//! | [`swiglu`] | SiLU·up | burn's own operations |
+//! | [`gelu`] | GELU by tanh or by the error function | burn's own operations |
+//! | [`rms_norm`] | the root-mean-square norm | burn's own module |
+//! | [`layer_norm`] | the norm by mean and variance | burn's own operation |
 //! | [`rotary`] | rotary positions | slices and products |
 //! | [`linear`] | a few rows times a weight | burn's matrix product |
 //! | [`update`] | sums and norms of gradients, Adam | burn's own operations |
@@ -19,16 +21,18 @@
 //! sums are added in a fixed order, so that the same input gives the same bits on any number of
 //! cores. `unsafe` stands in `matrix` alone.
 
-pub mod activation;
 pub mod attention;
 pub mod decode;
+pub mod gelu;
 #[cfg(feature = "flex")]
 pub mod head;
+pub mod layer_norm;
 pub mod linear;
 #[cfg(feature = "flex")]
 mod matrix;
-pub mod norm;
+pub mod rms_norm;
 pub mod rotary;
+pub mod swiglu;
 pub mod update;
 #[cfg(feature = "flex")]
 mod values;

@@ -8,6 +8,11 @@ use burn::tensor::{DType, Shape, Tensor, TensorData};
 /// core, and enough to be worth a task.
 pub const TASK: usize = 1 << 14;
 
+/// As [`TASK`], of whole rows.
+pub fn task_of_rows(width: usize) -> usize {
+    (TASK / width).max(1) * width
+}
+
 /// The values of an f32 tensor whose rows follow one another; [`contiguous`] makes it so.
 pub fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().expect("an f32 tensor that `contiguous` returned")

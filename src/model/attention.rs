@@ -17,7 +17,7 @@ use crate::data::Sight;
 #[cfg(feature = "flex")]
 use crate::kernels::attention::{Heads, attend};
 use crate::kernels::linear::linear;
-use crate::kernels::norm::rms_norm;
+use crate::kernels::rms_norm::rms_norm;
 
 /// Queries, keys, values and the output projection of one block.
 #[derive(Module, Debug)]

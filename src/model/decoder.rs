@@ -1,22 +1,18 @@
 //! The decoder-only transformer that every family is a spelling of.
 
 use burn::module::Module;
-use burn::nn::{
-    Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, RmsNorm,
-    RmsNormConfig,
-};
-use burn::tensor::activation::gelu;
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 use super::attention::Attention;
 use super::cache::{LayerCache, LayerPrefix};
-use super::config::{DecoderConfig, FeedForwardKind, NormKind, PositionEncoding};
-use super::precision::in_f32;
+use super::config::{DecoderConfig, FeedForwardKind, PositionEncoding};
+use super::norm::Norm;
 use super::rotary::Angles;
 use crate::data::Sight;
-use crate::kernels::activation::{gelu_tanh, swiglu_down};
+use crate::kernels::gelu::{Gelu, gelu};
 use crate::kernels::linear::{linear, product};
-use crate::kernels::norm::rms_norm;
+use crate::kernels::swiglu::swiglu_down;
 
 /// A decoder-only transformer.
 #[derive(Module, Debug)]
@@ -271,40 +267,10 @@ impl FeedForward {
         if let Some(gate) = &self.gate {
             return swiglu_down(linear(gate, x.clone()), linear(&self.up, x), &self.down);
         }
-        let inner = match self.kind {
-            FeedForwardKind::GeluErf => gelu(linear(&self.up, x)),
-            _ => gelu_tanh(linear(&self.up, x)),
+        let form = match self.kind {
+            FeedForwardKind::GeluErf => Gelu::Erf,
+            _ => Gelu::Tanh,
         };
-        linear(&self.down, inner)
-    }
-}
-
-/// A normalisation over the hidden width.
-#[derive(Module, Debug)]
-pub enum Norm {
-    /// Mean and variance.
-    Layer(LayerNorm),
-    /// Root mean square.
-    Rms(RmsNorm),
-}
-
-impl Norm {
-    fn new(config: &DecoderConfig, device: &Device) -> Self {
-        let (width, epsilon) = (config.hidden_size, config.norm_epsilon);
-        match config.norm {
-            NormKind::Layer => {
-                Self::Layer(LayerNormConfig::new(width).with_epsilon(epsilon).init(device))
-            }
-            NormKind::Rms => {
-                Self::Rms(RmsNormConfig::new(width).with_epsilon(epsilon).init(device))
-            }
-        }
-    }
-
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        in_f32(x, |x| match self {
-            Self::Layer(norm) => norm.forward(x),
-            Self::Rms(norm) => rms_norm(norm, x),
-        })
+        linear(&self.down, gelu(linear(&self.up, x), form))
     }
 }

@@ -5,6 +5,7 @@
 //! | [`decoder`] | the transformer, one for all families |
 //! | [`families`] | what each family calls its settings and tensors |
 //! | [`adapter`] | LoRA: factors beside the weights, PEFT folders |
+//! | [`norm`] | the normalisations over the hidden width |
 //! | [`folder`] | Hugging Face folders in and out |
 //! | [`precision`] | what weights are kept and written as |
 //! | [`weights`] | parameters from and to safetensors files |
@@ -19,6 +20,7 @@ pub mod config;
 pub mod decoder;
 pub mod families;
 pub mod folder;
+pub mod norm;
 pub mod precision;
 pub mod reward_model;
 pub mod rotary;

@@ -1,19 +1,11 @@
-//! The activations of the feed-forward part.
-//!
-//! `swiglu(g, u) = g σ(g) u` and GELU in its tanh form, `x/2 · (1 + tanh u)` with
-//! `u = √(2/π) (x + 0.044715 x³)`, written as `x · σ(2u)`: the same function. The backward passes
+//! The gated activation of the feed-forward part, `swiglu(g, u) = g σ(g) u`. The backward passes
 //! compute σ again from the saved inputs and hold nothing else.
 
 use burn::nn::Linear;
 use burn::tensor::Tensor;
-use burn::tensor::activation::{sigmoid, silu};
+use burn::tensor::activation::silu;
 
 use super::linear::linear;
-
-/// 2 √(2/π)
-const GELU_LINEAR: f64 = 1.595_769_121_605_731;
-/// 2 √(2/π) · 0.044715
-const GELU_CUBIC: f64 = GELU_LINEAR * 0.044_715;
 
 /// `silu(gate) · up`, both of one shape.
 pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
@@ -33,22 +25,8 @@ pub fn swiglu_down<const D: usize>(gate: Tensor<D>, up: Tensor<D>, down: &Linear
     linear(down, swiglu(gate, up))
 }
 
-/// GELU in its tanh form.
-pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    #[cfg(feature = "flex")]
-    if super::takes(&x) {
-        return fused::gelu_tanh(x);
-    }
-    plain_gelu_tanh(x)
-}
-
 fn plain_swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     silu(gate) * up
-}
-
-fn plain_gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let inner = (x.clone() * x.clone() * GELU_CUBIC + GELU_LINEAR) * x.clone();
-    x * sigmoid(inner)
 }
 
 #[cfg(feature = "flex")]
@@ -64,12 +42,11 @@ mod fused {
     use burn::tensor::{Shape, Tensor};
     use rayon::prelude::*;
 
-    use super::{GELU_CUBIC, GELU_LINEAR};
     use crate::kernels::values::{TASK, changed, contiguous, rows_and_width, tensor, values};
     use crate::kernels::vector::{sigmoid, widest};
 
     pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-        let out = <Dispatch as ActivationOps>::swiglu(gate.into_dispatch(), up.into_dispatch());
+        let out = <Dispatch as SwigluOps>::swiglu(gate.into_dispatch(), up.into_dispatch());
         Tensor::from_dispatch(out)
     }
 
@@ -78,7 +55,7 @@ mod fused {
         up: Tensor<D>,
         weight: Tensor<2>,
     ) -> Tensor<D> {
-        let out = <Dispatch as ActivationOps>::swiglu_down(
+        let out = <Dispatch as SwigluOps>::swiglu_down(
             gate.into_dispatch(),
             up.into_dispatch(),
             weight.into_dispatch(),
@@ -86,22 +63,17 @@ mod fused {
         Tensor::from_dispatch(out)
     }
 
-    pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-        Tensor::from_dispatch(<Dispatch as ActivationOps>::gelu_tanh(x.into_dispatch()))
-    }
-
     #[backend_extension(Flex, Autodiff)]
-    pub trait ActivationOps: Backend {
+    pub trait SwigluOps: Backend {
         fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
         fn swiglu_down(
             gate: FloatTensor<Self>,
             up: FloatTensor<Self>,
             weight: FloatTensor<Self>,
         ) -> FloatTensor<Self>;
-        fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self>;
     }
 
-    impl ActivationOps for Flex {
+    impl SwigluOps for Flex {
         fn swiglu(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
             let up = contiguous(up);
             let up = values(&up);
@@ -123,17 +95,9 @@ mod fused {
             let inner = flat(Self::swiglu(gate, up));
             Self::float_matmul(inner, weight).reshape(Shape::from(shape))
         }
-
-        fn gelu_tanh(x: FlexTensor) -> FlexTensor {
-            changed(x, |x| {
-                x.par_chunks_mut(TASK).for_each(|x| {
-                    widest(|| x.iter_mut().for_each(|x| *x *= gelu_gate(*x)));
-                });
-            })
-        }
     }
 
-    impl<C: CheckpointStrategy> ActivationOps for Autodiff<Flex, C> {
+    impl<C: CheckpointStrategy> SwigluOps for Autodiff<Flex, C> {
         fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
             let nodes = [gate.node(), up.node()];
             let (gate, up) = (gate.into_primitive(), up.into_primitive());
@@ -157,15 +121,6 @@ mod fused {
             match SwigluDownBackward.prepare::<C>(nodes).compute_bound().stateful() {
                 OpsKind::Tracked(prep) => prep.finish(saved, out),
                 OpsKind::UnTracked(prep) => prep.finish(out),
-            }
-        }
-
-        fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
-            let nodes = [x.node()];
-            let x = x.into_primitive();
-            match GeluBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish(x.clone(), Flex::gelu_tanh(x)),
-                OpsKind::UnTracked(prep) => prep.finish(Flex::gelu_tanh(x)),
             }
         }
     }
@@ -246,39 +201,6 @@ mod fused {
         });
         (tensor(gate_grad, gate.shape()), up_grad)
     }
-
-    #[derive(Debug)]
-    struct GeluBackward;
-
-    impl Backward<Flex, 1> for GeluBackward {
-        type State = FlexTensor;
-
-        fn backward(self, ops: Ops<FlexTensor, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = grads.consume::<Flex>(&ops.node);
-            let x = contiguous(ops.state);
-            let grad = changed(grad, |grad| {
-                grad.par_chunks_mut(TASK).zip(values(&x).par_chunks(TASK)).for_each(|(grad, x)| {
-                    widest(|| {
-                        for (grad, &x) in grad.iter_mut().zip(x) {
-                            let open = gelu_gate(x);
-                            let slope = GELU_LINEAR as f32 + 3.0 * GELU_CUBIC as f32 * x * x;
-                            *grad *= open + x * open * (1.0 - open) * slope;
-                        }
-                    });
-                });
-            });
-            let [node] = ops.parents;
-            if let Some(node) = node {
-                grads.register::<Flex>(node.id, grad);
-            }
-        }
-    }
-
-    /// σ(2u)
-    #[inline(always)]
-    fn gelu_gate(x: f32) -> f32 {
-        sigmoid((GELU_CUBIC as f32 * x * x + GELU_LINEAR as f32) * x)
-    }
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -348,19 +270,13 @@ mod tests {
     }
 
     #[test]
-    fn gelu_and_its_gradient_are_those_of_the_plain_form() {
-        compare(|a, b| gelu_tanh(a) + gelu_tanh(b), |a, b| plain_gelu_tanh(a) + plain_gelu_tanh(b));
-    }
-
-    #[test]
     fn an_input_used_again_keeps_its_values() {
         let device = Device::flex();
         let x = spread([3, 5], 0.7, &device);
         let before = x.to_data();
-        let _ = (swiglu(x.clone(), x.clone()), gelu_tanh(x.clone()));
+        let turned = swiglu(x.clone().transpose(), x.clone().transpose());
+        let difference = turned - swiglu(x.clone(), x.clone()).transpose();
         assert_eq!(x.to_data(), before);
-        let turned = x.clone().transpose();
-        let difference = gelu_tanh(turned) - gelu_tanh(x).transpose();
         assert_eq!(difference.abs().max().into_scalar::<f32>(), 0.0);
     }
 }

@@ -24,7 +24,9 @@ mod fused {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use crate::kernels::values::{TASK, changed, contiguous, rows_and_width, tensor, values};
+    use crate::kernels::values::{
+        changed, contiguous, rows_and_width, task_of_rows, tensor, values,
+    };
     use crate::kernels::vector::{add, dot, widest};
 
     pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) -> Tensor<D> {
@@ -46,7 +48,7 @@ mod fused {
             let gamma = contiguous(gamma);
             let (_, width) = rows_and_width(&x);
             changed(x, |x| {
-                x.par_chunks_mut(task(width)).for_each(|rows| {
+                x.par_chunks_mut(task_of_rows(width)).for_each(|rows| {
                     widest(|| {
                         for x in rows.chunks_exact_mut(width) {
                             let inverse = inverse_size(x, epsilon);
@@ -108,7 +110,9 @@ mod fused {
         let (_, width) = rows_and_width(&x);
         let mut shares = Vec::new();
         let x_grad = changed(grad, |grad| {
-            let tasks = grad.par_chunks_mut(task(width)).zip(values(&x).par_chunks(task(width)));
+            let tasks = grad
+                .par_chunks_mut(task_of_rows(width))
+                .zip(values(&x).par_chunks(task_of_rows(width)));
             tasks
                 .map(|(grad, x)| widest(|| rows_backward(grad, x, values(&gamma), epsilon)))
                 .collect_into_vec(&mut shares);
@@ -142,11 +146,6 @@ mod fused {
     #[inline(always)]
     fn inverse_size(x: &[f32], epsilon: f64) -> f32 {
         1.0 / (dot(x, x) / x.len() as f32 + epsilon as f32).sqrt()
-    }
-
-    /// Elements of a task: whole rows.
-    fn task(width: usize) -> usize {
-        (TASK / width).max(1) * width
     }
 }
 

@@ -1,0 +1,243 @@
+//! The norm by mean and variance over the last axis, `(x − mean) / √(variance + ε) · γ + β`.
+
+use burn::tensor::Tensor;
+use burn::tensor::module;
+
+/// The norm of `x`, `[.., width]`, with `gamma` and `beta`, `[width]`.
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if super::takes(&x) {
+        return fused::layer_norm(x, gamma, beta, epsilon);
+    }
+    module::layer_norm(x, gamma, Some(beta), epsilon)
+}
+
+#[cfg(feature = "flex")]
+mod fused {
+    use burn::backend::autodiff::checkpoint::base::Checkpointer;
+    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+    use burn::backend::autodiff::grads::Gradients;
+    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::flex::FlexTensor;
+    use burn::backend::tensor::FloatTensor;
+    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+    use burn::tensor::Tensor;
+    use rayon::prelude::*;
+
+    use crate::kernels::values::{
+        changed, contiguous, rows_and_width, task_of_rows, tensor, values,
+    };
+    use crate::kernels::vector::{add, dot, sum2, widest};
+
+    pub fn layer_norm<const D: usize>(
+        x: Tensor<D>,
+        gamma: Tensor<1>,
+        beta: Tensor<1>,
+        epsilon: f64,
+    ) -> Tensor<D> {
+        let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
+        Tensor::from_dispatch(<Dispatch as LayerNormOps>::normalized(x, gamma, beta, epsilon))
+    }
+
+    #[backend_extension(Flex, Autodiff)]
+    pub trait LayerNormOps: Backend {
+        fn normalized(
+            x: FloatTensor<Self>,
+            gamma: FloatTensor<Self>,
+            beta: FloatTensor<Self>,
+            epsilon: f64,
+        ) -> FloatTensor<Self>;
+    }
+
+    impl LayerNormOps for Flex {
+        fn normalized(
+            x: FlexTensor,
+            gamma: FlexTensor,
+            beta: FlexTensor,
+            epsilon: f64,
+        ) -> FlexTensor {
+            let (gamma, beta) = (contiguous(gamma), contiguous(beta));
+            let (_, width) = rows_and_width(&x);
+            changed(x, |x| {
+                x.par_chunks_mut(task_of_rows(width)).for_each(|rows| {
+                    widest(|| {
+                        for x in rows.chunks_exact_mut(width) {
+                            let (mean, inverse) = mean_and_inverse(x, epsilon);
+                            let scales = values(&gamma).iter().zip(values(&beta));
+                            for (x, (&gamma, &beta)) in x.iter_mut().zip(scales) {
+                                *x = (*x - mean) * inverse * gamma + beta;
+                            }
+                        }
+                    });
+                });
+            })
+        }
+    }
+
+    impl<C: CheckpointStrategy> LayerNormOps for Autodiff<Flex, C> {
+        fn normalized(
+            x: FloatTensor<Self>,
+            gamma: FloatTensor<Self>,
+            beta: FloatTensor<Self>,
+            epsilon: f64,
+        ) -> FloatTensor<Self> {
+            let nodes = [x.node(), gamma.node(), beta.node()];
+            let (x, gamma) = (x.into_primitive(), gamma.into_primitive());
+            let saved = (x.clone(), gamma.clone(), epsilon);
+            let beta = beta.into_primitive();
+            match LayerBackward.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => {
+                    prep.finish(saved, Flex::normalized(x, gamma, beta, epsilon))
+                }
+                OpsKind::UnTracked(prep) => {
+                    drop(saved);
+                    prep.finish(Flex::normalized(x, gamma, beta, epsilon))
+                }
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct LayerBackward;
+
+    impl Backward<Flex, 3> for LayerBackward {
+        type State = (FlexTensor, FlexTensor, f64);
+
+        fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+            let grad = grads.consume::<Flex>(&ops.node);
+            let (x, gamma, epsilon) = ops.state;
+            let found = layer_backward(x, gamma, epsilon, grad);
+            for (node, gradient) in ops.parents.into_iter().zip(found) {
+                if let Some(node) = node {
+                    grads.register::<Flex>(node.id, gradient);
+                }
+            }
+        }
+    }
+
+    /// With `n = (x − mean) / size`: `∂β = Σ grad` and `∂γ = Σ grad · n` over the rows, and
+    /// `∂x = (w − mean(w) − n · mean(w · n)) / size` for `w = γ grad`. In the order x, γ, β.
+    fn layer_backward(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        epsilon: f64,
+        grad: FlexTensor,
+    ) -> [FlexTensor; 3] {
+        let (x, gamma) = (contiguous(x), contiguous(gamma));
+        let (_, width) = rows_and_width(&x);
+        let mut shares = Vec::new();
+        let x_grad = changed(grad, |grad| {
+            let task = task_of_rows(width);
+            let tasks = grad.par_chunks_mut(task).zip(values(&x).par_chunks(task));
+            tasks
+                .map(|(grad, x)| widest(|| rows_backward(grad, x, values(&gamma), epsilon)))
+                .collect_into_vec(&mut shares);
+        });
+        let (mut gamma_grad, mut beta_grad) = (vec![0.0; width], vec![0.0; width]);
+        for (of_gamma, of_beta) in &shares {
+            add(&mut gamma_grad, of_gamma);
+            add(&mut beta_grad, of_beta);
+        }
+        [x_grad, tensor(gamma_grad, gamma.shape()), tensor(beta_grad, gamma.shape())]
+    }
+
+    /// Turns `grad` into the gradient of `x`; returns the rows' shares of those of γ and β.
+    #[inline(always)]
+    fn rows_backward(
+        grad: &mut [f32],
+        x: &[f32],
+        gamma: &[f32],
+        epsilon: f64,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let width = gamma.len();
+        let (mut of_gamma, mut of_beta) = (vec![0.0; width], vec![0.0; width]);
+        let (mut normal, mut weighted) = (vec![0.0; width], vec![0.0; width]);
+        for (grad, x) in grad.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            let (mean, inverse) = mean_and_inverse(x, epsilon);
+            for i in 0..width {
+                normal[i] = (x[i] - mean) * inverse;
+                weighted[i] = grad[i] * gamma[i];
+                of_gamma[i] += grad[i] * normal[i];
+                of_beta[i] += grad[i];
+            }
+            let common = sum2(&weighted, &weighted, |w, _| w) / width as f32;
+            let along = dot(&weighted, &normal) / width as f32;
+            for (i, grad) in grad.iter_mut().enumerate() {
+                *grad = (weighted[i] - common - normal[i] * along) * inverse;
+            }
+        }
+        (of_gamma, of_beta)
+    }
+
+    /// The mean, and 1 / √(variance + ε), in two passes so that a large mean costs no digits.
+    #[inline(always)]
+    fn mean_and_inverse(x: &[f32], epsilon: f64) -> (f32, f32) {
+        let count = x.len() as f32;
+        let mean = sum2(x, x, |x, _| x) / count;
+        let variance = sum2(x, x, |x, _| (x - mean) * (x - mean)) / count;
+        (mean, 1.0 / (variance + epsilon as f32).sqrt())
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    /// Values from `about` − 3 to `about` + 3 in an order of their own.
+    fn spread<const D: usize>(
+        shape: [usize; D],
+        turn: f32,
+        about: f32,
+        device: &Device,
+    ) -> Tensor<D> {
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> =
+            (0..count).map(|it| about + 3.0 * (it as f32 * turn).sin()).collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    #[test]
+    fn the_norm_and_its_gradients_are_those_of_burns_own() {
+        let device = Device::flex().autodiff();
+        let shape = [2, 301, 67];
+        let run = |function: &dyn Fn(Tensor<3>, Tensor<1>, Tensor<1>) -> Tensor<3>| {
+            let x = spread(shape, 0.7, 0.4, &device).require_grad();
+            let gamma = spread([67], 0.3, 0.0, &device).require_grad();
+            let beta = spread([67], 0.9, 0.0, &device).require_grad();
+            let out = function(x.clone(), gamma.clone(), beta.clone());
+            let gradients = (out.clone() * spread(shape, 2.1, 0.0, &device)).sum().backward();
+            let of_scales = [gamma, beta].map(|it| it.grad(&gradients).unwrap());
+            ([out.inner(), x.grad(&gradients).unwrap()], of_scales)
+        };
+        let (entries, scales) = run(&|x, gamma, beta| layer_norm(x, gamma, beta, 1e-2));
+        let (plain_entries, plain_scales) =
+            run(&|x, gamma, beta| module::layer_norm(x, gamma, Some(beta), 1e-2));
+        for (ours, plain) in entries.into_iter().zip(plain_entries) {
+            // Entries of size 1 to 10, of sums over 67.
+            assert!((ours - plain).abs().max().into_scalar::<f32>() < 1e-5);
+        }
+        for (ours, plain) in scales.into_iter().zip(plain_scales) {
+            // Sums over 602 rows.
+            assert!((ours - plain).abs().max().into_scalar::<f32>() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn a_large_mean_costs_no_digits() {
+        let device = Device::flex();
+        let (ones, zeros) = (Tensor::ones([64], &device), Tensor::zeros([64], &device));
+        let near = |about| {
+            layer_norm(spread([1, 64], 0.7, about, &device), ones.clone(), zeros.clone(), 1e-5)
+        };
+        // 1000 is a multiple of the spacing of f32 there, 6e-5, which rounds the entries.
+        let difference = (near(1000.0) - near(0.0)).abs().max().into_scalar::<f32>();
+        assert!(difference < 1e-4, "{difference}");
+    }
+}
