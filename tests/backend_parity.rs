@@ -13,6 +13,7 @@
 //! | weights after three steps | 2e-5 | three updates of at most the learning rate 1e-2 each, whose relative error is that of the gradients; Adam's ε is 1e-3, above rounding, so that gradients that are zero but for rounding move nothing |
 //! | bf16 log-probs | 0.15 a token | weights and activations have 8 bits: 2⁻⁹ relative rounding in each of some twenty roundings on the way, on logits of size 4 |
 //! | f16 log-probs | 0.02 a token | the same with 11 bits |
+//! | gradients of passes in bf16 | 0.1 of the gradient's norm | the same roundings, forward and backward, mostly independent of one another |
 //! | golden logits and log-probs | 1e-4 | f32 here against f64 there |
 //! | tokens | the same | the smallest gap between the best two logits of these models is above the first line |
 
@@ -140,6 +141,11 @@ fn claims(backend: &'static BackendInfo) -> Vec<Trial> {
             device.supports_dtype(DType::F16),
             |device| narrow_log_probs_are_those_of_f32(Precision::F16, 0.02, device),
         ),
+        trial(
+            "passes_in_bf16_move_weights_in_f32",
+            device.supports_dtype(DType::BF16),
+            passes_in_bf16_move_weights_in_f32,
+        ),
         trial("golden_models_have_the_numbers_of_transformers", goldens, golden_models),
     ]);
     trials
@@ -231,12 +237,17 @@ fn group_log_probs_are_those_of_flex(device: &Device) {
 type Subject = Trainee<Aligner<Decoder, exalign::alignment::Objective>>;
 
 /// A family's model under an objective, and the batch it is trained on.
-fn subject(folder: &Path, name: ObjectiveName, device: &Device) -> (Subject, AlignmentBatch) {
+fn subject(
+    folder: &Path,
+    name: ObjectiveName,
+    compute: Precision,
+    device: &Device,
+) -> (Subject, AlignmentBatch) {
     let device = device.clone().autodiff();
     let objective = ObjectiveConfig { name, beta_policy: 0.5, ..ObjectiveConfig::default() };
     let aligner = Aligner::new(load(folder, &device), objective.init().unwrap(), 0.8);
     let k = if matches!(name, ObjectiveName::ExoPref | ObjectiveName::Dpo) { 2 } else { 3 };
-    (Trainee::new(aligner), batch(k, &device))
+    (Trainee::new(aligner, compute), batch(k, &device))
 }
 
 /// Every parameter's path and values of something.
@@ -259,7 +270,7 @@ impl Of for Weights {
     }
 }
 
-impl Of for GradientsParams {
+impl Of for &GradientsParams {
     fn values<const D: usize>(&self, param: &Param<Tensor<D>>) -> Vec<f32> {
         values(self.get::<D>(param.id).expect("every parameter takes part"))
     }
@@ -293,11 +304,11 @@ fn losses_and_gradients_are_those_of_flex(device: &Device) {
     for (family, folder) in families() {
         for objective in OBJECTIVES {
             let of = |device: &Device| {
-                let (subject, batch) = subject(folder.path(), objective, device);
+                let (subject, batch) = subject(folder.path(), objective, Precision::F32, device);
                 let (loss, _) = subject.module.loss(&batch);
                 let value = values(loss.clone());
                 let gradients = GradientsParams::from_grads(loss.backward(), &subject);
-                (value, collect(&subject, gradients))
+                (value, collect(&subject, &gradients))
             };
             let ((loss, ours), (flex_loss, flex)) = (of(device), of(&Device::flex()));
             let what = format!("{family}, {objective:?}");
@@ -315,19 +326,13 @@ fn losses_and_gradients_are_those_of_flex(device: &Device) {
 fn three_steps_end_at_the_weights_of_flex(device: &Device) {
     for (family, folder) in families() {
         let of = |device: &Device| {
-            let (mut subject, batch) = subject(folder.path(), ObjectiveName::ExoRw, device);
+            let (mut subject, batch) =
+                subject(folder.path(), ObjectiveName::ExoRw, Precision::F32, device);
             let adam: Adam = AdamConfig::new().with_beta_2(0.95).with_epsilon(1e-3).build();
             let mut optimizer: ModuleOptimizer = adam.into();
             let mut losses = Vec::new();
             for _ in 0..3 {
-                let step = Step {
-                    epoch: 0,
-                    micro_batches: vec![Micro { batch: batch.clone(), share: 1.0, device: 0 }],
-                    num_groups: 3,
-                    num_tokens: 0,
-                    records: Vec::new(),
-                };
-                let output = TrainStep::step(&subject, step);
+                let output = TrainStep::step(&subject, step(&batch));
                 losses.push(output.item.loss as f32);
                 subject = optimizer.step(1e-2, subject, output.grads);
             }
@@ -339,6 +344,50 @@ fn three_steps_end_at_the_weights_of_flex(device: &Device) {
         for ((name, ours), (_, flex)) in ours.iter().zip(&flex) {
             assert_close(&format!("{family}: {name}"), ours, flex);
         }
+    }
+}
+
+/// A step of one batch.
+fn step(batch: &AlignmentBatch) -> Step<AlignmentBatch> {
+    Step {
+        epoch: 0,
+        micro_batches: vec![Micro { batch: batch.clone(), share: 1.0, device: 0 }],
+        num_groups: 3,
+        num_tokens: 0,
+        records: Vec::new(),
+    }
+}
+
+fn passes_in_bf16_move_weights_in_f32(device: &Device) {
+    for (family, folder) in families() {
+        let of = |compute: Precision, device: &Device| {
+            let (subject, batch) = subject(folder.path(), ObjectiveName::ExoRw, compute, device);
+            let output = TrainStep::step(&subject, step(&batch));
+            (subject, output)
+        };
+        let (mut subject, output) = of(Precision::Bf16, device);
+        let (exact, exact_output) = of(Precision::F32, &Device::flex());
+        let (loss, exact_loss) = (output.item.loss, exact_output.item.loss);
+        assert!(loss != exact_loss, "{family}: nothing was rounded");
+        assert!((loss - exact_loss).abs() < 0.1 * (1.0 + exact_loss.abs()), "{family}: {loss}");
+        let flat = |of: Vec<(String, Vec<f32>)>| -> Vec<f32> {
+            of.into_iter().flat_map(|(_, values)| values).collect()
+        };
+        let before = flat(collect(&subject, Weights));
+        let rate = 1e-6; // of weights around 0.1 that is below what bf16 tells apart
+        let adam: Adam = AdamConfig::new().build();
+        let mut optimizer: ModuleOptimizer = adam.into();
+        let ours = flat(collect(&subject, &output.grads));
+        let exact = flat(collect(&exact, &exact_output.grads));
+        subject = optimizer.step(rate, subject, output.grads);
+        let difference: Vec<f32> = ours.iter().zip(&exact).map(|(a, b)| a - b).collect();
+        let (far, size) = (norm(&difference), norm(&exact));
+        assert!(far < 0.1 * size, "{family}: {far} off, of {size}");
+        let after = flat(collect(&subject, Weights));
+        let moved = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+        assert!(2 * moved > before.len(), "{family}: {moved} of {} weights moved", before.len());
+        let furthest = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(furthest < 2.0 * rate as f32, "{family}: {furthest}");
     }
 }
 

@@ -35,10 +35,13 @@ pub struct TrainingFlags {
     /// training.epochs: passes over the data
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
+    /// training.compute: what the passes are computed in, f32 or bf16; weights and losses stay f32
+    #[arg(long, value_name = "DTYPE")]
+    compute: Option<String>,
     /// training.max_steps: stop after so many steps; 0: do not
     #[arg(long, value_name = "N")]
     max_steps: Option<usize>,
-    /// dtype: what the weights of OUT/model are written as, f32, bf16 or f16; training is in f32
+    /// dtype: what the weights of OUT/model are written as, f32, bf16 or f16; they are trained in f32
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
     /// adapter.rank: train LoRA adapters of this rank instead of all weights; OUT/model is then a
@@ -62,6 +65,7 @@ impl TrainingFlags {
             ("training.batch_size", self.batch_size.map(|it| it.to_string())),
             ("training.micro_batch_size", self.micro_batch_size.map(|it| it.to_string())),
             ("training.epochs", self.epochs.map(|it| it.to_string())),
+            ("training.compute", self.compute.clone()),
             ("training.max_steps", self.max_steps.map(|it| it.to_string())),
             ("dtype", self.dtype.clone()),
             ("adapter.rank", self.lora_rank.map(|it| it.to_string())),
@@ -104,6 +108,7 @@ impl<T: Trainable> Train<'_, T> {
             name: self.name,
             dir: &self.out,
             optimization: optimization(config, num_steps),
+            compute: config.training.compute,
             num_steps,
             checkpoint_every: config.checkpoint.every,
             checkpoint_keep: config.checkpoint.keep,

@@ -67,6 +67,7 @@ pub struct Training {
     pub epochs: usize,
     pub batch_size: usize,
     pub micro_batch_size: usize,
+    pub compute: Precision,
     pub max_steps: usize,
 }
 
@@ -210,11 +211,12 @@ impl Config {
         let from_zero = |value: f64| value >= 0.0 && value.is_finite();
         let within_a_day = |seconds: f64| (0.0..=86_400.0).contains(&seconds);
         let decay = |betas: [f64; 2]| betas.iter().all(|beta| (0.0..1.0).contains(beta));
-        let checks: [(&str, &dyn Display, &str, bool); 19] = [
+        let checks: [(&str, &dyn Display, &str, bool); 20] = [
             ("training.learning_rate", &training.learning_rate, "a number above 0", above_zero(training.learning_rate)),
             ("training.epochs", &training.epochs, "at least 1", training.epochs > 0),
             ("training.batch_size", &training.batch_size, "at least 1", training.batch_size > 0),
             ("training.micro_batch_size", &training.micro_batch_size, "at least 1", training.micro_batch_size > 0),
+            ("training.compute", &training.compute.short_name(), "f32 or bf16 (the gradients of f16 vanish without a scale)", training.compute != Precision::F16),
             ("optimizer.betas", &format!("{:?}", optimizer.betas), "two numbers in [0, 1)", decay(optimizer.betas)),
             ("optimizer.epsilon", &optimizer.epsilon, "a number above 0", above_zero(optimizer.epsilon)),
             ("optimizer.weight_decay", &optimizer.weight_decay, "a number from 0", from_zero(optimizer.weight_decay)),

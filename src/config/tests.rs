@@ -178,6 +178,10 @@ fn a_value_out_of_its_range_is_refused_with_the_range_and_its_source() {
             "generation.temperature=-1",
             "a number from 0 (0 takes the most probable token), found -1",
         ),
+        (
+            "training.compute=f16",
+            "f32 or bf16 (the gradients of f16 vanish without a scale), found f16",
+        ),
         ("generation.top_p=0", "a number in (0, 1], found 0"),
         ("generation.top_p=1.5", "a number in (0, 1], found 1.5"),
         ("generation.max_new_tokens=0", "at least 1, found 0"),

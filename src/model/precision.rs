@@ -1,7 +1,10 @@
-//! What weights are kept and written as.
+//! What weights are kept and written as, and what is computed with them.
 
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
+
+use super::weights::ParameterPath;
 
 /// The width of a float.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +29,15 @@ impl Precision {
         }
     }
 
+    /// As settings call it.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
     /// As `config.json` calls it.
     pub fn name(self) -> &'static str {
         match self {
@@ -41,6 +53,42 @@ impl Precision {
             "bfloat16" => Self::Bf16,
             "float16" => Self::F16,
             _ => Self::F32,
+        }
+    }
+}
+
+/// Whether a parameter's name is one of a normalisation, which is computed in f32 by weights that are.
+pub(super) fn is_of_norm(name: &str) -> bool {
+    matches!(name.rsplit('.').next(), Some("gamma" | "beta"))
+}
+
+/// The module with copies of its parameters in `precision`; gradients reach the originals, in the
+/// originals' type.
+pub fn computing_in<M: Module>(module: M, precision: Precision) -> M {
+    match precision {
+        Precision::F32 => module,
+        _ => module.map(&mut Copies { dtype: precision.dtype(), path: ParameterPath::default() }),
+    }
+}
+
+struct Copies {
+    dtype: DType,
+    path: ParameterPath,
+}
+
+impl ModuleMapper for Copies {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.leave();
+    }
+
+    fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match is_of_norm(&self.path.dotted()) {
+            true => parameter,
+            false => parameter.map(|it| as_type(it, self.dtype)),
         }
     }
 }

@@ -10,6 +10,8 @@ use burn::tensor::Tensor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
 use super::gradients::add;
+use crate::model::Precision;
+use crate::model::precision::computing_in;
 
 /// A part of a step small enough for memory.
 #[derive(Clone, Debug)]
@@ -84,13 +86,16 @@ pub struct Trainee<T: Module> {
     /// The module.
     pub module: T,
     #[module(skip)]
+    compute: Precision,
+    #[module(skip)]
     slot: OptimizerSlot,
 }
 
 impl<T: Trainable> Trainee<T> {
-    /// Wraps `module`.
-    pub fn new(module: T) -> Self {
-        Self { module, slot: OptimizerSlot::default() }
+    /// Wraps `module`, whose parameters stay what they are while its passes are computed in
+    /// `compute`.
+    pub fn new(module: T, compute: Precision) -> Self {
+        Self { module, compute, slot: OptimizerSlot::default() }
     }
 
     /// Where the optimizer leaves its state when asked.
@@ -112,7 +117,8 @@ impl<T: Trainable> TrainStep for Trainee<T> {
         let mut output = StepOutput::default();
         for micro in step.micro_batches {
             output.device = micro.device;
-            let (mean, statistics) = self.module.loss(&micro.batch);
+            let module = computing_in(self.module.clone(), self.compute);
+            let (mean, statistics) = module.loss(&micro.batch);
             let weighted = mean * micro.share;
             output.add(weighted.clone().into_scalar::<f32>() as f64, statistics, micro.share);
             let gradients = GradientsParams::from_grads(weighted.backward(), self);
@@ -140,8 +146,9 @@ impl<T: Trainable> InferenceStep for Trainee<T> {
 
     fn step(&self, step: Self::Input) -> StepOutput {
         let mut output = StepOutput::default();
+        let module = computing_in(self.module.clone(), self.compute);
         for micro in step.micro_batches {
-            let (mean, statistics) = self.module.loss(&micro.batch);
+            let (mean, statistics) = module.loss(&micro.batch);
             output.add(mean.into_scalar::<f32>() as f64 * micro.share, statistics, micro.share);
         }
         output

@@ -60,6 +60,8 @@ pub struct Training<'a, T: Trainable> {
     pub dir: &'a Path,
     /// How weights are updated.
     pub optimization: Optimization,
+    /// What the passes are computed in.
+    pub compute: Precision,
     /// Number of optimizer steps.
     pub num_steps: usize,
     /// Steps between checkpoints; 0 writes none.
@@ -105,7 +107,7 @@ impl<T: Trainable> Training<'_, T> {
         };
         let metrics = Metrics::open(&self.dir.join("metrics.jsonl"), first)?;
         let seconds = metrics.seconds;
-        let trainee = with_stable_ids(Trainee::new(module));
+        let trainee = with_stable_ids(Trainee::new(module, self.compute));
         let schedule = self.optimization.schedule.clone().starting_at(first);
         let learner = Learner::new(trainee, optimizer, schedule);
 

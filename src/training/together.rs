@@ -83,6 +83,7 @@ mod tests {
     use burn::train::TrainStep;
 
     use super::*;
+    use crate::model::Precision;
     use crate::training::{Micro, MicroLoss};
 
     #[derive(Module, Debug)]
@@ -135,7 +136,8 @@ mod tests {
     #[test]
     fn several_devices_have_the_gradient_loss_and_figures_of_one() {
         let device = Device::flex().autodiff();
-        let model = Trainee::new(Squares { linear: LinearConfig::new(4, 5).init(&device) });
+        let squares = Squares { linear: LinearConfig::new(4, 5).init(&device) };
+        let model = Trainee::new(squares, Precision::F32);
         for (rows, count) in [(14, 2), (14, 3), (2, 3), (9, 2)] {
             let devices = vec![device.clone(); count];
             let one = TrainStep::step(&model, step(rows, &devices[..1]));
@@ -155,7 +157,8 @@ mod tests {
     #[test]
     fn a_device_that_fails_is_an_error_on_one_line() {
         let device = Device::flex().autodiff();
-        let model = Trainee::new(Squares { linear: LinearConfig::new(4, 5).init(&device) });
+        let squares = Squares { linear: LinearConfig::new(4, 5).init(&device) };
+        let model = Trainee::new(squares, Precision::F32);
         let mut step = step(6, &[device.clone(), device.clone()]);
         step.micro_batches[1].batch = Tensor::zeros([2, 3], &device); // 4 columns are wanted
         let together = Together::new(&[device.clone(), device]);

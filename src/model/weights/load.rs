@@ -11,6 +11,7 @@ use super::packing::{Matrix, Packing, transpose};
 use super::parameters::{ParameterPath, parameter};
 use super::{SafetensorsFiles, abridged};
 use crate::model::families::Binding;
+use crate::model::precision::is_of_norm;
 use crate::{Error, Result};
 
 /// How the parameters of a module are read from files.
@@ -47,9 +48,7 @@ impl Load<'_> {
         let values = parameters
             .into_par_iter()
             .map(|(name, binding, part)| {
-                // Normalisations are computed in f32, by weights that are.
-                let of_norm = name.ends_with(".gamma") || name.ends_with(".beta");
-                let dtype = if of_norm { DType::F32 } else { kept_as };
+                let dtype = if is_of_norm(name) { DType::F32 } else { kept_as };
                 let stored = values(&files, &shapes, binding, part)?;
                 Ok((name.clone(), stored.convert_dtype(dtype)))
             })
