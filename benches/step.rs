@@ -10,19 +10,19 @@
 
 use std::time::Instant;
 
+use burn::optim::ModuleOptimizer;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
-use burn::optim::{AdamConfig, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use burn::train::TrainStep;
 use exalign::alignment::ExoRwConfig;
 use exalign::data::{GroupBatch, TokenGroup};
 use exalign::log_probs::{Policy, token_log_probs_of};
-use exalign::model::Decoder;
 use exalign::model::config::{
     DecoderConfig, FeedForwardKind, NormKind, PositionEncoding, RotaryConfig, RotaryScaling,
 };
 use exalign::model::weights::{initialize, with_stable_ids};
-use exalign::training::{Aligner, AlignmentBatch, Micro, Step, Trainee};
+use exalign::model::{Decoder, Precision};
+use exalign::training::{Aligner, AlignmentBatch, FusedAdam, Micro, Step, Trainee};
 
 #[path = "../experiments/allocator.rs"]
 #[allow(unsafe_code, reason = "the program's own allocator settings")]
@@ -52,8 +52,11 @@ fn main() {
 
     let device = Device::flex().autodiff();
     let objective = ExoRwConfig::new().init().expect("defaults");
-    let mut trainee = with_stable_ids(Trainee::new(Aligner::new(decoder(&device), objective, 1.0)));
-    let mut optimizer: ModuleOptimizer = AdamConfig::new().init();
+    let mut trainee = with_stable_ids(Trainee::new(
+        Aligner::new(decoder(&device), objective, 1.0),
+        Precision::F32,
+    ));
+    let mut optimizer: ModuleOptimizer = FusedAdam::new([0.9, 0.999], 1e-8).into();
     for number in 1..=steps {
         let step = Instant::now();
         let micro_batches =

@@ -51,6 +51,29 @@ fn several_devices_train_as_one() {
 }
 
 #[test]
+fn a_policy_computed_in_bf16_starts_at_its_reference_and_learns() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 12, 3);
+    let align = |compute: &str| {
+        place.succeeds(&format!(
+            "align --objective dpo-rw --model model --data groups.jsonl --out {compute} --compute {compute} \
+             --learning-rate 1e-3 --batch-size 6 --set training.epochs=4 --set objective.beta_policy=1"
+        ));
+        metrics(&place.path(compute))
+    };
+    let (exact, rounded) = (align("f32"), align("bf16"));
+    let loss = |line: &serde_json::Value| line["loss"].as_f64().unwrap();
+    // All log-ratios are 0, and the loss is that of a uniform policy over three.
+    assert!((loss(&rounded[0]) - 3f64.ln()).abs() < 1e-6, "{}", rounded[0]);
+    assert!(loss(&rounded[7]) < loss(&rounded[0]), "{rounded:?}");
+    for (exact, rounded) in exact.iter().zip(&rounded) {
+        // Log-ratios of a few tokens, each token's within 0.15 as the parity test has it.
+        assert!((loss(exact) - loss(rounded)).abs() < 0.15, "{exact} {rounded}");
+    }
+    assert_ne!(loss(&exact[7]), loss(&rounded[7]));
+}
+
+#[test]
 fn what_trains_nothing_takes_one_device_and_says_how_to_use_more() {
     let place = Workplace::new();
     place.groups("groups.jsonl", 4, 2);

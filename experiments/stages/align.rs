@@ -100,7 +100,8 @@ impl Align {
         let objective = config.objective.init()?;
         let temperature = config.objective.temperature;
         let folder = ModelFolder::open(&self.model)?;
-        let reference = ModelFolder::open(&self.reference)?;
+        // Rounded as the policy is, so that the two are alike where nothing is learned yet.
+        let reference = ModelFolder::open(&self.reference)?.kept_as(config.training.compute);
         let tokenizer = tokenizer(&folder)?;
         let groups = read_groups(&self.data, config, &objective, &folder, tokenizer.as_ref())?;
 
