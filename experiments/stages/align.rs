@@ -167,10 +167,7 @@ fn read_groups(
         objective
             .check(group.completions.len())
             .map_err(|error| Error::record(path, group.line, error.to_string()))?;
-        if group.rewards.len() == 2 && group.rewards[0] < group.rewards[1] {
-            group.rewards.swap(0, 1);
-            group.completions.swap(0, 1);
-        }
+        group.chosen_first();
     }
     Ok(groups)
 }

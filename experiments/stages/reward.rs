@@ -115,11 +115,7 @@ impl Reward {
         }
         tracing::info!("{}: {report}", self.data.display());
         for group in &mut groups {
-            // A pair of rewards in the other order has its chosen completion second.
-            if group.rewards.len() == 2 && group.rewards[0] < group.rewards[1] {
-                group.rewards.swap(0, 1);
-                group.completions.swap(0, 1);
-            }
+            group.chosen_first();
             without_end_of_text(group, &folder.shape.end_of_text);
         }
         Ok(groups)

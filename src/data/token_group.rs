@@ -20,6 +20,16 @@ impl TokenGroup {
     pub fn num_tokens(&self) -> usize {
         self.prompt.len() + self.completions.iter().map(Vec::len).sum::<usize>()
     }
+
+    /// Puts a pair's better completion first; other groups stay as they are.
+    pub fn chosen_first(&mut self) {
+        if let [first, second] = self.rewards[..]
+            && first < second
+        {
+            self.rewards.swap(0, 1);
+            self.completions.swap(0, 1);
+        }
+    }
 }
 
 /// A hash of the token ids of `groups`, in hexadecimal: equal exactly where prompts and completions
@@ -53,6 +63,21 @@ mod tests {
             completions: completions.iter().map(|ids| ids.to_vec()).collect(),
             rewards: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_pairs_better_completion_comes_first_and_larger_groups_keep_their_order() {
+        let with = |rewards: &[f64]| {
+            let completions: Vec<&[u32]> = [&[3][..], &[4, 5], &[6]][..rewards.len()].to_vec();
+            TokenGroup { rewards: rewards.to_vec(), ..group(&[1], &completions) }
+        };
+        let ordered = |mut group: TokenGroup| {
+            group.chosen_first();
+            group.completions
+        };
+        assert_eq!(ordered(with(&[-1.0, 2.0])), [vec![4, 5], vec![3]]);
+        assert_eq!(ordered(with(&[2.0, -1.0])), [vec![3], vec![4, 5]]);
+        assert_eq!(ordered(with(&[0.0, 1.0, 2.0])), [vec![3], vec![4, 5], vec![6]]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::matrix::{Matrix, Target, multiply};
-use super::values::{contiguous, indices, tensor, values};
+use super::values::{contiguous, indices, tensor, values, zeros};
 use super::vector::{add, exp, max, sum_exp, widest};
 
 /// Rows of the weight in a tile.
@@ -180,7 +180,7 @@ impl Head<'_> {
         for_weight: bool,
     ) -> (Vec<f32>, Option<Vec<f32>>) {
         let tile = TILE * self.width;
-        let mut weight_grad = vec![0.0; if for_weight { self.vocabulary * self.width } else { 0 }];
+        let mut weight_grad = zeros(if for_weight { self.vocabulary * self.width } else { 0 });
         let mut sinks: Vec<Option<&mut [f32]>> = weight_grad.chunks_mut(tile).map(Some).collect();
         let tiles = self.tiles();
         sinks.resize_with(tiles.len(), || None);

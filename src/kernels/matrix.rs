@@ -60,24 +60,69 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Products of which all cores take part in a larger one.
+const PARALLEL: usize = 1 << 22;
+
 /// `target (+)= a · b`, on the core that asks.
 pub fn multiply(target: Target<'_>, a: Matrix<'_>, b: Matrix<'_>) {
-    assert_eq!(a.columns, b.rows, "the inner extents of a product");
     assert_holds(target.values.len(), [a.rows, b.columns], [target.stride, 1]);
-    let stride = |stride: usize| stride as isize;
-    // SAFETY: all three matrices lie within their slices: `assert_holds` has checked the largest
-    // index of each at these extents and strides, all of them non-negative. `target` is borrowed
-    // mutably, so it overlaps neither of the others.
+    // SAFETY: `assert_holds` has checked that the largest index lies within `target`, which is
+    // borrowed mutably, so that it overlaps neither of the others.
     #[allow(unsafe_code, reason = "the interface of the `gemm` crate is raw pointers")]
+    unsafe {
+        let Target { values, stride, add } = target;
+        gemm(values.as_mut_ptr(), stride, add, [a, b], gemm::Parallelism::None);
+    }
+}
+
+/// `a · b` row by row, on all cores where that pays. The result's memory is written once: what is
+/// allocated is not cleared first.
+pub fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
+    let len = a.rows * b.columns;
+    if a.columns == 0 {
+        return vec![0.0; len];
+    }
+    let parallelism = match len.saturating_mul(a.columns) {
+        0..PARALLEL => gemm::Parallelism::None,
+        _ => gemm::Parallelism::Rayon(0),
+    };
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: `out` has room for the rows × columns entries of the result, all of which `gemm`
+    // writes, and none of which it reads.
+    #[allow(unsafe_code, reason = "the interface of the `gemm` crate is raw pointers")]
+    unsafe {
+        gemm(out.as_mut_ptr(), b.columns, false, [a, b], parallelism);
+        out.set_len(len);
+    }
+    out
+}
+
+/// `target (+)= a · b`.
+///
+/// # Safety
+/// `target` must be valid for the rows of `a` × the columns of `b` values, rows `target_stride`
+/// apart, which neither matrix overlaps; with `add` they are read as well.
+#[allow(unsafe_code, reason = "the interface of the `gemm` crate is raw pointers")]
+unsafe fn gemm(
+    target: *mut f32,
+    target_stride: usize,
+    add: bool,
+    [a, b]: [Matrix<'_>; 2],
+    parallelism: gemm::Parallelism,
+) {
+    assert_eq!(a.columns, b.rows, "the inner extents of a product");
+    let stride = |stride: usize| stride as isize;
+    // SAFETY: `a` and `b` lie within their slices, which was checked when they were made; the target
+    // is the caller's word.
     unsafe {
         gemm::gemm(
             a.rows,
             b.columns,
             a.columns,
-            target.values.as_mut_ptr(),
+            target,
             1,
-            stride(target.stride),
-            target.add,
+            stride(target_stride),
+            add,
             a.values.as_ptr(),
             stride(a.column_stride),
             stride(a.row_stride),
@@ -89,7 +134,7 @@ pub fn multiply(target: Target<'_>, a: Matrix<'_>, b: Matrix<'_>) {
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            parallelism,
         );
     }
 }
@@ -128,6 +173,28 @@ mod tests {
                 assert!((out[i * 6 + j] - expected).abs() < 1e-5, "{i} {j}");
             }
         }
+    }
+
+    #[test]
+    fn a_large_product_has_the_same_bits_on_one_thread_and_on_several() {
+        let values = |len: usize, turn: f32| -> Vec<f32> {
+            (0..len).map(|it| (it as f32 * turn).sin()).collect()
+        };
+        let (a, b) = (values(301 * 200, 0.7), values(200 * 170, 1.3));
+        let run = || product(Matrix::rows(&a, 301, 200, 200), Matrix::rows(&b, 200, 170, 170));
+        assert!(301 * 200 * 170 > PARALLEL);
+        let pool = |threads| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
+        };
+        let (one, several) = (pool(1), pool(3));
+        assert_eq!(one, several);
+        for (row, column) in [(0, 0), (300, 169), (17, 99)] {
+            let exact: f64 = (0..200)
+                .map(|k| f64::from(a[row * 200 + k]) * f64::from(b[k * 170 + column]))
+                .sum();
+            assert!((f64::from(one[row * 170 + column]) - exact).abs() < 1e-4);
+        }
+        assert_eq!(product(Matrix::rows(&[], 2, 0, 0), Matrix::rows(&[], 0, 3, 3)), [0.0; 6]);
     }
 
     #[test]

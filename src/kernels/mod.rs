@@ -10,7 +10,9 @@
 //! | [`rms_norm`] | the root-mean-square norm | burn's own module |
 //! | [`layer_norm`] | the norm by mean and variance | burn's own operation |
 //! | [`rotary`] | rotary positions | slices and products |
-//! | [`linear`] | a few rows times a weight | burn's matrix product |
+//! | [`embedding`] | rows of an embedding | burn's own module |
+//! | [`linear`] | linear layers | burn's own module |
+//! | `few_rows` | a few rows times a weight | burn's matrix product |
 //! | [`update`] | sums and norms of gradients, Adam | burn's own operations |
 //! | [`head`] | the vocabulary head in tiles of the vocabulary | chunks of positions |
 //!
@@ -23,6 +25,9 @@
 
 pub mod attention;
 pub mod decode;
+pub mod embedding;
+#[cfg(feature = "flex")]
+mod few_rows;
 pub mod gelu;
 #[cfg(feature = "flex")]
 pub mod head;

@@ -36,13 +36,13 @@ mod fused {
     use burn::backend::autodiff::grads::Gradients;
     use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
     use burn::backend::flex::FlexTensor;
-    use burn::backend::ops::FloatTensorOps;
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
     use burn::tensor::{Shape, Tensor};
     use rayon::prelude::*;
 
-    use crate::kernels::values::{TASK, changed, contiguous, rows_and_width, tensor, values};
+    use crate::kernels::matrix::product;
+    use crate::kernels::values::{TASK, changed, contiguous, matrix, rows, tensor, values, zeros};
     use crate::kernels::vector::{sigmoid, widest};
 
     pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
@@ -92,8 +92,8 @@ mod fused {
             let mut shape = gate.shape().to_vec();
             let width = shape.len() - 1;
             shape[width] = weight.shape()[1];
-            let inner = flat(Self::swiglu(gate, up));
-            Self::float_matmul(inner, weight).reshape(Shape::from(shape))
+            let inner = Self::swiglu(gate, up);
+            tensor(product(rows(&inner), matrix(&weight)), Shape::from(shape))
         }
     }
 
@@ -152,16 +152,16 @@ mod fused {
         type State = (FlexTensor, FlexTensor, FlexTensor);
 
         fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = flat(grads.consume::<Flex>(&ops.node));
+            let grad = contiguous(grads.consume::<Flex>(&ops.node));
             let (gate, up, weight) = ops.state;
             let [for_gate, for_up, for_weight] = ops.parents;
             if let Some(node) = for_weight {
-                let inner = flat(Flex::swiglu(gate.clone(), up.clone()));
-                let gradient = Flex::float_matmul(inner.transpose(0, 1), grad.clone());
-                grads.register::<Flex>(node.id, gradient);
+                let inner = Flex::swiglu(gate.clone(), up.clone());
+                let gradient = product(rows(&inner).transposed(), rows(&grad));
+                grads.register::<Flex>(node.id, tensor(gradient, weight.shape()));
             }
-            let inner_grad = Flex::float_matmul(grad, weight.transpose(0, 1));
-            let inner_grad = inner_grad.reshape(gate.shape());
+            let inner_grad = product(rows(&grad), matrix(&weight).transposed());
+            let inner_grad = tensor(inner_grad, gate.shape());
             let (gate_grad, up_grad) = swiglu_backward(gate, up, inner_grad);
             if let Some(node) = for_gate {
                 grads.register::<Flex>(node.id, gate_grad);
@@ -172,19 +172,13 @@ mod fused {
         }
     }
 
-    /// `[.., width]` → `[rows, width]`.
-    fn flat(x: FlexTensor) -> FlexTensor {
-        let (rows, width) = rows_and_width(&x);
-        x.reshape(Shape::from([rows, width]))
-    }
-
     fn swiglu_backward(
         gate: FlexTensor,
         up: FlexTensor,
         grad: FlexTensor,
     ) -> (FlexTensor, FlexTensor) {
         let (gate, up) = (contiguous(gate), contiguous(up));
-        let mut gate_grad = vec![0.0; gate.shape().num_elements()];
+        let mut gate_grad = zeros(gate.shape().num_elements());
         let up_grad = changed(grad, |grad| {
             let inputs = values(&gate).par_chunks(TASK).zip(values(&up).par_chunks(TASK));
             let outputs = gate_grad.par_chunks_mut(TASK).zip(grad.par_chunks_mut(TASK));

@@ -3,6 +3,9 @@
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Shape, Tensor, TensorData};
+use rayon::prelude::*;
+
+use super::matrix::Matrix;
 
 /// Elements one task takes of a pass that does little with each: what fits the cache nearest to a
 /// core, and enough to be worth a task.
@@ -31,8 +34,36 @@ pub fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
 /// The tensor after `change` of all its values, in place where nobody else holds it.
 pub fn changed(tensor: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
     let mut tensor = whole(tensor);
+    if !tensor.is_unique() {
+        tensor = copy(&tensor);
+    }
     change(tensor.storage_mut::<f32>());
     tensor
+}
+
+/// A copy on all cores; the tensor's own would be made on one, and clear its memory first.
+fn copy(tensor: &FlexTensor) -> FlexTensor {
+    let values = values(tensor).par_iter().with_min_len(TASK).copied().collect::<Vec<f32>>();
+    self::tensor(values, tensor.shape())
+}
+
+/// So many zeros, written by all cores.
+pub fn zeros(len: usize) -> Vec<f32> {
+    rayon::iter::repeat_n(0.0, len).with_min_len(TASK).collect()
+}
+
+/// The rows of a tensor as a matrix, `[.., width]` → `rows × width`.
+pub fn rows(tensor: &FlexTensor) -> Matrix<'_> {
+    let (rows, width) = rows_and_width(tensor);
+    Matrix::rows(values(tensor), rows, width, width)
+}
+
+/// A tensor of two axes as a matrix, whatever its strides.
+pub fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
+    let extent = [0, 1].map(|axis| tensor.shape()[axis]);
+    let strides = [0, 1].map(|axis| tensor.layout().strides()[axis].unsigned_abs());
+    let start = tensor.layout().start_offset();
+    Matrix::strided(&tensor.storage::<f32>()[start..], extent, strides)
 }
 
 /// The tensor with its values in order and nothing else in its buffer.

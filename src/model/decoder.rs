@@ -10,6 +10,7 @@ use super::config::{DecoderConfig, FeedForwardKind, PositionEncoding};
 use super::norm::Norm;
 use super::rotary::Angles;
 use crate::data::Sight;
+use crate::kernels::embedding::embed;
 use crate::kernels::gelu::{Gelu, gelu};
 use crate::kernels::linear::{linear, product};
 use crate::kernels::swiglu::swiglu_down;
@@ -152,9 +153,9 @@ impl Decoder {
         tokens: Tensor<2, Int>,
         positions: Tensor<2, Int>,
     ) -> (Tensor<3>, Option<Angles>) {
-        let x = self.tokens.forward(tokens);
+        let x = embed(&self.tokens, tokens);
         match (&self.positions, &self.config.position_encoding) {
-            (Some(learned), _) => (x + learned.forward(positions), None),
+            (Some(learned), _) => (x + embed(learned, positions), None),
             (None, PositionEncoding::Rotary(rotary)) => {
                 let angles = Angles::new(rotary, &positions, x.dtype());
                 (x, Some(angles))
