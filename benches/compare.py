@@ -4,6 +4,7 @@
     compare.py align --model DIR --posts tldr.jsonl.gz [--completions 2] [--groups 4] [--steps 3]
                      [--rivals trl,trl-precomputed,torch,torch-strong] [--shape tldr|hh]
     compare.py generate --model DIR --posts tldr.jsonl.gz [--prompts 16] [--samples 8] [--tokens 64]
+    compare.py table k2.json k4.json generate.json
 
 `align` trains on K completions a prompt; the rivals are TRL's DPOTrainer (K = 2: `exo_pair`,
 `sigmoid` with --loss dpo) with its reference computed in the step or before, and a plain PyTorch
@@ -15,7 +16,7 @@ the ratio of processor time, which says more where something else runs on the ma
 
 Printed: ratios theirs / ours (median, smallest, largest), peak memory ours / theirs, and the
 largest relative difference between the losses of a step, which must not exceed 1e-3. All of it goes
-to `--out` as JSON.
+to `--out` as JSON; `table` writes several of these as a table in Markdown.
 """
 import argparse
 import gzip
@@ -368,7 +369,27 @@ def compare_generate(a):
             "results": results, "ratios": {"transformers": ratios}}
 
 
+def table(paths):
+    print("| | rival | whole run | a step | processors | memory, ours / theirs | losses differ by |")
+    print("|---|---|---|---|---|---|---|")
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            report = json.load(file)
+        what = f"K = {report['completions']}, {report['shape']}" if report["comparison"] == "align" else f"{report['prompts']} × {report['samples']} × {report['tokens']} tokens"
+        for rival, ratios in report["ratios"].items():
+            def cell(key):
+                if key not in ratios:
+                    return ""
+                it = ratios[key]
+                return f"{it['median']:.2f}" + (f" ({it['smallest']:.2f}–{it['largest']:.2f})" if it["smallest"] != it["largest"] else "")
+            whole = cell("whole") or cell("tokens_per_second")
+            difference = f"{ratios['largest_loss_difference']:.0e}" if "largest_loss_difference" in ratios else ""
+            print(f"| {what} | {rival} | {whole} | {cell('step')} | {cell('cpu')} | {cell('memory')} | {difference} |")
+
+
 def main():
+    if sys.argv[1:2] == ["table"]:
+        return table(sys.argv[2:])
     if sys.argv[1:2] == ["--child"]:
         settings = json.loads(sys.argv[2])
         return {"trl": trl, "torch": torch_loop, "generate": generate}[settings["name"].split("-")[0]](settings)

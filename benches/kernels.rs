@@ -18,6 +18,9 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 use exalign::kernels;
 use exalign::kernels::attention::{Heads, Tree, attend};
 use exalign::kernels::gelu::Gelu;
+use support::number;
+
+mod support;
 
 #[path = "../experiments/allocator.rs"]
 #[allow(unsafe_code, reason = "the program's own allocator settings")]
@@ -32,12 +35,6 @@ type Function<'a> = &'a dyn Fn([Tensor<3>; 3]) -> Tensor<3>;
 
 fn main() {
     allocator::keep_freed_memory();
-    let number = |name: &str, otherwise: usize| {
-        let prefix = format!("{name}=");
-        std::env::args()
-            .find_map(|it| it.strip_prefix(&prefix).and_then(|it| it.parse().ok()))
-            .unwrap_or(otherwise)
-    };
     let bench = Bench { tokens: number("tokens", 1720), repeats: number("repeats", 11) };
 
     bench.compare(

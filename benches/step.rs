@@ -12,17 +12,17 @@ use std::time::Instant;
 
 use burn::optim::ModuleOptimizer;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use burn::train::TrainStep;
 use exalign::alignment::ExoRwConfig;
-use exalign::data::{GroupBatch, TokenGroup};
+use exalign::data::TokenGroup;
 use exalign::log_probs::{Policy, token_log_probs_of};
-use exalign::model::config::{
-    DecoderConfig, FeedForwardKind, NormKind, PositionEncoding, RotaryConfig, RotaryScaling,
-};
-use exalign::model::weights::{initialize, with_stable_ids};
-use exalign::model::{Decoder, Precision};
-use exalign::training::{Aligner, AlignmentBatch, FusedAdam, Micro, Step, Trainee};
+use exalign::model::Precision;
+use exalign::model::weights::with_stable_ids;
+use exalign::training::{Aligner, FusedAdam, Step, Trainee};
+use support::{decoder, group, micro_batch, number, peak_memory_bytes};
+
+mod support;
 
 #[path = "../experiments/allocator.rs"]
 #[allow(unsafe_code, reason = "the program's own allocator settings")]
@@ -30,12 +30,6 @@ mod allocator;
 
 fn main() {
     allocator::keep_freed_memory();
-    let number = |name: &str, otherwise: usize| {
-        let prefix = format!("{name}=");
-        std::env::args()
-            .find_map(|it| it.strip_prefix(&prefix).and_then(|it| it.parse().ok()))
-            .unwrap_or(otherwise)
-    };
     let (num_groups, micro) = (number("groups", 4), number("micro", 1));
     let (completions, prompt) = (number("completions", 2), number("prompt", 350));
     let (completion, steps) = (number("completion", 40), number("steps", 2));
@@ -88,65 +82,6 @@ fn main() {
     }
 }
 
-/// A decoder of SmolLM2-135M's shape.
-fn decoder(device: &Device) -> Decoder {
-    let shape = DecoderConfig {
-        vocab_size: 49152,
-        hidden_size: 576,
-        intermediate_size: 1536,
-        num_layers: 30,
-        num_heads: 9,
-        num_kv_heads: 3,
-        head_dim: 64,
-        max_positions: 8192,
-        norm: NormKind::Rms,
-        norm_epsilon: 1e-5,
-        position_encoding: PositionEncoding::Rotary(RotaryConfig {
-            base: 1e5,
-            width: 64,
-            interleaved: false,
-            scaling: RotaryScaling::None,
-        }),
-        feed_forward: FeedForwardKind::SwiGlu,
-        parallel_residual: false,
-        output_norms: false,
-        query_key_norm: false,
-        qkv_bias: false,
-        output_bias: false,
-        feed_forward_bias: false,
-        tied_embeddings: true,
-        end_of_text: vec![2],
-    };
-    initialize(Decoder::new(shape.clone(), device), &shape, 5, device)
-}
-
-/// A group of tokens that look random.
-fn group(number: usize, prompt: usize, completions: usize, completion: usize) -> TokenGroup {
-    let token = |it: usize| ((it * 7919 + number * 104_729) % 49_152) as u32;
-    TokenGroup {
-        line: number,
-        prompt: (0..prompt).map(token).collect(),
-        completions: (1..=completions)
-            .map(|k| (k * 1000..k * 1000 + completion).map(token).collect())
-            .collect(),
-        rewards: (0..completions).map(|it| it as f64).collect(),
-        ..TokenGroup::default()
-    }
-}
-
-fn micro_batch(groups: &[TokenGroup], of: usize, device: &Device) -> Micro<AlignmentBatch> {
-    let batch = GroupBatch::new(groups, device);
-    let [rows, k] = [batch.num_groups, batch.num_completions];
-    let rewards = groups.iter().flat_map(|it| it.rewards.iter().map(|&it| it as f32));
-    let rewards = Tensor::<1>::from_floats(&rewards.collect::<Vec<f32>>()[..], device);
-    let batch = AlignmentBatch {
-        groups: batch,
-        reference: Tensor::zeros([rows, k], device),
-        rewards: rewards.reshape([rows, k]),
-    };
-    Micro { batch, share: groups.len() as f64 / of as f64, device: 0 }
-}
-
 fn report(what: &str, started: Instant, more: &[(&str, usize)]) {
     let mut line = serde_json::json!({
         "part": what, "seconds": started.elapsed().as_secs_f64(),
@@ -156,12 +91,4 @@ fn report(what: &str, started: Instant, more: &[(&str, usize)]) {
         line[name] = (*value).into();
     }
     println!("{line}");
-}
-
-/// The most memory the process ever held, in bytes; 0 where the system does not tell.
-fn peak_memory_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kibibytes.unwrap_or(0) * 1024
 }
