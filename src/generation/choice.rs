@@ -3,6 +3,8 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
+use crate::kernels;
+
 /// How a token is chosen from a row of logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
@@ -21,17 +23,15 @@ impl Choice {
         if self.temperature == 0.0 {
             return logits.iter().position(|&logit| logit == largest).unwrap_or(0) as u32;
         }
-        let mut weights: Vec<f64> = logits
-            .iter()
-            .map(|&logit| (f64::from(logit - largest) / self.temperature).exp())
-            .collect();
+        let scale = (1.0 / self.temperature).min(f32::MAX.into()) as f32;
+        let mut weights = kernels::exponentials(logits, largest, scale);
         self.restrict(&mut weights);
-        let total: f64 = weights.iter().sum();
+        let total: f64 = weights.iter().copied().map(f64::from).sum();
         let mut left = ChaCha12Rng::from_seed(seed).random::<f64>() * total;
         let mut chosen = 0;
         for (token, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
             chosen = token;
-            left -= weight;
+            left -= f64::from(weight);
             if left < 0.0 {
                 break;
             }
@@ -40,7 +40,7 @@ impl Choice {
     }
 
     /// Sets the weights of the tokens that top-k and top-p leave out to 0.
-    fn restrict(&self, weights: &mut [f64]) {
+    fn restrict(&self, weights: &mut [f32]) {
         let all_k = self.top_k == 0 || self.top_k >= weights.len();
         if all_k && self.top_p >= 1.0 {
             return;
@@ -49,10 +49,10 @@ impl Choice {
         // Equal weights in the order of the vocabulary, so that the set is always the same.
         order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]).then(a.cmp(&b)));
         let mut kept = if all_k { order.len() } else { self.top_k };
-        let total: f64 = order[..kept].iter().map(|&token| weights[token]).sum();
+        let total: f64 = order[..kept].iter().map(|&token| f64::from(weights[token])).sum();
         let mut reached = 0.0;
         for (rank, &token) in order[..kept].iter().enumerate() {
-            reached += weights[token];
+            reached += f64::from(weights[token]);
             if reached >= self.top_p * total {
                 kept = rank + 1;
                 break;
@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn temperature_zero_takes_the_most_probable() {
-        let greedy = Choice { temperature: 0.0, top_k: 0, top_p: 1.0 };
-        assert_eq!(greedy.pick(&LOGITS, [0; 32]), 3);
+        for temperature in [0.0, 1e-60] {
+            let greedy = Choice { temperature, top_k: 0, top_p: 1.0 };
+            assert_eq!(greedy.pick(&LOGITS, [0; 32]), 3);
+        }
     }
 }

@@ -70,7 +70,7 @@ mod fused {
             let last = shape.len() - 1;
             shape[last] = weight.shape()[1];
             let out = match count {
-                0..=few_rows::MOST => few_rows::multiply(&x, weight),
+                1..=few_rows::MOST => few_rows::multiply(&x, weight),
                 _ => products::product(rows(&x), matrix(&weight)),
             };
             tensor(out, Shape::from(shape))
@@ -214,6 +214,13 @@ mod tests {
                 assert!((ours - plain).abs().max().into_scalar::<f32>() < 1e-4);
             }
         }
+    }
+
+    #[test]
+    fn no_rows_make_no_rows() {
+        let device = Device::flex();
+        let layer = LinearConfig::new(5, 3).init(&device);
+        assert_eq!(linear(&layer, Tensor::<2>::zeros([0, 5], &device)).dims(), [0, 3]);
     }
 
     #[test]

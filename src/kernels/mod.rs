@@ -60,6 +60,20 @@ pub fn on(_: &Device) -> bool {
     false
 }
 
+/// e^(scale · (x − shift)) of every x.
+#[cfg(feature = "flex")]
+pub(crate) fn exponentials(x: &[f32], shift: f32, scale: f32) -> Vec<f32> {
+    let mut out = x.to_vec();
+    vector::widest(|| out.iter_mut().for_each(|x| *x = vector::exp(scale * (*x - shift))));
+    out
+}
+
+/// e^(scale · (x − shift)) of every x.
+#[cfg(not(feature = "flex"))]
+pub(crate) fn exponentials(x: &[f32], shift: f32, scale: f32) -> Vec<f32> {
+    x.iter().map(|x| (scale * (x - shift)).exp()).collect()
+}
+
 /// Whether a kernel takes `x`.
 #[cfg(feature = "flex")]
 pub(crate) fn takes<const D: usize>(x: &Tensor<D>) -> bool {

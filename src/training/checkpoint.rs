@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::optim::OptimizerRecord;
-use burn::tensor::Bytes;
 
 use crate::files::{hash_file, read_json, write_json};
 use crate::{Error, Result};
@@ -59,13 +58,11 @@ impl Checkpoints {
             .prefix(".step.")
             .tempdir_in(&self.folder)
             .map_err(Error::io(&self.folder, "write into"))?;
-        write_model(temporary.path())?;
-        let bytes = optimizer.into_bytes().map_err(|error| {
+        // First, since the state is a copy that goes when it is written.
+        optimizer.save(temporary.path().join(OPTIMIZER)).map_err(|error| {
             Error::file(temporary.path(), format!("cannot keep the optimizer's state: {error}"))
         })?;
-        crate::files::write_atomic(&temporary.path().join(OPTIMIZER), |writer| {
-            writer.write_all(&bytes)
-        })?;
+        write_model(temporary.path())?;
         write_json(&temporary.path().join("state.json"), &serde_json::json!({ "step": step }))?;
         write_json(&temporary.path().join(CHECKSUMS), &checksums(temporary.path())?)?;
         let target = self.path(step);
@@ -112,8 +109,7 @@ impl Checkpoints {
         {
             return Err(Error::file(folder.join(file), "its content is not what was written"));
         }
-        let bytes = std::fs::read(&optimizer).map_err(Error::io(&optimizer, "read"))?;
-        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(bytes))
+        let record = OptimizerRecord::load(&optimizer)
             .map_err(|error| Error::file(&optimizer, format!("cannot be read: {error}")))?;
         Ok(Some(record))
     }
