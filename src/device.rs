@@ -46,10 +46,10 @@ pub const BACKENDS: [BackendInfo; 8] = [
         needs: "a Vulkan driver (`vulkaninfo --summary` lists them)" },
     BackendInfo { name: "wgpu", what: "GPUs through WebGPU", compiled: cfg!(feature = "wgpu"),
         needs: "a Vulkan, Metal or DirectX 12 driver (`vulkaninfo --summary` lists the first)" },
-    BackendInfo { name: "tch", what: "the CPU through libtorch", compiled: cfg!(feature = "tch"),
-        needs: "libtorch 2.9, which the program was linked with" },
     BackendInfo { name: "flex", what: "the CPU, pure Rust", compiled: cfg!(feature = "flex"),
         needs: "nothing" },
+    BackendInfo { name: "tch", what: "the CPU through libtorch", compiled: cfg!(feature = "tch"),
+        needs: "libtorch 2.9, which the program was linked with" },
     BackendInfo { name: "remote", what: "devices of other processes", compiled: cfg!(feature = "remote"),
         needs: "a server: `exalign serve-device` there, `--device remote:HOST:PORT` here" },
 ];
