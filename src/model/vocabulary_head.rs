@@ -11,6 +11,11 @@
 //! A backend may bring its own kernel by implementing [`HeadKernel`]; the default bodies are written
 //! in every backend's own operations. Flex has one for f32, in [`crate::kernels`].
 
+#![cfg_attr(
+    feature = "tch",
+    allow(deprecated, reason = "burn 0.22 has it, without a successor here")
+)]
+
 #[cfg(feature = "flex")]
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
