@@ -173,9 +173,11 @@ impl Shape<'_> {
                 let prompt =
                     Passage { text: Some(decoded), ids: Some(opening.to_vec()), messages: None };
                 let mut rest = rest.to_vec();
+                let text = Some(tokenizer.decode(&rest)?);
                 // A review that was cut does not end; one that was not, does.
                 rest.extend(tokenizer.end_of_text().filter(|_| !is_cut));
-                (prompt, Passage::of_ids(rest), Passage::of_ids(ids), is_cut)
+                let rest = Passage { text, ids: Some(rest), messages: None };
+                (prompt, rest, Passage::of_ids(ids), is_cut)
             }
             None => {
                 let Some(seam) = end_of_word(text, opening_tokens) else {
@@ -247,10 +249,15 @@ impl Part {
         self.with(fields)
     }
 
-    /// A group of one: the answer that was given.
+    /// A group of one: the answer that was given, as people and as models read it.
     fn answer(&self) -> Value {
-        let (name, value) = side("completions", "completion_ids", &self.chosen.passage);
-        self.with(vec![(name, json!([value])), ("finished", json!([self.chosen.finished]))])
+        let Passage { text, ids, .. } = &self.chosen.passage;
+        let given = [
+            text.as_ref().map(|it| ("completions", json!([it]))),
+            ids.as_ref().map(|it| ("completion_ids", json!([it]))),
+            Some(("finished", json!([self.chosen.finished]))),
+        ];
+        self.with(given.into_iter().flatten().collect())
     }
 
     /// A text with its label, or a pair; none of a demonstration.
