@@ -182,7 +182,7 @@ mod tests {
         };
         let (a, b) = (values(301 * 200, 0.7), values(200 * 170, 1.3));
         let run = || product(Matrix::rows(&a, 301, 200, 200), Matrix::rows(&b, 200, 170, 170));
-        assert!(301 * 200 * 170 > PARALLEL);
+        const { assert!(301 * 200 * 170 > PARALLEL) };
         let pool = |threads| {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
         };
