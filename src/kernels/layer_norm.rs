@@ -24,6 +24,7 @@ mod fused {
     use burn::backend::autodiff::grads::Gradients;
     use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
     use burn::backend::flex::FlexTensor;
+    use burn::backend::ops::ModuleOps;
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
     use burn::tensor::Tensor;
@@ -61,21 +62,8 @@ mod fused {
             beta: FlexTensor,
             epsilon: f64,
         ) -> FlexTensor {
-            let (gamma, beta) = (contiguous(gamma), contiguous(beta));
-            let (_, width) = rows_and_width(&x);
-            changed(x, |x| {
-                x.par_chunks_mut(task_of_rows(width)).for_each(|rows| {
-                    widest(|| {
-                        for x in rows.chunks_exact_mut(width) {
-                            let (mean, inverse) = mean_and_inverse(x, epsilon);
-                            let scales = values(&gamma).iter().zip(values(&beta));
-                            for (x, (&gamma, &beta)) in x.iter_mut().zip(scales) {
-                                *x = (*x - mean) * inverse * gamma + beta;
-                            }
-                        }
-                    });
-                });
-            })
+            // burn's own is a kernel already; its backward pass is none.
+            Self::layer_norm(x, gamma, Some(beta), epsilon)
         }
     }
 
