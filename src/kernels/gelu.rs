@@ -217,9 +217,11 @@ mod tests {
         let device = Device::flex();
         let x = spread(0.7, &device);
         let before = x.to_data();
-        let turned = gelu(x.clone().transpose(), Gelu::Erf);
-        let difference = turned - gelu(x.clone(), Gelu::Erf).transpose();
-        assert_eq!(x.to_data(), before);
-        assert_eq!(difference.abs().max().into_scalar::<f32>(), 0.0);
+        for form in [Gelu::Tanh, Gelu::Erf] {
+            let turned = gelu(x.clone().transpose(), form);
+            let difference = turned - gelu(x.clone(), form).transpose();
+            assert_eq!(x.to_data(), before);
+            assert_eq!(difference.abs().max().into_scalar::<f32>(), 0.0);
+        }
     }
 }

@@ -77,15 +77,10 @@ mod fused {
             let nodes = [x.node(), gamma.node(), beta.node()];
             let (x, gamma) = (x.into_primitive(), gamma.into_primitive());
             let saved = (x.clone(), gamma.clone(), epsilon);
-            let beta = beta.into_primitive();
+            let out = Flex::normalized(x, gamma, beta.into_primitive(), epsilon);
             match LayerBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => {
-                    prep.finish(saved, Flex::normalized(x, gamma, beta, epsilon))
-                }
-                OpsKind::UnTracked(prep) => {
-                    drop(saved);
-                    prep.finish(Flex::normalized(x, gamma, beta, epsilon))
-                }
+                OpsKind::Tracked(prep) => prep.finish(saved, out),
+                OpsKind::UnTracked(prep) => prep.finish(out),
             }
         }
     }

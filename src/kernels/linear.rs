@@ -29,6 +29,9 @@ pub fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
 }
 
 #[cfg(feature = "flex")]
+pub(super) use fused::{gradient_of_rows, gradient_of_weight, of_rows};
+
+#[cfg(feature = "flex")]
 mod fused {
     use burn::backend::autodiff::checkpoint::base::Checkpointer;
     use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -64,16 +67,7 @@ mod fused {
 
     impl LinearOps for Flex {
         fn product(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
-            let x = contiguous(x);
-            let (count, _) = rows_and_width(&x);
-            let mut shape = x.shape().to_vec();
-            let last = shape.len() - 1;
-            shape[last] = weight.shape()[1];
-            let out = match count {
-                1..=few_rows::MOST => few_rows::multiply(&x, weight),
-                _ => products::product(rows(&x), matrix(&weight)),
-            };
-            tensor(out, Shape::from(shape))
+            of_rows(x, weight)
         }
 
         fn biased(x: FlexTensor, bias: FlexTensor) -> FlexTensor {
@@ -85,6 +79,30 @@ mod fused {
                 });
             })
         }
+    }
+
+    /// `x · weight`, `[.., in] · [in, out]` → `[.., out]`.
+    pub fn of_rows(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
+        let x = contiguous(x);
+        let (count, _) = rows_and_width(&x);
+        let mut shape = x.shape().to_vec();
+        let last = shape.len() - 1;
+        shape[last] = weight.shape()[1];
+        let out = match count {
+            1..=few_rows::MOST => few_rows::multiply(&x, weight),
+            _ => products::product(rows(&x), matrix(&weight)),
+        };
+        tensor(out, Shape::from(shape))
+    }
+
+    /// The gradient of `x` in `x · weight`, of the shape of `x`.
+    pub fn gradient_of_rows(grad: &FlexTensor, weight: &FlexTensor, shape: Shape) -> FlexTensor {
+        tensor(products::product(rows(grad), matrix(weight).transposed()), shape)
+    }
+
+    /// The gradient of `weight` in `x · weight`, of the shape of `weight`.
+    pub fn gradient_of_weight(x: &FlexTensor, grad: &FlexTensor, shape: Shape) -> FlexTensor {
+        tensor(products::product(rows(x).transposed(), rows(grad)), shape)
     }
 
     impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
@@ -133,13 +151,11 @@ mod fused {
             let Factors { x, weight, shapes: [x_shape, weight_shape] } = ops.state;
             let [for_x, for_weight] = ops.parents;
             if let Some((node, weight)) = for_x.zip(weight) {
-                let out = products::product(rows(&grad), matrix(&weight).transposed());
-                grads.register::<Flex>(node.id, tensor(out, x_shape));
+                grads.register::<Flex>(node.id, gradient_of_rows(&grad, &weight, x_shape));
             }
             if let Some((node, x)) = for_weight.zip(x) {
-                let x = contiguous(x);
-                let out = products::product(rows(&x).transposed(), rows(&grad));
-                grads.register::<Flex>(node.id, tensor(out, weight_shape));
+                let gradient = gradient_of_weight(&contiguous(x), &grad, weight_shape);
+                grads.register::<Flex>(node.id, gradient);
             }
         }
     }

@@ -38,11 +38,11 @@ mod fused {
     use burn::backend::flex::FlexTensor;
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-    use burn::tensor::{Shape, Tensor};
+    use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use crate::kernels::matrix::product;
-    use crate::kernels::values::{TASK, changed, contiguous, matrix, rows, tensor, values, zeros};
+    use crate::kernels::linear::{gradient_of_rows, gradient_of_weight, of_rows};
+    use crate::kernels::values::{TASK, changed, contiguous, tensor, values, zeros};
     use crate::kernels::vector::{sigmoid, widest};
 
     pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
@@ -89,11 +89,7 @@ mod fused {
         }
 
         fn swiglu_down(gate: FlexTensor, up: FlexTensor, weight: FlexTensor) -> FlexTensor {
-            let mut shape = gate.shape().to_vec();
-            let width = shape.len() - 1;
-            shape[width] = weight.shape()[1];
-            let inner = Self::swiglu(gate, up);
-            tensor(product(rows(&inner), matrix(&weight)), Shape::from(shape))
+            of_rows(Self::swiglu(gate, up), weight)
         }
     }
 
@@ -157,11 +153,10 @@ mod fused {
             let [for_gate, for_up, for_weight] = ops.parents;
             if let Some(node) = for_weight {
                 let inner = Flex::swiglu(gate.clone(), up.clone());
-                let gradient = product(rows(&inner).transposed(), rows(&grad));
-                grads.register::<Flex>(node.id, tensor(gradient, weight.shape()));
+                let gradient = gradient_of_weight(&inner, &grad, weight.shape());
+                grads.register::<Flex>(node.id, gradient);
             }
-            let inner_grad = product(rows(&grad), matrix(&weight).transposed());
-            let inner_grad = tensor(inner_grad, gate.shape());
+            let inner_grad = gradient_of_rows(&grad, &weight, gate.shape());
             let (gate_grad, up_grad) = swiglu_backward(gate, up, inner_grad);
             if let Some(node) = for_gate {
                 grads.register::<Flex>(node.id, gate_grad);
