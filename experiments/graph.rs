@@ -24,6 +24,8 @@ use crate::stages::Context;
 const REVISION: u32 = 1;
 /// The file in a stage's folder that says it is finished, and what from.
 const MARKER: &str = "stage.json";
+/// Differences from the last such stage that a dry run names; the others are counted.
+const SHOWN_REASONS: usize = 4;
 
 /// The folder of a stage, made or yet to be made.
 #[derive(Clone, Debug)]
@@ -242,6 +244,11 @@ impl Graph {
                 .filter(|(name, key)| latest.plan.inputs.get(*name) != Some(key))
                 .map(|(name, _)| format!("other {name}")),
         );
+        let more = reasons.len().saturating_sub(SHOWN_REASONS);
+        reasons.truncate(SHOWN_REASONS);
+        if more > 0 {
+            reasons.push(format!("and {more} more"));
+        }
         match reasons.as_slice() {
             [] => "would run".to_owned(),
             _ => format!("would run: {}", reasons.join(", ")),

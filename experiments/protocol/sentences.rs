@@ -84,14 +84,18 @@ pub fn summary(
         .map(|it| comparison(it, outcome.lineages.len()))
         .collect();
     let trained: Vec<&ResultRow> = results.iter().filter(|it| it.reward_gain.is_some()).collect();
-    let raised = trained.iter().filter(|it| it.reward_gain.is_some_and(|gain| gain.low > 0.0));
+    let raised: Vec<&ResultRow> = trained
+        .iter()
+        .filter(|it| it.reward_gain.is_some_and(|gain| gain.low > 0.0))
+        .copied()
+        .collect();
     sentences.push(format!(
         "{} of {} objectives raise the reward over SFT beyond their 95 % interval.",
-        raised.count(),
+        raised.len(),
         trained.len()
     ));
     if let Some(reference) = results.iter().find(|it| it.policy == "sft") {
-        for row in &trained {
+        for row in raised {
             let Some(kl) = row.kl else { continue };
             if let Some(best) = reward_at(&optimum.curve, kl.mean)
                 && best > reference.reward.mean
