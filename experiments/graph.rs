@@ -244,15 +244,7 @@ impl Graph {
                 .filter(|(name, key)| latest.plan.inputs.get(*name) != Some(key))
                 .map(|(name, _)| format!("other {name}")),
         );
-        let more = reasons.len().saturating_sub(SHOWN_REASONS);
-        reasons.truncate(SHOWN_REASONS);
-        if more > 0 {
-            reasons.push(format!("and {more} more"));
-        }
-        match reasons.as_slice() {
-            [] => "would run".to_owned(),
-            _ => format!("would run: {}", reasons.join(", ")),
-        }
+        would_run(reasons)
     }
 
     fn lock(&self, name: &str, key: &str) -> Result<Option<File>> {
@@ -272,6 +264,19 @@ impl Graph {
             std::thread::sleep(Duration::from_millis(200));
         }
         Ok(Some(file))
+    }
+}
+
+/// What a dry run says of a stage that is there with other settings or inputs.
+fn would_run(mut reasons: Vec<String>) -> String {
+    let more = reasons.len().saturating_sub(SHOWN_REASONS);
+    reasons.truncate(SHOWN_REASONS);
+    if more > 0 {
+        reasons.push(format!("and {more} more"));
+    }
+    match reasons.as_slice() {
+        [] => "would run".to_owned(),
+        _ => format!("would run: {}", reasons.join(", ")),
     }
 }
 
@@ -302,4 +307,17 @@ fn link_file(from: &Path, to: &Path) -> Result<()> {
     std::fs::hard_link(from, to)
         .or_else(|_| std::fs::copy(from, to).map(|_| ()))
         .map_err(Error::io(to, "write"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_names_four_reasons_and_counts_the_others() {
+        let reasons = |n: usize| (1..=n).map(|i| format!("r{i}")).collect();
+        assert_eq!(would_run(reasons(0)), "would run");
+        assert_eq!(would_run(reasons(4)), "would run: r1, r2, r3, r4");
+        assert_eq!(would_run(reasons(9)), "would run: r1, r2, r3, r4, and 5 more");
+    }
 }

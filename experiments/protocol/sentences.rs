@@ -14,11 +14,16 @@ pub fn title(results: &[ResultRow], unit: &str) -> String {
     let gain = |row: &ResultRow| row.reward_gain.map_or(f64::NEG_INFINITY, |gain| gain.mean);
     let unit = if unit.is_empty() { "reward" } else { unit };
     match results.iter().max_by(|a, b| gain(a).total_cmp(&gain(b))) {
-        Some(best) if best.reward_gain.is_some_and(|gain| gain.low > 0.0) => {
+        Some(best) if has_raised(best) => {
             format!("{} earns {:.2} {unit} more than SFT", policy_name(&best.policy), gain(best))
         }
         _ => "No objective earns more than SFT beyond the interval".to_owned(),
     }
+}
+
+/// Whether an objective has raised the reward over SFT beyond the interval.
+fn has_raised(row: &ResultRow) -> bool {
+    row.reward_gain.is_some_and(|gain| gain.low > 0.0)
 }
 
 /// Every EXO against the DPO that differs in nothing else, at the same KL.
@@ -84,32 +89,13 @@ pub fn summary(
         .map(|it| comparison(it, outcome.lineages.len()))
         .collect();
     let trained: Vec<&ResultRow> = results.iter().filter(|it| it.reward_gain.is_some()).collect();
-    let raised: Vec<&ResultRow> = trained
-        .iter()
-        .filter(|it| it.reward_gain.is_some_and(|gain| gain.low > 0.0))
-        .copied()
-        .collect();
+    let raised = trained.iter().filter(|it| has_raised(it)).count();
     sentences.push(format!(
         "{} of {} objectives raise the reward over SFT beyond their 95 % interval.",
-        raised.len(),
+        raised,
         trained.len()
     ));
-    if let Some(reference) = results.iter().find(|it| it.policy == "sft") {
-        for row in raised {
-            let Some(kl) = row.kl else { continue };
-            if let Some(best) = reward_at(&optimum.curve, kl.mean)
-                && best > reference.reward.mean
-            {
-                let share =
-                    (row.reward.mean - reference.reward.mean) / (best - reference.reward.mean);
-                sentences.push(format!(
-                    "{} ends with {:.0} % of the gain that the exact optimum makes at its KL.",
-                    policy_name(&row.policy),
-                    100.0 * share
-                ));
-            }
-        }
-    }
+    sentences.extend(shares_of_optimum(results, &optimum.curve));
     if optimum.point.effective_sample_size < FEW_SAMPLES {
         sentences.push(format!(
             "The exact optimum at β = {} is so far from SFT that its estimate rests on {:.1} of {} samples a \
@@ -141,6 +127,23 @@ fn comparison(it: &Comparison, repetitions: usize) -> String {
     )
 }
 
+/// How much of what can be gained at their KL the objectives that gained anything have gained.
+fn shares_of_optimum(results: &[ResultRow], curve: &[OptimumPoint]) -> Vec<String> {
+    let Some(reference) = results.iter().find(|it| it.policy == "sft") else { return Vec::new() };
+    let share = |row: &ResultRow| {
+        let possible = reward_at(curve, row.kl?.mean)? - reference.reward.mean;
+        let share = (row.reward.mean - reference.reward.mean) / possible;
+        (possible > 0.0).then(|| {
+            format!(
+                "{} ends with {:.0} % of the gain that the exact optimum makes at its KL.",
+                policy_name(&row.policy),
+                100.0 * share
+            )
+        })
+    };
+    results.iter().filter(|it| has_raised(it)).filter_map(share).collect()
+}
+
 /// The optimum's reward at a KL, between the points of its curve; none beyond them.
 fn reward_at(curve: &[OptimumPoint], kl: f64) -> Option<f64> {
     curve.windows(2).find_map(|pair| {
@@ -150,4 +153,55 @@ fn reward_at(curve: &[OptimumPoint], kl: f64) -> Option<f64> {
             a.reward.mean + share * (b.reward.mean - a.reward.mean)
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exactly(mean: f64) -> Interval {
+        Interval { mean, low: mean, high: mean }
+    }
+
+    fn row(policy: &str, reward: f64, kl: f64, gain: Interval) -> ResultRow {
+        ResultRow {
+            policy: policy.to_owned(),
+            reward: exactly(reward),
+            kl: Some(exactly(kl)),
+            kl_low_variance: None,
+            reward_gain: Some(gain),
+            rule: None,
+            num_samples: 100,
+            seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn only_an_objective_that_raised_the_reward_has_a_share_of_the_gain() {
+        let curve: Vec<OptimumPoint> = [(0.0, 1.0), (1.0, 3.0), (2.0, 4.0)]
+            .map(|(kl, reward)| OptimumPoint {
+                beta: 1.0,
+                reward: exactly(reward),
+                kl: exactly(kl),
+                effective_sample_size: 50.0,
+                samples_per_prompt: 64,
+            })
+            .to_vec();
+        let sft = ResultRow { reward_gain: None, ..row("sft", 1.0, 0.0, exactly(0.0)) };
+        let unsure = Interval { mean: 0.5, low: -0.1, high: 1.1 };
+        // At 0.5 nats the optimum has 2.0, a gain of 1.0; beyond its curve nothing can be said.
+        let results = [
+            sft,
+            row("exo-rw", 1.75, 0.5, exactly(0.75)),
+            row("dpo", 1.5, 0.5, unsure),
+            row("exo-pref", 3.0, 2.5, exactly(2.0)),
+        ];
+        assert_eq!(
+            shares_of_optimum(&results, &curve),
+            ["EXO-rw ends with 75 % of the gain that the exact optimum makes at its KL."]
+        );
+        assert_eq!(title(&results, "points"), "EXO-pref earns 2.00 points more than SFT");
+        let none = [row("dpo", 1.5, 0.5, unsure)];
+        assert_eq!(title(&none, ""), "No objective earns more than SFT beyond the interval");
+    }
 }

@@ -1,14 +1,17 @@
 //! Rows of an embedding.
 
 use burn::nn::Embedding;
+#[cfg(feature = "flex")]
+use burn::tensor::DType;
 use burn::tensor::{Int, Tensor};
 
-/// The rows that `indices` name, `[batch, row]` → `[batch, row, width]`.
+/// The rows that `indices` name, `[batch, row]` → `[batch, row, width]`; the kernel's are f32 also
+/// where the embedding is kept in bf16, and so is all that follows.
 pub fn embed(embedding: &Embedding, indices: Tensor<2, Int>) -> Tensor<3> {
     #[cfg(feature = "flex")]
     {
         let weight = embedding.weight.val();
-        if super::takes(&weight) {
+        if super::on(&weight.device()) && matches!(weight.dtype(), DType::F32 | DType::BF16) {
             return fused::embed(weight, indices);
         }
     }
@@ -24,9 +27,10 @@ mod fused {
     use burn::backend::flex::FlexTensor;
     use burn::backend::tensor::{FloatTensor, IntTensor};
     use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-    use burn::tensor::{Int, Shape, Tensor};
+    use burn::tensor::{DType, Int, Shape, Tensor};
+    use half::bf16;
 
-    use crate::kernels::values::{contiguous, indices as read, tensor, values, zeros};
+    use crate::kernels::values::{contiguous, indices as read, of_type, tensor, values, zeros};
     use crate::kernels::vector::add;
 
     pub fn embed(weight: Tensor<2>, indices: Tensor<2, Int>) -> Tensor<3> {
@@ -45,8 +49,14 @@ mod fused {
             let width = weight.shape()[1];
             let shape = Shape::from([indices.shape()[0], indices.shape()[1], width]);
             let mut out = Vec::with_capacity(shape.num_elements());
-            for index in read(indices) {
-                out.extend_from_slice(&values(&weight)[index * width..][..width]);
+            let of = |index: usize| index * width..(index + 1) * width;
+            match weight.as_slice::<bf16>() {
+                Some(narrow) => read(indices)
+                    .into_iter()
+                    .for_each(|it| out.extend(narrow[of(it)].iter().map(|it| it.to_f32()))),
+                None => read(indices)
+                    .into_iter()
+                    .for_each(|it| out.extend_from_slice(&values(&weight)[of(it)])),
             }
             tensor(out, shape)
         }
@@ -56,7 +66,7 @@ mod fused {
         fn embed(weight: FloatTensor<Self>, indices: IntTensor<Self>) -> FloatTensor<Self> {
             let nodes = [weight.node()];
             let weight = weight.into_primitive();
-            let saved = (indices.clone(), weight.shape());
+            let saved = (indices.clone(), weight.shape(), weight.dtype());
             let out = Flex::embed(weight, indices);
             match EmbedBackward.prepare::<C>(nodes).compute_bound().stateful() {
                 OpsKind::Tracked(prep) => prep.finish(saved, out),
@@ -69,11 +79,11 @@ mod fused {
     struct EmbedBackward;
 
     impl Backward<Flex, 1> for EmbedBackward {
-        type State = (FlexTensor, Shape);
+        type State = (FlexTensor, Shape, DType);
 
         fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
             let grad = contiguous(grads.consume::<Flex>(&ops.node));
-            let (indices, shape) = ops.state;
+            let (indices, shape, dtype) = ops.state;
             let [Some(node)] = ops.parents else { return };
             let width = shape[1];
             let mut sums = zeros(shape.num_elements());
@@ -81,7 +91,7 @@ mod fused {
             for (index, grad) in read(indices).into_iter().zip(values(&grad).chunks_exact(width)) {
                 add(&mut sums[index * width..][..width], grad);
             }
-            grads.register::<Flex>(node.id, tensor(sums, shape));
+            grads.register::<Flex>(node.id, of_type(tensor(sums, shape), dtype));
         }
     }
 }

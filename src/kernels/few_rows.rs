@@ -5,10 +5,12 @@
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
+use burn::tensor::DType;
+use half::bf16;
 use rayon::prelude::*;
 
 use super::values::{contiguous, rows_and_width, values};
-use super::vector::{add, dot, widest};
+use super::vector::{add, sum2, widest};
 
 /// Most rows that are multiplied so; with more, the blocks of a general product pay.
 pub const MOST: usize = 4;
@@ -18,7 +20,27 @@ const RUNS: usize = 8;
 /// Outputs of a task.
 const COLUMNS: usize = 1024;
 
-/// `x · weight`, `[.., inputs] · [inputs, outputs]`, row by row; `x` contiguous.
+/// An entry of a weight.
+trait Entry: Copy + Send + Sync {
+    fn wide(self) -> f32;
+}
+
+impl Entry for f32 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        self
+    }
+}
+
+impl Entry for bf16 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+}
+
+/// `x · weight`, `[.., inputs] · [inputs, outputs]`, row by row; `x` contiguous, the weight in f32 or
+/// bf16.
 pub fn multiply(x: &FlexTensor, weight: FlexTensor) -> Vec<f32> {
     let (rows, inputs) = rows_and_width(x);
     let outputs = weight.shape()[1];
@@ -27,7 +49,20 @@ pub fn multiply(x: &FlexTensor, weight: FlexTensor) -> Vec<f32> {
     let by_columns = strides[0] == 1 && strides[1] == inputs as isize;
     let weight = if by_columns { weight } else { contiguous(weight) };
     let start = weight.layout().start_offset();
-    let weight = &weight.storage::<f32>()[start..start + inputs * outputs];
+    let entries = start..start + inputs * outputs;
+    let shape = [rows, inputs, outputs];
+    match weight.dtype() {
+        DType::BF16 => by_layout(x, &weight.storage::<bf16>()[entries], by_columns, shape),
+        _ => by_layout(x, &weight.storage::<f32>()[entries], by_columns, shape),
+    }
+}
+
+fn by_layout(
+    x: &[f32],
+    weight: &[impl Entry],
+    by_columns: bool,
+    [rows, inputs, outputs]: [usize; 3],
+) -> Vec<f32> {
     if by_columns {
         columns(x, weight, rows, inputs)
     } else if outputs > COLUMNS * RUNS {
@@ -38,7 +73,7 @@ pub fn multiply(x: &FlexTensor, weight: FlexTensor) -> Vec<f32> {
 }
 
 /// Where the weight's columns are contiguous: a dot product each.
-fn columns(x: &[f32], weight: &[f32], rows: usize, inputs: usize) -> Vec<f32> {
+fn columns(x: &[f32], weight: &[impl Entry], rows: usize, inputs: usize) -> Vec<f32> {
     let outputs = weight.len() / inputs;
     let mut by_output = vec![0.0; outputs * rows];
     by_output.par_chunks_mut(COLUMNS * rows).zip(weight.par_chunks(COLUMNS * inputs)).for_each(
@@ -47,7 +82,7 @@ fn columns(x: &[f32], weight: &[f32], rows: usize, inputs: usize) -> Vec<f32> {
                 let columns = weight.chunks_exact(inputs);
                 for (out, column) in out.chunks_exact_mut(rows).zip(columns) {
                     for (out, x) in out.iter_mut().zip(x.chunks_exact(inputs)) {
-                        *out = dot(x, column);
+                        *out = sum2(x, column, |x, weight| x * weight.wide());
                     }
                 }
             });
@@ -61,7 +96,7 @@ fn columns(x: &[f32], weight: &[f32], rows: usize, inputs: usize) -> Vec<f32> {
 }
 
 /// Where the weight's rows are contiguous and long: every task has some of the outputs.
-fn wide(x: &[f32], weight: &[f32], rows: usize, [inputs, outputs]: [usize; 2]) -> Vec<f32> {
+fn wide(x: &[f32], weight: &[impl Entry], rows: usize, [inputs, outputs]: [usize; 2]) -> Vec<f32> {
     let blocks: Vec<Vec<f32>> = (0..outputs)
         .into_par_iter()
         .step_by(COLUMNS)
@@ -82,7 +117,12 @@ fn wide(x: &[f32], weight: &[f32], rows: usize, [inputs, outputs]: [usize; 2]) -
 }
 
 /// Where the weight's rows are contiguous and short: every task has some of the inputs.
-fn narrow(x: &[f32], weight: &[f32], rows: usize, [inputs, outputs]: [usize; 2]) -> Vec<f32> {
+fn narrow(
+    x: &[f32],
+    weight: &[impl Entry],
+    rows: usize,
+    [inputs, outputs]: [usize; 2],
+) -> Vec<f32> {
     let run = inputs.div_ceil(RUNS).max(1);
     let sums: Vec<Vec<f32>> = weight
         .par_chunks(run * outputs)
@@ -100,9 +140,9 @@ fn narrow(x: &[f32], weight: &[f32], rows: usize, [inputs, outputs]: [usize; 2])
 
 /// Σ x[row, input] · weight[input] over some inputs, `[rows, outputs]`.
 #[inline(always)]
-fn accumulate<'a>(
+fn accumulate<'a, W: Entry + 'a>(
     x: &[f32],
-    weight: impl Iterator<Item = &'a [f32]>,
+    weight: impl Iterator<Item = &'a [W]>,
     rows: usize,
     inputs: usize,
     from: std::ops::Range<usize>,
@@ -113,7 +153,7 @@ fn accumulate<'a>(
         for (row, sums) in sums.chunks_exact_mut(outputs).enumerate() {
             let x = x[row * inputs + input];
             for (sum, weight) in sums.iter_mut().zip(weight) {
-                *sum += x * weight;
+                *sum += x * weight.wide();
             }
         }
     }
@@ -141,14 +181,19 @@ mod tests {
                 let by_rows = spread([inputs, outputs], 1.3);
                 let by_columns = spread([outputs, inputs], 2.1).transpose();
                 for weight in [by_rows, by_columns] {
-                    let ours = multiply(&primitive(x.clone()), primitive(weight.clone()));
-                    let ours = Tensor::<2>::from_primitive::<burn::backend::Flex>(tensor(
-                        ours,
-                        [rows, outputs],
-                    ));
-                    let difference = (ours - x.clone().matmul(weight)).abs().max();
-                    // f32 sums of up to 600 products below 1.
-                    assert!(difference.into_scalar::<f32>() < 1e-4);
+                    let narrow = weight.clone().cast(DType::BF16);
+                    for (kept, weight) in
+                        [(narrow.clone(), narrow.cast(DType::F32)), (weight.clone(), weight)]
+                    {
+                        let ours = multiply(&primitive(x.clone()), primitive(kept));
+                        let ours = Tensor::<2>::from_primitive::<burn::backend::Flex>(tensor(
+                            ours,
+                            [rows, outputs],
+                        ));
+                        let difference = (ours - x.clone().matmul(weight)).abs().max();
+                        // f32 sums of up to 600 products below 1.
+                        assert!(difference.into_scalar::<f32>() < 1e-4);
+                    }
                 }
             }
         }

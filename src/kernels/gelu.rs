@@ -3,6 +3,8 @@
 //! The tanh form, `x/2 · (1 + tanh u)` with `u = √(2/π) (x + 0.044715 x³)`, is written as
 //! `x · σ(2u)`: the same function. The backward pass computes everything again from the saved input.
 
+use std::f64::consts::FRAC_1_SQRT_2;
+
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 
@@ -31,7 +33,8 @@ pub fn gelu<const D: usize>(x: Tensor<D>, form: Gelu) -> Tensor<D> {
 
 fn plain<const D: usize>(x: Tensor<D>, form: Gelu) -> Tensor<D> {
     match form {
-        Gelu::Erf => burn::tensor::activation::gelu(x),
+        // Not burn's own, whose gradient is that of the tanh form on backends without one.
+        Gelu::Erf => x.clone() * ((x * FRAC_1_SQRT_2).erf() + 1.0) * 0.5,
         Gelu::Tanh => {
             let inner = (x.clone() * x.clone() * CUBIC + LINEAR) * x.clone();
             x * sigmoid(inner)

@@ -9,8 +9,9 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, Target, multiply};
-use super::values::{contiguous, indices, tensor, values, zeros};
+use super::linear::is_narrow;
+use super::matrix::{Matrix, Target, bf16, multiply};
+use super::values::{contiguous, indices, of_type, tensor, values, widened, zeros};
 use super::vector::{add, exp, max, sum_exp, widest};
 
 /// Rows of the weight in a tile.
@@ -30,6 +31,8 @@ pub struct Head<'a> {
     width: usize,
     vocabulary: usize,
     inverse_temperature: f32,
+    /// Whether products are those of bf16.
+    is_narrow: bool,
 }
 
 /// Calls `work` with the head on these tensors.
@@ -41,6 +44,8 @@ fn with_head<R>(
     work: impl FnOnce(&Head<'_>) -> R,
 ) -> R {
     let (hidden, targets) = (contiguous(hidden), indices(targets));
+    let is_narrow = is_narrow(weight.dtype());
+    let weight = &widened(weight.clone());
     let [vocabulary, width] = [0, 1].map(|axis| weight.shape()[axis]);
     let strides = [0, 1].map(|axis| weight.layout().strides()[axis].unsigned_abs());
     work(&Head {
@@ -51,6 +56,7 @@ fn with_head<R>(
         width,
         vocabulary,
         inverse_temperature: inverse_temperature as f32,
+        is_narrow,
     })
 }
 
@@ -78,11 +84,11 @@ pub fn backward(
     grad: FlexTensor,
     for_weight: bool,
 ) -> (FlexTensor, Option<FlexTensor>) {
-    let shapes = (hidden.shape(), weight.shape());
+    let (shapes, dtype) = ((hidden.shape(), weight.shape()), weight.dtype());
     let (log_sums, grad) = (contiguous(log_sums), contiguous(grad));
     with_head(hidden, &weight, targets, inverse_temperature, |head| {
         let (hidden, weight) = head.backward(values(&log_sums), values(&grad), for_weight);
-        (tensor(hidden, shapes.0), weight.map(|weight| tensor(weight, shapes.1)))
+        (tensor(hidden, shapes.0), weight.map(|weight| of_type(tensor(weight, shapes.1), dtype)))
     })
 }
 
@@ -122,7 +128,14 @@ impl Head<'_> {
     fn logits(&self, positions: &std::ops::Range<usize>, first: usize, into: &mut Vec<f32>) {
         let (rows, tile) = self.tile(first);
         into.resize(positions.len() * rows, 0.0);
-        multiply(Target::set(into, rows), self.hidden_rows(positions), tile.transposed());
+        self.multiply(Target::set(into, rows), self.hidden_rows(positions), tile.transposed());
+    }
+
+    fn multiply(&self, target: Target<'_>, a: Matrix<'_>, b: Matrix<'_>) {
+        match self.is_narrow {
+            true => bf16::multiply(target, a, b),
+            false => multiply(target, a, b),
+        }
     }
 
     fn hidden_rows(&self, positions: &std::ops::Range<usize>) -> Matrix<'_> {
@@ -250,10 +263,10 @@ impl Head<'_> {
         let (rows, tile) = self.tile(first);
         let slopes = Matrix::rows(slopes, positions.len(), rows, rows);
         let from = positions.start * self.width;
-        multiply(Target::add(&mut hidden_grad[from..], self.width), slopes, tile);
+        self.multiply(Target::add(&mut hidden_grad[from..], self.width), slopes, tile);
         if let Some(weight_grad) = weight_grad {
             let hidden = self.hidden_rows(positions);
-            multiply(Target::add(weight_grad, self.width), slopes.transposed(), hidden);
+            self.multiply(Target::add(weight_grad, self.width), slopes.transposed(), hidden);
         }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! burn's Flex backend clears the memory of a product, copies it to where vectors are aligned, and
 //! only then multiplies, all but the last on one core; these write each result once.
+//!
+//! A weight in bf16 is multiplied as one: what it meets is rounded to bf16, the sums are f32. Where
+//! the processor has no instruction for that, the products are those of f32.
 
 use burn::nn::Linear;
 use burn::tensor::Tensor;
@@ -29,7 +32,7 @@ pub fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
 }
 
 #[cfg(feature = "flex")]
-pub(super) use fused::{gradient_of_rows, gradient_of_weight, of_rows};
+pub(super) use fused::{gradient_of_rows, gradient_of_weight, is_narrow, of_rows};
 
 #[cfg(feature = "flex")]
 mod fused {
@@ -40,11 +43,13 @@ mod fused {
     use burn::backend::flex::FlexTensor;
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-    use burn::tensor::{Shape, Tensor};
+    use burn::tensor::{DType, Shape, Tensor};
     use rayon::prelude::*;
 
+    use crate::kernels::matrix::{Matrix, bf16};
     use crate::kernels::values::{
-        changed, contiguous, matrix, rows, rows_and_width, task_of_rows, tensor, values,
+        changed, contiguous, matrix, of_type, rows, rows_and_width, task_of_rows, tensor, values,
+        widened,
     };
     use crate::kernels::vector::{add, widest};
     use crate::kernels::{few_rows, matrix as products};
@@ -71,7 +76,7 @@ mod fused {
         }
 
         fn biased(x: FlexTensor, bias: FlexTensor) -> FlexTensor {
-            let bias = contiguous(bias);
+            let bias = contiguous(widened(bias));
             let (_, width) = rows_and_width(&x);
             changed(x, |x| {
                 x.par_chunks_mut(task_of_rows(width)).for_each(|rows| {
@@ -90,19 +95,42 @@ mod fused {
         shape[last] = weight.shape()[1];
         let out = match count {
             1..=few_rows::MOST => few_rows::multiply(&x, weight),
-            _ => products::product(rows(&x), matrix(&weight)),
+            _ => product_with(rows(&x), weight),
         };
         tensor(out, Shape::from(shape))
     }
 
-    /// The gradient of `x` in `x · weight`, of the shape of `x`.
-    pub fn gradient_of_rows(grad: &FlexTensor, weight: &FlexTensor, shape: Shape) -> FlexTensor {
-        tensor(products::product(rows(grad), matrix(weight).transposed()), shape)
+    /// `x · weight` as the type of the weight says.
+    fn product_with(x: Matrix<'_>, weight: FlexTensor) -> Vec<f32> {
+        if is_narrow(weight.dtype()) {
+            bf16::product(x, matrix::<half::bf16>(&weight))
+        } else {
+            products::product(x, matrix(&widened(weight)))
+        }
     }
 
-    /// The gradient of `weight` in `x · weight`, of the shape of `weight`.
-    pub fn gradient_of_weight(x: &FlexTensor, grad: &FlexTensor, shape: Shape) -> FlexTensor {
-        tensor(products::product(rows(x).transposed(), rows(grad)), shape)
+    /// Whether products with a weight of this type are those of bf16.
+    pub fn is_narrow(dtype: DType) -> bool {
+        dtype == DType::BF16 && bf16::available()
+    }
+
+    /// The gradient of `x` in `x · weight`, of the shape of `x`.
+    pub fn gradient_of_rows(grad: &FlexTensor, weight: &FlexTensor, shape: Shape) -> FlexTensor {
+        tensor(product_with(rows(grad), weight.transpose(0, 1)), shape)
+    }
+
+    /// The gradient of `weight` in `x · weight`, of the shape and type of `weight`.
+    pub fn gradient_of_weight(
+        x: &FlexTensor,
+        grad: &FlexTensor,
+        (shape, dtype): (Shape, DType),
+    ) -> FlexTensor {
+        let (x, grad) = (rows(x).transposed(), rows(grad));
+        let gradient = match is_narrow(dtype) {
+            true => bf16::product(x, grad),
+            false => products::product(x, grad),
+        };
+        of_type(tensor(gradient, shape), dtype)
     }
 
     impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
@@ -113,7 +141,8 @@ mod fused {
             let saved = Factors {
                 x: of_weight.then(|| x.clone()),
                 weight: of_x.then(|| weight.clone()),
-                shapes: [x.shape(), weight.shape()],
+                x_shape: x.shape(),
+                of_weight: (weight.shape(), weight.dtype()),
             };
             let out = Flex::product(x, weight);
             match ProductBackward.prepare::<C>(nodes).compute_bound().stateful() {
@@ -124,9 +153,11 @@ mod fused {
 
         fn biased(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
             let nodes = [x.node(), bias.node()];
-            let out = Flex::biased(x.into_primitive(), bias.into_primitive());
+            let (x, bias) = (x.into_primitive(), bias.into_primitive());
+            let dtype = bias.dtype();
+            let out = Flex::biased(x, bias);
             match BiasBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish((), out),
+                OpsKind::Tracked(prep) => prep.finish(dtype, out),
                 OpsKind::UnTracked(prep) => prep.finish(out),
             }
         }
@@ -137,7 +168,9 @@ mod fused {
     struct Factors {
         x: Option<FlexTensor>,
         weight: Option<FlexTensor>,
-        shapes: [Shape; 2],
+        x_shape: Shape,
+        /// The weight's shape and type.
+        of_weight: (Shape, DType),
     }
 
     #[derive(Debug)]
@@ -148,13 +181,13 @@ mod fused {
 
         fn backward(self, ops: Ops<Factors, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
             let grad = contiguous(grads.consume::<Flex>(&ops.node));
-            let Factors { x, weight, shapes: [x_shape, weight_shape] } = ops.state;
+            let Factors { x, weight, x_shape, of_weight } = ops.state;
             let [for_x, for_weight] = ops.parents;
             if let Some((node, weight)) = for_x.zip(weight) {
                 grads.register::<Flex>(node.id, gradient_of_rows(&grad, &weight, x_shape));
             }
             if let Some((node, x)) = for_weight.zip(x) {
-                let gradient = gradient_of_weight(&contiguous(x), &grad, weight_shape);
+                let gradient = gradient_of_weight(&contiguous(x), &grad, of_weight);
                 grads.register::<Flex>(node.id, gradient);
             }
         }
@@ -164,13 +197,14 @@ mod fused {
     struct BiasBackward;
 
     impl Backward<Flex, 2> for BiasBackward {
-        type State = ();
+        /// The bias's type.
+        type State = DType;
 
-        fn backward(self, ops: Ops<(), 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        fn backward(self, ops: Ops<DType, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
             let grad = contiguous(grads.consume::<Flex>(&ops.node));
             let [for_x, for_bias] = ops.parents;
             if let Some(node) = for_bias {
-                grads.register::<Flex>(node.id, column_sums(&grad));
+                grads.register::<Flex>(node.id, of_type(column_sums(&grad), ops.state));
             }
             if let Some(node) = for_x {
                 grads.register::<Flex>(node.id, grad);

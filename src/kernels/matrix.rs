@@ -1,24 +1,26 @@
 //! Matrix products on slices: the one room with `unsafe`, around the `gemm` crate, whose kernels
-//! are those burn's Flex backend multiplies with.
+//! are those burn's Flex backend multiplies with, and in [`bf16`] around instructions.
+
+pub mod bf16;
 
 /// A matrix in a slice: entry (i, j) at `i · row_stride + j · column_stride`.
 #[derive(Clone, Copy)]
-pub struct Matrix<'a> {
-    values: &'a [f32],
+pub struct Matrix<'a, T = f32> {
+    values: &'a [T],
     rows: usize,
     columns: usize,
     row_stride: usize,
     column_stride: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, T> Matrix<'a, T> {
     /// `rows × columns` entries, row by row, rows `stride` apart.
-    pub fn rows(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+    pub fn rows(values: &'a [T], rows: usize, columns: usize, stride: usize) -> Self {
         Self::strided(values, [rows, columns], [stride, 1])
     }
 
     /// Entries at any strides.
-    pub fn strided(values: &'a [f32], extent: [usize; 2], strides: [usize; 2]) -> Self {
+    pub fn strided(values: &'a [T], extent: [usize; 2], strides: [usize; 2]) -> Self {
         assert_holds(values.len(), extent, strides);
         Self {
             values,

@@ -12,18 +12,21 @@
 //! | [`rotary`] | rotary positions | slices and products |
 //! | [`embedding`] | rows of an embedding | burn's own module |
 //! | [`linear`] | linear layers | burn's own module |
+//! | [`cast`] | bf16 copies of weights | burn's own operation |
 //! | `few_rows` | a few rows times a weight | burn's matrix product |
 //! | [`update`] | sums and norms of gradients, Adam | burn's own operations |
 //! | [`head`] | the vocabulary head in tiles of the vocabulary | chunks of positions |
 //!
 //! A kernel runs where a tensor is f32 and on burn's Flex backend; every other backend and type
-//! takes the plain form, which is also what the kernel's tests compare it with.
+//! takes the plain form, which is also what the kernel's tests compare it with. Weights may be bf16:
+//! what is computed with them stays f32, apart from the factors of products.
 //!
 //! Invariants: work is cut by the shape of the problem, never by the number of threads, and partial
 //! sums are added in a fixed order, so that the same input gives the same bits on any number of
 //! cores. `unsafe` stands in `matrix` alone.
 
 pub mod attention;
+pub mod cast;
 pub mod decode;
 pub mod embedding;
 #[cfg(feature = "flex")]

@@ -153,7 +153,8 @@ mod fused {
             let [for_gate, for_up, for_weight] = ops.parents;
             if let Some(node) = for_weight {
                 let inner = Flex::swiglu(gate.clone(), up.clone());
-                let gradient = gradient_of_weight(&inner, &grad, weight.shape());
+                let of_weight = (weight.shape(), weight.dtype());
+                let gradient = gradient_of_weight(&inner, &grad, of_weight);
                 grads.register::<Flex>(node.id, gradient);
             }
             let inner_grad = gradient_of_rows(&grad, &weight, gate.shape());

@@ -2,7 +2,9 @@
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::{DType, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Element, Shape, Tensor, TensorData};
+use bytemuck::Pod;
+use half::bf16;
 use rayon::prelude::*;
 
 use super::matrix::Matrix;
@@ -47,6 +49,27 @@ fn copy(tensor: &FlexTensor) -> FlexTensor {
     self::tensor(values, tensor.shape())
 }
 
+/// A bf16 tensor in f32, its values in order; an f32 tensor as it is.
+pub fn widened(tensor: FlexTensor) -> FlexTensor {
+    if tensor.dtype() == DType::F32 {
+        return tensor;
+    }
+    let (tensor, shape) = (contiguous(tensor.clone()), tensor.shape());
+    let values = tensor.as_slice::<bf16>().expect("kernels take f32 and bf16");
+    let wide = values.par_iter().with_min_len(TASK).map(|it| it.to_f32());
+    self::tensor(wide.collect(), shape)
+}
+
+/// An f32 tensor as `dtype`, which is f32 or bf16.
+pub fn of_type(tensor: FlexTensor, dtype: DType) -> FlexTensor {
+    if dtype == DType::F32 {
+        return tensor;
+    }
+    let (tensor, shape) = (contiguous(tensor.clone()), tensor.shape());
+    let narrow = values(&tensor).par_iter().with_min_len(TASK).map(|&it| bf16::from_f32(it));
+    FlexTensor::from_data(TensorData::new(narrow.collect::<Vec<bf16>>(), shape))
+}
+
 /// So many zeros, written by all cores.
 pub fn zeros(len: usize) -> Vec<f32> {
     rayon::iter::repeat_n(0.0, len).with_min_len(TASK).collect()
@@ -58,12 +81,12 @@ pub fn rows(tensor: &FlexTensor) -> Matrix<'_> {
     Matrix::rows(values(tensor), rows, width, width)
 }
 
-/// A tensor of two axes as a matrix, whatever its strides.
-pub fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
+/// A tensor of two axes as a matrix of its entries, whatever its strides.
+pub fn matrix<T: Element + Pod>(tensor: &FlexTensor) -> Matrix<'_, T> {
     let extent = [0, 1].map(|axis| tensor.shape()[axis]);
     let strides = [0, 1].map(|axis| tensor.layout().strides()[axis].unsigned_abs());
     let start = tensor.layout().start_offset();
-    Matrix::strided(&tensor.storage::<f32>()[start..], extent, strides)
+    Matrix::strided(&tensor.storage::<T>()[start..], extent, strides)
 }
 
 /// The tensor with its values in order and nothing else in its buffer.

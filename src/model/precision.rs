@@ -5,6 +5,7 @@ use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::weights::ParameterPath;
+use crate::kernels::cast::to_bf16;
 
 /// The width of a float.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,5 +105,9 @@ pub(super) fn in_f32<const D: usize>(
 
 /// `x` as `dtype`, itself where it is that already.
 pub(super) fn as_type<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
-    if x.dtype() == dtype { x } else { x.cast(dtype) }
+    match dtype {
+        _ if x.dtype() == dtype => x,
+        DType::BF16 => to_bf16(x),
+        _ => x.cast(dtype),
+    }
 }

@@ -1,8 +1,9 @@
 //! Checkpoints: a folder per step, whole or absent, checked before it is trusted.
 //!
 //! `DIR/checkpoints/step-N/` is a Hugging Face folder (so that it can be evaluated) with
-//! `optimizer.bpk` and `state.json` beside the model. It is written under another name and renamed;
-//! `checksums.json` tells a damaged one.
+//! `optimizer.bpk` and `state.json` beside the model; after the last step there is no optimizer's state,
+//! which nothing would read. It is written under another name and renamed; `checksums.json` tells a
+//! damaged one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,7 @@ impl Checkpoints {
     pub fn write(
         &self,
         step: usize,
-        optimizer: OptimizerRecord,
+        optimizer: Option<OptimizerRecord>,
         write_model: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<()> {
         std::fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder, "create"))?;
@@ -59,9 +60,11 @@ impl Checkpoints {
             .tempdir_in(&self.folder)
             .map_err(Error::io(&self.folder, "write into"))?;
         // First, since the state is a copy that goes when it is written.
-        optimizer.save(temporary.path().join(OPTIMIZER)).map_err(|error| {
-            Error::file(temporary.path(), format!("cannot keep the optimizer's state: {error}"))
-        })?;
+        if let Some(optimizer) = optimizer {
+            optimizer.save(temporary.path().join(OPTIMIZER)).map_err(|error| {
+                Error::file(temporary.path(), format!("cannot keep the optimizer's state: {error}"))
+            })?;
+        }
         write_model(temporary.path())?;
         write_json(&temporary.path().join("state.json"), &serde_json::json!({ "step": step }))?;
         write_json(&temporary.path().join(CHECKSUMS), &checksums(temporary.path())?)?;
@@ -81,10 +84,12 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The newest checkpoint that is whole and undamaged, with the optimizer's state.
-    pub fn latest(&self) -> Option<(usize, OptimizerRecord)> {
-        self.steps().into_iter().rev().find_map(|step| match self.read(step) {
-            Ok(optimizer) => Some((step, optimizer?)),
+    /// The newest undamaged checkpoint that a training of `num_steps` steps can go on from, with the
+    /// optimizer's state; after the last step none is needed.
+    pub fn latest(&self, num_steps: usize) -> Option<(usize, Option<OptimizerRecord>)> {
+        let usable = |step: &usize| *step == num_steps || self.path(*step).join(OPTIMIZER).exists();
+        self.steps().into_iter().rev().filter(usable).find_map(|step| match self.read(step) {
+            Ok(optimizer) => Some((step, optimizer)),
             Err(error) => {
                 tracing::warn!("passing over a damaged checkpoint: {error}");
                 None
@@ -99,19 +104,18 @@ impl Checkpoints {
 
     fn read(&self, step: usize) -> Result<Option<OptimizerRecord>> {
         let folder = self.path(step);
-        let optimizer = folder.join(OPTIMIZER);
-        if !optimizer.exists() {
-            return Ok(None);
-        }
         let expected: BTreeMap<String, String> = read_json(&folder.join(CHECKSUMS))?;
         let found = checksums(&folder)?;
         if let Some((file, _)) = expected.iter().find(|(file, hash)| found.get(*file) != Some(hash))
         {
             return Err(Error::file(folder.join(file), "its content is not what was written"));
         }
-        let record = OptimizerRecord::load(&optimizer)
-            .map_err(|error| Error::file(&optimizer, format!("cannot be read: {error}")))?;
-        Ok(Some(record))
+        let optimizer = folder.join(OPTIMIZER);
+        let load = |_| {
+            OptimizerRecord::load(&optimizer)
+                .map_err(|error| Error::file(&optimizer, format!("cannot be read: {error}")))
+        };
+        expected.get(OPTIMIZER).map(load).transpose()
     }
 
     /// Keeps optimizer states of the newest `resumable` checkpoints and models as `keep` says.

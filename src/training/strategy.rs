@@ -97,13 +97,16 @@ impl<T: Trainable> Training<'_, T> {
     /// loss or gradient that is not finite reaches the weights.
     pub fn run(self) -> Result<(T, Outcome)> {
         let checkpoints = Checkpoints::new(self.dir, self.checkpoint_keep);
-        let (first, optimizer, module) = match checkpoints.latest() {
+        let mut optimizer = self.optimization.optimizer();
+        let (first, module) = match checkpoints.latest(self.num_steps) {
             Some((step, state)) => {
                 tracing::info!("{}: continuing after step {step}", self.name);
-                let optimizer = self.optimization.optimizer().load_record(state);
-                (step, optimizer, (self.load)(Some(&checkpoints.path(step)))?)
+                if let Some(state) = state {
+                    optimizer = optimizer.load_record(state);
+                }
+                (step, (self.load)(Some(&checkpoints.path(step)))?)
             }
-            None => (0, self.optimization.optimizer(), (self.load)(None)?),
+            None => (0, (self.load)(None)?),
         };
         let metrics = Metrics::open(&self.dir.join("metrics.jsonl"), first)?;
         let seconds = metrics.seconds;
@@ -250,7 +253,8 @@ impl<T: Trainable> StepStrategy<T> {
         let stopping = interrupt::requested() && !last;
         let due =
             self.checkpoint_every > 0 && (number.is_multiple_of(self.checkpoint_every) || last);
-        if due || stopping {
+        let is_kept = due || stopping;
+        if is_kept && !last {
             slot.request();
         }
         learner.lr_step();
@@ -267,9 +271,9 @@ impl<T: Trainable> StepStrategy<T> {
         }
         ledger.metrics.append(&line)?;
         ledger.last_loss = Some(loss);
-        if let Some(optimizer) = slot.take() {
+        if is_kept {
             let model = learner.model();
-            self.checkpoints.write(number, optimizer, |folder| {
+            self.checkpoints.write(number, slot.take(), |folder| {
                 (self.save)(&model.module, Precision::F32, folder)
             })?;
         }
