@@ -3,19 +3,25 @@
 
     compare.py align --model DIR --posts tldr.jsonl.gz [--completions 2] [--groups 4] [--steps 3]
                      [--rivals trl,trl-precomputed,torch,torch-strong] [--shape tldr|hh]
+    compare.py sft      --model DIR --posts tldr.jsonl.gz [--groups 4] [--steps 3]
+    compare.py score    --model DIR --posts tldr.jsonl.gz [--completions 1] [--groups 16]
     compare.py generate --model DIR --posts tldr.jsonl.gz [--prompts 16] [--samples 8] [--tokens 64]
     compare.py table k2.json k4.json generate.json
 
 `align` trains on K completions a prompt; the rivals are TRL's DPOTrainer (K = 2: `exo_pair`,
 `sigmoid` with --loss dpo) with its reference computed in the step or before, and a plain PyTorch
 loop, as the official code is written (logits of every token, the reference in the step) or in its
-strongest form (logits of completions, the reference before). Ours and theirs run in turn,
-`--repeats` times, each in a process of its own. A run's time is that of the whole process divided
-by its steps, start-up, reference scoring and saving included, and beside it that of a step. `cpu` is
+strongest form (logits of completions, the reference before). `sft` and `score` are beside the same
+loop in its strongest form, on the same tokens. Ours and theirs run in turn,
+`--repeats` times, each in a process of its own. A run's time is that of the whole process,
+start-up, reference scoring and saving included, and beside it that of a step. `cpu` is
 the ratio of processor time, which says more where something else runs on the machine.
 
+`--compute bf16`: passes in bf16 here, autocast to bf16 there, weights f32 in both; for `generate` and
+`score` weights kept in bf16 in both.
+
 Printed: ratios theirs / ours (median, smallest, largest), peak memory ours / theirs, and the
-largest relative difference between the losses of a step, which must not exceed 1e-3. All of it goes
+largest relative difference between the losses of a step, which must not exceed 1e-3 in f32. All of it goes
 to `--out` as JSON; `table` writes several of these as a table in Markdown.
 """
 import argparse
@@ -102,18 +108,17 @@ def child(arguments, environment=None):
     return {"lines": lines, "seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_bytes": usage.ru_maxrss * 1024}
 
 
-def run_ours(a, rows, scratch):
-    objective = {"exo": "exo-pref", "dpo": "dpo"}[a.loss] if a.completions == 2 else {"exo": "exo-rw", "dpo": "dpo-rw"}[a.loss]
-    data = os.path.join(scratch, "rows.jsonl")
-    write_rows(data, rows, pairs=a.completions == 2)
-    out = tempfile.mkdtemp(dir=scratch)
-    settings = {
+def settings_of(a):
+    return {
         "training.learning_rate": RATE, "training.batch_size": a.groups, "training.micro_batch_size": a.micro,
         "training.max_steps": a.steps, "optimizer.schedule": "constant", "optimizer.betas": "[0.9, 0.999]",
-        "optimizer.epsilon": "1e-8", "data.shuffle": "false", "checkpoint.every": 0,
-        "objective.beta_policy": BETA, "objective.beta_reward": BETA, "objective.epsilon": EPSILON, "objective.temperature": 1.0,
+        "optimizer.epsilon": "1e-8", "data.shuffle": "false", "checkpoint.every": 0, "training.compute": a.compute,
     }
-    command = [a.binary, "-q", "align", "--objective", objective, "--model", a.model, "--data", data, "--out", out]
+
+
+def train_ours(a, command, settings, scratch):
+    out = tempfile.mkdtemp(dir=scratch)
+    command = [a.binary, "-q", *command, "--model", a.model, "--out", out]
     command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     # A store of its own, so that the reference is scored in every run.
     environment = {**os.environ, "EXALIGN_CACHE": tempfile.mkdtemp(dir=scratch), "RAYON_NUM_THREADS": str(a.threads)}
@@ -123,10 +128,34 @@ def run_ours(a, rows, scratch):
     return result
 
 
+def run_ours(a, rows, scratch):
+    data = os.path.join(scratch, "rows.jsonl")
+    if a.comparison == "sft":
+        with open(data, "w", encoding="utf-8") as out:
+            out.writelines(json.dumps({"prompt": row["prompt"], "chosen": row["completions"][0]}) + "\n" for row in rows)
+        return train_ours(a, ["sft", "--data", data], settings_of(a), scratch)
+    if a.comparison == "score":
+        write_rows(data, rows, pairs=False)
+        out = os.path.join(tempfile.mkdtemp(dir=scratch), "scores.jsonl")
+        command = [a.binary, "-q", "score", "--model", a.model, "--data", data, "--out", out, "--dtype", a.compute]
+        result = child(command, {**os.environ, "RAYON_NUM_THREADS": str(a.threads)})
+        with open(out, encoding="utf-8") as lines:
+            sums = [sum(json.loads(line)["log_probs"]) for line in lines]
+        result["lines"] = [{"loss": -statistics.fmean(sums), "seconds": result["seconds"]}]
+        return result
+    objective = {"exo": "exo-pref", "dpo": "dpo"}[a.loss] if a.completions == 2 else {"exo": "exo-rw", "dpo": "dpo-rw"}[a.loss]
+    write_rows(data, rows, pairs=a.completions == 2)
+    settings = {
+        **settings_of(a), "objective.beta_policy": BETA, "objective.beta_reward": BETA, "objective.epsilon": EPSILON,
+        "objective.temperature": 1.0,
+    }
+    return train_ours(a, ["align", "--objective", objective, "--data", data], settings, scratch)
+
+
 def run_rival(name, a, rows, scratch):
     data = os.path.join(scratch, f"{name}.jsonl")
     write_rows(data, rows, pairs=name.startswith("trl"))
-    settings = {"name": name, "model": a.model, "data": data, "loss": a.loss, "groups": a.groups, "micro": a.rival_micro,
+    settings = {"name": name, "task": a.comparison, "compute": a.compute, "model": a.model, "data": data, "loss": a.loss, "groups": a.groups, "micro": a.rival_micro,
                 "steps": a.steps, "threads": a.threads, "out": tempfile.mkdtemp(dir=scratch)}
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(a.threads)}
     return child([sys.executable, os.path.abspath(__file__), "--child", json.dumps(settings)], environment)
@@ -176,7 +205,7 @@ def trl(s):
         gradient_accumulation_steps=s["groups"] // s["micro"], max_steps=s["steps"], learning_rate=RATE,
         lr_scheduler_type="constant", adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-8, max_grad_norm=1.0,
         optim="adamw_torch_fused", max_length=None, precompute_ref_log_probs=s["name"].endswith("precomputed"),
-        use_cpu=True, bf16=False, fp16=False, gradient_checkpointing=False, disable_dropout=True,
+        use_cpu=True, bf16=s["compute"] == "bf16", fp16=False, gradient_checkpointing=False, disable_dropout=True,
         dataloader_pin_memory=False, logging_strategy="no", save_strategy="no", report_to=[], disable_tqdm=True,
     )
     trainer = InOrder(
@@ -198,10 +227,13 @@ def torch_loop(s):
     strong = s["name"].endswith("strong")
     tokenizer = AutoTokenizer.from_pretrained(s["model"])
 
-    def load():
-        return AutoModelForCausalLM.from_pretrained(s["model"], dtype=torch.float32).eval()
+    narrow = s["compute"] == "bf16"
 
-    policy, reference = load(), load()
+    def load():
+        dtype = torch.bfloat16 if narrow and s["task"] == "score" else torch.float32
+        return AutoModelForCausalLM.from_pretrained(s["model"], dtype=dtype).eval()
+
+    policy, reference = load(), load() if s["task"] == "align" else None
     with open(s["data"], encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
 
@@ -223,12 +255,16 @@ def torch_loop(s):
 
     def log_probs(model, ids, real, scored):
         """Of every completion, the sum over its tokens."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            if strong:
+                hidden = model.model(input_ids=ids, attention_mask=real, use_cache=False).last_hidden_state[:, :-1]
+                logits = model.lm_head(hidden[scored])
+            else:
+                logits = model(input_ids=ids, attention_mask=real, use_cache=False).logits[:, :-1]
+        logits = logits.float()
         if strong:
-            hidden = model.model(input_ids=ids, attention_mask=real, use_cache=False).last_hidden_state[:, :-1]
-            picked = -F.cross_entropy(model.lm_head(hidden[scored]), ids[:, 1:][scored], reduction="none")
-            owner = scored.nonzero()[:, 0]
-            return torch.zeros(len(ids)).index_add(0, owner, picked)
-        logits = model(input_ids=ids, attention_mask=real, use_cache=False).logits[:, :-1]
+            picked = -F.cross_entropy(logits, ids[:, 1:][scored], reduction="none")
+            return torch.zeros(len(ids)).index_add(0, scored.nonzero()[:, 0], picked)
         every = torch.gather(logits.log_softmax(-1), 2, ids[:, 1:, None]).squeeze(2)
         return (every * scored).sum(1)
 
@@ -245,8 +281,13 @@ def torch_loop(s):
 
     k, micro = len(rows[0]["completions"]), s["micro"]
     parts = [rows[start : start + micro] for start in range(0, len(rows), micro)]
+    if s["task"] == "score":
+        began, cpu = time.perf_counter(), time.process_time()
+        with torch.no_grad():
+            total = sum(log_probs(policy, *batch(part)).sum().item() for part in parts)
+        return report_step(-total / len(rows), began, cpu)
     known = []
-    if strong:
+    if s["task"] == "align" and strong:
         with torch.no_grad():
             known = [log_probs(reference, *batch(part)) for part in parts]
         del reference
@@ -254,8 +295,14 @@ def torch_loop(s):
     shares = s["groups"] // micro
     for step in range(s["steps"]):
         began, cpu, total = time.perf_counter(), time.process_time(), 0.0
-        for index in range(step * shares, (step + 1) * shares):
-            inputs = batch(parts[index])
+        batches = [batch(parts[index]) for index in range(step * shares, (step + 1) * shares)]
+        tokens = sum(int(scored.sum()) for _, _, scored in batches)
+        for index, inputs in enumerate(batches, step * shares):
+            if s["task"] == "sft":
+                loss = -log_probs(policy, *inputs).sum() / tokens
+                loss.backward()
+                total += loss.item()
+                continue
             if strong:
                 before = known[index]
             else:
@@ -279,7 +326,7 @@ def generate(s):
 
     torch.set_num_threads(s["threads"])
     tokenizer = AutoTokenizer.from_pretrained(s["model"], padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(s["model"], dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(s["model"], dtype=torch.bfloat16 if s["compute"] == "bf16" else torch.float32).eval()
     with open(s["data"], encoding="utf-8") as lines:
         prompts = [json.loads(line)["prompt"] for line in lines]
     inputs = tokenizer(prompts, return_tensors="pt", padding=True)
@@ -305,7 +352,7 @@ def step_seconds(result):
     return statistics.fmean(seconds[1:] or seconds)
 
 
-def compare_align(a):
+def compare_trainings(a):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(a.model)
@@ -314,6 +361,8 @@ def compare_align(a):
         rows = dialogue_rows(posts(a.posts), tokenizer, count, 100, 200)
     else:
         rows = tldr_rows(posts(a.posts), tokenizer, count, a.completions, a.low, a.high)
+    if a.comparison != "align":
+        a.rivals = "torch-strong"
     rivals = [name for name in a.rivals.split(",") if name and (a.completions == 2 or not name.startswith("trl"))]
     results = {name: [] for name in ["ours", *rivals]}
     with tempfile.TemporaryDirectory() as scratch:
@@ -323,7 +372,7 @@ def compare_align(a):
                 results[name].append(result)
                 print(f"{name}: {result['seconds']:.1f} s ({result['cpu_seconds']:.1f} s of processors), {step_seconds(result):.2f} s a step, "
                       f"{result['peak_bytes'] / 1e9:.2f} GB, losses {[round(it['loss'], 6) for it in result['lines']]}", flush=True)
-    report = {"comparison": "align", "completions": a.completions, "groups": a.groups, "steps": a.steps, "shape": a.shape,
+    report = {"comparison": a.comparison, "compute": a.compute, "completions": a.completions, "groups": a.groups, "steps": a.steps, "shape": a.shape,
               "loss": a.loss, "threads": a.threads, "results": results, "ratios": {}}
     for name in rivals:
         pairs = list(zip(results["ours"], results[name]))
@@ -353,9 +402,9 @@ def compare_generate(a):
         for repeat in range(a.repeats):
             command = [a.binary, "-q", "--set", "generation.ignore_eos=true", "--set", f"generation.batch_size={a.prompts}",
                        "sample", "--model", a.model, "--data", data, "--out", os.path.join(scratch, f"{repeat}.jsonl"),
-                       "--completions", str(a.samples), "--temperature", "0.8", "--max-new-tokens", str(a.tokens)]
+                       "--completions", str(a.samples), "--dtype", a.compute, "--temperature", "0.8", "--max-new-tokens", str(a.tokens)]
             results["ours"].append(child(command, {**os.environ, "RAYON_NUM_THREADS": str(a.threads)}))
-            settings = {"name": "generate", "model": a.model, "data": data, "samples": a.samples, "tokens": a.tokens, "threads": a.threads}
+            settings = {"name": "generate", "compute": a.compute, "model": a.model, "data": data, "samples": a.samples, "tokens": a.tokens, "threads": a.threads}
             theirs = child([sys.executable, os.path.abspath(__file__), "--child", json.dumps(settings)], {**os.environ, "HF_HUB_OFFLINE": "1"})
             # Theirs without its start-up, which ours includes.
             theirs["seconds"] = theirs["lines"][-1]["seconds"]
@@ -365,7 +414,7 @@ def compare_generate(a):
     pairs = list(zip(results["ours"], results["transformers"]))
     ratios = {"tokens_per_second": spread([other["seconds"] / one["seconds"] for one, other in pairs]),
               "memory": spread([one["peak_bytes"] / other["peak_bytes"] for one, other in pairs])}
-    return {"comparison": "generate", "prompts": a.prompts, "samples": a.samples, "tokens": a.tokens, "threads": a.threads,
+    return {"comparison": "generate", "compute": a.compute, "prompts": a.prompts, "samples": a.samples, "tokens": a.tokens, "threads": a.threads,
             "results": results, "ratios": {"transformers": ratios}}
 
 
@@ -394,16 +443,17 @@ def main():
         settings = json.loads(sys.argv[2])
         return {"trl": trl, "torch": torch_loop, "generate": generate}[settings["name"].split("-")[0]](settings)
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("comparison", choices=["align", "generate"])
+    p.add_argument("comparison", choices=["align", "sft", "score", "generate"])
     p.add_argument("--model", required=True, help="a Hugging Face folder")
     p.add_argument("--posts", required=True, help="JSON Lines: posts with summaries, or with --shape hh dialogues")
     p.add_argument("--binary", default="target/release/exalign")
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--repeats", type=int, default=1)
     p.add_argument("--out", help="where the JSON goes")
-    p.add_argument("--completions", type=int, default=2, help="K")
+    p.add_argument("--compute", choices=["f32", "bf16"], default="f32")
+    p.add_argument("--completions", type=int, help="K; 2, of sft and score 1")
     p.add_argument("--groups", type=int, default=4, help="prompts a step")
-    p.add_argument("--steps", type=int, default=3)
+    p.add_argument("--steps", type=int, help="3; of score 1")
     p.add_argument("--micro", type=int, default=4, help="prompts at once, ours")
     p.add_argument("--rival-micro", type=int, default=4, help="prompts at once, theirs")
     p.add_argument("--loss", choices=["exo", "dpo"], default="exo")
@@ -415,12 +465,15 @@ def main():
     p.add_argument("--samples", type=int, default=8)
     p.add_argument("--tokens", type=int, default=64)
     a = p.parse_args()
-    report = compare_align(a) if a.comparison == "align" else compare_generate(a)
+    a.completions = a.completions or (2 if a.comparison == "align" else 1)
+    a.steps = a.steps or (1 if a.comparison == "score" else 3)
+    report = compare_generate(a) if a.comparison == "generate" else compare_trainings(a)
     print(json.dumps(report["ratios"], indent=1))
     if a.out:
         with open(a.out, "w", encoding="utf-8") as out:
             json.dump(report, out, indent=1)
-    too_far = [name for name, it in report["ratios"].items() if it.get("largest_loss_difference", 0) > 1e-3]
+    far = 1e-3 if a.compute == "f32" else float("inf")  # in bf16 each rounds in its own way
+    too_far = [name for name, it in report["ratios"].items() if it.get("largest_loss_difference", 0) > far]
     if too_far:
         sys.exit(f"losses differ by more than 1e-3 from: {', '.join(too_far)}")
 

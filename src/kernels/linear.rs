@@ -232,7 +232,7 @@ mod fused {
 mod tests {
     use burn::module::Param;
     use burn::nn::LinearConfig;
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::{DType, Device, TensorData};
 
     use super::*;
 
@@ -262,6 +262,31 @@ mod tests {
             for (ours, plain) in run(&|x| linear(&layer, x)).into_iter().zip(plain) {
                 // f32 sums of up to 302 products below 1.
                 assert!((ours - plain).abs().max().into_scalar::<f32>() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_in_bf16_rounds_what_it_meets_and_nothing_else() {
+        let device = Device::flex().autodiff();
+        for rows in [3, 151] {
+            let run = |dtype: DType, function: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
+                let x = spread([rows, 67], 0.7, &device).require_grad();
+                // What is rounded already, so that only the products differ.
+                let weight = spread([67, 35], 1.3, &device).cast(DType::BF16).cast(dtype);
+                let weight = weight.detach().require_grad();
+                let out = function(x.clone(), weight.clone());
+                assert_eq!(out.dtype(), DType::F32);
+                let gradients = (out.clone() * spread([rows, 35], 2.1, &device)).sum().backward();
+                let of_weight = weight.grad(&gradients).unwrap();
+                assert_eq!(of_weight.dtype(), dtype);
+                [out.inner(), x.grad(&gradients).unwrap(), of_weight.cast(DType::F32)]
+            };
+            let narrow = run(DType::BF16, &product);
+            for (ours, exact) in narrow.into_iter().zip(run(DType::F32, &|a, b| a.matmul(b))) {
+                let norm = |x: Tensor<2>| x.square().sum().sqrt().into_scalar::<f32>();
+                let (far, size) = (norm(ours - exact.clone()), norm(exact));
+                assert!(far < 4e-3 * size, "{rows} rows: {far} of {size}"); // 2⁻⁸
             }
         }
     }
