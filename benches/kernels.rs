@@ -14,7 +14,7 @@ use std::time::Instant;
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::tensor::activation::{gelu, sigmoid, silu, softmax};
 use burn::tensor::module::layer_norm;
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use exalign::kernels;
 use exalign::kernels::attention::{Heads, Tree, attend};
 use exalign::kernels::gelu::Gelu;
@@ -58,6 +58,34 @@ fn main() {
         [INNER, 1, 1],
         &|[x, ..]| kernels::gelu::gelu(x, Gelu::Erf),
         &|[x, ..]| gelu(x),
+    );
+    // x, and a weight out of the second input.
+    let factors = |x: Tensor<3>, weight: Tensor<3>| -> [Tensor<2>; 2] {
+        [x.squeeze_dim(0), weight.slice([0..1, 0..HIDDEN]).squeeze_dim(0)]
+    };
+    bench.compare(
+        "product with a weight",
+        [HIDDEN, INNER, 1],
+        &|[x, weight, _]| {
+            let [x, weight] = factors(x, weight);
+            kernels::linear::product(x, weight).unsqueeze()
+        },
+        &|[x, weight, _]| {
+            let [x, weight] = factors(x, weight);
+            x.matmul(weight).unsqueeze()
+        },
+    );
+    bench.compare(
+        "product with a weight in bf16",
+        [HIDDEN, INNER, 1],
+        &|[x, weight, _]| {
+            let [x, weight] = factors(x, weight);
+            kernels::linear::product(x, kernels::cast::to_bf16(weight)).unsqueeze()
+        },
+        &|[x, weight, _]| {
+            let [x, weight] = factors(x, weight).map(|it| it.cast(DType::BF16));
+            x.matmul(weight).cast(DType::F32).unsqueeze()
+        },
     );
     let norm = |x: &Tensor<3>| -> RmsNorm { RmsNormConfig::new(HIDDEN).init(&x.device()) };
     bench.compare(

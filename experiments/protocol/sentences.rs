@@ -119,7 +119,8 @@ fn comparison(it: &Comparison, repetitions: usize) -> String {
         many => format!("{many} seeds, Student's interval"),
     };
     format!(
-        "At the same KL {} {verdict} {}: {} more reward on average over KLs up to {:.2} nats ({basis}).",
+        "At the same KL {} {verdict} {}: a difference of {} in reward, averaged over KLs up to {:.2} nats \
+         ({basis}).",
         policy_name(&it.ours),
         policy_name(&it.theirs),
         it.mean_gain,

@@ -10,7 +10,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::values::{contiguous, rows_and_width, values};
-use super::vector::{add, sum2, widest};
+use super::vector::{sum2, total_of, widest};
 
 /// Most rows that are multiplied so; with more, the blocks of a general product pay.
 pub const MOST: usize = 4;
@@ -133,9 +133,7 @@ fn narrow(
             widest(|| accumulate(x, weight, rows, inputs, from, outputs))
         })
         .collect();
-    let mut out = vec![0.0; rows * outputs];
-    sums.iter().for_each(|sum| widest(|| add(&mut out, sum)));
-    out
+    total_of(rows * outputs, &sums)
 }
 
 /// Σ x[row, input] · weight[input] over some inputs, `[rows, outputs]`.

@@ -33,7 +33,7 @@ mod fused {
     use crate::kernels::values::{
         changed, contiguous, rows_and_width, task_of_rows, tensor, values,
     };
-    use crate::kernels::vector::{add, dot, sum2, widest};
+    use crate::kernels::vector::{dot, sum2, total_of, widest};
 
     pub fn layer_norm<const D: usize>(
         x: Tensor<D>,
@@ -121,11 +121,8 @@ mod fused {
                 .map(|(grad, x)| widest(|| rows_backward(grad, x, values(&gamma), epsilon)))
                 .collect_into_vec(&mut shares);
         });
-        let (mut gamma_grad, mut beta_grad) = (vec![0.0; width], vec![0.0; width]);
-        for (of_gamma, of_beta) in &shares {
-            add(&mut gamma_grad, of_gamma);
-            add(&mut beta_grad, of_beta);
-        }
+        let gamma_grad = total_of(width, shares.iter().map(|(of_gamma, _)| of_gamma));
+        let beta_grad = total_of(width, shares.iter().map(|(_, of_beta)| of_beta));
         [x_grad, tensor(gamma_grad, gamma.shape()), tensor(beta_grad, gamma.shape())]
     }
 

@@ -51,7 +51,7 @@ mod fused {
         changed, contiguous, matrix, of_type, rows, rows_and_width, task_of_rows, tensor, values,
         widened,
     };
-    use crate::kernels::vector::{add, widest};
+    use crate::kernels::vector::{add, total_of, widest};
     use crate::kernels::{few_rows, matrix as products};
 
     pub fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
@@ -222,9 +222,7 @@ mod fused {
                 sums
             })
             .collect();
-        let mut sums = vec![0.0; width];
-        shares.iter().for_each(|share| add(&mut sums, share));
-        tensor(sums, [width])
+        tensor(total_of(width, &shares), [width])
     }
 }
 

@@ -27,7 +27,7 @@ mod fused {
     use crate::kernels::values::{
         changed, contiguous, rows_and_width, task_of_rows, tensor, values,
     };
-    use crate::kernels::vector::{add, dot, widest};
+    use crate::kernels::vector::{dot, total_of, widest};
 
     pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) -> Tensor<D> {
         let (x, gamma) = (x.into_dispatch(), gamma.into_dispatch());
@@ -117,9 +117,7 @@ mod fused {
                 .map(|(grad, x)| widest(|| rows_backward(grad, x, values(&gamma), epsilon)))
                 .collect_into_vec(&mut shares);
         });
-        let mut gamma_grad = vec![0.0; width];
-        shares.iter().for_each(|share| add(&mut gamma_grad, share));
-        (x_grad, tensor(gamma_grad, gamma.shape()))
+        (x_grad, tensor(total_of(width, &shares), gamma.shape()))
     }
 
     /// Turns `grad` into the gradient of `x`; returns the rows' share of that of γ.

@@ -122,6 +122,13 @@ pub fn add(into: &mut [f32], x: &[f32]) {
     }
 }
 
+/// The sum of vectors of `width` entries, one after the other.
+pub fn total_of<'a>(width: usize, vectors: impl IntoIterator<Item = &'a Vec<f32>>) -> Vec<f32> {
+    let mut total = vec![0.0; width];
+    vectors.into_iter().for_each(|it| widest(|| add(&mut total, it)));
+    total
+}
+
 #[inline(always)]
 fn total(sums: [f32; LANES]) -> f32 {
     let mut sums = sums;
