@@ -155,8 +155,8 @@ def run_ours(a, rows, scratch):
 def run_rival(name, a, rows, scratch):
     data = os.path.join(scratch, f"{name}.jsonl")
     write_rows(data, rows, pairs=name.startswith("trl"))
-    settings = {"name": name, "task": a.comparison, "compute": a.compute, "model": a.model, "data": data, "loss": a.loss, "groups": a.groups, "micro": a.rival_micro,
-                "steps": a.steps, "threads": a.threads, "out": tempfile.mkdtemp(dir=scratch)}
+    settings = {"name": name, "task": a.comparison, "compute": a.compute, "model": a.model, "data": data, "loss": a.loss,
+                "groups": a.groups, "micro": a.rival_micro, "steps": a.steps, "threads": a.threads, "out": tempfile.mkdtemp(dir=scratch)}
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(a.threads)}
     return child([sys.executable, os.path.abspath(__file__), "--child", json.dumps(settings)], environment)
 

@@ -49,15 +49,15 @@ fn copy(tensor: &FlexTensor) -> FlexTensor {
     self::tensor(values, tensor.shape())
 }
 
-/// A bf16 tensor in f32, its values in order; an f32 tensor as it is.
+/// A bf16 tensor in f32, its values where they were; an f32 tensor as it is.
 pub fn widened(tensor: FlexTensor) -> FlexTensor {
     if tensor.dtype() == DType::F32 {
         return tensor;
     }
-    let (tensor, shape) = (contiguous(tensor.clone()), tensor.shape());
-    let values = tensor.as_slice::<bf16>().expect("kernels take f32 and bf16");
-    let wide = values.par_iter().with_min_len(TASK).map(|it| it.to_f32());
-    self::tensor(wide.collect(), shape)
+    let values = tensor.storage::<bf16>().par_iter().with_min_len(TASK).map(|it| it.to_f32());
+    let wide: Vec<f32> = values.collect();
+    let len = wide.len();
+    self::tensor(wide, [len]).with_layout(tensor.layout().clone())
 }
 
 /// An f32 tensor as `dtype`, which is f32 or bf16.
@@ -65,9 +65,9 @@ pub fn of_type(tensor: FlexTensor, dtype: DType) -> FlexTensor {
     if dtype == DType::F32 {
         return tensor;
     }
-    let (tensor, shape) = (contiguous(tensor.clone()), tensor.shape());
+    let tensor = contiguous(tensor);
     let narrow = values(&tensor).par_iter().with_min_len(TASK).map(|&it| bf16::from_f32(it));
-    FlexTensor::from_data(TensorData::new(narrow.collect::<Vec<bf16>>(), shape))
+    FlexTensor::from_data(TensorData::new(narrow.collect::<Vec<bf16>>(), tensor.shape()))
 }
 
 /// So many zeros, written by all cores.
