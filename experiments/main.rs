@@ -38,13 +38,23 @@ fn main() -> ExitCode {
     if let Err(error) = stop {
         tracing::warn!("Ctrl-C will stop without a checkpoint: {error}");
     }
-    match or_lost(command_line) {
+    match on_a_worker(|| or_lost(command_line)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(error.exit_code() as u8)
         }
     }
+}
+
+/// Runs `work` on one of the threads that kernels share their work among: asked from any other
+/// thread, every kernel is handed over and waited for, which takes longer than a small one.
+fn on_a_worker<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    /// As much as the first thread of a process has.
+    const STACK: usize = 8 << 20;
+    let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK).build_global();
+    // A single thread that waited for work on others could wait for itself.
+    if pool.is_ok() && rayon::current_num_threads() > 1 { rayon::scope(|_| work()) } else { work() }
 }
 
 /// [`dispatch`], with an error where a remote device disappears.

@@ -4,20 +4,23 @@
 //! queries of several samples at once.
 
 #[cfg(feature = "flex")]
-pub use fused::{Remembered, attend};
+pub use fused::{Remembered, attend, in_order};
 
 #[cfg(feature = "flex")]
 mod fused {
+    use std::ops::Range;
+
     use burn::backend::flex::FlexTensor;
     use burn::backend::{Flex, TensorMetadata};
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
+    use crate::kernels::few_rows;
     use crate::kernels::matrix::{Matrix, Target, multiply};
     use crate::kernels::values::{contiguous, primitive, tensor, values};
     use crate::kernels::vector::{dot, exp_in_place, max, widest};
 
-    /// Samples of a task.
+    /// Samples of a task, where there are many queries.
     const SAMPLES: usize = 8;
 
     /// Keys or values, f32: of the prompts `[groups, kv_heads, prompt, head_dim]`, and of the
@@ -27,6 +30,11 @@ mod fused {
         pub prompts: Tensor<4>,
         /// Of the samples.
         pub own: Tensor<4>,
+    }
+
+    /// The same values, those of a head next to one another in memory, as [`attend`] reads them.
+    pub fn in_order(prompts: Tensor<4>) -> Tensor<4> {
+        Tensor::from_primitive::<Flex>(contiguous(primitive(prompts)))
     }
 
     /// What the queries make of the values, `[samples, kv_heads, queries, head_dim]`.
@@ -43,6 +51,8 @@ mod fused {
     ) -> Tensor<4> {
         let [samples, heads, queries, width] = query.dims();
         let per_group = samples / prompts.len();
+        let in_group = per_group * queries;
+        let few = in_group <= few_rows::MOST;
         let cache = Cache {
             query: contiguous(primitive(query)),
             keys: Side::new(keys),
@@ -51,52 +61,56 @@ mod fused {
             queries,
             width,
             len,
+            few,
         };
-        let row = heads * queries * width;
-        let mut out = vec![0.0; samples * row];
-        out.par_chunks_mut(per_group * row).zip(prompts).enumerate().for_each(
-            |(group, (out, &prompt))| {
-                out.par_chunks_mut(SAMPLES * row).enumerate().for_each(|(index, out)| {
-                    let first = group * per_group + index * SAMPLES;
-                    for head in 0..heads {
-                        cache.head(group, prompt, first, head, out);
-                    }
-                });
-            },
-        );
+        let each = if few { 1 } else { SAMPLES * queries };
+        let tasks: Vec<Task> = (prompts.iter().enumerate())
+            .flat_map(|(group, &prompt)| {
+                let rows = group * in_group..(group + 1) * in_group;
+                rows.clone().step_by(each).flat_map(move |first| {
+                    let rows = first..(first + each).min(rows.end);
+                    (0..heads).map(move |head| Task { group, prompt, head, rows: rows.clone() })
+                })
+            })
+            .collect();
+        let mixed: Vec<Vec<f32>> = tasks.par_iter().map(|task| cache.attend(task)).collect();
+        let mut out = vec![0.0; samples * heads * queries * width];
+        for (task, mixed) in tasks.iter().zip(&mixed) {
+            for (row, mixed) in task.rows.clone().zip(mixed.chunks_exact(width)) {
+                out[cache.at(row, task.head)..][..width].copy_from_slice(mixed);
+            }
+        }
         Tensor::from_primitive::<Flex>(tensor(out, [samples, heads, queries, width]))
     }
 
-    /// Keys or values as slices: entry (group, head, token) of the prompts begins at the sum of
-    /// these times `strides`.
+    /// Some of the queries of one group under one key head, counted sample by sample.
+    struct Task {
+        group: usize,
+        /// Tokens of its prompt.
+        prompt: usize,
+        head: usize,
+        rows: Range<usize>,
+    }
+
+    /// Keys or values as slices, those of a head one token after the other.
     struct Side {
         prompts: FlexTensor,
-        strides: [usize; 3],
         own: FlexTensor,
     }
 
     impl Side {
         fn new(remembered: Remembered) -> Self {
-            let prompts = primitive(remembered.prompts);
-            let prompts =
-                if prompts.layout().strides()[3] == 1 { prompts } else { contiguous(prompts) };
-            let strides = [0, 1, 2].map(|axis| prompts.layout().strides()[axis].unsigned_abs());
-            Self { prompts, strides, own: contiguous(primitive(remembered.own)) }
+            let [prompts, own] =
+                [remembered.prompts, remembered.own].map(|it| contiguous(primitive(it)));
+            Self { prompts, own }
         }
+    }
 
-        /// Of a prompt under one head, a row a token.
-        fn prompt(&self, group: usize, head: usize, tokens: usize, width: usize) -> Matrix<'_> {
-            let from = group * self.strides[0] + head * self.strides[1];
-            let all = &self.prompts.storage::<f32>()[self.prompts.layout().start_offset() + from..];
-            Matrix::rows(all, tokens, width, self.strides[2])
-        }
-
-        /// Of a sample under one head, one after the other.
-        fn own(&self, sample: usize, head: usize, heads: usize) -> &[f32] {
-            let shape = self.own.shape();
-            let size = shape[2] * shape[3];
-            &values(&self.own)[(sample * heads + head) * size..][..size]
-        }
+    /// Of `[rows, heads, tokens, head_dim]` what one row has under one head.
+    fn under(tensor: &FlexTensor, row: usize, head: usize) -> &[f32] {
+        let shape = tensor.shape();
+        let size = shape[2] * shape[3];
+        &values(tensor)[(row * shape[1] + head) * size..][..size]
     }
 
     struct Cache {
@@ -106,58 +120,81 @@ mod fused {
         heads: usize,
         queries: usize,
         width: usize,
+        /// Tokens a sample has of its own.
         len: usize,
+        /// Whether a group has so few queries that packing its keys for a product does not pay.
+        few: bool,
     }
 
     impl Cache {
-        /// Some samples from `first` on, under one key head, into their rows of the output.
-        fn head(&self, group: usize, prompt: usize, first: usize, head: usize, out: &mut [f32]) {
-            let (width, queries) = (self.width, self.queries);
-            let row = self.heads * queries * width;
-            let samples = out.len() / row;
-            let keys = prompt + self.len;
-            let mut gathered = Vec::with_capacity(samples * queries * width);
-            for sample in first..first + samples {
-                let at = sample * row + head * queries * width;
-                gathered.extend_from_slice(&values(&self.query)[at..at + queries * width]);
-            }
-            let rows = samples * queries;
+        /// Where the query `row` of a head begins, and its output.
+        fn at(&self, row: usize, head: usize) -> usize {
+            let (sample, query) = (row / self.queries, row % self.queries);
+            ((sample * self.heads + head) * self.queries + query) * self.width
+        }
+
+        /// What the queries of a task make of the values, `[rows, head_dim]`.
+        fn attend(&self, task: &Task) -> Vec<f32> {
+            let &Task { group, prompt, head, .. } = task;
+            let (width, rows, keys) = (self.width, task.rows.len(), task.prompt + self.len);
+            let [prompt_keys, prompt_values] = [&self.keys, &self.values]
+                .map(|it| &under(&it.prompts, group, head)[..prompt * width]);
+            let matrix = |prompt| Matrix::rows(prompt, task.prompt, width, width);
+            let query = |row| &values(&self.query)[self.at(row, head)..][..width];
+            let queries: Vec<f32> = task.rows.clone().flat_map(query).copied().collect();
             let mut scores = vec![0.0; rows * keys];
-            multiply(
-                Target::set(&mut scores, keys),
-                Matrix::rows(&gathered, rows, width, width),
-                self.keys.prompt(group, head, prompt, width).transposed(),
-            );
+            if !self.few {
+                let query = Matrix::rows(&queries, rows, width, width);
+                multiply(Target::set(&mut scores, keys), query, matrix(prompt_keys).transposed());
+            }
             widest(|| {
-                let both = scores.chunks_exact_mut(keys).zip(gathered.chunks_exact(width));
-                for (index, (scores, query)) in both.enumerate() {
-                    let own = self.keys.own(first + index / queries, head, self.heads);
-                    for (score, key) in scores[prompt..].iter_mut().zip(own.chunks_exact(width)) {
-                        *score = dot(query, key);
+                let both = scores.chunks_exact_mut(keys).zip(queries.chunks_exact(width));
+                for (row, (scores, query)) in task.rows.clone().zip(both) {
+                    if self.few {
+                        score(&mut scores[..prompt], query, prompt_keys);
                     }
+                    let own = under(&self.keys.own, row / self.queries, head);
+                    score(&mut scores[prompt..], query, own);
                     let most = max(scores);
                     let inverse = 1.0 / exp_in_place(scores, 1.0, most);
                     scores.iter_mut().for_each(|it| *it *= inverse);
                 }
             });
-            let mut mixed = gathered;
-            multiply(
-                Target::set(&mut mixed, width),
-                Matrix::rows(&scores, rows, prompt, keys),
-                self.values.prompt(group, head, prompt, width),
-            );
+            let mut mixed = vec![0.0; rows * width];
+            if !self.few {
+                let weights = Matrix::rows(&scores, rows, prompt, keys);
+                multiply(Target::set(&mut mixed, width), weights, matrix(prompt_values));
+            }
             widest(|| {
                 let both = scores.chunks_exact(keys).zip(mixed.chunks_exact_mut(width));
-                for (index, (weights, mixed)) in both.enumerate() {
-                    let own = self.values.own(first + index / queries, head, self.heads);
-                    for (&weight, value) in weights[prompt..].iter().zip(own.chunks_exact(width)) {
-                        mixed.iter_mut().zip(value).for_each(|(mixed, it)| *mixed += weight * it);
+                for (row, (weights, mixed)) in task.rows.clone().zip(both) {
+                    if self.few {
+                        mix(mixed, &weights[..prompt], prompt_values);
                     }
+                    mix(
+                        mixed,
+                        &weights[prompt..],
+                        under(&self.values.own, row / self.queries, head),
+                    );
                 }
             });
-            for (out, mixed) in out.chunks_exact_mut(row).zip(mixed.chunks_exact(queries * width)) {
-                out[head * queries * width..][..queries * width].copy_from_slice(mixed);
-            }
+            mixed
+        }
+    }
+
+    /// A query's products with one key after the other.
+    #[inline(always)]
+    fn score(scores: &mut [f32], query: &[f32], keys: &[f32]) {
+        for (score, key) in scores.iter_mut().zip(keys.chunks_exact(query.len())) {
+            *score = dot(query, key);
+        }
+    }
+
+    /// mixed += Σ weightᵢ · valueᵢ.
+    #[inline(always)]
+    fn mix(mixed: &mut [f32], weights: &[f32], values: &[f32]) {
+        for (&weight, value) in weights.iter().zip(values.chunks_exact(mixed.len())) {
+            mixed.iter_mut().zip(value).for_each(|(mixed, it)| *mixed += weight * it);
         }
     }
 }

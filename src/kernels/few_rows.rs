@@ -3,6 +3,8 @@
 //! Such a product reads every weight once and does little with it, so it takes as long as the
 //! memory needs to deliver them. A general product would run on one core and pack the weight first.
 
+use std::ops::Range;
+
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::DType;
@@ -39,117 +41,152 @@ impl Entry for bf16 {
     }
 }
 
-/// `x · weight`, `[.., inputs] · [inputs, outputs]`, row by row; `x` contiguous, the weight in f32 or
-/// bf16.
-pub fn multiply(x: &FlexTensor, weight: FlexTensor) -> Vec<f32> {
-    let (rows, inputs) = rows_and_width(x);
-    let outputs = weight.shape()[1];
-    let x = values(x);
-    let strides = weight.layout().strides();
-    let by_columns = strides[0] == 1 && strides[1] == inputs as isize;
-    let weight = if by_columns { weight } else { contiguous(weight) };
-    let start = weight.layout().start_offset();
-    let entries = start..start + inputs * outputs;
-    let shape = [rows, inputs, outputs];
-    match weight.dtype() {
-        DType::BF16 => by_layout(x, &weight.storage::<bf16>()[entries], by_columns, shape),
-        _ => by_layout(x, &weight.storage::<f32>()[entries], by_columns, shape),
-    }
+/// `x · weight` of every pair, `[.., inputs] · [inputs, outputs]`, row by row; `x` contiguous and in
+/// f32, the weights in f32 or bf16.
+pub fn multiply(pairs: impl IntoIterator<Item = (FlexTensor, FlexTensor)>) -> Vec<Vec<f32>> {
+    let products: Vec<Product> =
+        pairs.into_iter().map(|(x, weight)| Product::new(x, weight)).collect();
+    let tasks: Vec<(&Product, usize)> =
+        products.iter().flat_map(|it| (0..it.pieces()).map(move |piece| (it, piece))).collect();
+    let pieces: Vec<Vec<f32>> =
+        tasks.into_par_iter().map(|(product, piece)| product.piece(piece)).collect();
+    let mut pieces = pieces.into_iter();
+    products.iter().map(|it| it.join(pieces.by_ref().take(it.pieces()).collect())).collect()
 }
 
-fn by_layout(
-    x: &[f32],
-    weight: &[impl Entry],
-    by_columns: bool,
-    [rows, inputs, outputs]: [usize; 3],
-) -> Vec<f32> {
-    if by_columns {
-        columns(x, weight, rows, inputs)
-    } else if outputs > COLUMNS * RUNS {
-        wide(x, weight, rows, [inputs, outputs])
-    } else {
-        narrow(x, weight, rows, [inputs, outputs])
-    }
+/// A product, and how it is cut into tasks.
+struct Product {
+    x: FlexTensor,
+    weight: FlexTensor,
+    cut: Cut,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
 }
 
-/// Where the weight's columns are contiguous: a dot product each.
-fn columns(x: &[f32], weight: &[impl Entry], rows: usize, inputs: usize) -> Vec<f32> {
-    let outputs = weight.len() / inputs;
-    let mut by_output = vec![0.0; outputs * rows];
-    by_output.par_chunks_mut(COLUMNS * rows).zip(weight.par_chunks(COLUMNS * inputs)).for_each(
-        |(out, weight)| {
-            widest(|| {
-                let columns = weight.chunks_exact(inputs);
-                for (out, column) in out.chunks_exact_mut(rows).zip(columns) {
-                    for (out, x) in out.iter_mut().zip(x.chunks_exact(inputs)) {
-                        *out = sum2(x, column, |x, weight| x * weight.wide());
-                    }
-                }
-            });
-        },
-    );
-    if rows == 1 {
-        return by_output;
-    }
-    let output = |row: usize, output: usize| by_output[output * rows + row];
-    (0..rows).flat_map(|row| (0..outputs).map(move |it| output(row, it))).collect()
+enum Cut {
+    /// The weight's columns are contiguous: a dot product each, a task some of them.
+    Columns,
+    /// Its rows are contiguous and long: a task has some of the outputs.
+    Outputs,
+    /// Its rows are contiguous and short: a task has some of the inputs.
+    Inputs,
 }
 
-/// Where the weight's rows are contiguous and long: every task has some of the outputs.
-fn wide(x: &[f32], weight: &[impl Entry], rows: usize, [inputs, outputs]: [usize; 2]) -> Vec<f32> {
-    let blocks: Vec<Vec<f32>> = (0..outputs)
-        .into_par_iter()
-        .step_by(COLUMNS)
-        .map(|first| {
-            let columns = first..(first + COLUMNS).min(outputs);
-            let weight = weight.chunks_exact(outputs).map(|it| &it[columns.clone()]);
-            widest(|| accumulate(x, weight, rows, inputs, 0..inputs, columns.len()))
-        })
-        .collect();
-    let mut out = Vec::with_capacity(rows * outputs);
-    for row in 0..rows {
-        for block in &blocks {
-            let width = block.len() / rows;
-            out.extend_from_slice(&block[row * width..][..width]);
+impl Product {
+    fn new(x: FlexTensor, weight: FlexTensor) -> Self {
+        let (rows, inputs) = rows_and_width(&x);
+        let outputs = weight.shape()[1];
+        let strides = weight.layout().strides();
+        let by_columns = strides[0] == 1 && strides[1] == inputs as isize;
+        let weight = if by_columns { weight } else { contiguous(weight) };
+        let cut = match outputs {
+            _ if by_columns => Cut::Columns,
+            outputs if outputs > COLUMNS * RUNS => Cut::Outputs,
+            _ => Cut::Inputs,
+        };
+        Self { x, weight, cut, rows, inputs, outputs }
+    }
+
+    fn pieces(&self) -> usize {
+        match self.cut {
+            Cut::Columns | Cut::Outputs => self.outputs.div_ceil(COLUMNS),
+            Cut::Inputs => self.inputs.div_ceil(self.run()),
         }
     }
-    out
+
+    /// Inputs of a task.
+    fn run(&self) -> usize {
+        self.inputs.div_ceil(RUNS).max(1)
+    }
+
+    fn piece(&self, piece: usize) -> Vec<f32> {
+        let start = self.weight.layout().start_offset();
+        let entries = start..start + self.inputs * self.outputs;
+        match self.weight.dtype() {
+            DType::BF16 => self.piece_of(&self.weight.storage::<bf16>()[entries], piece),
+            _ => self.piece_of(&self.weight.storage::<f32>()[entries], piece),
+        }
+    }
+
+    /// `[outputs of the piece, rows]` of columns, and `[rows, outputs of the piece]` else.
+    fn piece_of(&self, weight: &[impl Entry], piece: usize) -> Vec<f32> {
+        let some = |total: usize, each: usize| piece * each..(piece * each + each).min(total);
+        let (rows, inputs, outputs) = (self.rows, self.inputs, self.outputs);
+        let x = Rows { values: values(&self.x), rows, inputs };
+        match self.cut {
+            Cut::Columns => {
+                let columns = some(outputs, COLUMNS);
+                dots(x, &weight[columns.start * inputs..columns.end * inputs])
+            }
+            Cut::Outputs => {
+                let columns = some(outputs, COLUMNS);
+                let weight = weight.chunks_exact(outputs).map(|it| &it[columns.clone()]);
+                widest(|| accumulate(x, weight, 0..inputs, columns.len()))
+            }
+            Cut::Inputs => {
+                let from = some(inputs, self.run());
+                let weight = weight[from.start * outputs..].chunks_exact(outputs);
+                widest(|| accumulate(x, weight, from, outputs))
+            }
+        }
+    }
+
+    /// The product, `[rows, outputs]`.
+    fn join(&self, pieces: Vec<Vec<f32>>) -> Vec<f32> {
+        let rows = self.rows;
+        match self.cut {
+            Cut::Inputs => total_of(rows * self.outputs, &pieces),
+            Cut::Outputs => {
+                let row = |row: usize| {
+                    let part =
+                        move |it: &Vec<f32>| row * it.len() / rows..(row + 1) * it.len() / rows;
+                    pieces.iter().flat_map(move |it| &it[part(it)])
+                };
+                (0..rows).flat_map(row).copied().collect()
+            }
+            Cut::Columns => {
+                let row = |row| pieces.iter().flatten().skip(row).step_by(rows);
+                (0..rows).flat_map(row).copied().collect()
+            }
+        }
+    }
 }
 
-/// Where the weight's rows are contiguous and short: every task has some of the inputs.
-fn narrow(
-    x: &[f32],
-    weight: &[impl Entry],
+/// The left factor as a slice.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    values: &'a [f32],
     rows: usize,
-    [inputs, outputs]: [usize; 2],
-) -> Vec<f32> {
-    let run = inputs.div_ceil(RUNS).max(1);
-    let sums: Vec<Vec<f32>> = weight
-        .par_chunks(run * outputs)
-        .enumerate()
-        .map(|(index, weight)| {
-            let from = index * run..(index * run + run).min(inputs);
-            let weight = weight.chunks_exact(outputs);
-            widest(|| accumulate(x, weight, rows, inputs, from, outputs))
-        })
-        .collect();
-    total_of(rows * outputs, &sums)
+    inputs: usize,
+}
+
+/// The products of every row with every column.
+fn dots(x: Rows<'_>, columns: &[impl Entry]) -> Vec<f32> {
+    let mut out = vec![0.0; columns.len() / x.inputs * x.rows];
+    widest(|| {
+        let columns = columns.chunks_exact(x.inputs);
+        for (out, column) in out.chunks_exact_mut(x.rows).zip(columns) {
+            for (out, x) in out.iter_mut().zip(x.values.chunks_exact(x.inputs)) {
+                *out = sum2(x, column, |x, weight| x * weight.wide());
+            }
+        }
+    });
+    out
 }
 
 /// Σ x[row, input] · weight[input] over some inputs, `[rows, outputs]`.
 #[inline(always)]
 fn accumulate<'a, W: Entry + 'a>(
-    x: &[f32],
+    x: Rows<'_>,
     weight: impl Iterator<Item = &'a [W]>,
-    rows: usize,
-    inputs: usize,
-    from: std::ops::Range<usize>,
+    from: Range<usize>,
     outputs: usize,
 ) -> Vec<f32> {
-    let mut sums = vec![0.0; rows * outputs];
+    let mut sums = vec![0.0; x.rows * outputs];
     for (input, weight) in from.zip(weight) {
         for (row, sums) in sums.chunks_exact_mut(outputs).enumerate() {
-            let x = x[row * inputs + input];
+            let x = x.values[row * x.inputs + input];
             for (sum, weight) in sums.iter_mut().zip(weight) {
                 *sum += x * weight.wide();
             }
@@ -178,20 +215,16 @@ mod tests {
                 let x = spread([rows, inputs], 0.7);
                 let by_rows = spread([inputs, outputs], 1.3);
                 let by_columns = spread([outputs, inputs], 2.1).transpose();
-                for weight in [by_rows, by_columns] {
-                    let narrow = weight.clone().cast(DType::BF16);
-                    for (kept, weight) in
-                        [(narrow.clone(), narrow.cast(DType::F32)), (weight.clone(), weight)]
-                    {
-                        let ours = multiply(&primitive(x.clone()), primitive(kept));
-                        let ours = Tensor::<2>::from_primitive::<burn::backend::Flex>(tensor(
-                            ours,
-                            [rows, outputs],
-                        ));
-                        let difference = (ours - x.clone().matmul(weight)).abs().max();
-                        // f32 sums of up to 600 products below 1.
-                        assert!(difference.into_scalar::<f32>() < 1e-4);
-                    }
+                let [narrow, narrow_columns] =
+                    [&by_rows, &by_columns].map(|it| it.clone().cast(DType::BF16));
+                let weights = [by_rows, by_columns, narrow, narrow_columns];
+                let pairs = weights.iter().map(|it| (primitive(x.clone()), primitive(it.clone())));
+                for (ours, weight) in multiply(pairs).into_iter().zip(weights.clone()) {
+                    let ours = tensor(ours, [rows, outputs]);
+                    let ours = Tensor::<2>::from_primitive::<burn::backend::Flex>(ours);
+                    let plain = x.clone().matmul(weight.cast(DType::F32));
+                    // f32 sums of up to 600 products below 1.
+                    assert!((ours - plain).abs().max().into_scalar::<f32>() < 1e-4);
                 }
             }
         }

@@ -22,6 +22,23 @@ pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
     layer.forward(x)
 }
 
+/// What every one of the layers makes of one `x`; of a few rows without gradients in one pass.
+pub fn linears<const N: usize, const D: usize>(
+    layers: [&Linear; N],
+    x: Tensor<D>,
+) -> [Tensor<D>; N] {
+    #[cfg(feature = "flex")]
+    if super::takes(&x) && fused::is_few(&x) {
+        let products = fused::products_of_few(x, layers.map(|layer| layer.weight.val()));
+        let mut biases = layers.iter().map(|layer| layer.bias.as_ref());
+        return products.map(|out| match biases.next().flatten() {
+            Some(bias) => fused::biased(out, bias.val()),
+            None => out,
+        });
+    }
+    layers.map(|layer| linear(layer, x.clone()))
+}
+
 /// `x · weight`, `[rows, in] · [in, out]` → `[rows, out]`.
 pub fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "flex")]
@@ -48,8 +65,8 @@ mod fused {
 
     use crate::kernels::matrix::{Matrix, bf16};
     use crate::kernels::values::{
-        changed, contiguous, matrix, of_type, rows, rows_and_width, task_of_rows, tensor, values,
-        widened,
+        changed, contiguous, matrix, of_type, primitive, rows, rows_and_width, task_of_rows,
+        tensor, values, widened,
     };
     use crate::kernels::vector::{add, total_of, widest};
     use crate::kernels::{few_rows, matrix as products};
@@ -62,6 +79,26 @@ mod fused {
     pub fn biased<const D: usize>(x: Tensor<D>, bias: Tensor<1>) -> Tensor<D> {
         let (x, bias) = (x.into_dispatch(), bias.into_dispatch());
         Tensor::from_dispatch(<Dispatch as LinearOps>::biased(x, bias))
+    }
+
+    /// Whether `x` has few rows and no gradients are wanted.
+    pub fn is_few<const D: usize>(x: &Tensor<D>) -> bool {
+        let rows: usize = x.dims()[..D - 1].iter().product();
+        (1..=few_rows::MOST).contains(&rows) && !x.device().is_autodiff()
+    }
+
+    /// [`product`] with each of the weights, of an `x` that [`is_few`].
+    pub fn products_of_few<const N: usize, const D: usize>(
+        x: Tensor<D>,
+        weights: [Tensor<2>; N],
+    ) -> [Tensor<D>; N] {
+        let x = contiguous(primitive(x));
+        let weights = weights.map(primitive);
+        let mut products = few_products(&x, &weights).into_iter();
+        weights.map(|weight| {
+            let product = products.next().expect("as many as there are weights");
+            Tensor::from_primitive::<Flex>(tensor(product, shape_of_product(&x, &weight)))
+        })
     }
 
     #[backend_extension(Flex, Autodiff)]
@@ -90,18 +127,30 @@ mod fused {
     pub fn of_rows(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
         let x = contiguous(x);
         let (count, _) = rows_and_width(&x);
+        let shape = shape_of_product(&x, &weight);
+        let out = match count {
+            1..=few_rows::MOST => few_products(&x, &[weight]).swap_remove(0),
+            _ => product_with(rows(&x), weight),
+        };
+        tensor(out, shape)
+    }
+
+    fn shape_of_product(x: &FlexTensor, weight: &FlexTensor) -> Shape {
         let mut shape = x.shape().to_vec();
         let last = shape.len() - 1;
         shape[last] = weight.shape()[1];
-        let out = match count {
-            1..=few_rows::MOST if is_narrow(weight.dtype()) => {
-                // As in a product of many rows, so that a row is the same among few and many.
-                few_rows::multiply(&widened(of_type(x, DType::BF16)), weight)
-            }
-            1..=few_rows::MOST => few_rows::multiply(&x, weight),
-            _ => product_with(rows(&x), weight),
-        };
-        tensor(out, Shape::from(shape))
+        Shape::from(shape)
+    }
+
+    /// Products of few rows, each as the type of its weight says.
+    fn few_products(x: &FlexTensor, weights: &[FlexTensor]) -> Vec<Vec<f32>> {
+        let narrow = weights.iter().any(|weight| is_narrow(weight.dtype()));
+        // As in a product of many rows, so that a row is the same among few and many.
+        let rounded = narrow.then(|| widened(of_type(x.clone(), DType::BF16)));
+        few_rows::multiply(weights.iter().map(|weight| {
+            let x = rounded.as_ref().filter(|_| is_narrow(weight.dtype())).unwrap_or(x);
+            (x.clone(), weight.clone())
+        }))
     }
 
     /// `x · weight` as the type of the weight says.
@@ -315,6 +364,27 @@ mod tests {
                 let few = product(x.clone().slice([0..3, 0..67]), weight);
                 // f32 sums of 67 products below 1; a factor rounded on one side alone is 1e-3 off.
                 assert!((many - few).abs().max().into_scalar::<f32>() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn layers_side_by_side_are_each_layer_alone() {
+        let device = Device::flex();
+        let layer = |outputs: usize, dtype: DType, bias: bool| {
+            let mut layer = LinearConfig::new(67, outputs).init(&device);
+            let turn = outputs as f32 * 0.1;
+            layer.weight = Param::from_tensor(spread([67, outputs], turn, &device).cast(dtype));
+            layer.bias = bias.then(|| Param::from_tensor(spread([outputs], turn, &device)));
+            layer
+        };
+        let wide = layer(35, DType::F32, true);
+        let (narrow, plain) = (layer(9, DType::BF16, true), layer(12, DType::F32, false));
+        for rows in [1, 3, 40] {
+            let x = spread([rows, 1, 67], 0.7, &device);
+            let layers = [&wide, &narrow, &plain];
+            for (together, layer) in linears(layers, x.clone()).into_iter().zip(layers) {
+                assert_eq!(together.to_data(), linear(layer, x.clone()).to_data(), "{rows} rows");
             }
         }
     }

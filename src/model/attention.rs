@@ -16,7 +16,7 @@ use super::rotary::Angles;
 use crate::data::Sight;
 #[cfg(feature = "flex")]
 use crate::kernels::attention::{Heads, attend};
-use crate::kernels::linear::linear;
+use crate::kernels::linear::{linear, linears};
 use crate::kernels::rms_norm::rms_norm;
 
 /// Queries, keys, values and the output projection of one block.
@@ -83,15 +83,19 @@ impl Attention {
             #[cfg(not(feature = "flex"))]
             Sight::Trees(_) => unreachable!("no device of this build has kernels"),
         };
-        let (query, keys, values) = self.project(x, angles);
+        let row = x.dims()[1];
+        let [query, keys, values] = self.project(x, angles).map(|heads| heads.swap_dims(1, 2));
+        let query = self.scaled_by_kv_head(query);
         let scores = query.matmul(keys.clone().swap_dims(2, 3)); // [batch, kv_heads, queries · row, row]
-        let [batch, kv_heads, rows, row] = scores.dims();
+        let [batch, kv_heads, rows, _] = scores.dims();
         let scores = scores.reshape([batch, self.num_heads, row, row]);
         let hidden = mask.clone().expand([batch, self.num_heads, row, row]);
         let weights =
             in_f32(scores.mask_fill(hidden, f32::NEG_INFINITY), |scores| softmax(scores, 3));
         let mixed = weights.reshape([batch, kv_heads, rows, row]).matmul(values.clone());
-        (self.merge(mixed, row), LayerPrefix { keys, values })
+        let heads = mixed.reshape([batch, self.num_heads, row, self.head_dim]).swap_dims(1, 2);
+        let mixed = heads.reshape([batch, row, self.num_heads * self.head_dim]);
+        (mixed, LayerPrefix { keys, values })
     }
 
     /// [`forward`](Self::forward) by the kernel, heads left where the projections put them.
@@ -103,32 +107,17 @@ impl Attention {
         trees: std::sync::Arc<Vec<crate::kernels::attention::Tree>>,
     ) -> (Tensor<3>, LayerPrefix) {
         let ([batch, row, _], dtype) = (x.dims(), x.dtype());
-        let heads = |flat: Tensor<3>, count, norm: &Option<RmsNorm>| {
-            let flat = as_type(flat, DType::F32);
-            let heads = flat.reshape([batch, row, count, self.head_dim]);
-            let heads = match norm {
-                Some(norm) => rms_norm(norm, heads),
-                None => heads,
-            };
-            match angles {
-                Some(angles) => angles.rotate_rows(heads),
-                None => heads,
-            }
-        };
         let widths =
             Heads { queries: self.num_heads, keys: self.num_kv_heads, width: self.head_dim };
-        let query = heads(linear(&self.query, x.clone()), widths.queries, &self.query_norm);
-        let keys = heads(linear(&self.key, x.clone()), widths.keys, &self.key_norm);
-        let values = as_type(linear(&self.value, x), DType::F32);
+        let [query, keys, values] = self.project(x, angles).map(|heads| as_type(heads, DType::F32));
         let flat = |heads: Tensor<4>, count| heads.reshape([batch, row, count * self.head_dim]);
         let mixed = attend(
             flat(query, widths.queries),
             flat(keys.clone(), widths.keys),
-            values.clone(),
+            flat(values.clone(), widths.keys),
             trees,
             widths,
         );
-        let values = values.reshape([batch, row, widths.keys, self.head_dim]);
         let kept = |heads: Tensor<4>| as_type(heads.swap_dims(1, 2), dtype);
         let layer = LayerPrefix { keys: kept(keys), values: kept(values) };
         (as_type(mixed, dtype), layer)
@@ -147,43 +136,49 @@ impl Attention {
         angles: Option<&Angles>,
         cache: &mut LayerCache,
     ) -> Tensor<3> {
-        let (query, keys, values) = self.project(x, angles); // [samples, kv_heads, queries, head_dim]
-        let mixed = cache.attend(query, keys, values);
-        self.merge(mixed, 1)
+        let [samples, ..] = x.dims();
+        let [query, keys, values] = self.project(x, angles);
+        // A single token of each, so that heads before tokens are the same values in the same order.
+        let by_head = |heads: Tensor<4>, count| heads.reshape([samples, count, 1, self.head_dim]);
+        let query = self.scaled_by_kv_head(by_head(query, self.num_heads));
+        let [keys, values] = [keys, values].map(|heads| by_head(heads, self.num_kv_heads));
+        let mixed = cache.attend(query, keys, values); // [samples, kv_heads, queries, head_dim]
+        mixed.reshape([samples, 1, self.num_heads * self.head_dim])
     }
 
-    /// Queries, scaled and grouped by key/value head, `[batch, kv_heads, queries · row, head_dim]`;
-    /// keys and values `[batch, kv_heads, row, head_dim]`.
-    fn project(&self, x: Tensor<3>, angles: Option<&Angles>) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+    /// Queries, keys and values, each `[batch, row, its heads, head_dim]`.
+    fn project(&self, x: Tensor<3>, angles: Option<&Angles>) -> [Tensor<4>; 3] {
         let [batch, row, _] = x.dims();
-        let heads = |flat: Tensor<3>, heads| {
-            flat.reshape([batch, row, heads, self.head_dim]).swap_dims(1, 2)
+        let heads = |flat: Tensor<3>, count| flat.reshape([batch, row, count, self.head_dim]);
+        let turned = |heads: Tensor<4>, norm: &Option<RmsNorm>| {
+            let heads = match norm {
+                Some(norm) => in_f32(heads, |heads| rms_norm(norm, heads)),
+                None => heads,
+            };
+            match angles {
+                Some(angles) => angles.rotate(heads),
+                None => heads,
+            }
         };
-        let mut query = heads(linear(&self.query, x.clone()), self.num_heads);
-        let mut keys = heads(linear(&self.key, x.clone()), self.num_kv_heads);
-        let values = heads(linear(&self.value, x), self.num_kv_heads);
-        if let (Some(query_norm), Some(key_norm)) = (&self.query_norm, &self.key_norm) {
-            query = in_f32(query, |query| rms_norm(query_norm, query));
-            keys = in_f32(keys, |keys| rms_norm(key_norm, keys));
-        }
-        if let Some(angles) = angles {
-            query = angles.rotate(query);
-            keys = angles.rotate(keys);
-        }
-        let per_kv = self.num_heads / self.num_kv_heads;
-        let query = query.reshape([batch, self.num_kv_heads, per_kv * row, self.head_dim]);
-        (query * (self.head_dim as f64).powf(-0.5), keys, values)
+        let [query, keys, values] = linears([&self.query, &self.key, &self.value], x);
+        [
+            turned(heads(query, self.num_heads), &self.query_norm),
+            turned(heads(keys, self.num_kv_heads), &self.key_norm),
+            heads(values, self.num_kv_heads),
+        ]
+    }
+
+    /// Queries `[batch, heads, row, head_dim]` over the root of their width, those of a key head one
+    /// after the other, `[batch, kv_heads, queries · row, head_dim]`.
+    fn scaled_by_kv_head(&self, query: Tensor<4>) -> Tensor<4> {
+        let [batch, heads, row, head_dim] = query.dims();
+        let rows = heads / self.num_kv_heads * row;
+        let query = query.reshape([batch, self.num_kv_heads, rows, head_dim]);
+        query * (head_dim as f64).powf(-0.5)
     }
 
     /// The output projection of [`forward`](Self::forward)'s or [`decode`](Self::decode)'s.
     pub fn project_out(&self, mixed: Tensor<3>) -> Tensor<3> {
         linear(&self.output, mixed)
-    }
-
-    /// Heads side by side again.
-    fn merge(&self, mixed: Tensor<4>, row: usize) -> Tensor<3> {
-        let [batch, ..] = mixed.dims();
-        let heads = mixed.reshape([batch, self.num_heads, row, self.head_dim]);
-        heads.swap_dims(1, 2).reshape([batch, row, self.num_heads * self.head_dim])
     }
 }

@@ -38,6 +38,14 @@ impl LayerCache {
     ///
     /// `prompts` has the tokens of each.
     pub fn new(prefix: LayerPrefix, prompts: Arc<[usize]>, capacity: usize) -> Self {
+        #[cfg(feature = "flex")]
+        let prefix = if by_kernel(&prefix.keys) {
+            let LayerPrefix { keys, values } = prefix;
+            let [keys, values] = [keys, values].map(kernels::decode::in_order);
+            LayerPrefix { keys, values }
+        } else {
+            prefix
+        };
         Self { prefix, prompts, hidden: None, own: None, len: 0, capacity }
     }
 
@@ -50,7 +58,7 @@ impl LayerCache {
     pub fn attend(&mut self, query: Tensor<4>, keys: Tensor<4>, values: Tensor<4>) -> Tensor<4> {
         self.push(keys, values);
         #[cfg(feature = "flex")]
-        if kernels::takes(&query) && !query.device().is_autodiff() {
+        if by_kernel(&query) {
             return self.attend_by_kernel(query);
         }
         self.attend_plainly(query)
@@ -161,6 +169,12 @@ impl LayerCache {
     }
 }
 
+/// Whether the kernel attends in place of the plain form.
+#[cfg(feature = "flex")]
+fn by_kernel(x: &Tensor<4>) -> bool {
+    kernels::takes(x) && !x.device().is_autodiff()
+}
+
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use burn::tensor::Device;
@@ -178,21 +192,26 @@ mod tests {
         let (kv_heads, queries, head_dim) = (2, 3, 5);
         // As the projections leave them: tokens before heads.
         let remembered = |turn| spread([3, 11, kv_heads, head_dim], turn).swap_dims(1, 2);
-        let prefix = LayerPrefix { keys: remembered(0.7), values: remembered(1.3) };
-        let mut cache = LayerCache::new(prefix, Arc::from([11, 4, 1]), 6);
-        let mut samples = 3 * 9;
-        for step in 0..5 {
-            if step == 3 {
-                cache.keep(&[0, 2], &[1, 3, 8, 18, 19, 25]);
-                samples = 6;
+        let many: (usize, &[usize]) = (9, &[1, 3, 8, 18, 19, 25]);
+        let few: (usize, &[usize]) = (1, &[0, 2]);
+        for (per_group, kept) in [many, few] {
+            let prefix = LayerPrefix { keys: remembered(0.7), values: remembered(1.3) };
+            let mut cache = LayerCache::new(prefix, Arc::from([11, 4, 1]), 6);
+            let mut samples = 3 * per_group;
+            for step in 0..5 {
+                if step == 3 {
+                    cache.keep(&[0, 2], kept);
+                    samples = kept.len();
+                }
+                let token =
+                    |turn: f32| spread([samples, kv_heads, 1, head_dim], turn + step as f32);
+                cache.push(token(0.3), token(0.9));
+                let query = spread([samples, kv_heads, queries, head_dim], 2.1 + step as f32);
+                let ours = cache.attend_by_kernel(query.clone());
+                let difference = (ours - cache.attend_plainly(query)).abs().max();
+                // f32 sums over up to 16 keys of values up to 2.
+                assert!(difference.into_scalar::<f32>() < 1e-5);
             }
-            let token = |turn: f32| spread([samples, kv_heads, 1, head_dim], turn + step as f32);
-            cache.push(token(0.3), token(0.9));
-            let query = spread([samples, kv_heads, queries, head_dim], 2.1 + step as f32);
-            let ours = cache.attend_by_kernel(query.clone());
-            let difference = (ours - cache.attend_plainly(query)).abs().max();
-            // f32 sums over up to 16 keys of values up to 2.
-            assert!(difference.into_scalar::<f32>() < 1e-5);
         }
     }
 }

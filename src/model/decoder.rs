@@ -12,7 +12,7 @@ use super::rotary::Angles;
 use crate::data::Sight;
 use crate::kernels::embedding::embed;
 use crate::kernels::gelu::{Gelu, gelu};
-use crate::kernels::linear::{linear, product};
+use crate::kernels::linear::{linear, linears, product};
 use crate::kernels::swiglu::swiglu_down;
 
 /// A decoder-only transformer.
@@ -266,7 +266,8 @@ impl FeedForward {
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         if let Some(gate) = &self.gate {
-            return swiglu_down(linear(gate, x.clone()), linear(&self.up, x), &self.down);
+            let [gate, up] = linears([gate, &self.up], x);
+            return swiglu_down(gate, up, &self.down);
         }
         let form = match self.kind {
             FeedForwardKind::GeluErf => Gelu::Erf,

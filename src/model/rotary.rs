@@ -8,7 +8,7 @@ use super::precision::as_type;
 #[cfg(feature = "flex")]
 use crate::kernels;
 
-/// Cosines and sines of a batch's angles, each `[batch, 1, row, pairs]`.
+/// Cosines and sines of a batch's angles, each `[batch, row, 1, pairs]`.
 #[derive(Clone, Debug)]
 pub struct Angles {
     cos: Tensor<4>,
@@ -26,19 +26,28 @@ impl Angles {
         let half = frequencies.len();
         let frequencies = Tensor::<1>::from_data(TensorData::new(frequencies, [half]), &device)
             .reshape([1, 1, 1, half]);
-        let angles = positions.clone().float().reshape([batch, 1, row, 1]) * frequencies;
+        let angles = positions.clone().float().reshape([batch, row, 1, 1]) * frequencies;
         let (cos, sin) = (angles.clone().cos().cast(dtype), angles.sin().cast(dtype));
         Self { cos, sin, interleaved: config.interleaved }
     }
 
-    /// Rotates the first `2 · pairs` entries of each head of `x` `[batch, heads, row, head_dim]`:
+    /// Rotates the first `2 · pairs` entries of each head of `x` `[batch, row, heads, head_dim]`:
     /// `(a, b) → (a cos − b sin, b cos + a sin)` for the two entries a and b of each pair.
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, heads, row, head_dim] = x.dims();
+        #[cfg(feature = "flex")]
+        if kernels::takes(&x) {
+            let [cos, sin] = [&self.cos, &self.sin].map(|it| as_type(it.clone(), DType::F32));
+            return kernels::rotary::rotate(x, cos, sin, self.interleaved);
+        }
+        self.rotate_plainly(x)
+    }
+
+    fn rotate_plainly(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, row, heads, head_dim] = x.dims();
         let [.., pairs] = self.cos.dims();
         let turned = x.clone().slice_dim(3, 0..2 * pairs);
         let (a, b) = if self.interleaved {
-            let by_pair = turned.reshape([batch, heads, row, pairs, 2]);
+            let by_pair = turned.reshape([batch, row, heads, pairs, 2]);
             let side = |side: usize| by_pair.clone().slice_dim(4, side..side + 1).squeeze_dim(4);
             (side(0), side(1))
         } else {
@@ -48,7 +57,7 @@ impl Angles {
         let right = b * self.cos.clone() + a * self.sin.clone();
         let mut parts = if self.interleaved {
             let by_pair = Tensor::stack::<5>(vec![left, right], 4);
-            vec![by_pair.reshape([batch, heads, row, 2 * pairs])]
+            vec![by_pair.reshape([batch, row, heads, 2 * pairs])]
         } else {
             vec![left, right]
         };
@@ -56,13 +65,6 @@ impl Angles {
             parts.push(x.slice_dim(3, 2 * pairs..head_dim));
         }
         Tensor::cat(parts, 3)
-    }
-
-    /// [`rotate`](Self::rotate) of `x` `[batch, row, heads, head_dim]`, f32, by a kernel.
-    #[cfg(feature = "flex")]
-    pub(super) fn rotate_rows(&self, x: Tensor<4>) -> Tensor<4> {
-        let [cos, sin] = [&self.cos, &self.sin].map(|it| as_type(it.clone(), DType::F32));
-        kernels::rotary::rotate(x, cos, sin, self.interleaved)
     }
 }
 
@@ -118,9 +120,8 @@ mod tests {
                 let gradients = (out.clone() * weights).sum().backward();
                 (out.inner(), x.grad(&gradients).unwrap())
             };
-            let (out, grad) = run(&|x| angles.rotate_rows(x));
-            let (plain_out, plain_grad) =
-                run(&|x| angles.rotate(x.swap_dims(1, 2)).swap_dims(1, 2));
+            let (out, grad) = run(&|x| angles.rotate(x));
+            let (plain_out, plain_grad) = run(&|x| angles.rotate_plainly(x));
             // Two products of entries up to 1.
             assert!((out - plain_out).abs().max().into_scalar::<f32>() < 1e-6);
             assert!((grad - plain_grad).abs().max().into_scalar::<f32>() < 1e-6);
