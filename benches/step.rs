@@ -20,7 +20,7 @@ use exalign::log_probs::{Policy, token_log_probs_of};
 use exalign::model::Precision;
 use exalign::model::weights::with_stable_ids;
 use exalign::training::{Aligner, FusedAdam, Step, Trainee};
-use support::{decoder, group, micro_batch, number, peak_memory_bytes};
+use support::{SMOLLM2_135M, decoder, group, micro_batch, number, peak_memory_bytes};
 
 mod support;
 
@@ -37,7 +37,7 @@ fn main() {
         (0..num_groups).map(|it| group(it, prompt, completions, completion)).collect();
 
     let inference = Device::flex();
-    let reference = decoder(&inference);
+    let reference = decoder(&SMOLLM2_135M, &inference);
     let started = Instant::now();
     let scored = token_log_probs_of(&reference, &groups, 1.0, &inference, |_| Ok(()))
         .expect("nothing interrupts it");
@@ -47,7 +47,7 @@ fn main() {
     let device = Device::flex().autodiff();
     let objective = ExoRwConfig::new().init().expect("defaults");
     let mut trainee = with_stable_ids(Trainee::new(
-        Aligner::new(decoder(&device), objective, 1.0),
+        Aligner::new(decoder(&SMOLLM2_135M, &device), objective, 1.0),
         Precision::F32,
     ));
     let mut optimizer: ModuleOptimizer = FusedAdam::new([0.9, 0.999], 1e-8).into();

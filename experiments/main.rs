@@ -38,7 +38,8 @@ fn main() -> ExitCode {
     if let Err(error) = stop {
         tracing::warn!("Ctrl-C will stop without a checkpoint: {error}");
     }
-    match on_a_worker(|| or_lost(command_line)) {
+    join_the_workers(&command_line.command);
+    match or_lost(command_line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -47,14 +48,26 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs `work` on one of the threads that kernels share their work among: asked from any other
-/// thread, every kernel is handed over and waited for, which takes longer than a small one.
-fn on_a_worker<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    /// As much as the first thread of a process has.
-    const STACK: usize = 8 << 20;
-    let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK).build_global();
-    // A single thread that waited for work on others could wait for itself.
-    if pool.is_ok() && rayon::current_num_threads() > 1 { rayon::scope(|_| work()) } else { work() }
+/// Makes this thread one of those that kernels share their work among: from any other, every kernel is
+/// handed over and waited for, which takes longer than a small one.
+fn join_the_workers(command: &Command) {
+    // A server's kernels are asked for by threads of its own, which this one would only wait for.
+    #[cfg(feature = "remote")]
+    if matches!(command, Command::ServeDevice(_)) {
+        return;
+    }
+    let _ = command;
+    let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|it| it.parse().ok());
+    let threads = threads
+        .filter(|it| *it > 0)
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    // Alone it would leave nobody to do what other threads ask for while it waits for them.
+    if threads > 1 {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
+        if let Err(error) = pool.build_global() {
+            tracing::debug!("kernels run on threads apart: {error}");
+        }
+    }
 }
 
 /// [`dispatch`], with an error where a remote device disappears.

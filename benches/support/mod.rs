@@ -22,15 +22,34 @@ pub fn given(name: &str) -> Option<String> {
     std::env::args().find_map(|it| it.strip_prefix(&prefix).map(str::to_owned))
 }
 
-/// A decoder of SmolLM2-135M's shape.
-pub fn decoder(device: &Device) -> Decoder {
+/// What makes one model of a family larger than another.
+pub struct Shape {
+    pub name: &'static str,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_layers: usize,
+    pub num_heads: usize,
+    pub num_kv_heads: usize,
+}
+
+pub const SMOLLM2_135M: Shape = Shape {
+    name: "SmolLM2-135M",
+    hidden_size: 576,
+    intermediate_size: 1536,
+    num_layers: 30,
+    num_heads: 9,
+    num_kv_heads: 3,
+};
+
+/// A decoder of this shape; its weights are random.
+pub fn decoder(shape: &Shape, device: &Device) -> Decoder {
     let shape = DecoderConfig {
         vocab_size: 49152,
-        hidden_size: 576,
-        intermediate_size: 1536,
-        num_layers: 30,
-        num_heads: 9,
-        num_kv_heads: 3,
+        hidden_size: shape.hidden_size,
+        intermediate_size: shape.intermediate_size,
+        num_layers: shape.num_layers,
+        num_heads: shape.num_heads,
+        num_kv_heads: shape.num_kv_heads,
         head_dim: 64,
         max_positions: 8192,
         norm: NormKind::Rms,

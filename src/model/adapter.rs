@@ -340,7 +340,7 @@ impl AdapterFolder {
         let files = self.weights()?;
         let name = format!("{PREFIX}{SCORE}");
         let Some(shape) = files.shape(&name).map(<[usize]>::to_vec) else { return Ok(None) };
-        let values = files.read_f32(&name)?;
+        let values = files.read(&name)?;
         Ok(Some((shape, values)))
     }
 
@@ -377,7 +377,7 @@ impl AdapterFolder {
             let whole = |name: &str| -> Result<Matrix> {
                 match files.shape(name) {
                     Some(&[rows, columns]) => {
-                        Ok(Matrix { rows, columns, values: files.read_f32(name)? })
+                        Ok(Matrix { rows, columns, values: files.read(name)? })
                     }
                     shape => Err(self.misfit(name, "a matrix", &format!("{shape:?}"))),
                 }

@@ -135,7 +135,7 @@ impl ModelFolder {
             _ => {
                 let files = self.files()?;
                 let shape = files.shape(SCORE).map(<[usize]>::to_vec).unwrap_or_default();
-                let values = files.read_f32(SCORE)?;
+                let values = files.read(SCORE)?;
                 (shape, values)
             }
         };

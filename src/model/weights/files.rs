@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, TensorData};
+use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde_json::Value;
@@ -71,19 +71,29 @@ impl SafetensorsFiles {
         Some(&self.places.get(name)?.shape)
     }
 
-    /// The values of tensor `name` as they are stored.
+    /// Hands over the values of tensor `name` in order, as f32, a few rows of `width` values at a
+    /// time: the number of the first row, and the rows.
     ///
     /// # Errors
     /// If the file cannot be read or the tensor is missing or not of a float type.
-    pub fn read(&self, name: &str) -> Result<TensorData> {
+    pub fn read_rows(
+        &self,
+        name: &str,
+        width: usize,
+        mut take: impl FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        /// Values that are held at a time.
+        const BLOCK: usize = 1 << 16;
         let place = self
             .places
             .get(name)
             .ok_or_else(|| Error::usage(format!("expected a tensor `{name}`, found none")))?;
-        let dtype = match place.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
+        let (size, widen): (usize, fn(&[u8], &mut Vec<f32>)) = match place.dtype {
+            Dtype::F32 => (4, |bytes, out| widen(bytes, out, f32::from_le_bytes)),
+            Dtype::F16 => (2, |bytes, out| widen(bytes, out, |it| f16::from_le_bytes(it).to_f32())),
+            Dtype::BF16 => {
+                (2, |bytes, out| widen(bytes, out, |it| bf16::from_le_bytes(it).to_f32()))
+            }
             other => {
                 return Err(Error::file(
                     &place.file,
@@ -91,33 +101,38 @@ impl SafetensorsFiles {
                 ));
             }
         };
-        let len = place.shape.iter().product::<usize>() * dtype.size();
-        let mut bytes = Vec::with_capacity(len);
-        File::open(&place.file)
-            .and_then(|mut file| {
-                file.seek(SeekFrom::Start(place.start))?;
-                file.take(len as u64).read_to_end(&mut bytes)
-            })
-            .map_err(Error::io(&place.file, "read"))?;
-        if bytes.len() < len {
-            let cut = format!("`{name}`: expected {len} bytes, found {}", bytes.len());
-            return Err(Error::file(&place.file, cut));
+        let width = width.max(1);
+        let rows = place.shape.iter().product::<usize>() / width;
+        let block = (BLOCK / width).clamp(1, rows.max(1));
+        let mut bytes = vec![0; block * width * size];
+        let mut values = Vec::with_capacity(block * width);
+        let read = || Error::io(&place.file, "read");
+        let mut file = File::open(&place.file).map_err(read())?;
+        file.seek(SeekFrom::Start(place.start)).map_err(read())?;
+        for first in (0..rows).step_by(block) {
+            let bytes = &mut bytes[..block.min(rows - first) * width * size];
+            file.read_exact(bytes).map_err(read())?;
+            values.clear();
+            widen(bytes, &mut values);
+            take(first, &values);
         }
-        Ok(TensorData::from_bytes_vec(bytes, place.shape.clone(), dtype))
+        Ok(())
     }
 
-    /// The same as f32.
+    /// The values of tensor `name`, as f32.
     ///
     /// # Errors
     /// The same.
-    pub fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
-        let path =
-            |files: &Self| files.places.get(name).map(|it| it.file.clone()).unwrap_or_default();
-        self.read(name)?
-            .convert_dtype(DType::F32)
-            .try_into_vec()
-            .map_err(|error| Error::file(path(self), format!("`{name}`: {error:?}")))
+    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let len = self.shape(name).unwrap_or_default().iter().product();
+        let mut all = Vec::with_capacity(len);
+        self.read_rows(name, 1, |_, values| all.extend_from_slice(values))?;
+        Ok(all)
     }
+}
+
+fn widen<const N: usize>(bytes: &[u8], out: &mut Vec<f32>, one: impl Fn([u8; N]) -> f32) {
+    out.extend(bytes.as_chunks().0.iter().map(|&it| one(it)));
 }
 
 /// The header and where the data begins.

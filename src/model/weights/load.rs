@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Element, ElementConversion, Tensor, TensorData};
+use bytemuck::zeroed_vec;
+use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::packing::{Matrix, Packing, transpose};
+use super::packing::{Matrix, Packing, Segment, transpose};
 use super::parameters::{ParameterPath, parameter};
 use super::{SafetensorsFiles, abridged};
 use crate::model::families::Binding;
@@ -36,23 +38,16 @@ impl Load<'_> {
     pub fn load<M: Module>(&self, module: M, files: SafetensorsFiles) -> Result<M> {
         let shapes = shapes(&module);
         self.check(&files, &shapes)?;
-        // Several at once: most of the time goes into pages that memory is taken of.
-        let parameters: Vec<(&String, &Binding, usize)> = self
+        let mut parameters: Vec<Parameter> = self
             .bindings
             .iter()
-            .flat_map(|it| {
-                it.parameters.iter().enumerate().map(move |(part, name)| (name, it, part))
-            })
+            .flat_map(|it| (0..it.parameters.len()).map(move |part| (it, part)))
+            .map(|(binding, part)| self.parameter(binding, part, &shapes))
             .collect();
-        let kept_as = self.dtype;
-        let values = parameters
-            .into_par_iter()
-            .map(|(name, binding, part)| {
-                let dtype = if is_of_norm(name) { DType::F32 } else { kept_as };
-                let stored = values(&files, &shapes, binding, part)?;
-                Ok((name.clone(), stored.convert_dtype(dtype)))
-            })
-            .collect::<Result<_>>()?;
+        // Several at once: most of the time goes into pages that memory is taken of.
+        parameters.par_iter_mut().try_for_each(|it| it.fill(&files))?;
+        let values =
+            parameters.into_iter().map(|it| (it.name.to_owned(), it.values.into_data())).collect();
         let mut loader =
             Loader { load: self, values, path: ParameterPath::default(), left: vec![] };
         let module = module.map(&mut loader);
@@ -61,6 +56,23 @@ impl Load<'_> {
         }
         let left = abridged(&loader.left);
         Err(Error::file(self.folder, format!("no tensor is known to hold the parameters {left}")))
+    }
+
+    /// Room for a parameter. It is taken here and not where it is filled: memory that another thread
+    /// took serves that thread alone once it is free.
+    fn parameter<'b>(
+        &self,
+        binding: &'b Binding,
+        part: usize,
+        shapes: &HashMap<String, [usize; 2]>,
+    ) -> Parameter<'b> {
+        let name = &binding.parameters[part];
+        let widths = binding.parameters.iter().map(|name| shapes[name][1]).collect();
+        let shape = shapes[name];
+        let dtype = if is_of_norm(name) { DType::F32 } else { self.dtype };
+        let values = Values::zeros(dtype, shape[0] * shape[1]);
+        let packing = Packing::new(binding, widths);
+        Parameter { name, place: Place { binding, packing, part, shape }, values }
     }
 
     fn check(&self, files: &SafetensorsFiles, shapes: &HashMap<String, [usize; 2]>) -> Result<()> {
@@ -140,34 +152,95 @@ pub(in crate::model) fn shapes<M: Module>(module: &M) -> HashMap<String, [usize;
     shapes.found
 }
 
-/// The values of parameter `part` of a tensor.
-fn values(
-    files: &SafetensorsFiles,
-    shapes: &HashMap<String, [usize; 2]>,
-    binding: &Binding,
-    part: usize,
-) -> Result<TensorData> {
-    if binding.parameters.len() == 1 && !binding.transposed {
-        return files.read(&binding.name);
-    }
-    let widths = binding.parameters.iter().map(|name| shapes[name][1]).collect();
-    let packing = Packing::new(binding, widths);
-    let [rows, columns] = shapes[&binding.parameters[part]];
-    let stored = files.read_f32(&binding.name)?;
-    let mut values = vec![0.0; rows * columns];
-    for segment in packing.segments(part) {
-        if binding.transposed {
-            let from = Matrix { values: &stored[..], width: rows, first: 0 };
-            let to = Matrix { values: &mut values[..], width: columns, first: segment.own };
-            transpose(from, segment.stored, to);
-        } else {
-            for (stored, own) in stored.chunks(packing.width()).zip(values.chunks_mut(columns)) {
-                own[segment.own..][..segment.stored.len()]
-                    .copy_from_slice(&stored[segment.stored.clone()]);
-            }
+/// A parameter while it is read.
+struct Parameter<'a> {
+    name: &'a str,
+    place: Place<'a>,
+    values: Values,
+}
+
+impl Parameter<'_> {
+    fn fill(&mut self, files: &SafetensorsFiles) -> Result<()> {
+        match &mut self.values {
+            Values::F32(values) => self.place.read(files, values),
+            Values::F16(values) => self.place.read(files, values),
+            Values::BF16(values) => self.place.read(files, values),
         }
     }
-    Ok(TensorData::new(values, [rows * columns]))
+}
+
+/// Values of the type they are kept in.
+enum Values {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    BF16(Vec<bf16>),
+}
+
+impl Values {
+    fn zeros(dtype: DType, len: usize) -> Self {
+        match dtype {
+            DType::F16 => Self::F16(zeroed_vec(len)),
+            DType::BF16 => Self::BF16(zeroed_vec(len)),
+            _ => Self::F32(zeroed_vec(len)),
+        }
+    }
+
+    fn into_data(self) -> TensorData {
+        match self {
+            Self::F32(values) => flat(values),
+            Self::F16(values) => flat(values),
+            Self::BF16(values) => flat(values),
+        }
+    }
+}
+
+fn flat<T: Element>(values: Vec<T>) -> TensorData {
+    let len = values.len();
+    TensorData::new(values, [len])
+}
+
+/// Where a parameter stands in a stored tensor.
+struct Place<'a> {
+    binding: &'a Binding,
+    packing: Packing,
+    /// Which of the tensor's parameters it is.
+    part: usize,
+    /// The parameter's, a vector being one row.
+    shape: [usize; 2],
+}
+
+impl Place<'_> {
+    fn read<T: Element>(&self, files: &SafetensorsFiles, out: &mut [T]) -> Result<()> {
+        let [rows, columns] = self.shape;
+        let name = &self.binding.name;
+        if self.binding.transposed {
+            files.read_rows(name, rows, |first, stored| {
+                let end = first + stored.len() / rows;
+                for Segment { stored: of, own } in self.packing.segments(self.part) {
+                    let here = of.start.max(first)..of.end.min(end);
+                    if here.is_empty() {
+                        continue;
+                    }
+                    let from = Matrix { values: stored, width: rows, first: 0 };
+                    let own = own + here.start - of.start;
+                    let to = Matrix { values: &mut *out, width: columns, first: own };
+                    transpose(from, here.start - first..here.end - first, to);
+                }
+            })
+        } else {
+            let width = self.packing.width();
+            files.read_rows(name, width, |first, stored| {
+                let own = out[first * columns..].chunks_mut(columns);
+                for (stored, out) in stored.chunks(width).zip(own) {
+                    for Segment { stored: of, own } in self.packing.segments(self.part) {
+                        for (out, stored) in out[own..].iter_mut().zip(&stored[of]) {
+                            *out = stored.elem();
+                        }
+                    }
+                }
+            })
+        }
+    }
 }
 
 struct Loader<'a> {
