@@ -88,7 +88,8 @@ impl SafetensorsFiles {
             .places
             .get(name)
             .ok_or_else(|| Error::usage(format!("expected a tensor `{name}`, found none")))?;
-        let (size, widen): (usize, fn(&[u8], &mut Vec<f32>)) = match place.dtype {
+        type Widen = fn(&[u8], &mut Vec<f32>);
+        let (size, widen): (usize, Widen) = match place.dtype {
             Dtype::F32 => (4, |bytes, out| widen(bytes, out, f32::from_le_bytes)),
             Dtype::F16 => (2, |bytes, out| widen(bytes, out, |it| f16::from_le_bytes(it).to_f32())),
             Dtype::BF16 => {
