@@ -49,7 +49,8 @@ fn main() -> ExitCode {
 }
 
 /// Makes this thread one of those that kernels share their work among: from any other, every kernel is
-/// handed over and waited for, which takes longer than a small one.
+/// handed over and waited for, which takes longer than a small one. A thread of the pool's own would do
+/// as well, but glibc gives large buffers of any thread but the first back to the system each time.
 fn join_the_workers(command: &Command) {
     // A server's kernels are asked for by threads of its own, which this one would only wait for.
     #[cfg(feature = "remote")]

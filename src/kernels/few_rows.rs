@@ -137,6 +137,7 @@ impl Product {
         let rows = self.rows;
         match self.cut {
             Cut::Inputs => total_of(rows * self.outputs, &pieces),
+            Cut::Columns | Cut::Outputs if rows == 1 => pieces.concat(),
             Cut::Outputs => {
                 let row = |row: usize| {
                     let part =
