@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -112,7 +112,14 @@ impl SafetensorsFiles {
         file.seek(SeekFrom::Start(place.start)).map_err(read())?;
         for first in (0..rows).step_by(block) {
             let bytes = &mut bytes[..block.min(rows - first) * width * size];
-            file.read_exact(bytes).map_err(read())?;
+            file.read_exact(bytes).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => {
+                    let cut =
+                        format!("`{name}`: expected {} bytes, found fewer", rows * width * size);
+                    Error::file(&place.file, cut)
+                }
+                _ => read()(error),
+            })?;
             values.clear();
             widen(bytes, &mut values);
             take(first, &values);
