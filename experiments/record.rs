@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use exalign::data::Tokenizer;
 use exalign::files::{create_dir, read_json, write_json};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,12 @@ impl Record {
     pub fn input(mut self, name: &str, hash: String) -> Self {
         self.inputs.insert(name.to_owned(), hash);
         self
+    }
+
+    /// Names the tokenizer by its content, the chat template included: it shapes what is read.
+    pub fn tokenizer(self, tokenizer: Option<&Tokenizer>) -> Self {
+        let hash = tokenizer.map(Tokenizer::content_hash).unwrap_or_default();
+        self.input("the tokenizer or chat template", hash.to_owned())
     }
 
     /// Notes that the output is that of a shard.

@@ -119,29 +119,20 @@ impl<'a> Rule<'a> {
     }
 }
 
-/// A prompt as people read it.
+/// A prompt as people read it, of a conversation the words alone.
 pub fn prompt_text(prompt: &Passage) -> String {
-    match (&prompt.text, &prompt.messages) {
-        (Some(text), _) => text.clone(),
+    match (&prompt.text, prompt.messages()) {
         (None, Some(messages)) => {
             let content = messages.iter().filter_map(|it| it["content"].as_str());
             content.collect::<Vec<_>>().join("\n")
         }
-        (None, None) => String::new(),
+        (text, _) => text.clone().unwrap_or_default(),
     }
 }
 
 /// A prompt for the report: of a conversation, who says what.
 fn shown_prompt(prompt: &Passage) -> String {
-    match (&prompt.text, &prompt.messages) {
-        (None, Some(messages)) if messages.len() > 1 => {
-            let turn = |it: &serde_json::Value| {
-                Some(format!("{}: {}", it["role"].as_str()?, it["content"].as_str()?))
-            };
-            messages.iter().filter_map(turn).collect::<Vec<_>>().join("\n\n")
-        }
-        _ => prompt_text(prompt),
-    }
+    prompt.words().unwrap_or_default()
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -102,13 +102,14 @@ impl Align {
         let folder = ModelFolder::open(&self.model)?;
         // Rounded as the policy is, so that the two are alike where nothing is learned yet.
         let reference = ModelFolder::open(&self.reference)?.kept_as(config.training.compute);
-        let tokenizer = tokenizer(&folder)?;
+        let tokenizer = tokenizer(&folder, config)?;
         let groups = read_groups(&self.data, config, &objective, &folder, tokenizer.as_ref())?;
 
         let reference_hash = reference.content_hash()?;
         let record = Record::new("align", json!(config), &context.device_name)
             .input("model", folder.content_hash()?)
             .input("reference", reference_hash.clone())
+            .tokenizer(tokenizer.as_ref())
             .input("data", files::hash_file(&self.data)?);
         let work = match record.start_folder(&self.out, self.fresh)? {
             Start::Done(result) => return Ok(result),
@@ -155,14 +156,14 @@ fn read_groups(
     folder: &ModelFolder,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Vec<TokenGroup>> {
-    let (mut groups, report) = data::read_alignment_tokens(
+    let (mut groups, intake) = data::read_alignment_tokens(
         path,
         config.data.skip_bad,
         tokenizer,
         &limits(config, folder),
         folder.shape.vocab_size,
     )?;
-    tracing::info!("{}: {report}", path.display());
+    intake.tell(path);
     for group in &mut groups {
         objective
             .check(group.completions.len())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use comfy_table::{CellAlignment, Table};
 use exalign::config::Stage;
-use exalign::data::audit::{Audit, Auditor, Kind, Lengths, SHOWN};
+use exalign::data::audit::{Audit, Auditor, Kind, Lengths, SHOWN, ShownRow};
 use exalign::model::ModelFolder;
 use exalign::statistics::Interval;
 use exalign::{Error, Result};
@@ -17,7 +17,9 @@ use crate::command_line::Global;
 /// Options of `exalign check`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exit codes: 0 training would take the file as it is, 1 it would refuse some of it.\n\
+    after_help = "Shows rows as the tokens that the model reads: the prompt, then ▸ each answer, with ■ behind the \
+                  token that ends it; blanks are ·, line ends ⏎, and │ stands between tokens.\n\n\
+                  Exit codes: 0 training would take the file as it is, 1 it would refuse some of it.\n\
                   Limits are those of training: --set data.max_length=N, data.max_prompt_length=N, the model's positions."
 )]
 pub struct CheckArgs {
@@ -30,6 +32,9 @@ pub struct CheckArgs {
     /// Records whose prompts should not be among these, such as the held-out ones
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// Rows to show as the tokens that the model reads
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    show: usize,
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
@@ -39,12 +44,13 @@ pub struct CheckArgs {
 pub fn run(args: &CheckArgs, global: &Global) -> Result<()> {
     let config = configuration(global, Stage::Align, vec![])?;
     let folder = ModelFolder::open(&args.model)?;
-    let tokenizer = tokenizer(&folder)?;
+    let tokenizer = tokenizer(&folder, &config)?;
     let auditor = Auditor {
         tokenizer: tokenizer.as_ref(),
         limits: limits(&config, &folder),
         vocab_size: folder.shape.vocab_size,
         skip_bad: config.data.skip_bad,
+        show: args.show,
     };
     let audit = auditor.audit(&args.data, args.against.as_deref())?;
     match args.json {
@@ -62,7 +68,22 @@ pub fn run(args: &CheckArgs, global: &Global) -> Result<()> {
 
 /// Everything as people read it.
 fn described(audit: &Audit) -> String {
-    let mut text = format!("{} {}\n", audit.records, audit.kind.words());
+    let mut text = format!("{} {}", audit.records, audit.kind.words());
+    if audit.bad > 0 {
+        text += &format!(", {} bad, of {} rows", audit.bad, audit.rows);
+    }
+    for (form, count) in &audit.forms {
+        text += &format!("\n  {count}: {form}");
+    }
+    if !audit.unread.is_empty() {
+        let columns: Vec<String> =
+            audit.unread.iter().map(|(name, count)| format!("`{name}` ({count})")).collect();
+        text += &format!("\n  not used: {}", columns.join(", "));
+    }
+    for row in &audit.shown {
+        text += &format!("\n\n{}", tokens_of(row));
+    }
+    text += "\n\n";
     text += &lengths(audit).to_string();
     text += "\n\n";
     text += &findings(audit).to_string();
@@ -85,9 +106,52 @@ fn described(audit: &Audit) -> String {
     text
 }
 
+/// A record as the tokens that the model reads.
+fn tokens_of(row: &ShownRow) -> String {
+    let mut text = format!("Line {} as the model reads it\n", row.line);
+    if !row.prompt.is_empty() {
+        text += &format!("  prompt ({})  {}\n", row.prompt.len(), joined(&row.prompt));
+    }
+    let mut answers = row.answers.iter().map(|answer| {
+        let len = answer.tokens.len();
+        let mut tokens = answer.tokens.clone();
+        let end = match answer.end {
+            Some(at) => {
+                tokens[at] += "■";
+                String::new()
+            }
+            None => "   (no token ends it)".to_owned(),
+        };
+        format!("  {} ({len})  ▸{}{end}", answer.name, joined(&tokens))
+    });
+    text += &answers.by_ref().take(MOST_ANSWERS).collect::<Vec<_>>().join("\n");
+    match answers.count() {
+        0 => text.trim_end().to_owned(),
+        more => text + &format!("\n  … and {more} more"),
+    }
+}
+
+/// Answers of a row that are shown.
+const MOST_ANSWERS: usize = 4;
+
+/// Tokens with marks between them; of many, the first and the last.
+fn joined(tokens: &[String]) -> String {
+    const EACH: usize = 40;
+    if tokens.len() <= 2 * EACH + 1 {
+        return tokens.join("│");
+    }
+    let left_out = tokens.len() - 2 * EACH;
+    format!(
+        "{}│ … {left_out} tokens … │{}",
+        tokens[..EACH].join("│"),
+        tokens[tokens.len() - EACH..].join("│")
+    )
+}
+
 fn lengths(audit: &Audit) -> Table {
     let mut table = table(["tokens", "least", "median", "95 %", "most"]);
-    let texts = if audit.kind == Kind::LabelledTexts { "text" } else { "completion" };
+    let is_text = matches!(audit.kind, Kind::LabelledTexts | Kind::Texts);
+    let texts = if is_text { "text" } else { "completion" };
     let rows = [("prompt", audit.prompts), (texts, audit.completions), ("both", audit.totals)];
     for (name, lengths) in rows {
         // Of texts and of prompts alone, one row says it all.
@@ -142,6 +206,12 @@ fn findings(audit: &Audit) -> Table {
     }
     if let Some(shared) = audit.shared_prompts {
         row("prompt in the other file", shared.to_string());
+    }
+    if let Some(end) = &audit.end {
+        row("a completion ends with", end.clone());
+    }
+    if audit.begun_twice > 0 {
+        row(&format!("begin with {} twice", audit.begin), audit.begun_twice.to_string());
     }
     if audit.seams.checked > 0 {
         let share = percent(audit.seams.merged, audit.seams.checked);

@@ -133,8 +133,8 @@ impl Evaluate {
         let temperature = config.generation.temperature;
         let folder = ModelFolder::open(&self.policy)?.kept_as(config.dtype);
         let reference = ModelFolder::open(&self.reference)?.kept_as(config.dtype);
-        let judge = Judge::open(&self.reward, config.dtype)?;
-        let tokenizer = tokenizer(&folder)?;
+        let judge = Judge::open(&self.reward, config)?;
+        let tokenizer = tokenizer(&folder, config)?;
         let prompts = read_prompts(&self.data, config, &folder, tokenizer.as_ref())?;
 
         let policy = training::load_decoder(&folder, &context.device)?;
@@ -143,7 +143,7 @@ impl Evaluate {
         let mine = portion.records();
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); prompts.len()];
         let mut progress = Progress::new("sampling", "prompts", 0, mine.len());
-        let sampling = sampling(config, &folder.shape.end_of_text, tokenizer.as_ref())?;
+        let sampling = sampling(config, &folder, tokenizer.as_ref())?;
         draw(&policy, &prompts, mine, &sampling, batch_size, |numbers, drawn| {
             progress.advance(numbers.len(), "");
             for (number, drawn) in numbers.into_iter().zip(drawn) {
@@ -220,15 +220,17 @@ impl Evaluate {
     ) -> Result<(Evaluated, Value)> {
         let settings = json!({
             "seed": self.config.seed, "dtype": self.config.dtype,
-            "generation": self.config.generation, "data": self.config.data,
+            "generation": self.config.generation, "data": self.config.data, "chat": (),
         });
         let shard = self.shard;
+        let policy = ModelFolder::open(&self.policy)?;
         let record = Record::new("evaluate", settings, &context.device_name)
             .shard(shard)
-            .input("policy", ModelFolder::open(&self.policy)?.content_hash()?)
+            .input("policy", policy.content_hash()?)
             .input("reference", ModelFolder::open(&self.reference)?.content_hash()?)
-            .input("reward", Judge::open(&self.reward, self.config.dtype)?.folder.content_hash()?)
+            .tokenizer(tokenizer(&policy, &self.config)?.as_ref())
             .input("data", files::hash_file(&self.data)?);
+        let record = Judge::open(&self.reward, &self.config)?.note(record)?;
         match record.start_file(out, fresh)? {
             Start::Done(result) => Ok((Evaluated::read(out)?, result)),
             Start::Go(work) => {

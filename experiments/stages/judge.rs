@@ -125,7 +125,7 @@ impl JudgeStage {
     pub fn run(self, context: &Context) -> Result<Value> {
         let mut judge: Box<dyn Judge> = match &self.judge {
             Judges::Reward(folder) => Box::new(RewardJudge {
-                rewarder: Rewarder::open(folder, self.config.dtype)?,
+                rewarder: Rewarder::open(folder, &self.config)?,
                 source: self.data.clone(),
                 device: context.device.clone(),
             }),
@@ -158,7 +158,7 @@ impl JudgeStage {
             Judges::Reward(folder) => {
                 settings["judge"] = json!("reward");
                 settings["dtype"] = json!(self.config.dtype);
-                let rewarder = Rewarder::open(folder, self.config.dtype)?;
+                let rewarder = Rewarder::open(folder, &self.config)?;
                 inputs.push(("reward", rewarder.folder.content_hash()?));
             }
             Judges::OpenAi(url) => {

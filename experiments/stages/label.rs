@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::Args;
 use exalign::config::{Config, Stage};
-use exalign::data::{self, Group, GroupBatch, Passage, TokenGroup, Tokenizer};
+use exalign::data::{
+    self, Group, GroupBatch, Intake, Limits, Located, RewardReading, TokenGroup, Tokenization,
+    Tokenizer,
+};
 use exalign::log_probs::read_in_batches;
-use exalign::model::{ModelFolder, Precision, RewardModel};
+use exalign::model::{ModelFolder, RewardModel, reward_reading};
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
 use super::merge_shards::{shard_result, without_shard};
-use super::reward::without_end_of_text;
 use super::{Context, configuration, tokenizer, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
@@ -68,20 +70,24 @@ pub struct Label {
 
 impl Label {
     pub fn run(self, context: &Context) -> Result<Value> {
-        let judge = Judge::open(&self.reward, self.config.dtype)?;
-        let groups: Vec<Group> = data::read_all::<Group>(&self.data, self.config.data.skip_bad)?
-            .into_iter()
-            .map(|it| it.record)
-            .collect();
-        let record = Record::new("label", json!({}), &context.device_name)
+        let judge = Judge::open(&self.reward, &self.config)?;
+        let skip_bad = self.config.data.skip_bad;
+        let (read, intake) =
+            data::read_records(&self.data, skip_bad, |located: Located<Group>, intake| {
+                let tokens = judge.tokens(&located, intake)?;
+                Ok((located.record, tokens))
+            })?;
+        let (groups, tokens): (Vec<Group>, Vec<TokenGroup>) = read.into_iter().unzip();
+        intake.tell(&self.data);
+        let settings = json!({ "dtype": self.config.dtype, "chat": (), });
+        let record = Record::new("label", settings, &context.device_name)
             .shard(self.shard)
-            .input("reward", judge.folder.content_hash()?)
             .input("data", files::hash_file(&self.data)?);
+        let record = judge.note(record)?;
         let work = match record.start_file(&self.out, self.fresh)? {
             Start::Done(result) => return Ok(result),
             Start::Go(work) => work,
         };
-        let tokens = judge.all_tokens(&self.data, &groups)?;
         let portion = self.shard.unwrap_or(Shard::WHOLE).of_groups(&tokens)?;
         let rewards = portion.take(&judge.rewards(&tokens, &portion, &context.device)?);
         let mut labelled = portion.take(&groups);
@@ -120,14 +126,15 @@ pub fn merged_result(out: &Path) -> Result<Value> {
 pub struct Judge {
     pub folder: ModelFolder,
     tokenizer: Option<Tokenizer>,
+    reading: RewardReading,
 }
 
 impl Judge {
     /// Opens a reward model's folder, or the folder of the run that made it.
-    pub fn open(path: &Path, precision: Precision) -> Result<Self> {
+    pub fn open(path: &Path, config: &Config) -> Result<Self> {
         let inner = path.join("model");
         let folder = ModelFolder::open(if ModelFolder::is_at(&inner) { &inner } else { path })?
-            .kept_as(precision);
+            .kept_as(config.dtype);
         if !folder.is_classifier() {
             return Err(Error::file(
                 &folder.path,
@@ -137,14 +144,38 @@ impl Judge {
                 ),
             ));
         }
-        let tokenizer = tokenizer(&folder)?;
-        Ok(Self { folder, tokenizer })
+        let tokenizer = tokenizer(&folder, config)?;
+        let reading = reward_reading(&folder);
+        Ok(Self { folder, tokenizer, reading })
+    }
+
+    /// What its rewards depend on, for a record of `what`.
+    pub fn note(&self, record: Record) -> Result<Record> {
+        let hash = self.tokenizer.as_ref().map(Tokenizer::content_hash).unwrap_or_default();
+        let record = record.input("reward", self.folder.content_hash()?);
+        Ok(record.input("the reward model's tokenizer", hash.to_owned()))
+    }
+
+    /// The judge's own tokens of a group.
+    pub fn tokens(&self, located: &Located<Group>, intake: &mut Intake) -> Result<TokenGroup> {
+        let positions = self.folder.shape.max_positions;
+        let tokenization = Tokenization {
+            tokenizer: self.tokenizer.as_ref(),
+            limits: Limits { max_length: positions, max_prompt_length: 0 },
+            vocab_size: self.folder.shape.vocab_size,
+        };
+        self.reading.tokens(located, &tokenization, intake)
     }
 
     /// The judge's own tokens of every group; `source` is the file errors name.
     pub fn all_tokens(&self, source: &Path, groups: &[Group]) -> Result<Vec<TokenGroup>> {
-        let tokens = |(index, group)| self.tokens(source, index + 1, group);
-        groups.iter().enumerate().map(tokens).collect()
+        let mut intake = Intake::default();
+        let mut tokens = |(index, group): (usize, &Group)| {
+            let located =
+                Located { file: source.into(), line: index + 1, record: group.clone() };
+            self.tokens(&located, &mut intake)
+        };
+        groups.iter().enumerate().map(&mut tokens).collect()
     }
 
     /// The reward of every completion of a portion's groups, given by their
@@ -162,66 +193,6 @@ impl Judge {
             portion.by_record(tokens, |block| rewards(&model, block, device, &mut progress))?;
         progress.finish();
         Ok(rewards)
-    }
-
-    /// The judge's own tokens of a group: of its text where there is one, since the policy's
-    /// tokenizer may be another; of its ids otherwise. The prompt loses tokens from its left.
-    fn tokens(&self, source: &Path, line: usize, group: &Group) -> Result<TokenGroup> {
-        let mut tokens = TokenGroup {
-            id: group.id.clone(),
-            line,
-            prompt: self.prompt(source, line, &group.prompt)?,
-            completions: group
-                .completions
-                .iter()
-                .map(|it| self.ids(&it.passage, Tokenizer::encode_completion))
-                .collect::<Result<_>>()?,
-            rewards: Vec::new(),
-        };
-        without_end_of_text(&mut tokens, &self.folder.shape.end_of_text);
-        let longest = tokens.completions.iter().map(Vec::len).max().unwrap_or(0);
-        let room = self.folder.shape.max_positions.saturating_sub(longest);
-        if longest > self.folder.shape.max_positions {
-            return Err(Error::record(
-                source,
-                line,
-                format!(
-                    "`completions`: expected at most the reward model's {} tokens, found {longest}",
-                    self.folder.shape.max_positions
-                ),
-            ));
-        }
-        tokens.prompt.drain(..tokens.prompt.len().saturating_sub(room));
-        Ok(tokens)
-    }
-
-    /// A conversation through the judge's own chat template where it has one.
-    fn prompt(&self, source: &Path, line: usize, prompt: &Passage) -> Result<Vec<u32>> {
-        let template = self.tokenizer.as_ref().and_then(Tokenizer::chat_template);
-        let (Some(messages), Some(template)) = (&prompt.messages, template) else {
-            return self.ids(prompt, Tokenizer::encode_prompt);
-        };
-        let text = template
-            .render(messages)
-            .map_err(|problem| Error::record(source, line, format!("`messages`: {problem}")))?;
-        // The template has written all special tokens there are to be.
-        self.ids(&Passage::of_text(text), Tokenizer::encode_completion)
-    }
-
-    fn ids(
-        &self,
-        passage: &Passage,
-        encode: impl Fn(&Tokenizer, &str) -> Result<Vec<u32>>,
-    ) -> Result<Vec<u32>> {
-        match (&passage.text, &passage.ids, &self.tokenizer) {
-            (Some(text), _, Some(tokenizer)) => encode(tokenizer, text),
-            (_, Some(ids), _) => Ok(ids.clone()),
-            _ => Err(Error::file(
-                &self.folder.path,
-                "expected a tokenizer, and a chat template for groups with messages, since the groups \
-                 hold no token ids; put tokenizer.json or chat_template.jinja there",
-            )),
-        }
     }
 }
 

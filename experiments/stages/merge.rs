@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use exalign::model::adapter::AdapterFolder;
-use exalign::model::{ModelFolder, Precision, RewardModel};
+use exalign::model::{ModelFolder, Precision, RewardModel, reward_reading};
 use exalign::{Error, Result};
 use serde_json::{Value, json};
 
 use super::training::{Subject, load_decoder};
-use super::{Context, dtype, tokenizer};
+use super::{Context, dtype, plain_tokenizer};
 use crate::command_line::Global;
 
 /// Options of `exalign merge`.
@@ -40,10 +40,11 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     let device = Context::new(global)?.device;
     let base = ModelFolder::open(&args.model)?;
     let folder = ModelFolder { adapter: Some(AdapterFolder::open(&args.adapter)?), ..base };
-    let merged = Subject::whole(folder.clone(), tokenizer(&folder)?);
+    let merged = Subject::whole(folder.clone(), plain_tokenizer(&folder)?);
     if folder.is_classifier() {
         merged.save_reward_model(
             &RewardModel::load(&folder, 0, &device)?,
+            &reward_reading(&folder),
             args.dtype,
             &args.out,
         )?;

@@ -114,8 +114,24 @@ pub fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The tokenizer of a model folder; none where the folder has none.
-pub fn tokenizer(folder: &ModelFolder) -> Result<Option<Tokenizer>> {
+/// The tokenizer of a model folder, its chat template as the settings say; none where the folder has
+/// none.
+pub fn tokenizer(folder: &ModelFolder, _config: &Config) -> Result<Option<Tokenizer>> {
+    let tokenizer = plain_tokenizer(folder)?;
+    for warning in tokenizer.iter().flat_map(Tokenizer::warnings) {
+        tracing::warn!("{warning}");
+    }
+    Ok(tokenizer)
+}
+
+/// The tokens that end a completion: the tokenizer's, or where there is none, those of the model's
+/// settings.
+pub fn end_of_text(folder: &ModelFolder, tokenizer: Option<&Tokenizer>) -> Vec<u32> {
+    tokenizer.map_or(folder.shape.end_of_text.clone(), |it| it.all_end_of_text().to_vec())
+}
+
+/// The tokenizer of a model folder as it is; none where the folder has none.
+pub fn plain_tokenizer(folder: &ModelFolder) -> Result<Option<Tokenizer>> {
     if Tokenizer::is_at(&folder.path) {
         Tokenizer::from_folder(&folder.path, &folder.shape.end_of_text).map(Some)
     } else {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use exalign::config::Stage;
-use exalign::data::{self, AsPreference, Completion, Group};
+use exalign::data::{self, AsPreference, Completion, Group, Located};
 use exalign::{Error, Result, files};
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
@@ -92,12 +92,15 @@ impl Pairs {
             Start::Done(result) => return Ok(result),
             Start::Go(work) => work,
         };
-        let groups = data::read_all::<Group>(&self.data, self.skip_bad)?;
-        let mut pairs = Vec::new();
-        for (number, located) in groups.iter().enumerate() {
-            located.check_for_alignment()?;
-            pairs.extend(self.pair(number as u64, &located.record));
-        }
+        let (groups, intake) =
+            data::read_records(&self.data, self.skip_bad, |located: Located<Group>, _| {
+                located.check_for_alignment()?;
+                Ok(located.record)
+            })?;
+        intake.tell(&self.data);
+        let groups_and_numbers = groups.iter().zip(0..);
+        let pairs: Vec<Group> =
+            groups_and_numbers.filter_map(|(group, number)| self.pair(number, group)).collect();
         write_lines(&self.out, pairs.iter().map(AsPreference))?;
         let result = json!({
             "groups": groups.len(), "pairs": pairs.len(), "ties_left_out": groups.len() - pairs.len(),

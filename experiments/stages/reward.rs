@@ -6,10 +6,12 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use clap::Args;
 use exalign::config::{Config, Stage};
-use exalign::data::{self, GroupBatch, LabelledText, TokenGroup};
-use exalign::model::ModelFolder;
+use exalign::data::{
+    self, Group, GroupBatch, LabelledText, Located, RewardReading, TokenGroup, Tokenization, Tokenize,
+};
+use exalign::model::{ModelFolder, reward_padding};
 use exalign::training::{RewardTrainer, ScoredBatch};
-use exalign::{Error, Result, files};
+use exalign::{Result, files};
 use serde_json::{Value, json};
 
 use super::training::{Subject, Train, TrainingFlags};
@@ -56,11 +58,14 @@ impl Reward {
     pub fn run(self, context: &Context) -> Result<Value> {
         let config = &self.config;
         let folder = ModelFolder::open(&self.model)?;
-        let tokenizer = tokenizer(&folder)?;
-        let groups = self.read(&folder, tokenizer.as_ref())?;
+        let tokenizer = tokenizer(&folder, config)?;
+        let is_text = data::has_labels(&self.data)?;
+        let reading = RewardReading { ends_text: !is_text, padding: reward_padding(&folder) };
+        let groups = self.read(&folder, tokenizer.as_ref(), &reading)?;
 
         let record = Record::new("reward", json!(config), &context.device_name)
             .input("model", folder.content_hash()?)
+            .tokenizer(tokenizer.as_ref())
             .input("data", files::hash_file(&self.data)?);
         let work = match record.start_folder(&self.out, self.fresh)? {
             Start::Done(result) => return Ok(result),
@@ -79,7 +84,7 @@ impl Reward {
                 Ok(RewardTrainer { model: subject.load_reward_model(checkpoint, &device)? })
             },
             save: Arc::new(move |trainer: &RewardTrainer, precision, target| {
-                saved.save_reward_model(&trainer.model, precision, target)
+                saved.save_reward_model(&trainer.model, &reading, precision, target)
             }),
             batch: Arc::new(move |groups, records, device| {
                 let batch = scored_batch(records.iter().map(|&it| &groups[it]), device);
@@ -90,47 +95,44 @@ impl Reward {
         .run(work)
     }
 
-    /// Pairs (K = 2) or labelled texts (K = 1, the label as the reward), end-of-text left out.
+    /// Pairs (K = 2) or labelled texts (K = 1, the label as the reward), as the reward model reads
+    /// them.
     fn read(
         &self,
         folder: &ModelFolder,
         tokenizer: Option<&data::Tokenizer>,
+        reading: &RewardReading,
     ) -> Result<Vec<TokenGroup>> {
-        let (limits, skip_bad) = (limits(&self.config, folder), self.config.data.skip_bad);
-        let vocabulary = folder.shape.vocab_size;
-        let (mut groups, report) = if data::has_labels(&self.data)? {
-            data::read_tokens::<LabelledText>(&self.data, skip_bad, tokenizer, &limits, vocabulary)?
-        } else {
-            data::read_alignment_tokens(&self.data, skip_bad, tokenizer, &limits, vocabulary)?
+        let tokenization = Tokenization {
+            tokenizer,
+            limits: limits(&self.config, folder),
+            vocab_size: folder.shape.vocab_size,
         };
-        if let Some(group) = groups.iter().find(|it| it.completions.len() > 2) {
-            return Err(Error::record(
-                &self.data,
-                group.line,
-                format!(
-                    "expected a pair, found a group of {}; make pairs with `exalign pairs`",
-                    group.completions.len()
-                ),
-            ));
-        }
-        tracing::info!("{}: {report}", self.data.display());
-        for group in &mut groups {
-            group.chosen_first();
-            without_end_of_text(group, &folder.shape.end_of_text);
-        }
+        let skip_bad = self.config.data.skip_bad;
+        let (mut groups, intake) = if data::has_labels(&self.data)? {
+            data::read_records(&self.data, skip_bad, |located: Located<LabelledText>, intake| {
+                let mut group = LabelledText::tokenize(&located, &tokenization, intake)?;
+                let is_templated = located.record.is_conversation();
+                group.completions.iter_mut().for_each(|ids| {
+                    reading.settle(ids, is_templated, &tokenization);
+                });
+                Ok(group)
+            })?
+        } else {
+            data::read_records(&self.data, skip_bad, |located: Located<Group>, intake| {
+                located.check_for_alignment()?;
+                if located.record.completions.len() > 2 {
+                    return Err(located.error(format!(
+                        "expected a pair, found a group of {}; make pairs with `exalign pairs`",
+                        located.record.completions.len()
+                    )));
+                }
+                reading.tokens(&located, &tokenization, intake)
+            })?
+        };
+        intake.tell(&self.data);
+        groups.iter_mut().for_each(TokenGroup::chosen_first);
         Ok(groups)
-    }
-}
-
-/// A reward model reads texts without their end-of-text token, so that a completion that was cut
-/// and one that ended by itself are read alike.
-pub fn without_end_of_text(group: &mut TokenGroup, end_of_text: &[u32]) {
-    for completion in &mut group.completions {
-        while completion.len() > 1
-            && completion.last().is_some_and(|last| end_of_text.contains(last))
-        {
-            completion.pop();
-        }
     }
 }
 

@@ -12,7 +12,6 @@ use clap::Args;
 use exalign::config::{Config, Stage};
 use exalign::data::{
     self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
-    TruncationReport,
 };
 use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
 use exalign::model::{Decoder, ModelFolder};
@@ -21,7 +20,7 @@ use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
 use super::merge_shards::{shard_result, without_shard};
-use super::{Context, configuration, limits, tokenizer, training, write_lines};
+use super::{Context, configuration, end_of_text, limits, tokenizer, training, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 use crate::shard::{Portion, Shard, order_by};
@@ -117,14 +116,16 @@ impl SampleStage {
     pub fn run(self, context: &Context) -> Result<Value> {
         let config = &self.config;
         let folder = ModelFolder::open(&self.model)?.kept_as(config.dtype);
-        let tokenizer = tokenizer(&folder)?;
+        let tokenizer = tokenizer(&folder, config)?;
         let prompts = read_prompts(&self.data, config, &folder, tokenizer.as_ref())?;
         let settings = json!({
             "seed": config.seed, "dtype": config.dtype, "generation": config.generation, "data": config.data,
+            "chat": (),
         });
         let record = Record::new("sample", settings, &context.device_name)
             .shard(self.shard)
             .input("model", folder.content_hash()?)
+            .tokenizer(tokenizer.as_ref())
             .input("data", files::hash_file(&self.data)?);
         let key = blake3::hash(json!([record.settings, record.inputs]).to_string().as_bytes())
             .to_hex()
@@ -144,7 +145,7 @@ impl SampleStage {
             let decoder = training::load_decoder(&folder, &context.device)?;
             let mut progress =
                 Progress::new("sampling", "prompts", partial.drawn.len(), portion.records().len());
-            let sampling = sampling(config, &folder.shape.end_of_text, tokenizer.as_ref())?;
+            let sampling = sampling(config, &folder, tokenizer.as_ref())?;
             draw(&decoder, &prompts, missing, &sampling, batch_size, |numbers, samples| {
                 num_tokens += samples.iter().flatten().map(|it| it.ids.len()).sum::<usize>();
                 let rate = num_tokens as f64 / started.elapsed().as_secs_f64();
@@ -209,7 +210,7 @@ impl PromptToComplete {
     /// The prompt with what was drawn for it, as text where there is a tokenizer.
     pub fn group(&self, drawn: &[Sample], tokenizer: Option<&Tokenizer>) -> Result<Group> {
         let completion = |Sample { ids, finished }: &Sample| {
-            let text = tokenizer.map(|tokenizer| tokenizer.decode(ids)).transpose()?;
+            let text = tokenizer.map(|it| it.decode_after(&self.ids, ids)).transpose()?;
             Ok(Completion {
                 passage: Passage { text, ..Passage::of_ids(ids.clone()) },
                 finished: *finished,
@@ -243,20 +244,18 @@ pub fn read_prompts(
     limits.max_prompt_length =
         if limits.max_prompt_length == 0 { room } else { limits.max_prompt_length.min(room) };
     let tokenization = Tokenization { tokenizer, limits, vocab_size: folder.shape.vocab_size };
-    let mut report = TruncationReport::default();
-    let mut prompts = Vec::new();
-    for located in data::read_all::<PromptRecord>(path, config.data.skip_bad)? {
-        let ids = PromptRecord::tokenize(&located, &tokenization, &mut report)?.prompt;
+    let skip_bad = config.data.skip_bad;
+    let (prompts, intake) = data::read_records(path, skip_bad, |located, intake| {
+        let ids = PromptRecord::tokenize(&located, &tokenization, intake)?.prompt;
         if ids.is_empty() {
             return Err(located.error(
                 "`prompt`: expected at least one token to sample from, found none; write the model's \
                  begin-of-text token as `prompt_ids`",
             ));
         }
-        prompts.push(PromptToComplete { record: located.record, ids });
-    }
-    report.records = prompts.len();
-    tracing::info!("{}: {report}", path.display());
+        Ok(PromptToComplete { record: located.record, ids })
+    })?;
+    intake.tell(path);
     Ok(prompts)
 }
 
@@ -285,7 +284,7 @@ pub fn draw(
 /// How completions are drawn, as the settings say.
 pub fn sampling(
     config: &Config,
-    end_of_text: &[u32],
+    folder: &ModelFolder,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Sampling> {
     let generation = &config.generation;
@@ -297,7 +296,11 @@ pub fn sampling(
             top_p: generation.top_p,
         },
         max_new_tokens: generation.max_new_tokens,
-        end_of_text: if generation.ignore_eos { Vec::new() } else { end_of_text.to_vec() },
+        end_of_text: if generation.ignore_eos {
+            Vec::new()
+        } else {
+            end_of_text(folder, tokenizer)
+        },
         stop: stop_at(&generation.stop, tokenizer)?,
         seed: config.seed,
     })
@@ -316,7 +319,7 @@ fn stop_at(texts: &[String], tokenizer: Option<&Tokenizer>) -> Result<Option<Sto
         // A text that has just appeared lies within its length in tokens from the end, and the
         // token before that may have begun it.
         let tail = &ids[ids.len().saturating_sub(longest + 1)..];
-        tokenizer.decode(tail).is_ok_and(|tail| texts.iter().any(|text| tail.contains(text)))
+        tokenizer.decode_all(tail).is_ok_and(|tail| texts.iter().any(|text| tail.contains(text)))
     })))
 }
 

@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use exalign::config::Stage;
-use exalign::data::{
-    self, Demonstration, Fields, Group, Located, Problem, Record, TokenGroup, Tokenization,
-    Tokenize, TruncationReport,
-};
+use exalign::data::{self, Answered, TokenGroup};
 use exalign::log_probs::token_log_probs_of;
 use exalign::model::ModelFolder;
 use exalign::progress::Progress;
@@ -60,26 +57,27 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
     }
     let context = Context::new(global)?;
     let folder = ModelFolder::open(&args.model)?.kept_as(config.dtype);
-    let tokenizer = tokenizer(&folder)?;
-    let (groups, report) = data::read_tokens::<Scored>(
+    let tokenizer = tokenizer(&folder, &config)?;
+    let (groups, intake) = data::read_tokens::<Answered>(
         &args.data,
         config.data.skip_bad,
         tokenizer.as_ref(),
         &limits(&config, &folder),
         folder.shape.vocab_size,
     )?;
-    tracing::info!("{}: {report}", args.data.display());
+    intake.tell(&args.data);
     let portion = args.shard.unwrap_or(Shard::WHOLE).of_groups(&groups)?;
     let Some(out) = &args.out else {
         return lines(&args, &groups, &portion, &folder, &context)?.iter().try_for_each(print_line);
     };
     let settings = json!({
         "temperature": args.temperature, "per_token": args.per_token, "dtype": config.dtype,
-        "data": config.data,
+        "data": config.data, "chat": (),
     });
     let record = RunRecord::new("score", settings, &context.device_name)
         .shard(args.shard)
         .input("model", folder.content_hash()?)
+        .tokenizer(tokenizer.as_ref())
         .input("data", files::hash_file(&args.data)?);
     let Start::Go(work) = record.start_file(out, args.fresh)? else { return Ok(()) };
     write_lines(out, lines(&args, &groups, &portion, &folder, &context)?)?;
@@ -123,29 +121,4 @@ fn lines(
         line
     };
     Ok(portion.take(groups).into_iter().zip(portion.take(&scored)).map(line).collect())
-}
-
-/// A group, a pair, or a demonstration as a group of one.
-struct Scored(Group);
-
-impl Record for Scored {
-    fn from_fields(fields: &Fields) -> std::result::Result<Self, Problem> {
-        let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
-        if !has("chosen", "chosen_ids") || has("rejected", "rejected_ids") {
-            return Group::from_fields(fields).map(Self);
-        }
-        let Demonstration { id, prompt, completion } = Demonstration::from_fields(fields)?;
-        Ok(Self(Group { id, prompt, completions: vec![completion], rewards: None }))
-    }
-}
-
-impl Tokenize for Scored {
-    fn tokenize(
-        scored: &Located<Self>,
-        tokenization: &Tokenization<'_>,
-        report: &mut TruncationReport,
-    ) -> Result<TokenGroup> {
-        let (file, record) = (scored.file.clone(), scored.record.0.clone());
-        Group::tokenize(&Located { file, line: scored.line, record }, tokenization, report)
-    }
 }

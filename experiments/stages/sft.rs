@@ -55,18 +55,19 @@ impl Sft {
     pub fn run(self, context: &Context) -> Result<Value> {
         let config = &self.config;
         let folder = ModelFolder::open(&self.model)?;
-        let tokenizer = tokenizer(&folder)?;
-        let (groups, report) = data::read_tokens::<Demonstration>(
+        let tokenizer = tokenizer(&folder, config)?;
+        let (groups, intake) = data::read_tokens::<Demonstration>(
             &self.data,
             config.data.skip_bad,
             tokenizer.as_ref(),
             &limits(config, &folder),
             folder.shape.vocab_size,
         )?;
-        tracing::info!("{}: {report}", self.data.display());
+        intake.tell(&self.data);
 
         let record = Record::new("sft", json!(config), &context.device_name)
             .input("model", folder.content_hash()?)
+            .tokenizer(tokenizer.as_ref())
             .input("data", files::hash_file(&self.data)?);
         let work = match record.start_folder(&self.out, self.fresh)? {
             Start::Done(result) => return Ok(result),

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use clap::Args;
 use exalign::config::{Config, LearningRateSchedule};
-use exalign::data::{TokenGroup, Tokenizer};
+use exalign::data::{RewardReading, TokenGroup, Tokenizer};
 use exalign::model::adapter::{AdapterFolder, AdapterTarget, Adapters, LoraConfig};
 use exalign::model::families::Binding;
 use exalign::model::folder::with_precision;
@@ -310,6 +310,7 @@ impl Subject {
     pub fn save_reward_model(
         &self,
         reward_model: &RewardModel,
+        reading: &RewardReading,
         precision: Precision,
         target: &Path,
     ) -> Result<()> {
@@ -318,7 +319,8 @@ impl Subject {
             let bindings = RewardModel::bindings(&self.folder);
             return self.save_adapters(reward_model, &bindings, true, target);
         }
-        reward_model.save(&self.folder, &with_precision(&self.folder.json, precision), target)
+        let config = with_precision(&self.folder.json, precision);
+        reward_model.save(&self.folder, reading, &config, target)
     }
 
     fn save_companions(&self, target: &Path) -> Result<()> {

@@ -21,6 +21,36 @@ use crate::{Error, Result};
 const FUEL: u64 = 10_000_000;
 const NAME: &str = "chat_template";
 
+/// A conversation as chat templates read it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Conversation {
+    /// The messages, each with a role.
+    pub messages: Vec<Value>,
+    /// JSON schemas of the tools.
+    pub tools: Option<Vec<Value>>,
+    /// Documents.
+    pub documents: Option<Vec<Value>>,
+    /// Arguments of the template.
+    pub template_kwargs: serde_json::Map<String, Value>,
+}
+
+impl From<Vec<Value>> for Conversation {
+    fn from(messages: Vec<Value>) -> Self {
+        Self { messages, ..Self::default() }
+    }
+}
+
+/// How a conversation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With the beginning of the assistant's next turn.
+    GenerationPrompt,
+    /// As it stands.
+    Closed,
+    /// Within its last message.
+    Continued,
+}
+
 /// A model's chat template.
 #[derive(Clone)]
 pub struct ChatTemplate {
@@ -92,15 +122,19 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// What the template refuses, in one line that names its file.
-    pub fn render(&self, messages: &[Value]) -> std::result::Result<String, String> {
+    pub fn render(
+        &self,
+        conversation: &Conversation,
+        ending: Ending,
+    ) -> std::result::Result<String, String> {
         let failed = |error: minijinja::Error| {
             format!("the chat template in {} refuses: {}", self.source.display(), chain(&error))
         };
         let template = self.environment.get_template(NAME).map_err(failed)?;
         template
             .render(context! {
-                messages => Jinja::from(Serde(messages)),
-                add_generation_prompt => true,
+                messages => Jinja::from(Serde(&conversation.messages)),
+                add_generation_prompt => ending == Ending::GenerationPrompt,
                 tools => (),
                 documents => (),
                 ..Jinja::from(Serde(&self.special_tokens)),

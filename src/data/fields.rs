@@ -51,6 +51,11 @@ impl Fields {
         self.get(name).is_some()
     }
 
+    /// The names of the fields that are not null.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
+    }
+
     /// `id`, as it stands.
     pub fn id(&self) -> Option<Value> {
         self.get("id").cloned()
@@ -74,7 +79,7 @@ impl Fields {
         let passage = Passage {
             text: self.get(text).map(|value| string(value, text)).transpose()?,
             ids: self.get(ids).map(|value| token_ids(value, ids)).transpose()?,
-            messages: None,
+            conversation: None,
         };
         Ok((passage.text.is_some() || passage.ids.is_some()).then_some(passage))
     }
@@ -86,34 +91,53 @@ impl Fields {
         })
     }
 
-    /// The prompt: `prompt` or `messages`, with or without `prompt_ids`, or `prompt_ids` alone. It
-    /// may be empty.
-    pub fn prompt(&self) -> Result<Passage, Problem> {
-        let Some(messages) = self.messages("messages")? else {
-            return self.required_passage("prompt", "prompt_ids");
+    /// A list of messages, or a single one, in place of a text; none where the field is absent or
+    /// something else.
+    pub(super) fn conversation(&self, name: &str) -> Result<Option<Vec<Value>>, Problem> {
+        match self.get(name) {
+            Some(Value::Object(_)) => {
+                self.get(name).map(|it| Ok(vec![message(it, name)?])).transpose()
+            }
+            Some(Value::Array(items)) if items.first().is_none_or(Value::is_object) => {
+                self.messages(name)
+            }
+            Some(_) if name == "messages" => self.messages(name),
+            _ => Ok(None),
+        }
+    }
+
+    /// A list of objects, or a text that is one in JSON; none where it is absent or empty.
+    pub(super) fn objects(&self, name: &str) -> Result<Option<Vec<Value>>, Problem> {
+        let refused = |value: &Value| {
+            wrong(name, "a list of objects", value, "write them as JSON, or drop the column")
         };
-        if self.has("prompt") {
-            return Err(
-                "`messages`: expected either a conversation or the text of `prompt`, found \
-                 both; drop one of them"
-                    .to_owned(),
-            );
-        }
-        match messages.last().map(|last| &last["role"]) {
-            None => {
-                Err("`messages`: expected at least one message, found none; drop the record"
-                    .to_owned())
+        let objects = match self.get(name) {
+            None => return Ok(None),
+            Some(Value::Array(items)) => items.clone(),
+            Some(Value::String(text)) => {
+                serde_json::from_str(text).map_err(|_| refused(&Value::from(text.as_str())))?
             }
-            Some(role) if role == "assistant" => Err(format!(
-                "`messages`: expected a conversation up to the assistant's turn, found one that \
-                 ends with it; give messages[{}] as `chosen` or among `completions`",
-                messages.len() - 1
-            )),
-            Some(_) => {
-                let ids = self.passage("prompt", "prompt_ids")?.and_then(|passage| passage.ids);
-                Ok(Passage { text: None, ids, messages: Some(messages) })
-            }
+            Some(other) => return Err(refused(other)),
+        };
+        match objects.iter().find(|it| !it.is_object()) {
+            Some(other) => Err(refused(other)),
+            None => Ok((!objects.is_empty()).then(|| objects.iter().map(without_nulls).collect())),
         }
+    }
+
+    /// A list of texts or of lists of messages; an empty passage for `null` where `gaps` allows that
+    /// one is missing.
+    pub(super) fn passages(
+        &self,
+        name: &str,
+        gaps: bool,
+    ) -> Result<Option<Vec<Passage>>, Problem> {
+        self.list(name, "a list of strings", |value, name| match value {
+            Value::Null if gaps => Ok(Passage::default()),
+            Value::Array(_) => list(value, name, "a list of messages", message).map(Passage::of_messages),
+            Value::Object(_) => Ok(Passage::of_messages(vec![message(value, name)?])),
+            _ => string(value, name).map(Passage::of_text),
+        })
     }
 
     /// A text.
@@ -166,17 +190,6 @@ impl Fields {
         self.list(name, "a list of true or false", flag)
     }
 
-    /// A list of texts; `null` where `gaps` allows that one is missing.
-    pub(super) fn texts(
-        &self,
-        name: &str,
-        gaps: bool,
-    ) -> Result<Option<Vec<Option<String>>>, Problem> {
-        self.list(name, "a list of strings", |value, name| {
-            if gaps && value.is_null() { Ok(None) } else { string(value, name).map(Some) }
-        })
-    }
-
     /// A list of lists of token ids; `null` where `gaps` allows that one is missing.
     pub(super) fn id_lists(
         &self,
@@ -217,18 +230,53 @@ fn string(value: &Value, name: &str) -> Result<String, Problem> {
         .ok_or_else(|| wrong(name, "a string", value, "correct or drop the record"))
 }
 
-/// A message as templates read it: an object with a role and a text, and whatever else it has.
+/// A message as templates read it: an object with a role, a text or parts of one (or calls of tools),
+/// and whatever else it has that is not null, since tables fill what a message lacks with null.
 fn message(value: &Value, name: &str) -> Result<Value, Problem> {
-    for field in ["role", "content"] {
-        if !value[field].is_string() {
-            let found = value.get(field).map_or("nothing".to_owned(), describe);
-            return Err(format!(
-                "`{name}.{field}`: expected a string, found {found}; write a message as \
-                 {{\"role\": .., \"content\": ..}}"
-            ));
+    let remedy = "write a message as {\"role\": .., \"content\": ..}";
+    let found = |field: &str| value.get(field).map_or("nothing".to_owned(), describe);
+    if !value["role"].is_string() {
+        let sharegpt = match value.get("from") {
+            Some(_) if value.is_object() => "a message with `from` and `value`".to_owned(),
+            _ => found("role"),
+        };
+        return Err(format!("`{name}.role`: expected a string, found {sharegpt}; {remedy}"));
+    }
+    let calls = value["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
+    match &value["content"] {
+        Value::String(_) => {}
+        Value::Null if calls => {}
+        Value::Array(parts) => {
+            for (place, part) in parts.iter().enumerate() {
+                let kind = part["type"].as_str();
+                if !part["text"].is_string() || kind.is_some_and(|kind| kind != "text") {
+                    return Err(format!(
+                        "`{name}.content[{place}]`: expected a part of the type text, found {}; only text \
+                         is read: drop the record",
+                        kind.map_or_else(|| describe(part), |kind| format!("one of the type {kind}"))
+                    ));
+                }
+            }
+        }
+        _ => {
+            let found = found("content");
+            return Err(format!("`{name}.content`: expected a string, found {found}; {remedy}"));
         }
     }
-    Ok(value.clone())
+    Ok(without_nulls(value))
+}
+
+/// A value without the keys that hold null, at any depth.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.clone(), without_nulls(value)))
+            .collect(),
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
 }
 
 fn flag(value: &Value, name: &str) -> Result<bool, Problem> {
@@ -250,7 +298,7 @@ pub(super) fn wrong(name: &str, expected: &str, found: &Value, remedy: &str) -> 
 }
 
 /// A value in a few words.
-fn describe(value: &Value) -> String {
+pub(super) fn describe(value: &Value) -> String {
     const SHOWN: usize = 40;
     match value {
         Value::Array(values) => format!("a list of {}", values.len()),

@@ -12,6 +12,7 @@
 pub mod audit;
 mod batch;
 mod chat;
+mod ends;
 mod fields;
 mod lines;
 pub mod published;
@@ -23,15 +24,17 @@ mod tokenization;
 mod tokenizer;
 
 pub use batch::GroupBatch;
-pub use chat::ChatTemplate;
+pub use chat::{ChatTemplate, Conversation, Ending};
+pub use ends::{EndSource, Ends};
 pub use fields::{Fields, Problem};
-pub use reader::{Located, Reader, has_labels, read, read_all};
+pub use reader::{Census, Located, Reader, has_labels, read, read_all};
 pub use records::{
-    AsPreference, Completion, Demonstration, Group, LabelledText, Passage, PromptRecord, Record,
+    Answered, AsPreference, Completion, Demonstration, Group, LabelledText, Passage, PromptRecord, Record,
 };
 pub use sight::Sight;
 pub use token_group::{TokenGroup, hash_groups};
 pub use tokenization::{
-    Limits, Tokenization, Tokenize, TruncationReport, read_alignment_tokens, read_tokens,
+    Intake, Limits, RewardReading, Tokenization, Tokenize, read_alignment_tokens, read_records,
+    read_tokens,
 };
 pub use tokenizer::{COMPANIONS, Tokenizer, companion_files};

@@ -4,6 +4,7 @@
 //! file and line; up to `skip_bad` of them are set aside instead. What is wrong with the file
 //! itself (it cannot be read, is empty, is cut in half) is never skipped.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::marker::PhantomData;
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::lines::{Lines, Unpacked};
-use super::{Fields, Group, Record};
+use super::{Fields, Group, Problem, Record};
 use crate::{Error, Result};
 
 /// A record and where it stands.
@@ -44,8 +45,40 @@ pub struct Reader<R> {
     lines: Lines,
     tolerance: Tolerance,
     num_read: usize,
+    rows: usize,
+    passed_over: BTreeMap<String, usize>,
+    /// Fields that the kind of record reads; none: all.
+    reads: Vec<&'static str>,
+    unread: BTreeMap<String, usize>,
     is_done: bool,
     kind: PhantomData<fn() -> R>,
+}
+
+/// What became of the rows of a file.
+#[derive(Debug, Default)]
+pub struct Census {
+    /// Rows that were read.
+    pub rows: usize,
+    /// Bad records that were set aside.
+    pub skipped: Vec<Error>,
+    /// Good rows that are no records of the kind, by reason.
+    pub passed_over: BTreeMap<String, usize>,
+    /// Columns that nobody asked for, and how many rows have them.
+    pub unread: BTreeMap<String, usize>,
+}
+
+impl Census {
+    /// Why no record is left, in words.
+    pub fn none_good(&self) -> String {
+        let mut why: Vec<String> = Vec::new();
+        match self.skipped.len() {
+            0 => {}
+            bad if bad == self.rows => why.push(format!("all {bad} are bad")),
+            bad => why.push(format!("{bad} are bad")),
+        }
+        why.extend(self.passed_over.iter().map(|(reason, count)| format!("{count}: {reason}")));
+        if why.is_empty() { "the file is empty".to_owned() } else { why.join(", ") }
+    }
 }
 
 /// How many bad records are set aside, and those that were.
@@ -90,12 +123,14 @@ pub fn read_all<R: Record>(path: &Path, skip_bad: usize) -> Result<Vec<Located<R
     read(path, skip_bad)?.collect()
 }
 
-/// Whether the first good record of a file is a labelled text (`text` and `label`).
+/// Whether the first good record of a file is a text or completion with a label of its own (`text` or
+/// `completion`, and `label`).
 pub fn has_labels(path: &Path) -> Result<bool> {
     let mut reader = read::<Fields>(path, usize::MAX)?;
     let first = reader.next().transpose()?;
     Ok(first.is_some_and(|it| {
-        it.record.has("label") && (it.record.has("text") || it.record.has("text_ids"))
+        let text = ["text", "text_ids", "completion", "completion_ids"];
+        it.record.has("label") && text.iter().any(|name| it.record.has(name))
     }))
 }
 
@@ -106,6 +141,10 @@ impl<R: Record> Reader<R> {
             lines: Lines::of(name, Unpacked::new(name, source)?),
             tolerance: Tolerance::new(skip_bad),
             num_read: 0,
+            rows: 0,
+            passed_over: BTreeMap::new(),
+            reads: R::reads(),
+            unread: BTreeMap::new(),
             is_done: false,
             kind: PhantomData,
         })
@@ -116,9 +155,10 @@ impl<R: Record> Reader<R> {
         &self.tolerance.skipped
     }
 
-    /// The bad records that were set aside.
-    pub fn into_skipped(self) -> Vec<Error> {
-        self.tolerance.skipped
+    /// What became of the rows that were read.
+    pub fn into_census(self) -> Census {
+        let Self { rows, passed_over, unread, .. } = self;
+        Census { rows, skipped: self.tolerance.skipped, passed_over, unread }
     }
 
     /// Sets aside a record found bad after it was read, within the same `skip_bad`. One too many,
@@ -130,23 +170,43 @@ impl<R: Record> Reader<R> {
     fn advance(&mut self) -> Result<Option<Located<R>>> {
         while let Some(content) = self.lines.next_line()? {
             let (file, line) = (self.lines.file().clone(), self.lines.number());
-            match Fields::parse(&content).and_then(|fields| R::from_fields(&fields)) {
-                Ok(record) => {
+            self.rows += 1;
+            match Fields::parse(&content).and_then(|fields| self.record(&fields)) {
+                Ok(Some(record)) => {
                     self.num_read += 1;
                     return Ok(Some(Located { file, line, record }));
                 }
+                Ok(None) => {}
                 Err(problem) => self.refuse(Error::record(&file, line, problem))?,
             }
         }
         if self.num_read > 0 {
             return Ok(None);
         }
-        let found = match self.tolerance.skipped() {
-            0 => "the file is empty".to_owned(),
-            bad => format!("all {bad} are bad"),
-        };
+        let skipped = std::mem::take(&mut self.tolerance.skipped);
+        let passed_over = std::mem::take(&mut self.passed_over);
+        let census = Census { rows: self.rows, skipped, passed_over, ..Census::default() };
+        let found = census.none_good();
         let message = format!("expected records, one JSON object a line, but {found}");
         Err(Error::file(self.lines.file(), message))
+    }
+
+    /// The record of a line, unless it is passed over.
+    fn record(&mut self, fields: &Fields) -> std::result::Result<Option<R>, Problem> {
+        if let Some(reason) = R::passed_over(fields) {
+            *self.passed_over.entry(reason.to_owned()).or_default() += 1;
+            return Ok(None);
+        }
+        let record = R::from_fields(fields)?;
+        if !self.reads.is_empty() {
+            for name in fields.names().filter(|name| !self.reads.contains(name)) {
+                match self.unread.get_mut(name) {
+                    Some(count) => *count += 1,
+                    None => _ = self.unread.insert(name.to_owned(), 1),
+                }
+            }
+        }
+        Ok(Some(record))
     }
 }
 

@@ -5,7 +5,7 @@ mod published;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ChatTemplate;
+use super::{ChatTemplate, EndSource, Ends};
 use crate::files::write_atomic;
 use crate::{Error, Result};
 
@@ -34,7 +34,7 @@ pub fn companion_files(folder: &Path) -> Vec<PathBuf> {
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
-    end_of_text: Vec<u32>,
+    ends: Ends,
     vocab_size: usize,
     hash: String,
     chat_template: Option<ChatTemplate>,
@@ -73,7 +73,9 @@ impl Tokenizer {
             Error::file(&path, format!("cannot be read as a tokenizer: {error}"))
         })?;
         let tokenizer = Self::new(tokenizer, end_of_text, files)?;
-        Ok(Self { chat_template: ChatTemplate::from_folder(folder)?, ..tokenizer })
+        let chat_template = ChatTemplate::from_folder(folder)?;
+        let ends = Ends::of(&tokenizer, chat_template.as_ref(), end_of_text);
+        Ok(Self { chat_template, ends, ..tokenizer })
     }
 
     /// Wraps a tokenizer that comes from no folder.
@@ -105,7 +107,10 @@ impl Tokenizer {
         }
         Ok(Self {
             inner: Arc::new(tokenizer),
-            end_of_text: end_of_text.to_vec(),
+            ends: Ends {
+                turn: end_of_text.first().map(|&id| (id, EndSource::Config)),
+                all: end_of_text.to_vec(),
+            },
             vocab_size,
             hash: hasher.finalize().to_hex().to_string(),
             chat_template: None,
@@ -123,6 +128,46 @@ impl Tokenizer {
         self.encode(text, false)
     }
 
+    /// The ids of a text that continues another: nothing is put in front of it.
+    pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>> {
+        self.encode(text, false)
+    }
+
+    /// Ids that stand in front of every text.
+    pub fn front(&self) -> &[u32] {
+        &[]
+    }
+
+    /// A special token by its name in tokenizer_config.json, `eos_token`.
+    pub fn special(&self, _: &str) -> Option<(&str, u32)> {
+        None
+    }
+
+    /// Whether an id is of a special token.
+    pub fn is_special(&self, _: u32) -> bool {
+        false
+    }
+
+    /// A token as the vocabulary writes it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The text of ids, special tokens kept.
+    pub fn decode_all(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, false).map_err(failed("decode ids"))
+    }
+
+    /// The text that `ids` add after `before`.
+    pub fn decode_after(&self, _: &[u32], ids: &[u32]) -> Result<String> {
+        self.decode(ids)
+    }
+
+    /// What of tokenizer_config.json could not be honoured.
+    pub fn warnings(&self) -> &[String] {
+        &[]
+    }
+
     fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
         let encoding =
             self.inner.encode_fast(text, add_special_tokens).map_err(failed("encode a text"))?;
@@ -136,12 +181,17 @@ impl Tokenizer {
 
     /// The token that ends a text, as training appends it.
     pub fn end_of_text(&self) -> Option<u32> {
-        self.end_of_text.first().copied()
+        self.ends.turn.map(|(id, _)| id)
     }
 
     /// All tokens that end a text.
     pub fn all_end_of_text(&self) -> &[u32] {
-        &self.end_of_text
+        &self.ends.all
+    }
+
+    /// The tokens that end a turn, and where they are from.
+    pub fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// What makes a text of a conversation, where the model has it.

@@ -26,28 +26,19 @@ impl Comparison {
     /// The prompt as people read it, the turns of a conversation with their roles; none where there
     /// are only token ids.
     pub fn prompt_text(&self) -> Option<String> {
-        let Passage { text, messages, .. } = &self.group.prompt;
-        let turn = |message: &Value| {
-            let of = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
-            format!("{}: {}", of("role"), of("content"))
-        };
-        match (text, messages.as_deref()) {
-            (Some(text), _) => Some(text.clone()),
-            (None, Some([only])) => Some(only["content"].as_str().unwrap_or_default().to_owned()),
-            (None, Some(turns)) => Some(turns.iter().map(turn).collect::<Vec<_>>().join("\n\n")),
-            (None, None) => None,
-        }
+        self.group.prompt.words()
     }
 
     /// The two answers' texts; none where there are only token ids.
-    pub fn answer_texts(&self) -> Option<[&str; 2]> {
+    pub fn answer_texts(&self) -> Option<[String; 2]> {
         let [a, b] = self.group.completions.as_slice() else { return None };
-        Some([a.passage.text.as_deref()?, b.passage.text.as_deref()?])
+        Some([a.passage.words()?, b.passage.words()?])
     }
 
     /// What tells the prompt from others.
     pub fn prompt_key(&self) -> String {
-        let Passage { text, messages, ids } = &self.group.prompt;
+        let Passage { text, ids, .. } = &self.group.prompt;
+        let messages = self.group.prompt.messages();
         serde_json::json!([
             text,
             messages,

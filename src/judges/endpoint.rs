@@ -220,8 +220,8 @@ impl Questions {
         if a.trim() == b.trim() {
             return Ok(None);
         }
-        let forward = self.place(template.question(&prompt, a, b)?);
-        Ok(Some([forward, self.place(template.question(&prompt, b, a)?)]))
+        let forward = self.place(template.question(&prompt, &a, &b)?);
+        Ok(Some([forward, self.place(template.question(&prompt, &b, &a)?)]))
     }
 
     fn place(&mut self, question: String) -> usize {

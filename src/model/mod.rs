@@ -32,5 +32,5 @@ pub use config::DecoderConfig;
 pub use decoder::Decoder;
 pub use folder::{ModelFolder, save};
 pub use precision::Precision;
-pub use reward_model::RewardModel;
+pub use reward_model::{RewardModel, reward_padding, reward_reading};
 pub use table::{Listed, Table};

@@ -10,7 +10,7 @@ use super::families::Binding;
 use super::folder::{ModelFolder, classifier_json, save};
 use super::weights::initialize;
 use super::{Decoder, DecoderConfig};
-use crate::data::GroupBatch;
+use crate::data::{GroupBatch, RewardReading};
 use crate::{Error, Result};
 use serde_json::Value;
 
@@ -92,7 +92,37 @@ impl RewardModel {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn save(&self, described: &ModelFolder, config: &Value, folder: &Path) -> Result<()> {
-        save(self, &Self::bindings(described), &classifier_json(config, described.family), folder)
+    pub fn save(
+        &self,
+        described: &ModelFolder,
+        reading: &RewardReading,
+        config: &Value,
+        folder: &Path,
+    ) -> Result<()> {
+        let mut json = classifier_json(config, described.family);
+        json[READS] = Value::from(if reading.ends_text { "end" } else { "text" });
+        save(self, &Self::bindings(described), &json, folder)
     }
+}
+
+/// The key of `config.json` that says at which token the reward of a text is read: `end`, the token
+/// that ends a turn, which stands behind the text then, or `text`, the text's own last token.
+pub(super) const READS: &str = "reward_reads";
+
+/// How a reward model reads, as its `config.json` says. One that says nothing was made by others, and
+/// reads texts as they are.
+pub fn reward_reading(folder: &ModelFolder) -> RewardReading {
+    RewardReading {
+        ends_text: folder.json[READS] == "end",
+        padding: token(&folder.json["pad_token_id"]),
+    }
+}
+
+/// The padding of a reward model that is trained from `folder`.
+pub fn reward_padding(folder: &ModelFolder) -> Option<u32> {
+    token(&classifier_json(&folder.json, folder.family)["pad_token_id"])
+}
+
+fn token(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok())
 }

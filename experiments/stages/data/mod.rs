@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 pub use shape::{Lengths, Records, Shape};
 
-use super::{configuration, print_line, print_text, table, tokenizer, write_lines};
+use super::{configuration, plain_tokenizer, print_line, print_text, table, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 use crate::tasks::TaskName;
@@ -138,7 +138,7 @@ const MANIFEST: &str = "data.json";
 
 /// The tokenizer of a model whose tokens are to be counted.
 pub fn needed_tokenizer(folder: &ModelFolder) -> Result<Tokenizer> {
-    tokenizer(folder)?.ok_or_else(|| {
+    plain_tokenizer(folder)?.ok_or_else(|| {
         Error::file(&folder.path, "expected tokenizer.json, found none; published sets are text")
     })
 }

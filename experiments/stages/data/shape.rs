@@ -6,7 +6,7 @@ use std::path::Path;
 use exalign::data::published::{Example, Published, Reason, passage_key};
 use exalign::data::{
     Completion, Group, Limits, Located, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
-    TruncationReport,
+    Intake,
 };
 use exalign::{Error, Result};
 use rayon::prelude::*;
@@ -142,7 +142,7 @@ impl Shape<'_> {
             rewards: None,
         };
         let located = Located { file: Path::new("the set").into(), line: 1, record: group };
-        let tokens = Group::tokenize(&located, &tokenization, &mut TruncationReport::default())
+        let tokens = Group::tokenize(&located, &tokenization, &mut Intake::default())
             .map_err(|error| Error::usage(without_place(error)))?;
         let longest = tokens.completions.iter().map(Vec::len).max().unwrap_or(0);
         let beyond = |limit: usize, len: usize| limit > 0 && len > limit;
@@ -171,12 +171,12 @@ impl Shape<'_> {
                 let (opening, rest) = ids.split_at(opening_tokens);
                 let decoded = tokenizer.decode(opening)?;
                 let prompt =
-                    Passage { text: Some(decoded), ids: Some(opening.to_vec()), messages: None };
+                    Passage { text: Some(decoded), ids: Some(opening.to_vec()), conversation: None };
                 let mut rest = rest.to_vec();
                 let text = Some(tokenizer.decode(&rest)?);
                 // A review that was cut does not end; one that was not, does.
                 rest.extend(tokenizer.end_of_text().filter(|_| !is_cut));
-                let rest = Passage { text, ids: Some(rest), messages: None };
+                let rest = Passage { text, ids: Some(rest), conversation: None };
                 (prompt, rest, Passage::of_ids(ids), is_cut)
             }
             None => {

@@ -24,6 +24,7 @@ pub(super) fn advice(audit: &Audit, skip_bad: usize) -> Vec<Advice> {
     let mut list = List(Vec::new());
     list.of_lines(audit, skip_bad);
     list.of_lengths(audit);
+    list.of_tokens(audit);
     list.of_repeats(audit);
     list.of_seams_and_endings(audit);
     list.of_labels(audit);
@@ -77,7 +78,7 @@ impl List {
                 audit.bad + long.refused,
             )
         });
-        self.note(long.cut > 0 && audit.kind == Kind::LabelledTexts, || {
+        self.note(long.cut > 0 && audit.kind.is_text(), || {
             format!(
                 "{} cut to the first {} tokens ({} tokens lost): raise --set data.max_length if the model \
                  has the positions",
@@ -86,13 +87,34 @@ impl List {
                 long.tokens_lost,
             )
         });
-        self.note(long.cut > 0 && audit.kind != Kind::LabelledTexts, || {
+        self.note(long.cut > 0 && !audit.kind.is_text(), || {
             format!(
                 "{} from the left ({} tokens in all): raise --set data.max_length or \
                  data.max_prompt_length, or leave them out with `exalign data --model M \
                  --max-prompt-tokens N`",
                 count(long.cut, "prompt loses tokens", "prompts lose tokens"),
                 long.tokens_lost,
+            )
+        });
+    }
+
+    fn of_tokens(&mut self, audit: &Audit) {
+        for warning in &audit.tokenizer_warnings {
+            self.note(true, || warning.clone());
+        }
+        self.note(audit.begun_twice > 0, || {
+            format!(
+                "{} with {} twice, once from the text and once from the tokenizer: take it out of the text, or \
+                 give messages instead of a text that a chat template has written",
+                count(audit.begun_twice, "record begins", "records begin"),
+                audit.begin
+            )
+        });
+        self.note(audit.kind == Kind::Unpaired, || {
+            format!(
+                "unpaired preferences: `exalign sft` learns from the {} with label 1 alone, `exalign reward` \
+                 makes a classifier of all, which labels groups for `exalign align`",
+                count(audit.positive.unwrap_or(0), "completion", "completions")
             )
         });
     }
@@ -130,7 +152,7 @@ impl List {
                 seams.merged, seams.checked, seams.examples[0]
             )
         });
-        let texts = audit.kind == Kind::LabelledTexts;
+        let texts = audit.kind.is_text();
         let all_cut = endings.completions > 0 && endings.cut == endings.completions;
         self.note(!texts && all_cut, || {
             "no completion ends by itself (`finished` is false for all), so that the model will not \

@@ -1,17 +1,19 @@
 //! What is found, record by record, and what it comes to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Audit, Auditor, Endings, Entry, Groups, Kind, Lengths, SHOWN, Seams, TooLong};
+use super::form::form_of;
+use super::shown::last_end;
+use super::{Audit, Auditor, Endings, Entry, Groups, Kind, Lengths, SHOWN, Seams, ShownRow, TooLong};
 use super::{advice, length_bias};
 use crate::Result;
 use crate::data::lines::Lines;
 use crate::data::published::passage_key;
 use crate::data::{
-    Fields, Group, LabelledText, Limits, Located, Problem, PromptRecord, Record, TokenGroup,
+    Fields, Group, Intake, LabelledText, Limits, Located, Problem, PromptRecord, Record, TokenGroup,
 };
 
 type Key = [u8; 16];
@@ -20,7 +22,12 @@ type Key = [u8; 16];
 #[derive(Default)]
 pub(super) struct Findings {
     pub kind: Option<Kind>,
+    pub rows: usize,
     pub records: usize,
+    /// What the tokenization of all records came to.
+    pub intake: Intake,
+    forms: BTreeMap<String, usize>,
+    shown: Vec<ShownRow>,
     pub bad: usize,
     pub bad_lines: Vec<(usize, Problem)>,
     equal_sides: usize,
@@ -40,7 +47,7 @@ pub(super) struct Findings {
     seen_choices: HashMap<Vec<Key>, (bool, usize)>,
     contradictions: usize,
     contradicting_lines: Vec<(usize, usize)>,
-    seams: Seams,
+    checked_seams: usize,
     endings: Endings,
     positive: usize,
     groups: Groups,
@@ -71,15 +78,26 @@ impl Findings {
         self.ties += usize::from(!equal_sides && alike("rewards"));
     }
 
-    pub fn add(&mut self, auditor: &Auditor, place: &Located<()>, entry: Entry) -> Result<()> {
+    pub fn add(
+        &mut self,
+        auditor: &Auditor,
+        kind: Kind,
+        fields: &Fields,
+        place: &Located<()>,
+        entry: Entry,
+            ) -> Result<()> {
         self.records += 1;
-        let kind = self.kind.unwrap_or(Kind::Prompts);
+        *self.forms.entry(form_of(fields)).or_default() += 1;
         self.measure(auditor, kind, &entry.tokens);
         self.compare(kind, place.line, &entry.group);
         self.look_at_endings(auditor, &entry);
-        self.look_at_seams(auditor, place.line, &entry)?;
+        if let Some(tokenizer) = auditor.tokenizer.filter(|_| self.shown.len() < auditor.show) {
+            self.shown.push(ShownRow::of(kind, place, &entry, tokenizer));
+        }
         match (kind, &entry.group.rewards) {
-            (Kind::LabelledTexts, Some(label)) => self.positive += usize::from(label[0] == 1.0),
+            (Kind::LabelledTexts | Kind::Unpaired, Some(label)) => {
+                self.positive += usize::from(label[0] == 1.0);
+            }
             (Kind::Groups, rewards) => self.look_at_group(&entry, rewards.as_deref()),
             _ => {}
         }
@@ -93,7 +111,7 @@ impl Findings {
             (tokens.prompt.len(), tokens.completions.iter().map(Vec::len).max().unwrap_or(0));
         self.completions.extend(tokens.completions.iter().map(Vec::len));
         self.totals.push(prompt + longest);
-        if kind == Kind::LabelledTexts {
+        if kind.is_text() {
             let lost = if max_length > 0 { longest.saturating_sub(max_length) } else { 0 };
             self.cut += usize::from(lost > 0);
             self.tokens_lost += lost;
@@ -119,7 +137,7 @@ impl Findings {
     fn compare(&mut self, kind: Kind, line: usize, group: &Group) {
         let texts: Vec<Key> = group.completions.iter().map(|it| passage_key(&it.passage)).collect();
         let prompt = match kind {
-            Kind::LabelledTexts => texts[0],
+            kind if kind.is_text() => texts[0],
             _ => passage_key(&group.prompt),
         };
         *self.seen_prompts.entry(prompt).or_default() += 1;
@@ -152,47 +170,17 @@ impl Findings {
         let Some(tokenizer) = auditor.tokenizer else { return };
         let ends = |id: &u32| tokenizer.all_end_of_text().contains(id);
         for (completion, ids) in entry.group.completions.iter().zip(&entry.tokens.completions) {
-            let (last, before) =
-                ids.split_last().map_or((false, &[][..]), |(it, before)| (ends(it), before));
+            let end = last_end(ids, tokenizer);
+            let before = &ids[..end.unwrap_or(ids.len())];
+            // Several turns end several times.
+            let is_one = completion.passage.messages().is_none_or(|it| it.len() == 1);
+            let is_text = completion.passage.ids.is_none() && completion.passage.text.is_some();
+            self.checked_seams += usize::from(is_text && !entry.tokens.prompt.is_empty());
             self.endings.completions += 1;
             self.endings.cut += usize::from(!completion.finished);
-            self.endings.unended += usize::from(completion.finished && !last);
-            self.endings.inside += usize::from(before.iter().any(ends));
+            self.endings.unended += usize::from(completion.finished && end.is_none());
+            self.endings.inside += usize::from(is_one && before.iter().any(ends));
         }
-    }
-
-    fn look_at_seams(&mut self, auditor: &Auditor, line: usize, entry: &Entry) -> Result<()> {
-        let Some(tokenizer) = auditor.tokenizer else { return Ok(()) };
-        let Some((prompt, special)) = auditor.written(&entry.group.prompt) else { return Ok(()) };
-        if prompt.is_empty() {
-            return Ok(());
-        }
-        for completion in &entry.group.completions {
-            let (None, Some(text)) = (&completion.passage.ids, &completion.passage.text) else {
-                continue;
-            };
-            let whole = format!("{prompt}{text}");
-            let together = match special {
-                true => tokenizer.encode_prompt(&whole)?,
-                false => tokenizer.encode_completion(&whole)?,
-            };
-            let mut apart = entry.tokens.prompt.clone();
-            apart.extend(tokenizer.encode_completion(text)?);
-            self.seams.checked += 1;
-            let differs = together.iter().zip(&apart).position(|(one, two)| one != two);
-            let Some(at) = differs else { continue };
-            self.seams.merged += 1;
-            if self.seams.examples.len() < SHOWN {
-                let token = tokenizer.decode(&together[at..=at])?;
-                let before: Vec<char> = prompt.chars().rev().take(12).collect();
-                let before: String = before.into_iter().rev().collect();
-                let after: String = text.chars().take(12).collect();
-                self.seams
-                    .examples
-                    .push(format!("line {line}: {before:?} and {after:?} meet in {token:?}"));
-            }
-        }
-        Ok(())
     }
 
     fn look_at_group(&mut self, entry: &Entry, rewards: Option<&[f64]>) {
@@ -219,7 +207,7 @@ impl Findings {
             // What is bad there is the business of an audit of its own.
             let Ok(fields) = Fields::parse(&line) else { continue };
             let prompt = match Kind::of(&fields) {
-                Kind::LabelledTexts => LabelledText::from_fields(&fields).map(|it| it.text),
+                kind if kind.is_text() => LabelledText::from_fields(&fields).map(|it| it.text),
                 _ => PromptRecord::from_fields(&fields).map(|it| it.prompt),
             };
             shared.extend(prompt.iter().map(passage_key));
@@ -230,9 +218,16 @@ impl Findings {
     pub fn audit(self, auditor: &Auditor, kind: Kind, shared_prompts: Option<usize>) -> Audit {
         let mut groups = self.groups;
         groups.mean_spread = crate::statistics::mean(self.spreads.iter().copied());
+        let tokenizer = auditor.tokenizer;
+        let end = tokenizer.and_then(|it| it.token(it.end_of_text()?));
+        let Intake { seams: merged, seam_examples, begun_twice, begin, unread, .. } =
+            self.intake;
         let mut audit = Audit {
             kind,
+            forms: self.forms,
+            rows: self.rows,
             records: self.records,
+            unread,
             bad: self.bad,
             bad_lines: self.bad_lines,
             equal_sides: self.equal_sides,
@@ -253,9 +248,14 @@ impl Findings {
             contradictions: self.contradictions,
             contradicting_lines: self.contradicting_lines,
             shared_prompts,
-            seams: self.seams,
+            seams: Seams { checked: self.checked_seams, merged, examples: seam_examples },
             endings: self.endings,
-            positive: (kind == Kind::LabelledTexts).then_some(self.positive),
+            end,
+            begun_twice,
+            begin,
+            tokenizer_warnings: tokenizer.map_or(Vec::new(), |it| it.warnings().to_vec()),
+            shown: self.shown,
+            positive: matches!(kind, Kind::LabelledTexts | Kind::Unpaired).then_some(self.positive),
             groups: (kind == Kind::Groups).then_some(groups),
             length_bias: self.bias.estimate(),
             advice: Vec::new(),

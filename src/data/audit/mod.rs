@@ -5,7 +5,9 @@
 
 mod advice;
 mod findings;
+mod form;
 mod length_bias;
+mod shown;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,62 +17,19 @@ use serde::Serialize;
 use findings::Findings;
 
 pub use advice::Advice;
+pub use form::Kind;
 pub use length_bias::LengthBias;
+pub use shown::{ShownAnswer, ShownRow};
 
 use super::lines::Lines;
-use super::records::Completion;
 use super::{
-    Demonstration, Fields, Group, LabelledText, Limits, Located, Passage, Problem, PromptRecord,
-    TokenGroup, Tokenization, Tokenize, Tokenizer, TruncationReport,
+    Answered, Completion, Demonstration, Fields, Group, Intake, LabelledText, Limits, Located,
+    Passage, Problem, PromptRecord, Record, TokenGroup, Tokenization, Tokenize, Tokenizer,
 };
 use crate::{Error, Result};
 
 /// How many bad lines and how many examples of a finding are kept.
 pub const SHOWN: usize = 20;
-
-/// What a file holds, told from the fields of its first good line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// `text`, `label`.
-    LabelledTexts,
-    /// `prompt`, `completions`.
-    Groups,
-    /// `prompt`, `chosen`, `rejected`.
-    Preferences,
-    /// `prompt`, `chosen`.
-    Demonstrations,
-    /// `prompt`.
-    Prompts,
-}
-
-impl Kind {
-    fn of(fields: &Fields) -> Self {
-        let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
-        if has("text", "text_ids") {
-            Self::LabelledTexts
-        } else if has("completions", "completion_ids") {
-            Self::Groups
-        } else if has("rejected", "rejected_ids") {
-            Self::Preferences
-        } else if has("chosen", "chosen_ids") {
-            Self::Demonstrations
-        } else {
-            Self::Prompts
-        }
-    }
-
-    /// The kind in words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::LabelledTexts => "labelled texts",
-            Self::Groups => "groups",
-            Self::Preferences => "preference pairs",
-            Self::Demonstrations => "demonstrations",
-            Self::Prompts => "prompts",
-        }
-    }
-}
 
 /// Numbers of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -152,8 +111,14 @@ pub struct Groups {
 pub struct Audit {
     /// What the file holds.
     pub kind: Kind,
+    /// The forms its records are written in, and how many are in each.
+    pub forms: BTreeMap<String, usize>,
+    /// Rows: good records and bad ones.
+    pub rows: usize,
     /// Good records.
     pub records: usize,
+    /// Columns that are not used, and how many rows have them.
+    pub unread: BTreeMap<String, usize>,
     /// Lines that training would refuse.
     pub bad: usize,
     /// The first of them: line and reason.
@@ -184,6 +149,16 @@ pub struct Audit {
     pub seams: Seams,
     /// How completions end.
     pub endings: Endings,
+    /// The token that ends a completion.
+    pub end: Option<String>,
+    /// Records that begin with the begin-of-text token twice.
+    pub begun_twice: usize,
+    /// That token.
+    pub begin: String,
+    /// What of the tokenizer's settings is not honoured.
+    pub tokenizer_warnings: Vec<String>,
+    /// The first records as the model reads them.
+    pub shown: Vec<ShownRow>,
     /// Labelled texts: those of label 1.
     pub positive: Option<usize>,
     /// Groups, where the file has them.
@@ -212,6 +187,8 @@ pub struct Auditor<'a> {
     pub vocab_size: usize,
     /// Bad records that training would pass over.
     pub skip_bad: usize,
+    /// Records that are shown as tokens.
+    pub show: usize,
 }
 
 impl Auditor<'_> {
@@ -224,18 +201,9 @@ impl Auditor<'_> {
         let mut lines = Lines::open(path)?;
         while let Some(line) = lines.next_line()? {
             let place = Located { file: lines.file().clone(), line: lines.number(), record: () };
+            findings.rows += 1;
             match Fields::parse(&line) {
-                Ok(fields) => {
-                    let kind = *findings.kind.get_or_insert_with(|| Kind::of(&fields));
-                    match self.entry(kind, &fields, place.clone()) {
-                        Ok(entry) => findings.add(self, &place, entry)?,
-                        Err(Error::Record { message, .. }) => {
-                            findings.count_sides(&fields);
-                            findings.refuse(place.line, message);
-                        }
-                        Err(other) => return Err(other),
-                    }
-                }
+                Ok(fields) => self.look_at(&fields, &place, &mut findings)?,
                 Err(problem) => findings.refuse(place.line, problem),
             }
         }
@@ -250,30 +218,64 @@ impl Auditor<'_> {
         Ok(findings.audit(self, kind, shared))
     }
 
+    /// A line: a record, passed over, or bad.
+    fn look_at(
+        &self,
+        fields: &Fields,
+        place: &Located<()>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let kind = *findings.kind.get_or_insert_with(|| Kind::of(fields));
+        match self.entry(kind, fields, place, &mut findings.intake) {
+            Ok(entry) => findings.add(self, kind, fields, place, entry),
+            Err(Error::Record { message, .. }) => {
+                findings.count_sides(fields);
+                findings.refuse(place.line, message);
+                Ok(())
+            }
+            Err(other) => Err(other),
+        }
+    }
+
     /// A line as a group, whatever its kind, and its tokens, nothing cut.
-    fn entry(&self, kind: Kind, fields: &Fields, place: Located<()>) -> Result<Entry> {
+    fn entry(
+        &self,
+        kind: Kind,
+        fields: &Fields,
+        place: &Located<()>,
+        intake: &mut Intake,
+    ) -> Result<Entry> {
         match kind {
             Kind::Groups | Kind::Preferences => {
-                let entry = self.tokens(fields, place.clone(), |it: Group| it)?;
+                let entry = self.tokens(fields, place, intake, |it: Group| it)?;
                 match entry.group.rewards.is_some() || kind == Kind::Preferences {
-                    true => entry.checked(&place),
+                    true => entry.checked(place),
                     false => Ok(entry),
                 }
             }
-            Kind::Demonstrations => self.tokens(fields, place, |it: Demonstration| Group {
-                id: it.id,
-                prompt: it.prompt,
-                completions: vec![it.completion],
-                rewards: None,
-            }),
-            Kind::LabelledTexts => self.tokens(fields, place, |it: LabelledText| Group {
+            Kind::Demonstrations | Kind::Texts => {
+                self.tokens(fields, place, intake, |it: Demonstration| Group {
+                    id: it.id,
+                    prompt: it.prompt,
+                    completions: vec![it.completion],
+                    rewards: None,
+                })
+            }
+            Kind::Unpaired => {
+                let label = LabelledText::from_fields(fields).map_err(|it| place.error(it))?.label;
+                self.tokens(fields, place, intake, |it: Answered| Group {
+                    rewards: Some(vec![f64::from(u8::from(label))]),
+                    ..it.group
+                })
+            }
+            Kind::LabelledTexts => self.tokens(fields, place, intake, |it: LabelledText| Group {
                 id: it.id,
                 prompt: Passage::default(),
                 // A text with a label ends where it ends.
                 completions: vec![Completion { passage: it.text, finished: true }],
                 rewards: Some(vec![f64::from(u8::from(it.label))]),
             }),
-            Kind::Prompts => self.tokens(fields, place, |it: PromptRecord| Group {
+            Kind::Prompts => self.tokens(fields, place, intake, |it: PromptRecord| Group {
                 id: it.id,
                 prompt: it.prompt,
                 completions: Vec::new(),
@@ -285,30 +287,22 @@ impl Auditor<'_> {
     fn tokens<R: Tokenize + Clone>(
         &self,
         fields: &Fields,
-        place: Located<()>,
+        place: &Located<()>,
+        intake: &mut Intake,
         group: impl Fn(R) -> Group,
     ) -> Result<Entry> {
         let record = R::from_fields(fields).map_err(|problem| place.error(problem))?;
-        let located = Located { file: place.file, line: place.line, record };
+        let located = Located { file: place.file.clone(), line: place.line, record };
         let tokenization = Tokenization {
             tokenizer: self.tokenizer,
             limits: Limits::default(),
             vocab_size: self.vocab_size,
         };
-        let tokens = R::tokenize(&located, &tokenization, &mut TruncationReport::default())?;
-        Ok(Entry { group: group(located.record), tokens })
-    }
-
-    /// The text that a prompt's tokens stand for, and whether special tokens are added to it.
-    fn written(&self, prompt: &Passage) -> Option<(String, bool)> {
-        match (&prompt.ids, &prompt.messages, &prompt.text) {
-            (Some(_), ..) => None,
-            (None, Some(messages), _) => {
-                let template = self.tokenizer?.chat_template()?;
-                Some((template.render(messages).ok()?, false))
-            }
-            (None, None, text) => text.clone().map(|text| (text, true)),
+        let tokens = R::tokenize(&located, &tokenization, intake)?;
+        for name in fields.names().filter(|name| !R::reads().contains(name)) {
+            *intake.unread.entry(name.to_owned()).or_default() += 1;
         }
+        Ok(Entry { group: group(located.record), tokens })
     }
 }
 

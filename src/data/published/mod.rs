@@ -107,7 +107,7 @@ fn is_blank(text: &str) -> bool {
 }
 
 fn is_blank_prompt(prompt: &Passage) -> bool {
-    let last = prompt.messages.as_ref().and_then(|it| it.last());
+    let last = prompt.messages().and_then(<[_]>::last);
     let text = last.map(|it| &it["content"]).and_then(Value::as_str).or(prompt.text.as_deref());
     is_blank(text.unwrap_or_default())
 }
@@ -118,7 +118,7 @@ fn instruction(text: impl Into<String>) -> Passage {
 }
 
 fn conversation(messages: Vec<Value>) -> Passage {
-    Passage { messages: Some(messages), ..Passage::default() }
+    Passage::of_messages(messages)
 }
 
 /// Why a row is no example.

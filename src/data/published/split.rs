@@ -160,9 +160,9 @@ type Key = [u8; 16];
 /// A hash of what a passage says, but for case and punctuation; of one that has no text, of its
 /// token ids.
 pub fn passage_key(passage: &Passage) -> [u8; 16] {
-    let messages = passage.messages.iter().flatten();
+    let messages = passage.messages().into_iter().flatten();
     let turns = messages.filter_map(|message| message["content"].as_str());
-    match (&passage.ids, &passage.messages, &passage.text) {
+    match (&passage.ids, &passage.conversation, &passage.text) {
         (Some(ids), None, None) => key([format!("{ids:?}").as_str()]),
         _ => key(turns.chain(passage.text.as_deref())),
     }

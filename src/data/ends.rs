@@ -1,0 +1,81 @@
+//! The tokens that end a turn: the one that is put behind a completion, and all that stop sampling.
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{ChatTemplate, Conversation, Ending, Tokenizer};
+
+/// Where the token that ends a completion is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndSource {
+    /// The chat template ends turns with it.
+    Template,
+    /// The tokenizer's `eos_token`.
+    Tokenizer,
+    /// The `eos_token_id` of `config.json` or `generation_config.json`.
+    Config,
+}
+
+impl EndSource {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Template => "the chat template ends turns with it",
+            Self::Tokenizer => "eos_token of tokenizer_config.json",
+            Self::Config => "eos_token_id of config.json",
+        }
+    }
+}
+
+/// The tokens that end a turn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ends {
+    /// The token that is put behind a completion, and where it is from.
+    pub turn: Option<(u32, EndSource)>,
+    /// All that stop sampling, that one first.
+    pub all: Vec<u32>,
+}
+
+impl Ends {
+    /// The end the template writes, else the tokenizer's `eos_token`, else the first of the model's
+    /// settings. `configured` are those of `config.json` and `generation_config.json`.
+    pub fn of(
+        tokenizer: &Tokenizer,
+        template: Option<&ChatTemplate>,
+        configured: &[u32],
+    ) -> Self {
+        let of_template = template.and_then(|it| turn_end(tokenizer, it));
+        let of_tokenizer = tokenizer.special("eos_token").map(|(_, id)| id);
+        let turn = of_template
+            .map(|id| (id, EndSource::Template))
+            .or(of_tokenizer.map(|id| (id, EndSource::Tokenizer)))
+            .or(configured.first().map(|&id| (id, EndSource::Config)));
+        let mut all: Vec<u32> = Vec::new();
+        for id in of_template.into_iter().chain(of_tokenizer).chain(configured.iter().copied()) {
+            if !all.contains(&id) {
+                all.push(id);
+            }
+        }
+        Self { turn, all }
+    }
+}
+
+/// The first special token that a template writes behind the assistant's words, unless it is the one
+/// that begins the next turn.
+fn turn_end(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
+    /// Words that no template writes itself.
+    const WORDS: &str = "exalign-looks-for-the-end-of-this-turn";
+    let user = json!({ "role": "user", "content": "Hello" });
+    let answer = json!({ "role": "assistant", "content": WORDS });
+    let asked = Conversation::from(vec![user.clone()]);
+    let answered = Conversation::from(vec![user, answer]);
+    let written = template.render(&answered, Ending::Closed).ok()?;
+    let (_, behind) = written.rsplit_once(WORDS)?;
+    let ids = tokenizer.encode_completion(behind).ok()?;
+    let end = ids.into_iter().find(|&id| tokenizer.is_special(id))?;
+    let open = template.render(&asked, Ending::GenerationPrompt).ok()?;
+    let closed = template.render(&asked, Ending::Closed).ok()?;
+    let begin = tokenizer.encode_completion(open.strip_prefix(closed.as_str())?.trim_start()).ok()?;
+    (begin.first() != Some(&end)).then_some(end)
+}

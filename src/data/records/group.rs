@@ -1,0 +1,242 @@
+//! A prompt with its completions, and preferences as groups of two.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use super::forms::{self, PROMPT};
+use super::passage::{write_passage, write_prompt};
+use super::{Completion, Passage, Record};
+use crate::data::fields::wrong;
+use crate::data::{Fields, Problem};
+
+/// A prompt with its K completions: `prompt`, `completions`, `rewards`, or `prompt`, `chosen`,
+/// `rejected`, which is a group of two with the chosen first and rewards 1 and 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// `id`, carried through.
+    pub id: Option<Value>,
+    /// `prompt`, `prompt_ids`.
+    pub prompt: Passage,
+    /// `completions`, `completion_ids`, `finished`.
+    pub completions: Vec<Completion>,
+    /// `rewards`, finite, one a completion; absent before labelling.
+    pub rewards: Option<Vec<f64>>,
+}
+
+/// The rewards of a preference.
+const PREFERENCE: [f64; 2] = [1.0, 0.0];
+
+impl Record for Group {
+    fn reads() -> Vec<&'static str> {
+        let own = ["completions", "completion_ids", "finished", "rewards"];
+        let pair = ["chosen", "chosen_ids", "rejected", "rejected_ids"];
+        [&PROMPT[..], &own, &pair].concat()
+    }
+
+    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        forms::refuse_meant(fields)?;
+        let group = ["completions", "completion_ids"].iter().any(|name| fields.has(name));
+        let pair = ["chosen", "chosen_ids", "rejected", "rejected_ids"];
+        if !group && pair.iter().any(|name| fields.has(name)) {
+            return Self::from_preference(fields);
+        }
+        if !group && fields.has("completion") {
+            return Err(refused_single(fields));
+        }
+        if !fields.has("rewards") && is_stepwise(fields) {
+            return Err("`labels`: expected no labels of steps, found stepwise supervision; \
+                        its `completions` are steps of one answer, which no objective here compares: give \
+                        `rewards`, or drop the file"
+                .to_owned());
+        }
+        // A completion may lack its text where it has ids, and the other way round.
+        let texts = fields.passages("completions", fields.has("completion_ids"))?;
+        let ids = fields.id_lists("completion_ids", fields.has("completions"))?;
+        let k = texts.as_ref().map(Vec::len).or(ids.as_ref().map(Vec::len));
+        let Some(k) = k else {
+            return Err(fields.missing(
+                "completions",
+                "a list of strings",
+                "write `completions`, `completion_ids`, or `chosen` and `rejected`",
+            ));
+        };
+        if k == 0 {
+            let remedy = "drop the record";
+            return Err(wrong("completions", "at least one completion", &json!([]), remedy));
+        }
+        same_length("completion_ids", ids.as_ref().map(Vec::len), k)?;
+        let finished = fields.flags("finished")?;
+        same_length("finished", finished.as_ref().map(Vec::len), k)?;
+        let rewards = fields.numbers("rewards")?;
+        same_length("rewards", rewards.as_ref().map(Vec::len), k)?;
+
+        let texts = texts.unwrap_or_else(|| vec![Passage::default(); k]);
+        let ids = ids.unwrap_or_else(|| vec![None; k]);
+        let answers = texts.into_iter().zip(ids).enumerate();
+        let answers = answers
+            .map(|(i, (passage, ids))| (format!("completions[{i}]"), Passage { ids, ..passage }))
+            .collect();
+        let (prompt, answers) = forms::parted(fields, answers)?;
+        let finished = finished.unwrap_or_else(|| vec![true; k]);
+        let completions = answers.into_iter().zip(finished).enumerate();
+        let completions = completions
+            .map(|(i, (passage, finished))| {
+                Completion { passage, finished }.checked(&format!("completions[{i}]"))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { id: fields.id(), prompt, completions, rewards })
+    }
+}
+
+/// Labels of steps: truth values, one a completion. Labels of people are words or numbers.
+fn is_stepwise(fields: &Fields) -> bool {
+    let labels = fields.get("labels").and_then(Value::as_array);
+    labels.is_some_and(|all| !all.is_empty() && all.iter().all(Value::is_boolean))
+}
+
+/// A single completion where several are compared.
+fn refused_single(fields: &Fields) -> Problem {
+    match fields.has("label") {
+        true => "`label`: expected `chosen` and `rejected`, or `completions` with `rewards`, found a \
+                 completion with a label of its own (unpaired preferences); nothing compares them with \
+                 another: train a classifier of them with `exalign reward` and label groups with it"
+            .to_owned(),
+        false => fields.missing(
+            "rejected",
+            "another completion to compare with",
+            "write `chosen` and `rejected`, or `completions` with `rewards`",
+        ),
+    }
+}
+
+pub(super) fn same_length(field: &str, found: Option<usize>, k: usize) -> Result<(), Problem> {
+    match found {
+        Some(found) if found != k => Err(format!(
+            "`{field}`: expected {k}, one a completion, found {found}; correct or drop the record"
+        )),
+        _ => Ok(()),
+    }
+}
+
+impl Group {
+    /// A preference: the chosen first, rewards 1 and 0.
+    pub fn preference(
+        id: Option<Value>,
+        prompt: Passage,
+        chosen: Completion,
+        rejected: Completion,
+    ) -> Self {
+        Self { id, prompt, completions: vec![chosen, rejected], rewards: Some(PREFERENCE.to_vec()) }
+    }
+
+    fn from_preference(fields: &Fields) -> Result<Self, Problem> {
+        let finished = fields.flags("finished")?;
+        same_length("finished", finished.as_ref().map(Vec::len), 2)?;
+        let chosen = forms::required_side(fields, "chosen", "chosen_ids")?;
+        let rejected = forms::required_side(fields, "rejected", "rejected_ids")?;
+        if chosen.is_same(&rejected) {
+            return Err("`chosen` and `rejected` are the same text; drop the pair".to_owned());
+        }
+        let sides = vec![("chosen".to_owned(), chosen), ("rejected".to_owned(), rejected)];
+        let (prompt, sides) = forms::parted(fields, sides)?;
+        let finished = finished.unwrap_or_else(|| vec![true; 2]);
+        let mut sides = sides.into_iter().zip(finished).zip(["chosen", "rejected"]).map(
+            |((passage, finished), name)| Completion { passage, finished }.checked(name),
+        );
+        let mut next = || sides.next().unwrap_or_else(|| Err(forms::no_prompt(fields)));
+        Ok(Self::preference(fields.id(), prompt, next()?, next()?))
+    }
+
+    /// What a message calls completion `i`: `chosen` and `rejected` for what looks like a
+    /// preference, `completions[i]` otherwise.
+    pub fn completion_field(&self, i: usize) -> String {
+        match i {
+            _ if self.rewards.as_deref() != Some(&PREFERENCE) => format!("completions[{i}]"),
+            0 => "chosen".to_owned(),
+            _ => "rejected".to_owned(),
+        }
+    }
+
+    /// Refuses what no objective can learn from: fewer than two completions, rewards that are
+    /// missing, too few or not finite, and pairs that are tied or twice the same.
+    pub fn check_for_alignment(&self) -> Result<(), Problem> {
+        let k = self.completions.len();
+        if k < 2 {
+            return Err(format!(
+                "`completions`: expected at least 2, found {k}; an objective compares the \
+                 completions of a prompt: drop the record"
+            ));
+        }
+        let Some(rewards) = &self.rewards else {
+            return Err(format!(
+                "`rewards`: expected {k} numbers, found none; add them with `exalign label`"
+            ));
+        };
+        same_length("rewards", Some(rewards.len()), k)?;
+        if let Some((i, reward)) = rewards.iter().enumerate().find(|(_, it)| !it.is_finite()) {
+            return Err(format!(
+                "`rewards[{i}]`: expected a finite number, found {reward}; correct or drop the record"
+            ));
+        }
+        if k == 2 {
+            let (one, two) = (&self.completions[0].passage, &self.completions[1].passage);
+            if one.is_same(two) {
+                let (one, two) = (self.completion_field(0), self.completion_field(1));
+                return Err(format!("`{one}` and `{two}` are the same text; drop the pair"));
+            }
+            if rewards[0] == rewards[1] {
+                return Err(format!(
+                    "`rewards`: expected two different numbers, found {} twice; drop the pair",
+                    rewards[0]
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Group {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        write_prompt(&mut map, self.id.as_ref(), &self.prompt)?;
+        let passages = || self.completions.iter().map(|completion| &completion.passage);
+        if passages().any(|passage| passage.text.is_some() || passage.conversation.is_some()) {
+            let texts: Vec<Value> = passages().map(Passage::value).collect();
+            map.serialize_entry("completions", &texts)?;
+        }
+        if passages().any(|passage| passage.ids.is_some()) {
+            let ids: Vec<_> = passages().map(|passage| &passage.ids).collect();
+            map.serialize_entry("completion_ids", &ids)?;
+        }
+        write_finished(&mut map, &self.completions)?;
+        if let Some(rewards) = &self.rewards {
+            map.serialize_entry("rewards", rewards)?;
+        }
+        map.end()
+    }
+}
+
+/// Writes a group of two as `prompt`, `chosen`, `rejected`: its first completion is the chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct AsPreference<'a>(pub &'a Group);
+
+impl Serialize for AsPreference<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let [chosen, rejected] = self.0.completions.as_slice() else {
+            return Err(serde::ser::Error::custom("a preference has two completions"));
+        };
+        let mut map = serializer.serialize_map(None)?;
+        write_prompt(&mut map, self.0.id.as_ref(), &self.0.prompt)?;
+        write_passage(&mut map, "chosen", "chosen_ids", &chosen.passage)?;
+        write_passage(&mut map, "rejected", "rejected_ids", &rejected.passage)?;
+        write_finished(&mut map, &self.0.completions)?;
+        map.end()
+    }
+}
+
+/// `finished` goes without saying where all are.
+fn write_finished<M: SerializeMap>(map: &mut M, all: &[Completion]) -> Result<(), M::Error> {
+    let finished: Vec<bool> = all.iter().map(|completion| completion.finished).collect();
+    map.serialize_entry("finished", &finished)
+}

@@ -1,0 +1,251 @@
+//! The kinds of records, from and to JSON.
+//!
+//! Invariant: a record that exists has a prompt, and completions that are not empty; what an
+//! alignment needs beyond that is [`Group::check_for_alignment`].
+
+mod answered;
+mod forms;
+mod group;
+mod passage;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::fields::{Fields, Problem, wrong};
+use forms::PROMPT;
+use passage::write_prompt;
+
+pub use answered::Answered;
+pub use group::{AsPreference, Group};
+pub use passage::{Completion, Passage};
+
+/// A kind of record that a line can hold.
+pub trait Record: Sized {
+    /// The record, or what is wrong with it.
+    fn from_fields(fields: &Fields) -> Result<Self, Problem>;
+
+    /// Why a good line is no record of this kind, and is passed over and counted.
+    fn passed_over(_: &Fields) -> Option<&'static str> {
+        None
+    }
+
+    /// The fields that are read, or are known not to matter; none: all. Others are counted by name.
+    fn reads() -> Vec<&'static str> {
+        Vec::new()
+    }
+}
+
+/// The fields themselves, for whoever reads records of another kind.
+impl Record for Fields {
+    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        Ok(fields.clone())
+    }
+}
+
+/// A prompt with one completion to learn from: `prompt`, `chosen` (or `completion`), or a whole text
+/// or conversation to learn from: `text`, `messages`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Demonstration {
+    /// `id`, carried through.
+    pub id: Option<Value>,
+    /// `prompt`, `prompt_ids`; empty where all of a text or conversation is learned from.
+    pub prompt: Passage,
+    /// `chosen`, `chosen_ids`, `finished`.
+    pub completion: Completion,
+    /// Whether the completion is all there is: a text, or a conversation with all of its turns. Every
+    /// token of it but the first is learned from, as in language modelling.
+    pub is_whole: bool,
+}
+
+/// Why a completion with the label false is no demonstration.
+const LABEL_IS_FALSE: &str = "`label` is false";
+
+impl Record for Demonstration {
+    fn reads() -> Vec<&'static str> {
+        let own = ["text", "text_ids", "completion", "completion_ids", "label", "finished"];
+        let pair = ["chosen", "chosen_ids", "rejected", "rejected_ids"];
+        [&PROMPT[..], &own, &pair].concat()
+    }
+
+    fn passed_over(fields: &Fields) -> Option<&'static str> {
+        let is_false = match fields.get("label") {
+            Some(Value::Bool(label)) => !label,
+            Some(label) => label.as_f64() == Some(0.0),
+            None => false,
+        };
+        is_false.then_some(LABEL_IS_FALSE)
+    }
+
+    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        forms::refuse_meant(fields)?;
+        let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
+        let finished = match fields.get("finished") {
+            // A record of a preference may say it for both of its sides.
+            Some(Value::Array(_)) => {
+                fields.flags("finished")?.and_then(|all| all.first().copied())
+            }
+            _ => fields.flag("finished")?,
+        }
+        .unwrap_or(true);
+        let names = [("chosen", "chosen_ids"), ("completion", "completion_ids")];
+        let Some((name, ids)) = names.into_iter().find(|(text, ids)| has(text, ids)) else {
+            return Self::whole(fields, finished);
+        };
+        let mut sides = vec![(name.to_owned(), forms::required_side(fields, name, ids)?)];
+        // What both sides begin with may be their prompt.
+        if name == "chosen" && !has("prompt", "prompt_ids") && !fields.has("messages") {
+            let rejected = forms::side(fields, "rejected", "rejected_ids")?;
+            sides.extend(rejected.map(|it| ("rejected".to_owned(), it)));
+        }
+        let (prompt, answers) = forms::parted(fields, sides)?;
+        let passage = answers.into_iter().next().unwrap_or_default();
+        let completion = Completion { passage, finished }.checked(name)?;
+        Ok(Self { id: fields.id(), prompt, completion, is_whole: false })
+    }
+}
+
+impl Demonstration {
+    /// A text, or a conversation that ends with the assistant's turn, all of it.
+    fn whole(fields: &Fields, finished: bool) -> Result<Self, Problem> {
+        let has_text = fields.has("text") || fields.has("text_ids");
+        let (passage, name) = if has_text && !fields.has("prompt") && !fields.has("messages") {
+            (forms::required_side(fields, "text", "text_ids")?, "text")
+        } else if fields.has("messages") {
+            (forms::own_prompt(fields)?.unwrap_or_default(), "messages")
+        } else {
+            let remedy = "write `prompt` with `chosen` or `completion`, `messages`, or `text`";
+            return Err(match forms::own_prompt(fields)? {
+                None => forms::no_prompt(fields),
+                Some(_) => fields.missing("chosen", "a string", remedy),
+            });
+        };
+        if let Some(messages) = passage.messages()
+            && messages.last().is_none_or(|last| last["role"] != "assistant")
+        {
+            return Err("`messages`: expected a conversation that ends with the assistant's turn, or an \
+                        answer beside it as `chosen`, found neither; add the answer or drop the record"
+                .to_owned());
+        }
+        let completion = Completion { passage, finished }.checked(name)?;
+        Ok(Self { id: fields.id(), prompt: Passage::default(), completion, is_whole: true })
+    }
+}
+
+/// A text with a class: `text`, `label`, or a completion of a prompt with one: `prompt`, `completion`,
+/// `label`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelledText {
+    /// `id`, carried through.
+    pub id: Option<Value>,
+    /// `prompt` of a completion.
+    pub prompt: Option<Passage>,
+    /// `text`, `text_ids`, or the completion.
+    pub text: Passage,
+    /// `label`: 1 or true is the class whose log-odds become the reward.
+    pub label: bool,
+}
+
+impl LabelledText {
+    /// Whether a chat template writes it.
+    pub fn is_conversation(&self) -> bool {
+        let prompt = self.prompt.as_ref();
+        self.text.ids.is_none()
+            && (self.text.conversation.is_some() || prompt.is_some_and(|it| it.conversation.is_some()))
+    }
+}
+
+impl Record for LabelledText {
+    fn reads() -> Vec<&'static str> {
+        let own = ["text", "text_ids", "completion", "completion_ids", "label"];
+        [&PROMPT[..], &own].concat()
+    }
+
+    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        forms::refuse_meant(fields)?;
+        let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
+        let (prompt, text) = if !has("text", "text_ids") && has("completion", "completion_ids") {
+            let side = forms::required_side(fields, "completion", "completion_ids")?;
+            let (prompt, sides) = forms::parted(fields, vec![("completion".to_owned(), side)])?;
+            (Some(prompt), sides.into_iter().next().unwrap_or_default())
+        } else {
+            (None, forms::required_side(fields, "text", "text_ids")?)
+        };
+        if text.is_empty() {
+            return Err(
+                "`text`: expected at least one token, found an empty text; drop the record"
+                    .to_owned(),
+            );
+        }
+        let remedy = "write 1 for the class to be rewarded and 0 for the other";
+        let label = match fields.get("label") {
+            None => return Err(fields.missing("label", "0 or 1", remedy)),
+            Some(Value::Bool(label)) => *label,
+            Some(value) => match value.as_f64() {
+                Some(0.0) => false,
+                Some(1.0) => true,
+                _ => return Err(wrong("label", "0 or 1", value, remedy)),
+            },
+        };
+        Ok(Self { id: fields.id(), prompt, text, label })
+    }
+}
+
+/// A prompt to be completed: `prompt`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptRecord {
+    /// `id`, carried through.
+    pub id: Option<Value>,
+    /// `prompt`, `prompt_ids`.
+    pub prompt: Passage,
+}
+
+impl Record for PromptRecord {
+    fn reads() -> Vec<&'static str> {
+        let answers = [
+            "chosen", "chosen_ids", "rejected", "rejected_ids", "completion", "completion_ids",
+            "completions", "finished", "rewards", "label",
+        ];
+        [&PROMPT[..], &answers].concat()
+    }
+
+    /// The prompt that stands apart, or what the answers begin with. Of `messages` that end with the
+    /// assistant's turn, the turns before it.
+    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        forms::refuse_meant(fields)?;
+        let mut answers = Vec::new();
+        for (name, ids) in
+            [("chosen", "chosen_ids"), ("rejected", "rejected_ids"), ("completion", "completion_ids")]
+        {
+            let side = forms::side(fields, name, ids)?;
+            answers.extend(side.map(|it| (name.to_owned(), it)));
+        }
+        let mut prompt = match answers.is_empty() {
+            true => forms::own_prompt(fields)?.ok_or_else(|| forms::no_prompt(fields))?,
+            false => forms::parted(fields, answers)?.0,
+        };
+        if fields.has("messages")
+            && let Some(conversation) = &mut prompt.conversation
+            && conversation.messages.last().is_some_and(|last| last["role"] == "assistant")
+        {
+            conversation.messages.pop();
+            if conversation.messages.is_empty() {
+                return Err("`messages`: expected a turn before the assistant's, found none; drop the \
+                            record"
+                    .to_owned());
+            }
+        }
+        Ok(Self { id: fields.id(), prompt })
+    }
+}
+
+impl Serialize for PromptRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        write_prompt(&mut map, self.id.as_ref(), &self.prompt)?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! What became of the rows of a file: used, passed over, bad; cut; and what stands out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use super::{Limits, Tokenization, Tokenize};
+use crate::data::{Group, Located, Record, TokenGroup, Tokenizer, read};
+use crate::{Error, Result};
+
+/// How many examples of a finding are kept.
+const SHOWN: usize = 20;
+
+/// What became of the rows of a file: `rows = records + passed over + skipped`.
+#[derive(Debug, Default)]
+pub struct Intake {
+    /// Rows that were read.
+    pub rows: usize,
+    /// Records that became token ids.
+    pub records: usize,
+    /// Of those, records whose prompt lost tokens from its left.
+    pub prompts: usize,
+    /// Of those, texts that keep their first tokens only.
+    pub texts: usize,
+    /// Good rows that are no records of the kind, by reason.
+    pub passed_over: BTreeMap<String, usize>,
+    /// Bad records that were set aside.
+    pub skipped: Vec<Error>,
+    /// Columns that nobody asked for, and how many rows have them.
+    pub unread: BTreeMap<String, usize>,
+    /// Records that begin with two begin-of-text tokens.
+    pub begun_twice: usize,
+    /// The text of that token.
+    pub begin: String,
+    /// Completions whose first token would reach over the end of the prompt.
+    pub seams: usize,
+    /// The first of them: line, end of the prompt, beginning of the completion, token.
+    pub seam_examples: Vec<String>,
+}
+
+impl Intake {
+    /// Counts a record that begins with the same special token twice.
+    pub(super) fn look_at_beginning(&mut self, ids: &[u32], tokenizer: Option<&Tokenizer>) {
+        let Some(tokenizer) = tokenizer else { return };
+        let begin = tokenizer.special("bos_token").map(|(_, id)| id);
+        let is_begin = |id: u32| tokenizer.front().first() == Some(&id) || begin == Some(id);
+        if let [one, two, ..] = ids
+            && one == two
+            && is_begin(*one)
+        {
+            self.begun_twice += 1;
+            if self.begin.is_empty() {
+                self.begin = tokenizer.token(*one).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Counts a seam that falls inside a token.
+    pub(super) fn note_seam(
+        &mut self,
+        line: usize,
+        prompt: &str,
+        completion: &str,
+        across: Option<u32>,
+        tokenizer: &Tokenizer,
+    ) {
+        self.seams += 1;
+        if self.seam_examples.len() < SHOWN {
+            let before: Vec<char> = prompt.chars().rev().take(12).collect();
+            let before: String = before.into_iter().rev().collect();
+            let after: String = completion.chars().take(12).collect();
+            let across = across.map(|it| tokenizer.decode_all(&[it]).unwrap_or_default());
+            let across = across.unwrap_or_default();
+            self.seam_examples.push(format!("line {line}: {before:?} and {after:?} meet in {across:?}"));
+        }
+    }
+
+    /// Says what became of the rows of `path`, and warns of what is probably not meant.
+    pub fn tell(&self, path: &Path) {
+        tracing::info!("{}: {self}", path.display());
+        if !self.unread.is_empty() {
+            let columns: Vec<String> =
+                self.unread.iter().map(|(name, count)| format!("`{name}` ({count})")).collect();
+            tracing::info!("{}: columns that are not used: {}", path.display(), columns.join(", "));
+        }
+        if self.begun_twice > 0 {
+            tracing::warn!(
+                "{}: {} with the begin token {} twice, once from the text and once from the tokenizer; \
+                 take it out of the text",
+                path.display(),
+                if self.begun_twice == 1 { "1 record begins".to_owned() } else { format!("{} records begin", self.begun_twice) },
+                self.begin
+            );
+        }
+        if self.seams > 0 {
+            tracing::info!(
+                "{}: {} inside a token ({}); the completion is encoded on its own there, see `exalign check`",
+                path.display(),
+                if self.seams == 1 { "1 completion begins".to_owned() } else { format!("{} completions begin", self.seams) },
+                self.seam_examples.first().map_or("", String::as_str)
+            );
+        }
+    }
+}
+
+impl fmt::Display for Intake {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", count(self.records, "record"))?;
+        if self.prompts > 0 {
+            write!(out, ", {} cut from the left", count(self.prompts, "prompt"))?;
+        }
+        if self.texts > 0 {
+            write!(out, ", {} cut to the first tokens", count(self.texts, "text"))?;
+        }
+        for (reason, number) in &self.passed_over {
+            write!(out, ", {} passed over ({reason})", count(*number, "row"))?;
+        }
+        if !self.skipped.is_empty() {
+            write!(out, ", {} skipped", count(self.skipped.len(), "bad record"))?;
+        }
+        Ok(())
+    }
+}
+
+fn count(number: usize, name: &str) -> String {
+    format!("{number} {name}{}", if number == 1 { "" } else { "s" })
+}
+
+/// What `take` makes of the records of a file, of which up to `skip_bad` may be bad for any reason:
+/// those that cannot be read, and those that `take` refuses.
+///
+/// # Errors
+/// If the file cannot be read, has one bad record too many, or no good one.
+pub fn read_records<R: Record, T>(
+    path: &Path,
+    skip_bad: usize,
+    mut take: impl FnMut(Located<R>, &mut Intake) -> Result<T>,
+) -> Result<(Vec<T>, Intake)> {
+    let mut reader = read::<R>(path, skip_bad)?;
+    let mut intake = Intake::default();
+    let mut taken = Vec::new();
+    while let Some(located) = reader.next().transpose()? {
+        match take(located, &mut intake) {
+            Ok(it) => taken.push(it),
+            Err(error) => reader.refuse(error)?,
+        }
+    }
+    let census = reader.into_census();
+    if taken.is_empty() {
+        return Err(Error::file(path, format!("expected records, but {}", census.none_good())));
+    }
+    intake.records = taken.len();
+    intake.rows = census.rows;
+    intake.skipped = census.skipped;
+    intake.passed_over = census.passed_over;
+    intake.unread = census.unread;
+    Ok((taken, intake))
+}
+
+/// The records of a file as token ids, of which up to `skip_bad` may be bad, and what became of them.
+pub fn read_tokens<R: Tokenize>(
+    path: &Path,
+    skip_bad: usize,
+    tokenizer: Option<&Tokenizer>,
+    limits: &Limits,
+    vocab_size: usize,
+) -> Result<(Vec<TokenGroup>, Intake)> {
+    let tokenization = Tokenization { tokenizer, limits: *limits, vocab_size };
+    read_records(path, skip_bad, |located, intake| R::tokenize(&located, &tokenization, intake))
+}
+
+/// As [`read_tokens`], of groups that [an alignment can learn from](Group::check_for_alignment).
+pub fn read_alignment_tokens(
+    path: &Path,
+    skip_bad: usize,
+    tokenizer: Option<&Tokenizer>,
+    limits: &Limits,
+    vocab_size: usize,
+) -> Result<(Vec<TokenGroup>, Intake)> {
+    let tokenization = Tokenization { tokenizer, limits: *limits, vocab_size };
+    read_records(path, skip_bad, |located: Located<Group>, intake| {
+        located.check_for_alignment()?;
+        Group::tokenize(&located, &tokenization, intake)
+    })
+}

@@ -1,0 +1,302 @@
+//! Records → token ids, with an exact seam between prompt and completion.
+//!
+//! A text prompt has the special tokens that its tokenizer puts in front; its completion is what the
+//! ids of both together have after the prompt's. A conversation is what the model's chat template
+//! writes: the completion is template(prompt + completion) without template(prompt, generation
+//! prompt). Ids that a record gives are taken exactly as they are. What is too long loses tokens of
+//! the prompt, from its left, and never one of a completion.
+
+mod intake;
+mod reward;
+mod seam;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Answered, Demonstration, Group, LabelledText, Located, Passage, PromptRecord, Record};
+use super::{Ending, TokenGroup, Tokenizer};
+use crate::{Error, Result};
+use seam::Asked;
+
+pub use intake::{Intake, read_alignment_tokens, read_records, read_tokens};
+pub use reward::RewardReading;
+
+/// The most tokens that a sequence may have; 0 stands for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Prompt and completion together.
+    pub max_length: usize,
+    /// The prompt alone.
+    pub max_prompt_length: usize,
+}
+
+impl Limits {
+    /// These limits, and no sequence longer than the `max_positions` of a model.
+    pub fn within(self, max_positions: usize) -> Self {
+        let limits = [self.max_length, max_positions];
+        let max_length = limits.into_iter().filter(|&limit| limit > 0).min().unwrap_or(0);
+        Self { max_length, ..self }
+    }
+}
+
+/// How records become token ids.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokenization<'a> {
+    /// For records that have text; ids need none.
+    pub tokenizer: Option<&'a Tokenizer>,
+    /// The most tokens a sequence may have.
+    pub limits: Limits,
+    /// Ids from here on are refused.
+    pub vocab_size: usize,
+}
+
+/// A kind of record that becomes token ids.
+pub trait Tokenize: Record {
+    /// The record as token ids; what had to be cut, and what stands out, is counted in `intake`.
+    fn tokenize(
+        record: &Located<Self>,
+        tokenization: &Tokenization<'_>,
+        intake: &mut Intake,
+    ) -> Result<TokenGroup>;
+}
+
+impl Tokenize for Group {
+    fn tokenize(
+        located: &Located<Self>,
+        tokenization: &Tokenization<'_>,
+        intake: &mut Intake,
+    ) -> Result<TokenGroup> {
+        let group = &located.record;
+        let asked = tokenization.asked(located, &group.prompt, Ending::GenerationPrompt)?;
+        intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
+        let completions = group.completions.iter().enumerate();
+        let completions = completions
+            .map(|(i, it)| {
+                let field = group.completion_field(i);
+                tokenization.completion(located, &field, &asked, it, intake)
+            })
+            .collect::<Result<_>>()?;
+        let tokens = TokenGroup {
+            id: group.id.clone(),
+            line: located.line,
+            prompt: asked.ids,
+            completions,
+            rewards: group.rewards.clone().unwrap_or_default(),
+        };
+        tokenization.fit(located, tokens, |i| group.completion_field(i), intake)
+    }
+}
+
+impl Tokenize for Demonstration {
+    fn tokenize(
+        located: &Located<Self>,
+        tokenization: &Tokenization<'_>,
+        intake: &mut Intake,
+    ) -> Result<TokenGroup> {
+        let Demonstration { id, prompt, completion, is_whole } = &located.record;
+        if *is_whole {
+            return tokenization.whole(located, intake);
+        }
+        let asked = tokenization.asked(located, prompt, Ending::GenerationPrompt)?;
+        intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
+        let completion = tokenization.completion(located, "chosen", &asked, completion, intake)?;
+        let tokens = TokenGroup {
+            id: id.clone(),
+            line: located.line,
+            prompt: asked.ids,
+            completions: vec![completion],
+            rewards: Vec::new(),
+        };
+        tokenization.fit(located, tokens, |_| "chosen".to_owned(), intake)
+    }
+}
+
+impl Tokenize for Answered {
+    fn tokenize(
+        located: &Located<Self>,
+        tokenization: &Tokenization<'_>,
+        intake: &mut Intake,
+    ) -> Result<TokenGroup> {
+        let Answered { group, is_whole } = located.record.clone();
+        let (file, line) = (located.file.clone(), located.line);
+        match group.completions.as_slice() {
+            [only] if is_whole => {
+                let (id, completion) = (group.id.clone(), only.clone());
+                let prompt = Passage::default();
+                let record = Demonstration { id, prompt, completion, is_whole };
+                Demonstration::tokenize(&Located { file, line, record }, tokenization, intake)
+            }
+            _ => Group::tokenize(&Located { file, line, record: group }, tokenization, intake),
+        }
+    }
+}
+
+/// A group without completions. A conversation that ends with the assistant's turn is continued there.
+impl Tokenize for PromptRecord {
+    fn tokenize(
+        located: &Located<Self>,
+        tokenization: &Tokenization<'_>,
+        intake: &mut Intake,
+    ) -> Result<TokenGroup> {
+        let PromptRecord { id, prompt } = &located.record;
+        let last = prompt.messages().and_then(<[_]>::last);
+        let is_begun = last.is_some_and(|it| it["role"] == "assistant");
+        let ending = if is_begun { Ending::Continued } else { Ending::GenerationPrompt };
+        let asked = tokenization.asked(located, prompt, ending)?;
+        intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
+        let tokens = TokenGroup {
+            id: id.clone(),
+            line: located.line,
+            prompt: asked.ids,
+            completions: Vec::new(),
+            rewards: Vec::new(),
+        };
+        tokenization.fit(located, tokens, |i| format!("completions[{i}]"), intake)
+    }
+}
+
+/// A group of one completion without a prompt, whose reward is the label. The text is encoded as a
+/// prompt is, since nothing stands before it.
+impl Tokenize for LabelledText {
+    fn tokenize(
+        located: &Located<Self>,
+        tokenization: &Tokenization<'_>,
+        intake: &mut Intake,
+    ) -> Result<TokenGroup> {
+        let LabelledText { id, prompt, text, label } = &located.record;
+        let mut ids = match prompt {
+            Some(prompt) => {
+                let asked = tokenization.asked(located, prompt, Ending::GenerationPrompt)?;
+                let answer = super::Completion::finished(text.clone());
+                let answer =
+                    tokenization.completion(located, "completion", &asked, &answer, intake)?;
+                [asked.ids, answer].concat()
+            }
+            None => tokenization.asked(located, text, Ending::Closed)?.ids,
+        };
+        intake.look_at_beginning(&ids, tokenization.tokenizer);
+        if ids.is_empty() {
+            return Err(located.error(no_tokens("text")));
+        }
+        tokenization.cut_text(&mut ids, intake);
+        Ok(TokenGroup {
+            id: id.clone(),
+            line: located.line,
+            prompt: Vec::new(),
+            completions: vec![ids],
+            rewards: vec![f64::from(u8::from(*label))],
+        })
+    }
+}
+
+impl Tokenization<'_> {
+    /// All of a text or conversation: the first token as the prompt, the others to be learned. What
+    /// is too long keeps its first tokens.
+    fn whole(
+        &self,
+        located: &Located<Demonstration>,
+        intake: &mut Intake,
+    ) -> Result<TokenGroup> {
+        let Demonstration { id, completion, .. } = &located.record;
+        let Asked { mut ids, .. } = self.asked(located, &completion.passage, Ending::Closed)?;
+        intake.look_at_beginning(&ids, self.tokenizer);
+        if completion.passage.conversation.is_none() {
+            self.end(located, "text", completion, &mut ids)?;
+        }
+        self.cut_text(&mut ids, intake);
+        if ids.len() < 2 {
+            return Err(located.error(format!(
+                "`text`: expected at least two tokens, of which the second is learned, found {}; drop \
+                 the record",
+                ids.len()
+            )));
+        }
+        let rest = ids.split_off(1);
+        Ok(TokenGroup {
+            id: id.clone(),
+            line: located.line,
+            prompt: ids,
+            completions: vec![rest],
+            rewards: Vec::new(),
+        })
+    }
+
+    /// Keeps the first tokens of a text that is too long.
+    fn cut_text(&self, ids: &mut Vec<u32>, intake: &mut Intake) {
+        let limit = self.limits.max_length;
+        if limit > 0 && ids.len() > limit {
+            ids.truncate(limit);
+            intake.texts += 1;
+        }
+    }
+
+    /// Takes tokens from the left of the prompt until everything fits.
+    fn fit<R>(
+        &self,
+        located: &Located<R>,
+        mut group: TokenGroup,
+        field: impl Fn(usize) -> String,
+        intake: &mut Intake,
+    ) -> Result<TokenGroup> {
+        let Limits { max_length, max_prompt_length } = self.limits;
+        let before = group.prompt.len();
+        let mut room = if max_prompt_length > 0 { max_prompt_length } else { before };
+        if max_length > 0 {
+            let needed = before.min(1); // of the prompt, to predict the completion's first token
+            let lengths = group.completions.iter().map(Vec::len).enumerate();
+            let (longest, len) = lengths.max_by_key(|&(_, len)| len).unwrap_or((0, 0));
+            if len + needed > max_length {
+                return Err(located.error(format!(
+                    "`{}`: expected at most {} tokens beside the prompt, found {len}; set \
+                     `data.max_length` to at least {} if the model allows, drop the record",
+                    field(longest),
+                    max_length.saturating_sub(needed),
+                    len + needed
+                )));
+            }
+            room = room.min(max_length - len);
+        }
+        if before > room {
+            group.prompt.drain(..before - room);
+            intake.prompts += 1;
+        }
+        Ok(group)
+    }
+
+    /// Refuses ids that the model has no embedding of.
+    fn check<R>(&self, located: &Located<R>, field: &str, ids: &[u32]) -> Result<()> {
+        match ids.iter().find(|&&id| id as usize >= self.vocab_size) {
+            Some(id) => Err(located.error(format!(
+                "`{field}`: expected token ids below the model's vocabulary size {}, found {id}; \
+                 use the tokenizer of this model or drop the record",
+                self.vocab_size
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The tokenizer that a text needs.
+    fn needed<R>(&self, located: &Located<R>, field: &str) -> Result<&Tokenizer> {
+        self.tokenizer.ok_or_else(|| {
+            Error::file(
+                &located.file,
+                format!(
+                    "`{field}` in line {} is text, and the model folder has no tokenizer.json; \
+                     put one there or give token ids",
+                    located.line
+                ),
+            )
+        })
+    }
+}
+
+fn no_tokens(field: &str) -> String {
+    format!("`{field}`: expected at least one token, found a text that has none; drop the record")
+}
+
+/// What a message calls the prompt of a record.
+fn prompt_field(prompt: &Passage) -> &'static str {
+    if prompt.conversation.is_some() { "messages" } else { "prompt" }
+}
+
+#[cfg(test)]
+mod tests;

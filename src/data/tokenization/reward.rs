@@ -1,0 +1,83 @@
+//! What a reward model reads of a completion, and at which token its reward is read.
+
+use super::{Intake, Tokenization, Tokenize};
+use crate::Result;
+use crate::data::{Group, Located, TokenGroup};
+
+/// How a reward model reads: the convention it was trained with, as its `config.json` says.
+///
+/// A reward is read at the last token that is not the padding, as `transformers`'
+/// `AutoModelForSequenceClassification` does. A conversation is all that the template writes of it
+/// with the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RewardReading {
+    /// Whether the token that ends a turn stands behind a completion that is text.
+    pub ends_text: bool,
+    /// `pad_token_id`.
+    pub padding: Option<u32>,
+}
+
+impl RewardReading {
+    /// The tokens of a group as the reward model reads them: of texts and messages where there are
+    /// any, since the policy's tokenizer may be another, of ids otherwise. A completion that was cut
+    /// is read as one that ended by itself.
+    ///
+    /// # Errors
+    /// If it cannot be tokenized, or is too long.
+    pub fn tokens(
+        &self,
+        located: &Located<Group>,
+        tokenization: &Tokenization<'_>,
+        intake: &mut Intake,
+    ) -> Result<TokenGroup> {
+        let mut own = located.clone();
+        let group = &mut own.record;
+        let has_words = |it: &super::Passage| it.text.is_some() || it.conversation.is_some();
+        let can_read = tokenization.tokenizer.is_some();
+        let has_template = tokenization.tokenizer.is_some_and(|it| it.chat_template().is_some());
+        // Without a template of its own, it reads the tokens that the policy was asked with.
+        let is_read = match &group.prompt.conversation {
+            Some(_) => can_read && (has_template || group.prompt.ids.is_none()),
+            None => can_read,
+        };
+        if is_read && has_words(&group.prompt) {
+            group.prompt.ids = None;
+        }
+        for completion in &mut group.completions {
+            if is_read && has_words(&completion.passage) {
+                completion.passage.ids = None;
+            }
+            completion.finished = true;
+        }
+        let mut tokens = Group::tokenize(&own, tokenization, intake)?;
+        let is_templated = own.record.prompt.conversation.is_some() && is_read;
+        for (completion, ids) in own.record.completions.iter().zip(&mut tokens.completions) {
+            let written_by_template = is_templated && completion.passage.ids.is_none();
+            self.settle(ids, written_by_template, tokenization);
+        }
+        Ok(tokens)
+    }
+
+    /// Makes the token that the reward is read at the last one.
+    pub fn settle(
+        &self,
+        ids: &mut Vec<u32>,
+        written_by_template: bool,
+        tokenization: &Tokenization<'_>,
+    ) {
+        if let (false, Some(tokenizer)) = (written_by_template, tokenization.tokenizer) {
+            drop_last(ids, |id| tokenizer.all_end_of_text().contains(&id));
+            if self.ends_text {
+                ids.extend(tokenizer.end_of_text());
+            }
+        }
+        drop_last(ids, |id| self.padding == Some(id));
+    }
+}
+
+/// Takes tokens from the end while they are of a kind; the first stays.
+fn drop_last(ids: &mut Vec<u32>, is_one: impl Fn(u32) -> bool) {
+    while ids.len() > 1 && ids.last().is_some_and(|&last| is_one(last)) {
+        ids.pop();
+    }
+}

@@ -1,0 +1,208 @@
+//! A prompt as the model reads it, and a completion as it goes on from there.
+
+use std::cell::OnceCell;
+
+use serde_json::json;
+
+use super::{Intake, Tokenization, no_tokens, prompt_field};
+use crate::data::{Completion, Conversation, Ending, Located, Passage, Tokenizer};
+use crate::{Error, Result};
+
+/// A prompt and its ids.
+pub(super) struct Asked<'p> {
+    passage: &'p Passage,
+    ending: Ending,
+    pub ids: Vec<u32>,
+    written: OnceCell<Written>,
+}
+
+/// The text that a prompt's ids stand for.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    pub text: String,
+    /// Whether the tokenizer puts its special tokens in front; a template has written its own.
+    pub is_fronted: bool,
+}
+
+impl Written {
+    fn encode(&self, tokenizer: &Tokenizer, more: &str) -> Result<Vec<u32>> {
+        let whole = format!("{}{more}", self.text);
+        match self.is_fronted {
+            true => tokenizer.encode_prompt(&whole),
+            false => tokenizer.encode_completion(&whole),
+        }
+    }
+}
+
+impl Tokenization<'_> {
+    /// The ids of a prompt, or of a text or conversation that stands for itself.
+    pub(super) fn asked<'p, R>(
+        &self,
+        located: &Located<R>,
+        passage: &'p Passage,
+        ending: Ending,
+    ) -> Result<Asked<'p>> {
+        let field = prompt_field(passage);
+        let mut asked = Asked { passage, ending, ids: Vec::new(), written: OnceCell::new() };
+        asked.ids = match &passage.ids {
+            Some(ids) => ids.clone(),
+            None => {
+                let tokenizer = self.needed(located, field)?;
+                self.written(located, &asked)?.encode(tokenizer, "")?
+            }
+        };
+        self.check(located, field, &asked.ids)?;
+        Ok(asked)
+    }
+
+    /// The text of a prompt, rendered once.
+    fn written<'a, R>(&self, located: &Located<R>, asked: &'a Asked) -> Result<&'a Written> {
+        if let Some(written) = asked.written.get() {
+            return Ok(written);
+        }
+        let written = match &asked.passage.conversation {
+            Some(conversation) => Written {
+                text: self.render(located, conversation, asked.ending)?,
+                is_fronted: false,
+            },
+            None => Written {
+                text: asked.passage.text.clone().unwrap_or_default(),
+                is_fronted: true,
+            },
+        };
+        Ok(asked.written.get_or_init(|| written))
+    }
+
+    fn render<R>(
+        &self,
+        located: &Located<R>,
+        conversation: &Conversation,
+        ending: Ending,
+    ) -> Result<String> {
+        let template = self.tokenizer.and_then(Tokenizer::chat_template).ok_or_else(|| {
+            located.error(
+                "`messages`: expected a model with a chat template to read them with, found none \
+                 in its folder; put a chat_template.jinja there, or write the conversation out as \
+                 `prompt`",
+            )
+        })?;
+        template
+            .render(conversation, ending)
+            .map_err(|problem| located.error(format!("`messages`: {problem}")))
+    }
+
+    /// The ids of a completion after its prompt, the token that ends it among them. Ids of the record
+    /// get none, nor does a text that was cut or that writes one out itself.
+    pub(super) fn completion<R>(
+        &self,
+        located: &Located<R>,
+        field: &str,
+        asked: &Asked,
+        completion: &Completion,
+        intake: &mut Intake,
+    ) -> Result<Vec<u32>> {
+        let Completion { passage, finished } = completion;
+        if let Some(ids) = &passage.ids {
+            self.check(located, field, ids)?;
+            return Ok(ids.clone());
+        }
+        let tokenizer = self.needed(located, field)?;
+        let messages = match (&asked.passage.conversation, &passage.conversation, &passage.text) {
+            (Some(_), Some(answer), _) => Some(answer.messages.clone()),
+            (Some(_), None, Some(text)) if *finished => {
+                Some(vec![json!({ "role": "assistant", "content": text })])
+            }
+            _ => None,
+        };
+        let mut ids = match (&asked.passage.conversation, messages) {
+            (Some(prompt), Some(messages)) => {
+                let mut whole = prompt.clone();
+                whole.messages.extend(messages);
+                let whole = self.render(located, &whole, Ending::Closed)?;
+                let prompt = &self.written(located, asked)?.text;
+                let rest = whole.strip_prefix(prompt.as_str()).ok_or_else(|| {
+                    located.error(format!("`{field}`: {}", goes_on_otherwise(prompt, &whole)))
+                })?;
+                self.after(located, asked, rest, tokenizer, intake)?
+            }
+            _ => {
+                let text = passage.text.as_deref().unwrap_or_default();
+                self.after(located, asked, text, tokenizer, intake)?
+            }
+        };
+        if ids.is_empty() {
+            return Err(located.error(no_tokens(field)));
+        }
+        if asked.passage.conversation.is_none() {
+            self.end(located, field, completion, &mut ids)?;
+        }
+        self.check(located, field, &ids)?;
+        Ok(ids)
+    }
+
+    /// The ids of `text` after the prompt's: what the ids of both together have after them, or where
+    /// those do not begin with the prompt's, the text's own ids, with nothing put in front.
+    fn after<R>(
+        &self,
+        located: &Located<R>,
+        asked: &Asked,
+        text: &str,
+        tokenizer: &Tokenizer,
+        intake: &mut Intake,
+    ) -> Result<Vec<u32>> {
+        let is_known = asked.passage.text.is_some() || asked.passage.conversation.is_some();
+        if !is_known {
+            return tokenizer.encode_continuation(text);
+        }
+        let written = self.written(located, asked)?;
+        let joint = written.encode(tokenizer, text)?;
+        match joint.strip_prefix(asked.ids.as_slice()) {
+            Some(rest) if !rest.is_empty() || text.is_empty() => Ok(rest.to_vec()),
+            _ => {
+                let across = joint.iter().zip(&asked.ids).take_while(|(one, two)| one == two);
+                let across = joint.get(across.count()).copied();
+                intake.note_seam(located.line, &written.text, text, across, tokenizer);
+                tokenizer.encode_continuation(text)
+            }
+        }
+    }
+
+    /// Puts the token that ends a turn behind a text that ended by itself.
+    pub(super) fn end<R>(
+        &self,
+        located: &Located<R>,
+        field: &str,
+        completion: &Completion,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
+        let Completion { passage, finished } = completion;
+        let (None, true, Some(tokenizer)) = (&passage.ids, finished, self.tokenizer) else {
+            return Ok(());
+        };
+        let Some(end_of_text) = tokenizer.end_of_text() else {
+            return Err(Error::usage(
+                "the model names no end-of-text token to end completions with; set \
+                 `eos_token_id` in its config.json, or `finished` to false in the records",
+            ));
+        };
+        if !ids.last().is_some_and(|last| tokenizer.all_end_of_text().contains(last)) {
+            self.check(located, field, &[end_of_text])?;
+            ids.push(end_of_text);
+        }
+        Ok(())
+    }
+}
+
+/// Why the text of a conversation with its answer has no prompt in front of it.
+fn goes_on_otherwise(prompt: &str, whole: &str) -> String {
+    const SHOWN: usize = 30;
+    let same = prompt.chars().zip(whole.chars()).take_while(|(one, two)| one == two).count();
+    let from = |text: &str| -> String { text.chars().skip(same).take(SHOWN).collect() };
+    format!(
+        "expected the chat template to write the conversation with its answer as it writes the prompt \
+         that asks for it, found {:?} where the prompt has {:?}; set the template's arguments to suit the \
+         answers (chat.template_kwargs, such as enable_thinking=false), or give texts",
+        from(whole),
+        from(prompt)
+    )
+}
