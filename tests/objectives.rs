@@ -998,14 +998,27 @@ fn statistics_are_means_over_the_groups() {
         }
         let statistics = objective.statistics(&log_probs, &rewards);
         let names: Vec<_> = statistics.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["accuracy", "reward_margin", "entropy_q", "kl"]);
+        assert_eq!(
+            names,
+            [
+                "accuracy",
+                "reward_margin",
+                "log_prob_chosen",
+                "log_prob_rejected",
+                "entropy_q",
+                "kl",
+            ]
+        );
         // First group: 2 of its 3 pairs are ordered alike; second: nothing but ties in h.
         assert_close(statistics[0].1, (2.0 / 3.0 + 0.5) / 2.0, DOUBLE, "accuracy");
         // First group: 0.5 · (1 − 0); second: 0.
         assert_close(statistics[1].1, 0.25, DOUBLE, "reward_margin");
+        // Best and worst by reward: 1 and 0 of the first group, 0 and 0 of the second.
+        assert_close(statistics[2].1, 0.5, DOUBLE, "log_prob_chosen");
+        assert_close(statistics[3].1, 0.0, DOUBLE, "log_prob_rejected");
         if config.name == ObjectiveName::ExoRw {
             let loss = scalar(objective.loss(&log_probs, &rewards));
-            assert_close(statistics[3].1, loss, DOUBLE, "kl is the loss");
+            assert_close(statistics[5].1, loss, DOUBLE, "kl is the loss");
         }
     }
     let pairs = GroupLogProbs { policy: matrix(&[2.0, 1.0], 2), reference: matrix(&[0.0; 2], 2) };
@@ -1014,7 +1027,9 @@ fn statistics_are_means_over_the_groups() {
     let statistics = exo.statistics(&pairs, &unread);
     assert_eq!(statistics[0], ("accuracy", 1.0));
     assert_close(statistics[1].1, 0.1, DOUBLE, "reward_margin");
-    assert_close(statistics[3].1, scalar(exo.loss(&pairs, &unread)), DOUBLE, "kl is the loss");
+    assert_close(statistics[2].1, 2.0, DOUBLE, "log_prob_chosen");
+    assert_close(statistics[3].1, 1.0, DOUBLE, "log_prob_rejected");
+    assert_close(statistics[5].1, scalar(exo.loss(&pairs, &unread)), DOUBLE, "kl is the loss");
     let dpo = named(ObjectiveName::Dpo).init().unwrap().statistics(&pairs, &unread);
     assert!(dpo.iter().all(|(name, _)| *name != "kl"));
 }

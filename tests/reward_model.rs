@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use burn::tensor::Device;
-use exalign::data::{GroupBatch, TokenGroup};
+use exalign::data::{GroupBatch, RewardReading, TokenGroup};
 use exalign::model::{ModelFolder, Precision, RewardModel};
 use serde_json::{Value, json};
 use support::families;
@@ -83,7 +83,7 @@ fn a_saved_reward_model_gives_the_same_rewards() {
         let (first, second) = (classifier(config, 1), tempfile::tempdir().unwrap());
         let folder = ModelFolder::open(first.path()).unwrap();
         let model = RewardModel::load(&folder, 0, &Device::flex()).unwrap();
-        model.save(&folder, &folder.json, second.path()).unwrap();
+        model.save(&folder, &RewardReading::default(), &folder.json, second.path()).unwrap();
         assert_eq!(rewards(first.path()).unwrap(), rewards(second.path()).unwrap());
         let file = |folder: &Path| read_tensors(&folder.join("model.safetensors"));
         assert_eq!(file(first.path()), file(second.path()));

@@ -171,8 +171,7 @@ impl Judge {
     pub fn all_tokens(&self, source: &Path, groups: &[Group]) -> Result<Vec<TokenGroup>> {
         let mut intake = Intake::default();
         let mut tokens = |(index, group): (usize, &Group)| {
-            let located =
-                Located { file: source.into(), line: index + 1, record: group.clone() };
+            let located = Located { file: source.into(), line: index + 1, record: group.clone() };
             self.tokens(&located, &mut intake)
         };
         groups.iter().enumerate().map(&mut tokens).collect()

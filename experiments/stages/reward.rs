@@ -7,7 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use clap::Args;
 use exalign::config::{Config, Stage};
 use exalign::data::{
-    self, Group, GroupBatch, LabelledText, Located, RewardReading, TokenGroup, Tokenization, Tokenize,
+    self, Group, GroupBatch, LabelledText, Located, RewardReading, TokenGroup, Tokenization,
+    Tokenize,
 };
 use exalign::model::{ModelFolder, reward_padding};
 use exalign::training::{RewardTrainer, ScoredBatch};

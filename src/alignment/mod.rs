@@ -108,6 +108,8 @@ pub trait Alignment: Clone + Debug + Send {
     /// - `accuracy`: share of the completion pairs, ordered by reward, that h orders alike (a tie
     ///   in h, or a group without an ordered pair, counts one half)
     /// - `reward_margin`: β_π (h_best − h_worst), best and worst by reward
+    /// - `log_prob_chosen`, `log_prob_rejected`: Σ log π of the best and of the worst completion; both
+    ///   may fall while the margin grows
     /// - `entropy_q`: −Σ q log q in nats
     /// - `kl`: KL(q ‖ p) in nats, where there is a [target](Self::log_target)
     fn statistics(

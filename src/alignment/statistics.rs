@@ -16,12 +16,16 @@ pub(super) fn statistics<A: Alignment>(
         true => rows(rewards.clone()),
         false => vec![vec![1.0, 0.0]; log_ratios.len()], // the first is chosen
     };
+    let policy = rows(log_probs.policy.clone());
+    let of_policy = || policy.iter().zip(&rewards_of);
     let log_q: Vec<_> = log_ratios.iter().map(|h| log_softmax(h, beta)).collect();
     let ordered = || log_ratios.iter().zip(&rewards_of);
 
     let mut statistics = vec![
         ("accuracy", mean(ordered().map(|(h, r)| accuracy(h, r)))),
-        ("reward_margin", mean(ordered().map(|(h, r)| beta * best_minus_worst(h, r)))),
+        ("reward_margin", mean(ordered().map(|(h, r)| beta * (h[best(r)] - h[worst(r)])))),
+        ("log_prob_chosen", mean(of_policy().map(|(log_prob, r)| log_prob[best(r)]))),
+        ("log_prob_rejected", mean(of_policy().map(|(log_prob, r)| log_prob[worst(r)]))),
         ("entropy_q", mean(log_q.iter().map(|q| -expectation(q, |i| q[i])))),
     ];
     if let Some(log_p) = objective.log_target(rewards).map(rows) {
@@ -70,10 +74,12 @@ fn accuracy(log_ratios: &[f64], rewards: &[f64]) -> f64 {
     if pairs == 0.0 { 0.5 } else { agreeing / pairs }
 }
 
-/// h of the best completion − h of the worst, by reward.
-fn best_minus_worst(log_ratios: &[f64], rewards: &[f64]) -> f64 {
-    let by_reward = |a: &usize, b: &usize| rewards[*a].total_cmp(&rewards[*b]);
-    let best = (0..rewards.len()).max_by(by_reward);
-    let worst = (0..rewards.len()).min_by(by_reward);
-    best.zip(worst).map_or(0.0, |(best, worst)| log_ratios[best] - log_ratios[worst])
+/// The completion of the highest reward.
+fn best(rewards: &[f64]) -> usize {
+    (0..rewards.len()).max_by(|a, b| rewards[*a].total_cmp(&rewards[*b])).unwrap_or(0)
+}
+
+/// The completion of the lowest reward.
+fn worst(rewards: &[f64]) -> usize {
+    (0..rewards.len()).min_by(|a, b| rewards[*a].total_cmp(&rewards[*b])).unwrap_or(0)
 }

@@ -40,11 +40,7 @@ pub struct Ends {
 impl Ends {
     /// The end the template writes, else the tokenizer's `eos_token`, else the first of the model's
     /// settings. `configured` are those of `config.json` and `generation_config.json`.
-    pub fn of(
-        tokenizer: &Tokenizer,
-        template: Option<&ChatTemplate>,
-        configured: &[u32],
-    ) -> Self {
+    pub fn of(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, configured: &[u32]) -> Self {
         let of_template = template.and_then(|it| turn_end(tokenizer, it));
         let of_tokenizer = tokenizer.special("eos_token").map(|(_, id)| id);
         let turn = of_template
@@ -76,6 +72,7 @@ fn turn_end(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
     let end = ids.into_iter().find(|&id| tokenizer.is_special(id))?;
     let open = template.render(&asked, Ending::GenerationPrompt).ok()?;
     let closed = template.render(&asked, Ending::Closed).ok()?;
-    let begin = tokenizer.encode_completion(open.strip_prefix(closed.as_str())?.trim_start()).ok()?;
+    let begin =
+        tokenizer.encode_completion(open.strip_prefix(closed.as_str())?.trim_start()).ok()?;
     (begin.first() != Some(&end)).then_some(end)
 }

@@ -127,14 +127,12 @@ impl Fields {
 
     /// A list of texts or of lists of messages; an empty passage for `null` where `gaps` allows that
     /// one is missing.
-    pub(super) fn passages(
-        &self,
-        name: &str,
-        gaps: bool,
-    ) -> Result<Option<Vec<Passage>>, Problem> {
+    pub(super) fn passages(&self, name: &str, gaps: bool) -> Result<Option<Vec<Passage>>, Problem> {
         self.list(name, "a list of strings", |value, name| match value {
             Value::Null if gaps => Ok(Passage::default()),
-            Value::Array(_) => list(value, name, "a list of messages", message).map(Passage::of_messages),
+            Value::Array(_) => {
+                list(value, name, "a list of messages", message).map(Passage::of_messages)
+            }
             Value::Object(_) => Ok(Passage::of_messages(vec![message(value, name)?])),
             _ => string(value, name).map(Passage::of_text),
         })
@@ -253,7 +251,10 @@ fn message(value: &Value, name: &str) -> Result<Value, Problem> {
                     return Err(format!(
                         "`{name}.content[{place}]`: expected a part of the type text, found {}; only text \
                          is read: drop the record",
-                        kind.map_or_else(|| describe(part), |kind| format!("one of the type {kind}"))
+                        kind.map_or_else(
+                            || describe(part),
+                            |kind| format!("one of the type {kind}")
+                        )
                     ));
                 }
             }

@@ -29,7 +29,8 @@ pub use ends::{EndSource, Ends};
 pub use fields::{Fields, Problem};
 pub use reader::{Census, Located, Reader, has_labels, read, read_all};
 pub use records::{
-    Answered, AsPreference, Completion, Demonstration, Group, LabelledText, Passage, PromptRecord, Record,
+    Answered, AsPreference, Completion, Demonstration, Group, LabelledText, Passage, PromptRecord,
+    Record,
 };
 pub use sight::Sight;
 pub use token_group::{TokenGroup, hash_groups};

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use exalign::data::published::{Example, Published, Reason, passage_key};
 use exalign::data::{
-    Completion, Group, Limits, Located, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
-    Intake,
+    Completion, Group, Intake, Limits, Located, Passage, PromptRecord, Tokenization, Tokenize,
+    Tokenizer,
 };
 use exalign::{Error, Result};
 use rayon::prelude::*;
@@ -170,8 +170,11 @@ impl Shape<'_> {
                 }
                 let (opening, rest) = ids.split_at(opening_tokens);
                 let decoded = tokenizer.decode(opening)?;
-                let prompt =
-                    Passage { text: Some(decoded), ids: Some(opening.to_vec()), conversation: None };
+                let prompt = Passage {
+                    text: Some(decoded),
+                    ids: Some(opening.to_vec()),
+                    conversation: None,
+                };
                 let mut rest = rest.to_vec();
                 let text = Some(tokenizer.decode(&rest)?);
                 // A review that was cut does not end; one that was not, does.

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::form::form_of;
 use super::shown::last_end;
-use super::{Audit, Auditor, Endings, Entry, Groups, Kind, Lengths, SHOWN, Seams, ShownRow, TooLong};
+use super::{
+    Audit, Auditor, Endings, Entry, Groups, Kind, Lengths, SHOWN, Seams, ShownRow, TooLong,
+};
 use super::{advice, length_bias};
 use crate::Result;
 use crate::data::lines::Lines;
@@ -85,7 +87,7 @@ impl Findings {
         fields: &Fields,
         place: &Located<()>,
         entry: Entry,
-            ) -> Result<()> {
+    ) -> Result<()> {
         self.records += 1;
         *self.forms.entry(form_of(fields)).or_default() += 1;
         self.measure(auditor, kind, &entry.tokens);
@@ -220,8 +222,7 @@ impl Findings {
         groups.mean_spread = crate::statistics::mean(self.spreads.iter().copied());
         let tokenizer = auditor.tokenizer;
         let end = tokenizer.and_then(|it| it.token(it.end_of_text()?));
-        let Intake { seams: merged, seam_examples, begun_twice, begin, unread, .. } =
-            self.intake;
+        let Intake { seams: merged, seam_examples, begun_twice, begin, unread, .. } = self.intake;
         let mut audit = Audit {
             kind,
             forms: self.forms,

@@ -79,11 +79,13 @@ pub(super) fn form_of(fields: &Fields) -> String {
             Value::Array(items) if name == "completions" => items.first()?,
             value => value,
         };
-        let is_messages = value.is_object() || value.as_array().is_some_and(|it| it[..].first().is_none_or(Value::is_object));
+        let is_messages = value.is_object()
+            || value.as_array().is_some_and(|it| it[..].first().is_none_or(Value::is_object));
         Some(if is_messages { "messages" } else { "text" })
     };
     let ids = |name: &str| {
-        let name = if name == "completions" { "completion_ids".to_owned() } else { format!("{name}_ids") };
+        let name =
+            if name == "completions" { "completion_ids".to_owned() } else { format!("{name}_ids") };
         fields.has(&name).then_some("token ids")
     };
     let mut parts = Vec::new();

@@ -219,12 +219,7 @@ impl Auditor<'_> {
     }
 
     /// A line: a record, passed over, or bad.
-    fn look_at(
-        &self,
-        fields: &Fields,
-        place: &Located<()>,
-        findings: &mut Findings,
-    ) -> Result<()> {
+    fn look_at(&self, fields: &Fields, place: &Located<()>, findings: &mut Findings) -> Result<()> {
         let kind = *findings.kind.get_or_insert_with(|| Kind::of(fields));
         match self.entry(kind, fields, place, &mut findings.intake) {
             Ok(entry) => findings.add(self, kind, fields, place, entry),

@@ -29,7 +29,12 @@ pub struct ShownAnswer {
 
 impl ShownRow {
     /// A record of `kind` by its tokens.
-    pub(super) fn of(kind: Kind, place: &Located<()>, entry: &Entry, tokenizer: &Tokenizer) -> Self {
+    pub(super) fn of(
+        kind: Kind,
+        place: &Located<()>,
+        entry: &Entry,
+        tokenizer: &Tokenizer,
+    ) -> Self {
         let tokens = |ids: &[u32]| ids.iter().map(|&id| written(tokenizer, id)).collect();
         let answers = entry.tokens.completions.iter().enumerate().map(|(number, ids)| {
             let name = match kind {

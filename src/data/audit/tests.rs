@@ -31,7 +31,8 @@ fn audit_against(records: &str, against: Option<&str>, limits: Limits) -> Result
         std::fs::write(&other, text).unwrap();
     }
     let tokenizer = tokenizer();
-    let auditor = Auditor { tokenizer: Some(&tokenizer), limits, vocab_size: 100, skip_bad: 0 };
+    let auditor =
+        Auditor { tokenizer: Some(&tokenizer), limits, vocab_size: 100, skip_bad: 0, show: 1 };
     auditor.audit(&path, against.map(|_| other.as_path()))
 }
 

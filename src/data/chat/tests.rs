@@ -23,7 +23,8 @@ fn conversations_become_the_text_that_transformers_makes_of_them() {
     assert!(cases.len() >= 16);
     for case in cases {
         let name = case["template"].as_str().unwrap();
-        let found = template(name).render(case["messages"].as_array().unwrap());
+        let found = template(name)
+            .render(&case["messages"].as_array().unwrap().clone().into(), Ending::GenerationPrompt);
         match case["error"].as_str() {
             Some(message) => assert!(found.unwrap_err().contains(message), "{case}"),
             None => assert_eq!(found.as_deref(), Ok(case["text"].as_str().unwrap()), "{case}"),
@@ -38,7 +39,8 @@ fn user(content: &str) -> Value {
 #[test]
 fn a_template_that_never_ends_is_stopped() {
     let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}";
-    let error = template(endless).render(&[user("hi")]).unwrap_err();
+    let error =
+        template(endless).render(&vec![user("hi")].into(), Ending::GenerationPrompt).unwrap_err();
     assert!(error.starts_with("the chat template in chat_template.jinja refuses: "), "{error}");
     assert!(error.contains("fuel"), "{error}");
 }
@@ -51,7 +53,9 @@ fn a_template_reads_no_files() {
         "{% extends 'Cargo.toml' %}",
     ] {
         let refused = match ChatTemplate::new(PathBuf::from("t"), text, BTreeMap::new()) {
-            Ok(template) => template.render(&[user("hi")]).is_err(),
+            Ok(template) => {
+                template.render(&vec![user("hi")].into(), Ending::GenerationPrompt).is_err()
+            }
             Err(_) => true,
         };
         assert!(refused, "{text}");
@@ -64,7 +68,7 @@ fn a_folders_template_is_found_wherever_it_is_kept() {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     let render = || {
         let template = ChatTemplate::from_folder(folder.path()).unwrap();
-        template.map(|it| it.render(&[user("hi")]).unwrap())
+        template.map(|it| it.render(&vec![user("hi")].into(), Ending::GenerationPrompt).unwrap())
     };
     assert_eq!(render(), None);
     write("chat_template.json", r#"{"chat_template": "json {{ messages[0].content }}"}"#);

@@ -26,8 +26,7 @@ impl Record for Answered {
         // Token ids of several completions are a list of lists.
         let ids = fields.get("completion_ids").and_then(Value::as_array);
         let is_list = ids.and_then(|ids| ids.first()).is_some_and(|it| !it.is_number());
-        let is_compared =
-            fields.has("completions") || is_list || has("rejected", "rejected_ids");
+        let is_compared = fields.has("completions") || is_list || has("rejected", "rejected_ids");
         if is_compared {
             return Ok(Self { group: Group::from_fields(fields)?, is_whole: false });
         }
@@ -41,14 +40,19 @@ impl Record for Answered {
         if let (true, Some(conversation)) = (is_whole, &mut completion.passage.conversation) {
             let answer: Vec<_> = conversation.messages.pop().into_iter().collect();
             if conversation.messages.is_empty() {
-                return Err("`messages`: expected a turn before the assistant's, found none; drop the \
+                return Err(
+                    "`messages`: expected a turn before the assistant's, found none; drop the \
                             record"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
             prompt = std::mem::take(&mut completion.passage);
             completion = Completion::finished(Passage::of_messages(answer));
             is_whole = false;
         }
-        Ok(Self { group: Group { id, prompt, completions: vec![completion], rewards: None }, is_whole })
+        Ok(Self {
+            group: Group { id, prompt, completions: vec![completion], rewards: None },
+            is_whole,
+        })
     }
 }

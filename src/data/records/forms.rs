@@ -84,12 +84,16 @@ pub(super) fn own_prompt(fields: &Fields) -> Result<Option<Passage>, Problem> {
         return prompt.map(|it| with_context(it, fields)).transpose();
     };
     if fields.has("prompt") {
-        return Err("`messages`: expected either a conversation or `prompt`, found both; drop one of \
+        return Err(
+            "`messages`: expected either a conversation or `prompt`, found both; drop one of \
                     them"
-            .to_owned());
+                .to_owned(),
+        );
     }
     if messages.is_empty() {
-        return Err("`messages`: expected at least one message, found none; drop the record".to_owned());
+        return Err(
+            "`messages`: expected at least one message, found none; drop the record".to_owned()
+        );
     }
     let ids = fields.passage("prompt", "prompt_ids")?.and_then(|passage| passage.ids);
     with_context(Passage { ids, ..Passage::of_messages(messages) }, fields).map(Some)
@@ -118,9 +122,11 @@ fn template_kwargs(fields: &Fields) -> Result<Map<String, Value>, Problem> {
     match fields.get(NAME) {
         None => Ok(Map::new()),
         // Where rows differ in their arguments, a table fills the gaps with null.
-        Some(Value::Object(all)) => {
-            Ok(all.iter().filter(|(_, it)| !it.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect())
-        }
+        Some(Value::Object(all)) => Ok(all
+            .iter()
+            .filter(|(_, it)| !it.is_null())
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()),
         Some(Value::String(text)) => serde_json::from_str(text)
             .map_err(|_| wrong(NAME, "an object", &Value::from(text.as_str()), remedy)),
         Some(other) => Err(wrong(NAME, "an object", other, remedy)),
@@ -138,7 +144,8 @@ pub(super) fn parted(
     let own = own_prompt(fields)?;
     let of_messages = answers.iter().filter(|(_, it)| it.messages().is_some()).count();
     if of_messages == 0 {
-        let only = |answers: Vec<(String, Passage)>| answers.into_iter().map(|(_, it)| it).collect();
+        let only =
+            |answers: Vec<(String, Passage)>| answers.into_iter().map(|(_, it)| it).collect();
         return match own {
             Some(prompt) => Ok((prompt, only(answers))),
             None => within_texts(fields, &answers),
@@ -222,6 +229,7 @@ fn within_texts(
 /// Where the prompt ends in the text that `one` and `two` begin with, as `end` says; 0 if nowhere.
 fn same_bytes(one: &str, two: &str, end: impl Fn(&str) -> Option<usize>) -> usize {
     let pairs = one.char_indices().zip(two.chars());
-    let len = pairs.take_while(|((_, a), b)| a == b).last().map_or(0, |((at, c), _)| at + c.len_utf8());
+    let len =
+        pairs.take_while(|((_, a), b)| a == b).last().map_or(0, |((at, c), _)| at + c.len_utf8());
     end(&one[..len]).unwrap_or(0)
 }

@@ -141,9 +141,11 @@ impl Group {
         let sides = vec![("chosen".to_owned(), chosen), ("rejected".to_owned(), rejected)];
         let (prompt, sides) = forms::parted(fields, sides)?;
         let finished = finished.unwrap_or_else(|| vec![true; 2]);
-        let mut sides = sides.into_iter().zip(finished).zip(["chosen", "rejected"]).map(
-            |((passage, finished), name)| Completion { passage, finished }.checked(name),
-        );
+        let mut sides = sides
+            .into_iter()
+            .zip(finished)
+            .zip(["chosen", "rejected"])
+            .map(|((passage, finished), name)| Completion { passage, finished }.checked(name));
         let mut next = || sides.next().unwrap_or_else(|| Err(forms::no_prompt(fields)));
         Ok(Self::preference(fields.id(), prompt, next()?, next()?))
     }

@@ -82,9 +82,7 @@ impl Record for Demonstration {
         let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
         let finished = match fields.get("finished") {
             // A record of a preference may say it for both of its sides.
-            Some(Value::Array(_)) => {
-                fields.flags("finished")?.and_then(|all| all.first().copied())
-            }
+            Some(Value::Array(_)) => fields.flags("finished")?.and_then(|all| all.first().copied()),
             _ => fields.flag("finished")?,
         }
         .unwrap_or(true);
@@ -151,7 +149,8 @@ impl LabelledText {
     pub fn is_conversation(&self) -> bool {
         let prompt = self.prompt.as_ref();
         self.text.ids.is_none()
-            && (self.text.conversation.is_some() || prompt.is_some_and(|it| it.conversation.is_some()))
+            && (self.text.conversation.is_some()
+                || prompt.is_some_and(|it| it.conversation.is_some()))
     }
 }
 
@@ -203,8 +202,16 @@ pub struct PromptRecord {
 impl Record for PromptRecord {
     fn reads() -> Vec<&'static str> {
         let answers = [
-            "chosen", "chosen_ids", "rejected", "rejected_ids", "completion", "completion_ids",
-            "completions", "finished", "rewards", "label",
+            "chosen",
+            "chosen_ids",
+            "rejected",
+            "rejected_ids",
+            "completion",
+            "completion_ids",
+            "completions",
+            "finished",
+            "rewards",
+            "label",
         ];
         [&PROMPT[..], &answers].concat()
     }
@@ -214,9 +221,11 @@ impl Record for PromptRecord {
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
         forms::refuse_meant(fields)?;
         let mut answers = Vec::new();
-        for (name, ids) in
-            [("chosen", "chosen_ids"), ("rejected", "rejected_ids"), ("completion", "completion_ids")]
-        {
+        for (name, ids) in [
+            ("chosen", "chosen_ids"),
+            ("rejected", "rejected_ids"),
+            ("completion", "completion_ids"),
+        ] {
             let side = forms::side(fields, name, ids)?;
             answers.extend(side.map(|it| (name.to_owned(), it)));
         }
@@ -230,9 +239,11 @@ impl Record for PromptRecord {
         {
             conversation.messages.pop();
             if conversation.messages.is_empty() {
-                return Err("`messages`: expected a turn before the assistant's, found none; drop the \
+                return Err(
+                    "`messages`: expected a turn before the assistant's, found none; drop the \
                             record"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
         }
         Ok(Self { id: fields.id(), prompt })
@@ -247,5 +258,7 @@ impl Serialize for PromptRecord {
     }
 }
 
+#[cfg(test)]
+mod forms_tests;
 #[cfg(test)]
 mod tests;

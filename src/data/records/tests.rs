@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 
@@ -63,7 +64,7 @@ fn a_conversation_stands_for_a_prompt() {
         r#"{"messages": [{"role": "user", "content": "hi", "name": "Ann"}], "prompt_ids": [3]}"#;
     let prompt = parse::<PromptRecord>(line).unwrap().prompt;
     assert_eq!(prompt.ids, Some(vec![3]));
-    assert_eq!(prompt.messages.as_ref().unwrap()[0]["name"], "Ann");
+    assert_eq!(prompt.messages().unwrap()[0]["name"], "Ann");
     assert_eq!(
         json!(PromptRecord { id: None, prompt }),
         serde_json::from_str::<Value>(line).unwrap()

@@ -71,7 +71,8 @@ impl Intake {
             let after: String = completion.chars().take(12).collect();
             let across = across.map(|it| tokenizer.decode_all(&[it]).unwrap_or_default());
             let across = across.unwrap_or_default();
-            self.seam_examples.push(format!("line {line}: {before:?} and {after:?} meet in {across:?}"));
+            self.seam_examples
+                .push(format!("line {line}: {before:?} and {after:?} meet in {across:?}"));
         }
     }
 
@@ -88,7 +89,11 @@ impl Intake {
                 "{}: {} with the begin token {} twice, once from the text and once from the tokenizer; \
                  take it out of the text",
                 path.display(),
-                if self.begun_twice == 1 { "1 record begins".to_owned() } else { format!("{} records begin", self.begun_twice) },
+                if self.begun_twice == 1 {
+                    "1 record begins".to_owned()
+                } else {
+                    format!("{} records begin", self.begun_twice)
+                },
                 self.begin
             );
         }
@@ -96,7 +101,11 @@ impl Intake {
             tracing::info!(
                 "{}: {} inside a token ({}); the completion is encoded on its own there, see `exalign check`",
                 path.display(),
-                if self.seams == 1 { "1 completion begins".to_owned() } else { format!("{} completions begin", self.seams) },
+                if self.seams == 1 {
+                    "1 completion begins".to_owned()
+                } else {
+                    format!("{} completions begin", self.seams)
+                },
                 self.seam_examples.first().map_or("", String::as_str)
             );
         }

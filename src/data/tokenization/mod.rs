@@ -191,11 +191,7 @@ impl Tokenize for LabelledText {
 impl Tokenization<'_> {
     /// All of a text or conversation: the first token as the prompt, the others to be learned. What
     /// is too long keeps its first tokens.
-    fn whole(
-        &self,
-        located: &Located<Demonstration>,
-        intake: &mut Intake,
-    ) -> Result<TokenGroup> {
+    fn whole(&self, located: &Located<Demonstration>, intake: &mut Intake) -> Result<TokenGroup> {
         let Demonstration { id, completion, .. } = &located.record;
         let Asked { mut ids, .. } = self.asked(located, &completion.passage, Ending::Closed)?;
         intake.look_at_beginning(&ids, self.tokenizer);

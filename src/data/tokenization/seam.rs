@@ -65,10 +65,9 @@ impl Tokenization<'_> {
                 text: self.render(located, conversation, asked.ending)?,
                 is_fronted: false,
             },
-            None => Written {
-                text: asked.passage.text.clone().unwrap_or_default(),
-                is_fronted: true,
-            },
+            None => {
+                Written { text: asked.passage.text.clone().unwrap_or_default(), is_fronted: true }
+            }
         };
         Ok(asked.written.get_or_init(|| written))
     }

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -15,13 +17,10 @@ fn located<R: Record>(line: serde_json::Value) -> Located<R> {
     }
 }
 
-fn tokenize<R: Tokenize>(
-    line: serde_json::Value,
-    limits: Limits,
-) -> Result<(TokenGroup, TruncationReport)> {
+fn tokenize<R: Tokenize>(line: serde_json::Value, limits: Limits) -> Result<(TokenGroup, Intake)> {
     let tokenizer = words();
     let tokenization = Tokenization { tokenizer: Some(&tokenizer), limits, vocab_size: VOCABULARY };
-    let mut report = TruncationReport::default();
+    let mut report = Intake::default();
     let group = R::tokenize(&located(line), &tokenization, &mut report)?;
     Ok((group, report))
 }
@@ -90,8 +89,7 @@ fn ids_outside_the_vocabulary_are_refused() {
     let small =
         Tokenization { tokenizer: Some(&tokenizer), limits: Limits::default(), vocab_size: 10 };
     let text = located::<PromptRecord>(json!({"prompt": "z"}));
-    let error =
-        PromptRecord::tokenize(&text, &small, &mut TruncationReport::default()).unwrap_err();
+    let error = PromptRecord::tokenize(&text, &small, &mut Intake::default()).unwrap_err();
     insta::assert_snapshot!(error, @"data.jsonl:4: `prompt`: expected token ids below the model's vocabulary size 10, found 28; use the tokenizer of this model or drop the record");
 }
 
@@ -104,7 +102,7 @@ fn a_text_of_no_tokens_is_refused() {
 #[test]
 fn a_tokenizer_is_needed_for_text_alone() {
     let none = Tokenization { tokenizer: None, limits: Limits::default(), vocab_size: VOCABULARY };
-    let mut report = TruncationReport::default();
+    let mut report = Intake::default();
     let ids = located::<Group>(json!({"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}));
     assert_eq!(Group::tokenize(&ids, &none, &mut report).unwrap().completions, [[2], [3]]);
     let text = located::<Group>(json!({"prompt_ids": [1], "chosen": "a", "rejected": "b"}));
