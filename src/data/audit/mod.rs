@@ -17,11 +17,10 @@ use findings::Findings;
 pub use advice::Advice;
 pub use length_bias::LengthBias;
 
-use super::lines::Lines;
 use super::records::Completion;
 use super::{
     Demonstration, Fields, Group, LabelledText, Limits, Located, Passage, Problem, PromptRecord,
-    TokenGroup, Tokenization, Tokenize, Tokenizer, TruncationReport,
+    TokenGroup, Tokenization, Tokenize, Tokenizer, TruncationReport, rows,
 };
 use crate::{Error, Result};
 
@@ -221,10 +220,11 @@ impl Auditor<'_> {
     /// If a file cannot be read or has no good record, or if there is text and no tokenizer.
     pub fn audit(&self, path: &Path, against: Option<&Path>) -> Result<Audit> {
         let mut findings = Findings::default();
-        let mut lines = Lines::open(path)?;
-        while let Some(line) = lines.next_line()? {
-            let place = Located { file: lines.file().clone(), line: lines.number(), record: () };
-            match Fields::parse(&line) {
+        let mut rows = rows::open(path)?;
+        while let Some(row) = rows.next() {
+            let (line, fields) = row?;
+            let place = Located { file: rows.file().clone(), line, record: () };
+            match fields {
                 Ok(fields) => {
                     let kind = *findings.kind.get_or_insert_with(|| Kind::of(&fields));
                     match self.entry(kind, &fields, place.clone()) {
