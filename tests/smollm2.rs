@@ -46,7 +46,12 @@ fn conversations_have_the_text_and_the_tokens_of_transformers() {
         cases.iter().filter(|it| it["add_generation_prompt"] == true).collect();
     assert!(!asked.is_empty());
     for case in asked {
-        let text = template.render(case["messages"].as_array().unwrap()).unwrap();
+        let text = template
+            .render(
+                &case["messages"].as_array().unwrap().clone().into(),
+                exalign::data::Ending::GenerationPrompt,
+            )
+            .unwrap();
         assert_eq!(text, case["rendered"].as_str().unwrap());
         assert_eq!(tokenizer.encode_completion(&text).unwrap(), ids(&case["ids"]));
     }

@@ -41,6 +41,16 @@ impl Fields {
         }
     }
 
+    /// All fields with their values, for what has to be undone before they are read.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = (&String, &mut Value)> {
+        self.0.iter_mut()
+    }
+
+    /// The names of all fields that are there and not null.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
+    }
+
     /// The field, unless it is absent or null.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
@@ -49,11 +59,6 @@ impl Fields {
     /// Whether the field is there and not null.
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
-    }
-
-    /// The names of the fields that are not null.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
     }
 
     /// `id`, as it stands.
@@ -370,7 +375,7 @@ fn mark_bare_words(line: &str) -> String {
 }
 
 /// Bytes of the string literal that `text` begins with, quotes included.
-pub(super) fn string_len(text: &str) -> usize {
+fn string_len(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
         match byte {

@@ -4,7 +4,7 @@
 //! pairs.jsonl.gz ─ read ─▶ Located<Group> ─ Tokenization ─▶ TokenGroup ─▶ GroupBatch
 //! ```
 //!
-//! [`read`] streams records of one kind from JSON Lines, plain or gzip; [`read_tokens`] goes on to
+//! [`read`] streams records of one kind from files of every form that [`rows`] reads; [`read_tokens`] goes on to
 //! token ids. Everything that can be wrong with data is refused here, with its file and line:
 //! whatever takes a [`TokenGroup`] may rely on completions that are not empty, on rewards that are
 //! finite and on ids inside the vocabulary.
@@ -14,10 +14,10 @@ mod batch;
 mod chat;
 mod ends;
 mod fields;
-mod lines;
 pub mod published;
 mod reader;
 mod records;
+pub mod rows;
 mod sight;
 mod token_group;
 mod tokenization;

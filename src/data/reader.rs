@@ -1,17 +1,16 @@
-//! Files → records, one line at a time.
+//! Files → records, one row at a time.
 //!
-//! Plain JSON Lines or gzip, told apart by their first bytes. A bad record is an error with its
+//! Files of every form that [`rows`] reads. A bad record is an error with its
 //! file and line; up to `skip_bad` of them are set aside instead. What is wrong with the file
 //! itself (it cannot be read, is empty, is cut in half) is never skipped.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::lines::{Lines, Unpacked};
+use super::rows::{self, Rows};
 use super::{Fields, Group, Problem, Record};
 use crate::{Error, Result};
 
@@ -20,7 +19,7 @@ use crate::{Error, Result};
 pub struct Located<R> {
     /// The file.
     pub file: Arc<Path>,
-    /// The line, counted from 1.
+    /// The line, counted from 1; of Parquet and Arrow the row.
     pub line: usize,
     /// The record.
     pub record: R,
@@ -42,10 +41,10 @@ impl Located<Group> {
 
 /// The records of a file, in order.
 pub struct Reader<R> {
-    lines: Lines,
+    rows: Rows,
     tolerance: Tolerance,
     num_read: usize,
-    rows: usize,
+    num_rows: usize,
     passed_over: BTreeMap<String, usize>,
     /// Fields that the kind of record reads; none: all.
     reads: Vec<&'static str>,
@@ -112,10 +111,9 @@ impl Tolerance {
     }
 }
 
-/// Opens a file of records, of which up to `skip_bad` may be bad.
+/// Opens a file of records (`-` is standard input), of which up to `skip_bad` may be bad.
 pub fn read<R: Record>(path: &Path, skip_bad: usize) -> Result<Reader<R>> {
-    let file = File::open(path).map_err(Error::io(path, "read"))?;
-    Reader::new(path, file, skip_bad)
+    Ok(Reader::of(rows::open(path)?, skip_bad))
 }
 
 /// All records of a file at once.
@@ -137,17 +135,21 @@ pub fn has_labels(path: &Path) -> Result<bool> {
 impl<R: Record> Reader<R> {
     /// Reads from `source`, which messages call `name`.
     pub fn new(name: &Path, source: impl Read + 'static, skip_bad: usize) -> Result<Self> {
-        Ok(Self {
-            lines: Lines::of(name, Unpacked::new(name, source)?),
+        Ok(Self::of(rows::of(name, source)?, skip_bad))
+    }
+
+    fn of(rows: Rows, skip_bad: usize) -> Self {
+        Self {
+            rows,
             tolerance: Tolerance::new(skip_bad),
             num_read: 0,
-            rows: 0,
+            num_rows: 0,
             passed_over: BTreeMap::new(),
             reads: R::reads(),
             unread: BTreeMap::new(),
             is_done: false,
             kind: PhantomData,
-        })
+        }
     }
 
     /// The bad records that were set aside so far.
@@ -157,7 +159,7 @@ impl<R: Record> Reader<R> {
 
     /// What became of the rows that were read.
     pub fn into_census(self) -> Census {
-        let Self { rows, passed_over, unread, .. } = self;
+        let Self { num_rows: rows, passed_over, unread, .. } = self;
         Census { rows, skipped: self.tolerance.skipped, passed_over, unread }
     }
 
@@ -168,10 +170,11 @@ impl<R: Record> Reader<R> {
     }
 
     fn advance(&mut self) -> Result<Option<Located<R>>> {
-        while let Some(content) = self.lines.next_line()? {
-            let (file, line) = (self.lines.file().clone(), self.lines.number());
-            self.rows += 1;
-            match Fields::parse(&content).and_then(|fields| self.record(&fields)) {
+        while let Some(row) = self.rows.next() {
+            let (line, fields) = row?;
+            let file = self.rows.file().clone();
+            self.num_rows += 1;
+            match fields.and_then(|fields| self.record(&fields)) {
                 Ok(Some(record)) => {
                     self.num_read += 1;
                     return Ok(Some(Located { file, line, record }));
@@ -185,10 +188,10 @@ impl<R: Record> Reader<R> {
         }
         let skipped = std::mem::take(&mut self.tolerance.skipped);
         let passed_over = std::mem::take(&mut self.passed_over);
-        let census = Census { rows: self.rows, skipped, passed_over, ..Census::default() };
+        let census = Census { rows: self.num_rows, skipped, passed_over, ..Census::default() };
         let found = census.none_good();
         let message = format!("expected records, one JSON object a line, but {found}");
-        Err(Error::file(self.lines.file(), message))
+        Err(Error::file(self.rows.file(), message))
     }
 
     /// The record of a line, unless it is passed over.
@@ -243,7 +246,13 @@ mod tests {
 
     fn error(content: impl Into<Vec<u8>>, skip_bad: usize) -> Error {
         let mut last = None;
-        for next in reader(content, skip_bad) {
+        let source = Cursor::new(content.into());
+        let reader = match Reader::<PromptRecord>::new(Path::new("prompts.jsonl"), source, skip_bad)
+        {
+            Ok(reader) => reader,
+            Err(error) => return error,
+        };
+        for next in reader {
             assert!(last.is_none(), "nothing follows an error");
             last = next.err();
         }

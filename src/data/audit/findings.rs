@@ -12,10 +12,10 @@ use super::{
 };
 use super::{advice, length_bias};
 use crate::Result;
-use crate::data::lines::Lines;
 use crate::data::published::passage_key;
 use crate::data::{
-    Fields, Group, Intake, LabelledText, Limits, Located, Problem, PromptRecord, Record, TokenGroup,
+    Fields, Group, Intake, LabelledText, Limits, Located, Problem, PromptRecord, Record,
+    TokenGroup, rows,
 };
 
 type Key = [u8; 16];
@@ -203,11 +203,10 @@ impl Findings {
 
     /// How many records have a prompt of the file `other`.
     pub fn shared_with(&self, other: &Path) -> Result<usize> {
-        let mut lines = Lines::open(other)?;
         let mut shared = HashSet::new();
-        while let Some(line) = lines.next_line()? {
+        for row in rows::open(other)? {
             // What is bad there is the business of an audit of its own.
-            let Ok(fields) = Fields::parse(&line) else { continue };
+            let (_, Ok(fields)) = row? else { continue };
             let prompt = match Kind::of(&fields) {
                 kind if kind.is_text() => LabelledText::from_fields(&fields).map(|it| it.text),
                 _ => PromptRecord::from_fields(&fields).map(|it| it.prompt),

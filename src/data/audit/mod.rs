@@ -21,10 +21,9 @@ pub use form::Kind;
 pub use length_bias::LengthBias;
 pub use shown::{ShownAnswer, ShownRow};
 
-use super::lines::Lines;
 use super::{
     Answered, Completion, Demonstration, Fields, Group, Intake, LabelledText, Limits, Located,
-    Passage, Problem, PromptRecord, Record, TokenGroup, Tokenization, Tokenize, Tokenizer,
+    Passage, Problem, PromptRecord, Record, TokenGroup, Tokenization, Tokenize, Tokenizer, rows,
 };
 use crate::{Error, Result};
 
@@ -198,11 +197,12 @@ impl Auditor<'_> {
     /// If a file cannot be read or has no good record, or if there is text and no tokenizer.
     pub fn audit(&self, path: &Path, against: Option<&Path>) -> Result<Audit> {
         let mut findings = Findings::default();
-        let mut lines = Lines::open(path)?;
-        while let Some(line) = lines.next_line()? {
-            let place = Located { file: lines.file().clone(), line: lines.number(), record: () };
+        let mut rows = rows::open(path)?;
+        while let Some(row) = rows.next() {
+            let (line, fields) = row?;
+            let place = Located { file: rows.file().clone(), line, record: () };
             findings.rows += 1;
-            match Fields::parse(&line) {
+            match fields {
                 Ok(fields) => self.look_at(&fields, &place, &mut findings)?,
                 Err(problem) => findings.refuse(place.line, problem),
             }

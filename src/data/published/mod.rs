@@ -13,7 +13,6 @@ mod posts;
 mod reviews;
 mod sources;
 mod split;
-mod tables;
 
 use std::collections::BTreeMap;
 

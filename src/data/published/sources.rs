@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::tables::{Rows, rows};
+use crate::data::rows::{self, Row};
 use crate::hub::HubId;
 use crate::{Error, Result, files};
 
@@ -110,8 +110,8 @@ impl Source {
     }
 
     /// Its rows. Of a folder of texts: one a file, by their names.
-    pub(super) fn rows(&self) -> Result<Rows> {
-        let Some(label) = self.label else { return rows(&self.path) };
+    pub(super) fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
+        let Some(label) = self.label else { return Ok(Box::new(rows::open(&self.path)?)) };
         let files = texts(&self.path)?.into_iter().enumerate();
         Ok(Box::new(files.map(move |(number, file)| {
             let text = std::fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;

@@ -179,7 +179,10 @@ fn columns_whose_meaning_would_be_lost_are_refused_by_name() {
     insta::assert_snapshot!(refused(json!({"images": ["a.png"], "prompt": "a", "chosen": "b", "rejected": "c"})), @"`images`: expected no such column, found a list of 1; only text is read: drop the column, or the record");
     insta::assert_snapshot!(refused(json!({"prompt": "a", "completions": ["b", "c"], "labels": [true, false]})), @"`labels`: expected no labels of steps, found stepwise supervision; its `completions` are steps of one answer, which no objective here compares: give `rewards`, or drop the file");
     // A column that says nothing loses nothing.
-    parse::<Group>(&json!({"system": " ", "history": [], "prompt": "a", "chosen": "b", "rejected": "c"})).unwrap();
+    parse::<Group>(
+        &json!({"system": " ", "history": [], "prompt": "a", "chosen": "b", "rejected": "c"}),
+    )
+    .unwrap();
 }
 
 #[test]

@@ -1,0 +1,129 @@
+//! Tables by columns: Parquet, and Arrow as a stream or as a file.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read, Seek};
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use arrow_ipc::reader::StreamReader;
+use arrow_schema::ArrowError;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
+
+use super::RawRows;
+use super::content::Content;
+use super::values;
+use crate::{Error, Result};
+
+/// How many rows of Parquet are read at once.
+const BATCH: usize = 256;
+/// What the file format of Arrow begins with, and ends with.
+const FILE_MARK: &[u8] = b"ARROW1";
+
+/// Whether a file is Parquet and can be read from any place, as Parquet has to be.
+pub(super) fn is_parquet_file(mut file: &File) -> io::Result<bool> {
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let mut start = Vec::new();
+    file.take(4).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start == b"PAR1")
+}
+
+/// The rows of a Parquet file.
+pub(super) fn parquet(name: &Path, file: File) -> Result<RawRows> {
+    let name = name.to_owned();
+    let failed = move |error: ParquetError| damaged(&name, "Parquet", &error.to_string());
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&failed)?;
+    let reader = reader.with_batch_size(BATCH).build().map_err(&failed)?;
+    Ok(rows(reader.map(move |batch| batch.map_err(|error| failed(error.into())))))
+}
+
+/// The rows of Arrow's stream, or of its file, which is a stream between two marks.
+pub(super) fn arrow(mut content: Content, is_file: bool) -> Result<RawRows> {
+    if is_file {
+        let mut mark = [0; 8];
+        let read = content.source.read_exact(&mut mark);
+        read.map_err(|error| content.unreadable(1, error))?;
+    }
+    let name = content.file.clone();
+    let failed = move |error: ArrowError| damaged(&name, "Arrow", &error.to_string());
+    let source = Tail { source: content.source, last: [1; 8] };
+    let mut reader = StreamReader::try_new(source, None).map_err(&failed)?;
+    let mut is_done = false;
+    Ok(rows(std::iter::from_fn(move || {
+        if is_done {
+            return None;
+        }
+        match reader.next() {
+            Some(batch) => Some(batch.map_err(&failed)),
+            None => {
+                is_done = true;
+                let end = reader.get_mut().check_end(is_file);
+                end.err().map(|problem| Err(failed(ArrowError::IpcError(problem))))
+            }
+        }
+    })))
+}
+
+/// A source that knows what was read of it last.
+struct Tail {
+    source: Box<dyn BufRead>,
+    last: [u8; 8],
+}
+
+impl Tail {
+    /// Whether the stream ended with its mark and nothing follows, or of a file, its footer. Readers
+    /// take the end of the source for the end of the stream, and lose what was cut off.
+    fn check_end(&mut self, is_file: bool) -> Result<(), String> {
+        // A length of 0, in old streams without the continuation mark before it.
+        if self.last[4..] != [0; 4] {
+            return Err("the file is cut short".to_owned());
+        }
+        let mut rest = Vec::new();
+        self.source.read_to_end(&mut rest).map_err(|error| error.to_string())?;
+        match is_file {
+            true if !rest.ends_with(FILE_MARK) => Err("the footer is cut short".to_owned()),
+            false if !rest.is_empty() => Err("more follows the end of the stream".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Read for Tail {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        let read = &buffer[..count];
+        let kept = count.min(self.last.len());
+        self.last.rotate_left(kept);
+        let start = self.last.len() - kept;
+        self.last[start..].copy_from_slice(&read[count - kept..]);
+        Ok(count)
+    }
+}
+
+/// The rows of batches, numbered from 1.
+fn rows(batches: impl Iterator<Item = Result<RecordBatch>> + 'static) -> RawRows {
+    let rows = batches.flat_map(|batch| -> Box<dyn Iterator<Item = Result<_>>> {
+        match batch {
+            Ok(batch) => {
+                Box::new((0..batch.num_rows()).map(move |row| Ok(values::fields(&batch, row))))
+            }
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    });
+    Box::new(rows.enumerate().map(|(number, row)| row.map(|fields| (number + 1, fields))))
+}
+
+fn damaged(file: &Path, form: &str, error: &str) -> Error {
+    let error = error.replace('\n', " ");
+    if let Some((_, codec)) = error.split_once("Disabled feature at compile time: ") {
+        let remedy = "write it with snappy, zstd or gzip";
+        return Error::file(
+            file,
+            format!("expected {form} that is packed otherwise, found {codec}; {remedy}"),
+        );
+    }
+    Error::file(file, format!("cannot be read as {form}: {error}; copy or download it again"))
+}
