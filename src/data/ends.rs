@@ -38,6 +38,12 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// Those of `config.json` and `generation_config.json` alone.
+    pub fn of_config(configured: &[u32]) -> Self {
+        let turn = configured.first().map(|&id| (id, EndSource::Config));
+        Self { turn, all: configured.to_vec() }
+    }
+
     /// The end the template writes, else the tokenizer's `eos_token`, else the first of the model's
     /// settings. `configured` are those of `config.json` and `generation_config.json`.
     pub fn of(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, configured: &[u32]) -> Self {

@@ -97,3 +97,57 @@ fn a_file_that_is_neither_is_refused() {
     let error = Tokenizer::from_folder(folder.path(), &[]).unwrap_err().to_string();
     assert!(error.contains("expected a sentencepiece model"), "{error}");
 }
+
+/// The ids are those of transformers 4.57.6 with sentencepiece installed.
+#[test]
+fn llamas_class_reads_a_sentencepiece_model_by_its_settings() {
+    let read = |model: &[u8], more: Value| {
+        let mut config = json!({"tokenizer_class": "LlamaTokenizer"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        tokenizer(model, config).encode_prompt(" the miller</s>the  old").unwrap()
+    };
+    let cases: [(Value, &[u32], &[u32]); 4] = [
+        (
+            json!({"legacy": true}),
+            &[1, 329, 267, 287, 2, 267, 329, 329, 321],
+            &[1, 259, 265, 284, 2, 265, 259, 259, 282],
+        ),
+        (
+            json!({"legacy": false}),
+            &[1, 267, 287, 2, 335, 263, 329, 329, 321],
+            &[1, 265, 284, 2, 264, 304, 259, 259, 282],
+        ),
+        (
+            json!({"add_prefix_space": false}),
+            &[1, 267, 287, 2, 335, 263, 329, 329, 321],
+            &[1, 265, 284, 2, 264, 304, 259, 259, 282],
+        ),
+        (
+            json!({"add_prefix_space": null}),
+            &[1, 267, 287, 2, 335, 263, 329, 329, 321],
+            &[1, 265, 284, 2, 264, 304, 259, 259, 282],
+        ),
+    ];
+    for (config, bpe, unigram) in cases {
+        assert_eq!(read(BPE, config.clone()), bpe, "{config}");
+        assert_eq!(read(UNIGRAM, config.clone()), unigram, "{config}");
+    }
+}
+
+#[test]
+fn a_setting_of_the_blank_makes_llamas_tokenizer_anew() {
+    let config = json!({"tokenizer_class": "LlamaTokenizer", "add_prefix_space": false});
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &[u8]| std::fs::write(folder.path().join(name), content);
+    write(FILE, BPE).unwrap();
+    write("tokenizer_config.json", b"{\"tokenizer_class\": \"LlamaTokenizer\"}").unwrap();
+    Tokenizer::from_folder(folder.path(), &[2]).unwrap().save(folder.path()).unwrap();
+    let ids = || {
+        let tokenizer = Tokenizer::from_folder(folder.path(), &[2]).unwrap();
+        assert!(tokenizer.warnings().is_empty());
+        tokenizer.encode_prompt(" the miller").unwrap()
+    };
+    assert_eq!(ids(), [1, 329, 267, 287]);
+    write("tokenizer_config.json", config.to_string().as_bytes()).unwrap();
+    assert_eq!(ids(), [1, 267, 287]);
+}

@@ -1,0 +1,290 @@
+//! Text ↔ token ids, as a model folder's tokenizer says.
+//!
+//! The ids are those of transformers' `AutoTokenizer.from_pretrained(folder)` in its fast form: its
+//! tokenizer.json, changed as the class of tokenizer_config.json changes it, with the special tokens
+//! of all files. [`Tokenizer::warnings`] tells what differs.
+
+mod class_rules;
+mod folder;
+mod published;
+mod scores;
+mod seam;
+mod special_tokens;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use self::class_rules::Class;
+use self::folder::TokenizerFolder;
+pub use self::folder::{COMPANIONS, companion_files};
+use self::special_tokens::SpecialTokens;
+use super::{ChatTemplate, Ends};
+use crate::files::write_atomic;
+use crate::{Error, Result};
+
+/// A tokenizer with the end-of-text tokens of its model. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: Arc<tokenizers::Tokenizer>,
+    /// The same without what it puts in front of a text, for text that goes on.
+    continuing: Arc<tokenizers::Tokenizer>,
+    /// The ids that it puts in front of a text.
+    front: Vec<u32>,
+    ends: Ends,
+    vocab_size: usize,
+    hash: String,
+    chat_template: Option<ChatTemplate>,
+    /// Names of special tokens, their texts and ids.
+    special: Arc<Vec<(String, String, u32)>>,
+    warnings: Arc<Vec<String>>,
+    /// Names, relative to the folder, and bytes of the files it came with, tokenizer.json among them.
+    files: Arc<Vec<(String, Vec<u8>)>>,
+}
+
+impl Tokenizer {
+    /// Whether a folder has a tokenizer, be it one that is read or one that is refused by name.
+    pub fn is_at(folder: &Path) -> bool {
+        folder::has_tokenizer(folder)
+    }
+
+    /// Reads the tokenizer of a model folder: `tokenizer.json`, or where it is missing the
+    /// `tokenizer.model` or the `vocab.json` and `merges.txt` that the tokenizer's class reads.
+    /// `end_of_text` are the ids that end a text, the first of them the one that training appends.
+    ///
+    /// # Errors
+    /// If the folder has no tokenizer, or one of a kind that is not read.
+    pub fn from_folder(folder: &Path, end_of_text: &[u32]) -> Result<Self> {
+        let chat_template = ChatTemplate::from_folder(folder)?;
+        let mut folder = TokenizerFolder::read(folder)?;
+        let class = Class::of(&folder);
+        let mut warnings = Vec::new();
+        if !class.known {
+            let name = class.name.as_deref().unwrap_or_default();
+            warnings.push(format!(
+                "tokenizer_config.json: the rules of `tokenizer_class` {name} are not known here; \
+                 the ids are those of the tokenizer as its files describe it, without what that \
+                 class changes"
+            ));
+        }
+        let mut inner = folder.tokenizer(&class, &mut warnings)?;
+        let own: BTreeMap<_, _> = inner.get_added_tokens_decoder().into_iter().collect();
+        let special_tokens = SpecialTokens::read(&folder, &class, &own)?;
+        special_tokens.add_to(&mut inner);
+        class_rules::apply(&mut inner, &class, &folder.config, &special_tokens, &mut warnings)?;
+        warnings.extend(class_rules::not_followed(&folder.config));
+        let special = special_tokens.with_ids(&inner);
+        let tokenizer = Self::new(inner, end_of_text, folder.files)?;
+        let mut tokenizer =
+            Self { special: Arc::new(special), warnings: Arc::new(warnings), ..tokenizer };
+        tokenizer.ends = Ends::of(&tokenizer, chat_template.as_ref(), end_of_text);
+        Ok(Self { chat_template, ..tokenizer })
+    }
+
+    /// Wraps a tokenizer that comes from no folder.
+    ///
+    /// # Errors
+    /// If the tokenizer has no JSON form.
+    pub fn from_tokenizer(tokenizer: tokenizers::Tokenizer, end_of_text: &[u32]) -> Result<Self> {
+        let json = tokenizer
+            .to_string(true)
+            .map_err(|error| Error::usage(format!("the tokenizer has no JSON form: {error}")))?;
+        Self::new(tokenizer, end_of_text, vec![("tokenizer.json".to_owned(), json.into_bytes())])
+    }
+
+    fn new(
+        mut tokenizer: tokenizers::Tokenizer,
+        end_of_text: &[u32],
+        files: Vec<(String, Vec<u8>)>,
+    ) -> Result<Self> {
+        // Settings of whoever saved the file; they would cut and fill what is encoded here.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(failed("set up"))?;
+
+        // Ids may have gaps, so the number of entries says too little.
+        let vocab_size =
+            tokenizer.get_vocab(true).into_values().max().map_or(0, |it| it as usize + 1);
+        let front = front(&tokenizer)?;
+        let inner = Arc::new(tokenizer);
+        let continuing = seam::without_beginning(&inner)?.map_or_else(|| inner.clone(), Arc::new);
+        Ok(Self {
+            inner,
+            continuing,
+            front,
+            ends: Ends::of_config(end_of_text),
+            vocab_size,
+            hash: hash(&files, end_of_text),
+            chat_template: None,
+            special: Arc::default(),
+            warnings: Arc::default(),
+            files: Arc::new(files),
+        })
+    }
+
+    /// The ids of a text that others follow, with the special tokens that stand in front of a text.
+    /// What a post-processor adds at the end is left away.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot encode the text.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let ids = encode(&self.inner, text)?;
+        Ok(self.front.iter().copied().chain(ids).collect())
+    }
+
+    /// The ids of a text that stands for itself, without special tokens.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot encode the text.
+    pub fn encode_completion(&self, text: &str) -> Result<Vec<u32>> {
+        encode(&self.inner, text)
+    }
+
+    /// The ids of a text that goes on after another: nothing is put in front of it, so that the ids
+    /// of both decode to both texts, where the first is not empty.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot encode the text.
+    pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>> {
+        encode(&self.continuing, text)
+    }
+
+    /// The ids that stand in front of a text: the begin token, or nothing.
+    pub fn front(&self) -> &[u32] {
+        &self.front
+    }
+
+    /// The text of ids, special tokens skipped.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot decode the ids.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, true).map_err(failed("decode ids"))
+    }
+
+    /// The text of ids, special tokens written as they stand in the vocabulary.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot decode the ids.
+    pub fn decode_all(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, false).map_err(failed("decode ids"))
+    }
+
+    /// The text that `ids` add after `before`, special tokens skipped. A letter that begins in
+    /// `before` and ends in `ids` is part of it.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot decode the ids.
+    pub fn decode_after(&self, before: &[u32], ids: &[u32]) -> Result<String> {
+        let after = self.decode(&[before, ids].concat())?;
+        Ok(seam::added_text(&self.decode(before)?, &after).to_owned())
+    }
+
+    /// A special token by the name it has in the settings (`bos_token`, `eos_token`, `pad_token`,
+    /// `unk_token`): its text and its id.
+    pub fn special(&self, name: &str) -> Option<(&str, u32)> {
+        let token = self.special.iter().find(|(it, ..)| it == name);
+        token.map(|(_, content, id)| (content.as_str(), *id))
+    }
+
+    /// Whether an id is one of the tokens that [`Self::decode`] skips.
+    pub fn is_special(&self, id: u32) -> bool {
+        let added = self.inner.get_added_vocabulary();
+        added.simple_id_to_token(id).is_some_and(|content| added.is_special_token(&content))
+    }
+
+    /// A token as it is written in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The token that ends a text, as training appends it.
+    pub fn end_of_text(&self) -> Option<u32> {
+        self.ends.turn.map(|(id, _)| id)
+    }
+
+    /// All tokens that end a text.
+    pub fn all_end_of_text(&self) -> &[u32] {
+        &self.ends.all
+    }
+
+    /// The tokens that end a turn, and where they are from.
+    pub fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    /// What makes a text of a conversation, where the model has it.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
+    }
+
+    /// One more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// What of the folder's settings is not followed, each with the file, the key and what differs.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// A hash of all files that shape tokens, text or sampling, and of the end-of-text tokens, in
+    /// hexadecimal.
+    pub fn content_hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Writes tokenizer.json and its companions into `folder`, byte for byte as they were read.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        self.files.iter().try_for_each(|(name, content)| {
+            write_atomic(&folder.join(name), |writer| writer.write_all(content))
+        })
+    }
+}
+
+/// The ids that the post-processor puts in front of a text, seen at a text that has ids.
+fn front(tokenizer: &tokenizers::Tokenizer) -> Result<Vec<u32>> {
+    let any = tokenizer.get_vocab(false).into_keys().next().unwrap_or_default();
+    for text in ["a", "0", &any, ""] {
+        let encoding = tokenizer.encode_fast(text, true).map_err(failed("encode a text"))?;
+        let special = encoding.get_special_tokens_mask();
+        if special.contains(&0) || text.is_empty() {
+            let ids = encoding.get_ids().iter().zip(special);
+            return Ok(ids.take_while(|(_, it)| **it == 1).map(|(id, _)| *id).collect());
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn encode(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
+    let encoding = tokenizer.encode_fast(text, false).map_err(failed("encode a text"))?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+/// A hash of files, whatever their order, and of ids.
+fn hash(files: &[(String, Vec<u8>)], end_of_text: &[u32]) -> String {
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort();
+    let mut hasher = blake3::Hasher::new();
+    for (name, content) in files {
+        hasher.update(name.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(blake3::hash(content).as_bytes());
+    }
+    for id in end_of_text {
+        hasher.update(&id.to_le_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn failed(action: &'static str) -> impl Fn(tokenizers::Error) -> Error {
+    move |error| {
+        let error = error.to_string().replace('\n', " ");
+        Error::usage(format!("the tokenizer cannot {action}: {error}; check its tokenizer.json"))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;
