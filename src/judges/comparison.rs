@@ -14,13 +14,25 @@ pub struct Comparison {
     pub group: Group,
     /// What people said.
     pub labels: Vec<Verdict>,
+    /// The line that it was read from, where it was.
+    pub line: Option<usize>,
 }
 
 impl Comparison {
     /// Two answers to `prompt` that nobody has labelled.
     pub fn new(id: Option<Value>, prompt: Passage, answers: [Completion; 2]) -> Self {
         let group = Group { id, prompt, completions: answers.to_vec(), rewards: None };
-        Self { group, labels: Vec::new() }
+        Self { group, labels: Vec::new(), line: None }
+    }
+
+    /// What messages call it: its id, its line, or its place among all, counted from 0.
+    pub fn called(&self, place: usize) -> String {
+        match (&self.group.id, self.line) {
+            (Some(Value::String(id)), _) => format!("id {id}"),
+            (Some(id), _) if !id.is_null() => format!("id {id}"),
+            (_, Some(line)) => format!("line {line}"),
+            _ => format!("comparison {}", place + 1),
+        }
     }
 
     /// The prompt as people read it, the turns of a conversation with their roles; none where there
@@ -39,10 +51,10 @@ impl Comparison {
         }
     }
 
-    /// The two answers' texts; none where there are only token ids.
-    pub fn answer_texts(&self) -> Option<[&str; 2]> {
+    /// The two answers as people read them; none where there are only token ids.
+    pub fn answer_texts(&self) -> Option<[String; 2]> {
         let [a, b] = self.group.completions.as_slice() else { return None };
-        Some([a.passage.text.as_deref()?, b.passage.text.as_deref()?])
+        Some([a.passage.text.clone()?, b.passage.text.clone()?])
     }
 
     /// What tells the prompt from others.
@@ -80,7 +92,7 @@ impl Record for Comparison {
                 .collect::<Result<_, _>>()?,
             Some(other) => return Err(refused("labels", other)),
         };
-        Ok(Self { group, labels })
+        Ok(Self { group, labels, line: None })
     }
 }
 
