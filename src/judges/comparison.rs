@@ -38,23 +38,13 @@ impl Comparison {
     /// The prompt as people read it, the turns of a conversation with their roles; none where there
     /// are only token ids.
     pub fn prompt_text(&self) -> Option<String> {
-        let Passage { text, messages, .. } = &self.group.prompt;
-        let turn = |message: &Value| {
-            let of = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
-            format!("{}: {}", of("role"), of("content"))
-        };
-        match (text, messages.as_deref()) {
-            (Some(text), _) => Some(text.clone()),
-            (None, Some([only])) => Some(only["content"].as_str().unwrap_or_default().to_owned()),
-            (None, Some(turns)) => Some(turns.iter().map(turn).collect::<Vec<_>>().join("\n\n")),
-            (None, None) => None,
-        }
+        readable(&self.group.prompt)
     }
 
     /// The two answers as people read them; none where there are only token ids.
     pub fn answer_texts(&self) -> Option<[String; 2]> {
         let [a, b] = self.group.completions.as_slice() else { return None };
-        Some([a.passage.text.clone()?, b.passage.text.clone()?])
+        Some([readable(&a.passage)?, readable(&b.passage)?])
     }
 
     /// What tells the prompt from others.
@@ -66,6 +56,32 @@ impl Comparison {
             if text.is_none() && messages.is_none() { ids } else { &None }
         ])
         .to_string()
+    }
+}
+
+/// A text, or the turns of a conversation: a single one alone, several with their roles.
+fn readable(passage: &Passage) -> Option<String> {
+    let turn = |message: &Value| {
+        let role = message["role"].as_str().unwrap_or_default();
+        format!("{role}: {}", content(&message["content"]))
+    };
+    match (&passage.text, passage.messages.as_deref()) {
+        (Some(text), _) => Some(text.clone()),
+        (None, Some([only])) => Some(content(&only["content"])),
+        (None, Some(turns)) => Some(turns.iter().map(turn).collect::<Vec<_>>().join("\n\n")),
+        (None, None) => None,
+    }
+}
+
+/// A turn's text, whole or in parts.
+fn content(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts
+            .iter()
+            .map(|part| part.as_str().or_else(|| part["text"].as_str()).unwrap_or_default())
+            .collect(),
+        _ => String::new(),
     }
 }
 
@@ -156,5 +172,18 @@ mod tests {
         assert_eq!(shown(&format!("[{hello}]")), "Hello");
         let turns = format!(r#"[{hello}, {{"role": "assistant", "content": "Hi"}}, {hello}]"#);
         assert_eq!(shown(&turns), "user: Hello\n\nassistant: Hi\n\nuser: Hello");
+    }
+
+    #[test]
+    fn a_turn_in_parts_is_its_text() {
+        let parts =
+            serde_json::json!([{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]);
+        let prompt = Passage {
+            messages: Some(vec![serde_json::json!({"role": "user", "content": parts})]),
+            ..Passage::default()
+        };
+        let answer = Completion::finished(Passage::of_text("x"));
+        let comparison = Comparison::new(None, prompt, [answer.clone(), answer]);
+        assert_eq!(comparison.prompt_text().unwrap(), "Hello");
     }
 }

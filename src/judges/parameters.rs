@@ -29,7 +29,7 @@ pub struct Form {
 }
 
 /// What becomes of the limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Limit {
     #[default]
     AsSet,
@@ -108,7 +108,7 @@ impl Parameters {
             return Remedy::None;
         }
         let mut extra = self.settings.extra.keys();
-        if let Some(name) = extra.find(|name| refusal.names(&name.to_lowercase())) {
+        if let Some(name) = extra.find(|name| refusal.quotes(&name.to_lowercase())) {
             return Remedy::Setting(format!("judge.extra.{name}"));
         }
         if refusal.names("temperature") && self.temperature().is_some() {
@@ -131,31 +131,32 @@ impl Parameters {
         Remedy::None
     }
 
-    /// The endpoint has answered to `form`: the rest of the run is asked so. Says what that changes.
+    /// The endpoint has answered to `form`: the rest of the run departs from the settings at least so
+    /// far. Says what that changes.
     pub fn accept(&self, form: Form) -> Vec<String> {
         let Ok(mut accepted) = self.accepted.lock() else { return Vec::new() };
-        let before = std::mem::replace(&mut *accepted, form);
+        let before = *accepted;
+        accepted.no_temperature |= form.no_temperature;
+        accepted.limit = accepted.limit.max(form.limit);
         let mut changes = Vec::new();
-        if form.no_temperature && !before.no_temperature {
+        if accepted.no_temperature && !before.no_temperature {
             changes.push(
                 "refuses judge.temperature and is asked without; set it to \"none\", or to a number \
                  that the endpoint takes"
                     .to_owned(),
             );
         }
-        if let Some((name, _)) = self.limit().filter(|_| form.limit != before.limit) {
-            changes.push(match form.limit {
-                Limit::AsSet => return changes,
-                Limit::OtherName => format!(
-                    "refuses judge.{name} and is sent {} in its place; set judge.{}",
-                    other(name),
-                    other(name)
-                ),
-                Limit::LeftOut => {
-                    format!("refuses judge.{name} and is asked without a limit; set it to 0")
-                }
-            });
-        }
+        let limit = self.limit().filter(|_| accepted.limit > before.limit);
+        changes.extend(limit.map(|(name, _)| match accepted.limit {
+            Limit::LeftOut => {
+                format!("refuses judge.{name} and is asked without a limit; set it to 0")
+            }
+            Limit::AsSet | Limit::OtherName => format!(
+                "refuses {name} and is sent {} in its place; set judge.{}",
+                other(name),
+                other(name)
+            ),
+        }));
         changes
     }
 

@@ -198,6 +198,15 @@ impl Refusal {
             && (self.parameter == name || self.words.match_indices(name).any(is_word))
     }
 
+    /// Whether it is about the field `name` and says so as of a name, not as a word.
+    pub fn quotes(&self, name: &str) -> bool {
+        let is_quoted = |mark: &str| self.words.contains(&format!("{mark}{name}{mark}"));
+        matches!(self.status, 400 | 422)
+            && (self.parameter == name
+                || self.words.lines().any(|line| line == name)
+                || ["'", "\"", "`"].into_iter().any(is_quoted))
+    }
+
     /// Whether it is about a number that is out of its range.
     pub fn is_about_size(&self) -> bool {
         self.says(&[

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::endpoint::Heard;
 use super::refusal::Kind;
 
-/// Refusals for no reason that is known, at the beginning, that are enough to give up.
+/// Comparisons refused for no reason that is known, and none answered, that are enough to give up.
 const ENOUGH: usize = 4;
 
 /// What was refused so far.
@@ -39,7 +39,7 @@ impl Refused {
         }
         tracing::warn!("{name} has no verdict: the endpoint refuses it with {why}");
         let count = self.names.len();
-        if self.answered == 0 && self.unclear >= ENOUGH && self.unclear == self.questions {
+        if self.answered == 0 && count >= ENOUGH && self.unclear == self.questions {
             return Err(all_refused(count, &first));
         }
         if count > self.limit {
@@ -64,6 +64,9 @@ impl Refused {
 }
 
 fn all_refused(count: usize, (kind, first): &(Kind, String)) -> String {
-    let all = if count == 1 { "the only comparison".to_owned() } else { format!("all of {count}") };
-    format!("refuses {all} so far, the first {first}; {}", kind.advice())
+    let all = match count {
+        1 => "the only comparison".to_owned(),
+        count => format!("all of {count} comparisons"),
+    };
+    format!("refuses {all}, the first {first}; {}", kind.advice())
 }

@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use super::said::said;
-use super::verdict_words::{comparison, is_mark, option, whole};
+use super::verdict_words::{is_mark, option, whole};
 use crate::evaluation::Verdict;
 
 /// The word that questions ask for.
@@ -204,11 +204,13 @@ fn in_object(said: &str) -> Option<Option<Verdict>> {
         return None;
     }
     let is_all = said[..from].split(is_mark).all(|it| it.is_empty() || it == "json");
-    let read = |value: &Value| value.as_str().and_then(|it| whole(it).or_else(|| comparison(it)));
     let is_name = |key: &str, names: &[&str]| {
         key.split(is_mark).next_back().is_some_and(|last| names.contains(&last))
     };
-    for names in [&STRONG[..], if is_all { &WEAK[..] } else { &[] }] {
+    let kinds: [(&[&str], fn(&str) -> Option<Verdict>); 2] =
+        [(&STRONG, option), (if is_all { &WEAK } else { &[] }, whole)];
+    for (names, words) in kinds {
+        let read = |value: &Value| value.as_str().and_then(words);
         let mut all = object.iter().filter(|(key, _)| is_name(key, names)).map(|it| read(it.1));
         if let Some(first) = all.next() {
             return Some(if all.all(|it| it == first) { first } else { None });
@@ -271,6 +273,10 @@ mod tests {
             ("Verdict: A\n\nReasoning: B is shorter and wrong.", A),
             ("Verdict: A\nVerdict: A", A),
             ("<think>Verdict: A?</think>\nB", B),
+            ("My verdict is that B wins", B),
+            ("Verdict: tie (both are fine)", Tie),
+            ("{\"verdict\": \"Answer A is better because it is short\"}", A),
+            ("B is the better answer.", B),
             ("A", A),
             ("b", B),
             ("**A**", A),
@@ -319,6 +325,8 @@ mod tests {
             "Verdict: A: 7, B: 9",
             "Verdict: A=7, B=9",
             "Verdict: A 7/10, B 9/10",
+            "Verdict: A (8/10) B (9/10)",
+            "Verdict: _A_ (helpfulness), _B_ (style)",
             "Verdict: not A",
             "Verdict: A is not better",
             "Verdict: A is better in style, B in content",

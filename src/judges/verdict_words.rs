@@ -3,7 +3,7 @@
 use crate::evaluation::Verdict;
 
 /// What may stand before an option and says nothing about it.
-const FILLERS: [&str; 36] = [
+const FILLERS: [&str; 37] = [
     "the",
     "is",
     "it",
@@ -37,6 +37,7 @@ const FILLERS: [&str; 36] = [
     "passage",
     "boxed",
     "would",
+    "that",
     "verdict",
     "better",
     "best",
@@ -87,7 +88,11 @@ pub fn option(text: &str) -> Option<Verdict> {
         || (closed.starts_with('-') && after.starts_with(char::is_whitespace))
         || claim(closed).is_some_and(is_end_of_claim)
         || ["because ", "since "].iter().any(|it| closed.starts_with(it));
-    let turns = first_word(closed).is_some_and(|it| TURNS.contains(&it) && it != letter(verdict));
+    let is_turn = |word: &str| match word {
+        "both" | "neither" => verdict != Verdict::Tie,
+        word => TURNS.contains(&word) && word != letter(verdict),
+    };
+    let turns = first_word(closed).is_some_and(is_turn);
     let is_contested = [Verdict::A, Verdict::B]
         .into_iter()
         .filter(|it| *it != verdict)
@@ -107,7 +112,10 @@ pub fn whole(text: &str) -> Option<Verdict> {
     let is_claim = claim(closed).is_some_and(|rest| {
         let rest = rest.trim_matches(is_mark);
         let other = rest.strip_prefix("than ").and_then(leading);
-        rest.is_empty() || other.is_some_and(|(_, after)| after.trim_matches(is_mark).is_empty())
+        let nouns = ["answer", "response", "reply", "summary", "output", "one", "overall"];
+        rest.is_empty()
+            || nouns.contains(&rest)
+            || other.is_some_and(|(_, after)| after.trim_matches(is_mark).is_empty())
     });
     // An element's end says nothing: <answer>b</answer>.
     let is_element = closed.strip_prefix("</").is_some_and(|it| it.ends_with('>'));
@@ -116,7 +124,7 @@ pub fn whole(text: &str) -> Option<Verdict> {
 }
 
 /// "a > b", "b >> a", "a = b".
-pub fn comparison(text: &str) -> Option<Verdict> {
+fn comparison(text: &str) -> Option<Verdict> {
     let (first, after) = leading(text)?;
     let after = without_closing(after);
     let sign: String = after.chars().take_while(|it| "<>=≈≻≺~".contains(*it)).collect();
@@ -143,7 +151,7 @@ fn claims(text: &str, option: Verdict) -> bool {
         let (before, after) = (&text[..start], &text[end..]);
         let is_word =
             !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric);
-        let is_scored = after.trim_start().starts_with([':', '=']);
+        let is_scored = without_closing(after).starts_with([':', '=', '(']);
         let has_number = after.trim_start().starts_with(|it: char| it.is_ascii_digit());
         if is_word && (is_scored || has_number || claim(after.trim_start()).is_some()) {
             return true;
