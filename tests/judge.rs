@@ -1,6 +1,8 @@
 //! Claims about `exalign judge`: verdicts are asked for in both orders and never twice, whatever the
 //! endpoint does; the key stays a secret; what people said is counted as statisticians count it.
 
+#[path = "judge/endpoints.rs"]
+mod endpoints;
 mod support;
 
 use std::net::TcpListener;
@@ -239,8 +241,8 @@ fn what_will_not_pass_ends_the_work_at_once_and_says_what_to_do() {
     comparisons(&place, 3);
     let url = &server.url;
     let one = "--set judge.concurrency=1";
-    server.with(|state| state.faults.push_back(Fault::Status("400 Bad Request", None)));
-    insta::assert_snapshot!(refusal(&place, url, one, 1), @r#"error: URL: refuses with status 400 Bad Request ({"error": "not now"}); check judge.model, judge.max_tokens and the template"#);
+    server.with(|state| state.faults.push_back(Fault::Status("405 Method Not Allowed", None)));
+    insta::assert_snapshot!(refusal(&place, url, one, 1), @r#"error: URL: refuses with status 405 Method Not Allowed ({"error": "not now"}); check judge.model, judge.temperature, judge.max_tokens, judge.extra and the template"#);
     assert_eq!(server.num_requests(), 1);
     server
         .with(|state| state.faults.push_back(Fault::Status("429 Too Many Requests", Some("3600"))));
@@ -263,7 +265,7 @@ fn what_will_not_pass_ends_the_work_at_once_and_says_what_to_do() {
     assert_eq!(server.num_requests() - before, 5);
     let rest = run(&place, url, one);
     assert_eq!((&rest["cached"], &rest["requests"]), (&json!(2), &json!(4)));
-    insta::assert_snapshot!(refusal(&place, "ftp://me:secret@host", one, 2), @"error: --judge openai:URL: expected the endpoint's base such as http://127.0.0.1:8000/v1, found `URL`");
+    insta::assert_snapshot!(refusal(&place, "ftp://me:secret@host", one, 2), @"error: --judge openai:URL: expected the endpoint's base such as http://127.0.0.1:8000/v1, found one with a user or a mark; keys go into the environment");
     insta::assert_snapshot!(refusal(&place, url, "--template poetry", 2), @"error: `judge.template`: expected one of generic, summarization, dialogue, instruction or a file, found `poetry`");
 }
 
@@ -452,6 +454,34 @@ fn a_reward_model_prefers_what_it_gives_more_reward_and_two_files_are_paired_by_
         near(&line["grounds"][0], *a, 1e-4);
         near(&line["grounds"][1], *b, 1e-4);
     }
+}
+
+#[test]
+fn a_reward_that_is_no_number_is_refused_with_the_record_it_is_for() {
+    let place = Workplace::new();
+    let pair =
+        |i: u32| json!({"prompt_ids": [i], "chosen_ids": [2, 3], "rejected_ids": [4, 5 + i]});
+    place.lines("train.jsonl", (0..4).map(pair));
+    place.succeeds(
+        "reward --model model --data train.jsonl --out reward --set training.batch_size=4",
+    );
+    // The row of token 9 is not a number: so is the reward of what holds it.
+    let path = place.path("reward/model/model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let (_, embedding) =
+        header.as_object().unwrap().iter().find(|(name, _)| name.ends_with("wte.weight")).unwrap();
+    let at = 8 + length + embedding["data_offsets"][0].as_u64().unwrap() as usize;
+    let width = embedding["shape"][1].as_u64().unwrap() as usize;
+    let row = at + 9 * width * 4;
+    bytes[row..row + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    place.write(
+        "pairs.jsonl",
+        "{\"prompt_ids\": [1], \"completion_ids\": [[2], [3]]}\n\n{\"prompt_ids\": [1], \"completion_ids\": [[2], [9]]}\n",
+    );
+    insta::assert_snapshot!(place.refuses("judge --data pairs.jsonl --judge reward:reward", 1), @"error: pairs.jsonl:3: `completions[1]`: expected a finite reward, found NaN; drop the record, and look for weights of reward/model that are not finite");
 }
 
 #[test]

@@ -160,5 +160,5 @@ fn by_scores(scores: Option<&[f64]>) -> Judgement {
         Some([a, b]) => Some(Verdict::of_scores(*a, *b)),
         _ => None,
     };
-    Judgement { both: BothOrders::unordered(verdict), grounds: json!(scores) }
+    Judgement::new(BothOrders::unordered(verdict), json!(scores))
 }

@@ -55,7 +55,8 @@ pub struct JudgeArgs {
 const HELP: &str = "\
 Prints the win rate of the first answers (with --against, of --data). A tie counts half. Orders that \
 disagree are a tie and counted as order_dependent; a comparison without a verdict in one of its \
-orders is left out and counted as no_verdict. win_rate has Wilson's interval over comparisons, \
+orders is left out and counted as no_verdict; those of them that the endpoint refused (a content \
+filter, a text too long) are counted as refused and listed with their id or line. win_rate has Wilson's interval over comparisons, \
 win_rate_bootstrap one that resamples prompts; position_bias is the share of decisions for the answer \
 shown first. Labels are \"a\" (or 0), \"b\" (or 1), \"tie\" (or 0.5), one a person; where there are \
 some, the judge's agreement with their majority and Cohen's kappa are printed, and where an item has \
@@ -63,8 +64,22 @@ several, how far people agree.
 
 An endpoint's key is read from OPENAI_API_KEY (or the variable that judge.key_variable names) and \
 written nowhere. Every answer is kept in the cache folder (EXALIGN_CACHE): the same command after an \
-interruption asks nothing twice. Requests at once, timeout and retries: judge.concurrency, \
-judge.timeout, judge.max_retries. A judge on this machine, for instance:
+interruption asks nothing twice. A reply that was cut, is empty or refuses is no verdict and is not \
+kept: the same command asks again. Thoughts (<think>, reasoning_content) are passed over.
+
+Settings, as --set KEY=VALUE:
+  judge.temperature            0; \"none\" sends none
+  judge.max_tokens             256; 0 sends none, for models that think before they answer
+  judge.max_completion_tokens  in place of max_tokens, for endpoints that want this name
+  judge.extra.NAME             any further field: judge.extra.reasoning_effort=low
+  judge.max_refused            20; comparisons that may be refused before the work ends
+  judge.concurrency, judge.timeout, judge.max_retries
+  judge.key_header             auto: Authorization, or api-key where the URL has ?api-version=…
+  judge.ca_file                certificates by which an https endpoint is trusted, if not the \
+system's or those of SSL_CERT_FILE
+Proxies are those of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; this machine is asked directly.
+
+A judge on this machine, for instance:
 
   pip install 'transformers[serving]' torch
   transformers serve --port 8000
@@ -129,7 +144,7 @@ impl JudgeStage {
                 source: self.data.clone(),
                 device: context.device.clone(),
             }),
-            Judges::OpenAi(url) => Box::new(endpoint(url, &self.config.judge)?),
+            Judges::OpenAi(url) => Box::new(endpoint(url, &self.settings())?),
             Judges::Labels => Box::new(People),
         };
         let comparisons = self.comparisons()?;
@@ -144,14 +159,24 @@ impl JudgeStage {
         let result = self.result(&*judge, &comparisons, &judgements);
         if let (Some(out), Some(work)) = (&self.out, work) {
             write_lines(out, comparisons.iter().zip(&judgements).map(|(it, said)| line(it, said)))?;
-            work.finish(result.clone())?;
+            // What was not answered may be the next time: the same command asks for it.
+            if !judgements.iter().any(|it| it.is_unanswered) {
+                work.finish(result.clone())?;
+            }
         }
         Ok(result)
     }
 
+    /// The judge's settings; records that may be bad may be refused.
+    fn settings(&self) -> JudgeSettings {
+        let mut settings = self.config.judge.clone();
+        settings.max_refused = settings.max_refused.max(self.config.data.skip_bad);
+        settings
+    }
+
     /// What the verdicts depend on; how they are asked for does not count.
     fn record(&self, context: &Context) -> Result<Record> {
-        let JudgeSettings { model, template, max_tokens, .. } = &self.config.judge;
+        let JudgeSettings { model, template, extra, .. } = &self.config.judge;
         let (mut settings, mut inputs) = (json!({ "seed": self.config.seed }), Vec::new());
         match &self.judge {
             Judges::Labels => settings["judge"] = json!("labels"),
@@ -162,8 +187,11 @@ impl JudgeStage {
                 inputs.push(("reward", rewarder.folder.content_hash()?));
             }
             Judges::OpenAi(url) => {
+                let all = json!(self.config.judge);
                 settings["judge"] = json!({
-                    "url": url, "model": model, "template": template, "max_tokens": max_tokens,
+                    "url": url, "model": model, "template": template, "extra": extra,
+                    "temperature": all["temperature"], "max_tokens": all["max_tokens"],
+                    "max_completion_tokens": all["max_completion_tokens"],
                 });
                 if Path::new(template).is_file() {
                     inputs.push(("template", files::hash_file(Path::new(template))?));
@@ -199,7 +227,8 @@ impl JudgeStage {
                 ))?;
                 continue;
             }
-            comparisons.push(located.record);
+            let line = Some(located.line);
+            comparisons.push(Comparison { line, ..located.record });
         }
         Ok(comparisons)
     }
@@ -221,8 +250,13 @@ impl JudgeStage {
         let of = |value: &dyn Fn(&WinRate) -> Value| rate.as_ref().map_or(Value::Null, value);
         let count = |value: fn(&WinRate) -> usize| rate.as_ref().map_or(0, value);
         let no_verdict = both.iter().filter(|it| it.verdict().is_none()).count();
+        let refused = judgements.iter().filter(|it| it.refused.is_some()).count();
         if no_verdict > 0 {
-            tracing::warn!("{no_verdict} of {} comparisons have no verdict", both.len());
+            let of_these = match refused {
+                0 => String::new(),
+                _ => format!(", {refused} of them since the endpoint refused them"),
+            };
+            tracing::warn!("{no_verdict} of {} comparisons have no verdict{of_these}", both.len());
         }
         let mut result = json!({
             "judge": judge.name(),
@@ -237,6 +271,7 @@ impl JudgeStage {
         });
         if let Judges::OpenAi(_) = self.judge {
             let cost = judge.cost();
+            result["refused"] = json!(refused);
             result["position_bias"] = json!(position_bias(&both, seed));
             result["requests"] = json!(cost.requests);
             result["cached"] = json!(cost.cached);
@@ -244,6 +279,10 @@ impl JudgeStage {
                 "prompt": cost.prompt_tokens, "completion": cost.completion_tokens,
                 "uncounted_answers": cost.uncounted,
             });
+            let left_out = judge.left_out();
+            if !left_out.is_empty() {
+                result["left_out"] = json!(left_out);
+            }
         }
         if self.judge != Judges::Labels {
             let pairs: Vec<(Verdict, Verdict)> = comparisons
@@ -286,11 +325,33 @@ impl Judge for RewardJudge {
         let tokens = self.rewarder.all_tokens(&self.source, &groups)?;
         let all = Shard::WHOLE.of_groups(&tokens)?;
         let rewards = self.rewarder.rewards(&tokens, &all, &self.device)?;
-        let judgement = |rewards: Vec<f64>| Judgement {
-            both: BothOrders::unordered(Some(Verdict::of_scores(rewards[0], rewards[1]))),
-            grounds: json!(rewards),
-        };
-        Ok(rewards.into_iter().map(judgement).collect())
+        let judgements = comparisons.iter().zip(rewards).enumerate();
+        judgements
+            .map(|(at, (comparison, rewards))| {
+                self.check(comparison.line.unwrap_or(at + 1), &rewards)?;
+                let verdict = Verdict::of_scores(rewards[0], rewards[1]);
+                Ok(Judgement::new(BothOrders::unordered(Some(verdict)), json!(rewards)))
+            })
+            .collect()
+    }
+}
+
+impl RewardJudge {
+    /// Refuses rewards that cannot be compared.
+    fn check(&self, line: usize, rewards: &[f64]) -> Result<()> {
+        match rewards.iter().position(|it| !it.is_finite()) {
+            None => Ok(()),
+            Some(place) => Err(Error::record(
+                &self.source,
+                line,
+                format!(
+                    "`completions[{place}]`: expected a finite reward, found {}; drop the record, and \
+                     look for weights of {} that are not finite",
+                    rewards[place],
+                    self.rewarder.folder.path.display()
+                ),
+            )),
+        }
     }
 }
 
@@ -311,7 +372,10 @@ fn paired(ours: &Path, theirs: &Path, skip_bad: usize) -> Result<Vec<Comparison>
         let group = &located.record;
         let others = by_prompt.get_mut(&pair(group, group).prompt_key());
         match others.and_then(VecDeque::pop_front) {
-            Some(other) => comparisons.push(pair(group, &other)),
+            Some(other) => {
+                let line = Some(located.line);
+                comparisons.push(Comparison { line, ..pair(group, &other) });
+            }
             None => reader.refuse(located.error(format!(
                 "`prompt`: expected a group for the same prompt in {}, found none (left); sample both for \
                  the same prompts, or drop the record",
@@ -324,7 +388,7 @@ fn paired(ours: &Path, theirs: &Path, skip_bad: usize) -> Result<Vec<Comparison>
 
 /// A comparison's line in the output.
 fn line(comparison: &Comparison, judgement: &Judgement) -> Value {
-    let Judgement { both, grounds } = judgement;
+    let Judgement { both, grounds, refused, .. } = judgement;
     let mut line = json!({
         "forward": both.forward, "backward": both.backward,
         "verdict": both.verdict(), "order_dependent": both.is_order_dependent(),
@@ -333,6 +397,7 @@ fn line(comparison: &Comparison, judgement: &Judgement) -> Value {
     let more = [
         ("id", comparison.group.id.clone().unwrap_or_default()),
         ("grounds", grounds.clone()),
+        ("refused", json!(refused)),
         ("people", json!(people)),
     ];
     for (name, value) in more {

@@ -132,12 +132,67 @@ pub struct JudgeSettings {
     pub model: String,
     pub template: String,
     pub key_variable: String,
+    pub key_header: String,
+    pub ca_file: String,
     pub concurrency: usize,
     pub timeout: f64,
     pub max_retries: usize,
     pub first_wait: f64,
     pub max_wait: f64,
+    pub max_refused: usize,
+    #[serde(with = "number_or_none")]
+    pub temperature: Option<f64>,
     pub max_tokens: usize,
+    pub max_completion_tokens: usize,
+    pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+impl JudgeSettings {
+    /// The first key whose value makes no sense, and why.
+    fn violation(&self) -> Option<(String, String)> {
+        if let Some(temperature) = self.temperature.filter(|it| !(0.0..=100.0).contains(it)) {
+            let message = format!("expected a number from 0, or \"none\", found {temperature}");
+            return Some(("judge.temperature".to_owned(), message));
+        }
+        let header = &self.key_header;
+        if header.is_empty() || !header.chars().all(|it| it.is_ascii_alphanumeric() || it == '-') {
+            let message = format!("expected \"auto\" or the name of a header, found `{header}`");
+            return Some(("judge.key_header".to_owned(), message));
+        }
+        let ours = ["messages", "stream"].into_iter().find(|it| self.extra.contains_key(*it))?;
+        let message = format!(
+            "expected a field that exalign does not send itself, found `{ours}`; leave it out"
+        );
+        Some((format!("judge.extra.{ours}"), message))
+    }
+}
+
+/// A number, or the word "none".
+mod number_or_none {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(number) => to.serialize_f64(*number),
+            None => to.serialize_str("none"),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(f64),
+            Word(String),
+        }
+        match Written::deserialize(from)? {
+            Written::Number(number) => Ok(Some(number)),
+            Written::Word(word) if word == "none" => Ok(None),
+            Written::Word(word) => {
+                Err(D::Error::custom(format!("expected a number or \"none\", found `{word}`")))
+            }
+        }
+    }
 }
 
 /// `objective.*`
@@ -193,7 +248,7 @@ impl Config {
 
     /// The first key whose value makes no sense, and why.
     pub(super) fn violation(&self) -> Option<(String, String)> {
-        self.out_of_range().or_else(|| {
+        self.out_of_range().or_else(|| self.judge.violation()).or_else(|| {
             let message = self.objective.init().err()?.to_string();
             // The objective's message begins with the name of the number in question.
             let key = message

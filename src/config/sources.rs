@@ -133,13 +133,15 @@ pub(super) fn typed<T: DeserializeOwned>(name: &str, table: Table) -> Result<T> 
         .map_err(|error: toml::de::Error| Error::usage(format!("{name}: {}", error.message())))
 }
 
-/// A table that holds one value under a dotted key. What is no TOML value is a string.
+/// A table that holds one value under a dotted key. What is no TOML value, nor an object in JSON, is a
+/// string.
 fn single(key: &str, value: &str) -> Table {
     let parsed = format!("value = {value}")
         .parse::<Table>()
         .ok()
         .and_then(|mut table| table.remove("value"));
-    let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
+    let object = || serde_json::from_str::<Table>(value).ok().map(Value::Table);
+    let value = parsed.or_else(object).unwrap_or_else(|| Value::String(value.to_owned()));
     let (path, last) = key.rsplit_once('.').map_or((None, key), |(path, last)| (Some(path), last));
     let innermost = Table::from_iter([(last.to_owned(), value)]);
     path.into_iter()
@@ -225,6 +227,9 @@ pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Res
         .map(|(path, _)| path.to_owned())
         .collect();
     for key in keys(given) {
+        if is_free(defaults, &key) {
+            continue;
+        }
         // A quoted key with a dot in it is found nowhere, and unknown as well.
         let Some(value) = lookup_mut(given, &key) else {
             return Err(origin.unknown(&key, &known));
@@ -236,6 +241,10 @@ pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Res
         match (default, &*value) {
             // A section with nothing in it.
             (Value::Table(_), Value::Table(_)) => continue,
+            (Value::Table(free), _) if free.is_empty() => {
+                let message = format!("expected fields, such as {key}.name=value, found {value}");
+                return Err(origin.complain(&key, &message));
+            }
             (Value::Table(_), _) => return Err(origin.unknown(&key, &known)),
             _ => {}
         }
@@ -245,6 +254,24 @@ pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Res
         }
     }
     Ok(())
+}
+
+/// Whether a key stands in a section that has none in the defaults, which takes any.
+fn is_free(defaults: &Table, key: &str) -> bool {
+    let mut table = defaults;
+    for part in key.split('.') {
+        match table.get(part) {
+            Some(Value::Table(inner)) => table = inner,
+            Some(_) => return false,
+            None => return table.is_empty() && !defaults.is_empty(),
+        }
+    }
+    false
+}
+
+/// Whether a number may be left out, as "none".
+fn may_be_none(key: &str) -> bool {
+    key == "judge.temperature" || key.ends_with(".judge.temperature")
 }
 
 /// Words that a key chooses among.
@@ -268,6 +295,7 @@ fn fit(key: &str, default: &Value, value: &mut Value) -> bool {
             *value = Value::Float(whole as f64);
             true
         }
+        (Value::Float(_), Value::String(word)) => may_be_none(key) && word == "none",
         (Value::Integer(_), Value::Integer(whole)) => *whole >= 0,
         (Value::String(_), Value::String(word)) => {
             choices(key).is_none_or(|choices| choices.contains(&word.as_str()))
@@ -287,6 +315,7 @@ fn fit(key: &str, default: &Value, value: &mut Value) -> bool {
 fn expected(key: &str, default: &Value) -> String {
     match default {
         Value::Integer(_) => "a whole number from 0".to_owned(),
+        Value::Float(_) if may_be_none(key) => "a number, or \"none\"".to_owned(),
         Value::Float(_) => "a number".to_owned(),
         Value::Boolean(_) => "true or false".to_owned(),
         Value::Array(items) if matches!(items.first(), Some(Value::Float(_))) => {

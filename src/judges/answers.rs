@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::said::said;
 use crate::{Result, files};
 
 /// An endpoint's answer.
@@ -13,6 +14,16 @@ pub struct Answer {
     pub text: String,
     /// What it cost; none where the endpoint does not say.
     pub tokens: Option<Tokens>,
+    /// Settings that the endpoint refused and that it was asked without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+}
+
+impl Answer {
+    /// Whether it says nothing, thoughts left out.
+    pub fn is_empty(&self) -> bool {
+        said(&self.text).is_empty()
+    }
 }
 
 /// Tokens of a question and its answer.
@@ -35,14 +46,18 @@ impl Answers {
         Self { folder: cache.join("judge"), url: url.to_owned() }
     }
 
-    /// The answer to a request; none where it was not asked, or its file is damaged.
+    /// The answer to a request; none where it was not asked, its file is damaged, or the answer says
+    /// nothing.
     pub fn get(&self, request: &Value) -> Option<Answer> {
-        files::read_json(&self.path(request)).ok()
+        files::read_json(&self.path(request)).ok().filter(|answer: &Answer| !answer.is_empty())
     }
 
-    /// Keeps an answer. Its file appears whole or not at all.
+    /// Keeps an answer, unless it says nothing. Its file appears whole or not at all.
     pub fn keep(&self, request: &Value, answer: &Answer) -> Result<()> {
-        files::write_json(&self.path(request), answer)
+        match answer.is_empty() {
+            true => Ok(()),
+            false => files::write_json(&self.path(request), answer),
+        }
     }
 
     fn path(&self, request: &Value) -> PathBuf {
@@ -61,12 +76,26 @@ mod tests {
         let answers = Answers::new(cache.path(), "http://one/v1");
         let request = json!({"model": "m", "messages": []});
         let tokens = Some(Tokens { prompt: 3, completion: 1 });
-        let answer = Answer { text: "A".to_owned(), tokens };
+        let answer = Answer { text: "A".to_owned(), tokens, left_out: Vec::new() };
         answers.keep(&request, &answer).unwrap();
         assert_eq!(answers.get(&request), Some(answer));
         assert_eq!(answers.get(&json!({"model": "n", "messages": []})), None);
         assert_eq!(Answers::new(cache.path(), "http://two/v1").get(&request), None);
         std::fs::write(answers.path(&request), "{\"text\": ").unwrap();
         assert_eq!(answers.get(&request), None);
+    }
+    #[test]
+    fn an_answer_that_says_nothing_is_not_kept_and_not_found_where_it_was() {
+        let cache = tempfile::tempdir().unwrap();
+        let answers = Answers::new(cache.path(), "http://one/v1");
+        let request = json!({"model": "m", "messages": []});
+        for text in ["", " \n", "<think>A"] {
+            let answer = Answer { text: text.to_owned(), ..Answer::default() };
+            answers.keep(&request, &answer).unwrap();
+            assert!(!answers.path(&request).exists(), "{text}");
+            files::write_json(&answers.path(&request), &answer).unwrap();
+            assert_eq!(answers.get(&request), None, "{text}");
+            std::fs::remove_file(answers.path(&request)).unwrap();
+        }
     }
 }

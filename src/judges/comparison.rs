@@ -14,13 +14,25 @@ pub struct Comparison {
     pub group: Group,
     /// What people said.
     pub labels: Vec<Verdict>,
+    /// The line that it was read from, where it was.
+    pub line: Option<usize>,
 }
 
 impl Comparison {
     /// Two answers to `prompt` that nobody has labelled.
     pub fn new(id: Option<Value>, prompt: Passage, answers: [Completion; 2]) -> Self {
         let group = Group { id, prompt, completions: answers.to_vec(), rewards: None };
-        Self { group, labels: Vec::new() }
+        Self { group, labels: Vec::new(), line: None }
+    }
+
+    /// What messages call it: its id, its line, or its place among all, counted from 0.
+    pub fn called(&self, place: usize) -> String {
+        match (&self.group.id, self.line) {
+            (Some(Value::String(id)), _) => format!("id {id}"),
+            (Some(id), _) if !id.is_null() => format!("id {id}"),
+            (_, Some(line)) => format!("line {line}"),
+            _ => format!("comparison {}", place + 1),
+        }
     }
 
     /// The prompt as people read it, the turns of a conversation with their roles; none where there
@@ -71,7 +83,7 @@ impl Record for Comparison {
                 .collect::<Result<_, _>>()?,
             Some(other) => return Err(refused("labels", other)),
         };
-        Ok(Self { group, labels })
+        Ok(Self { group, labels, line: None })
     }
 }
 
@@ -135,5 +147,18 @@ mod tests {
         assert_eq!(shown(&format!("[{hello}]")), "Hello");
         let turns = format!(r#"[{hello}, {{"role": "assistant", "content": "Hi"}}, {hello}]"#);
         assert_eq!(shown(&turns), "user: Hello\n\nassistant: Hi\n\nuser: Hello");
+    }
+
+    #[test]
+    fn a_turn_in_parts_is_its_text() {
+        let parts =
+            serde_json::json!([{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]);
+        let prompt = Passage {
+            messages: Some(vec![serde_json::json!({"role": "user", "content": parts})]),
+            ..Passage::default()
+        };
+        let answer = Completion::finished(Passage::of_text("x"));
+        let comparison = Comparison::new(None, prompt, [answer.clone(), answer]);
+        assert_eq!(comparison.prompt_text().unwrap(), "Hello");
     }
 }

@@ -5,14 +5,25 @@
 //! `evaluation` is numbers alone. Reward models judge in the program, which knows how to run one.
 //!
 //! Invariants: the key of an endpoint is read from the environment and is in no file, no log and no
-//! error; an answer that arrived is kept and never asked for again.
+//! error; an answer that arrived whole and says something is kept and never asked for again; what was
+//! not read for certain is no verdict.
 
+mod address;
 mod answers;
 mod client;
 mod comparison;
+mod connection;
 mod endpoint;
+mod events;
+mod parameters;
+mod refusal;
+mod refused;
 mod reply;
+mod said;
 mod template;
+mod tls;
+mod verdict;
+mod verdict_words;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,7 +33,8 @@ use crate::evaluation::{BothOrders, majority};
 
 pub use comparison::Comparison;
 pub use endpoint::Endpoint;
-pub use template::{Template, verdict_in};
+pub use template::Template;
+pub use verdict::verdict_in;
 
 /// Says which of two answers to a prompt is better.
 pub trait Judge {
@@ -39,6 +51,11 @@ pub trait Judge {
     fn cost(&self) -> Cost {
         Cost::default()
     }
+
+    /// Settings of the judge that answers were given without, since the endpoint refuses them.
+    fn left_out(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What a judge said of one comparison.
@@ -49,6 +66,17 @@ pub struct Judgement {
     /// What they rest on: the two rewards, or the judge's words in both orders; null where nothing
     /// does.
     pub grounds: Value,
+    /// Why an endpoint refused to judge it; none where it did not.
+    pub refused: Option<String>,
+    /// Whether a reply was cut or said nothing, so that asking again may bring a verdict.
+    pub is_unanswered: bool,
+}
+
+impl Judgement {
+    /// Verdicts, and what they rest on.
+    pub fn new(both: BothOrders, grounds: Value) -> Self {
+        Self { both, grounds, refused: None, is_unanswered: false }
+    }
 }
 
 /// What asking has cost.
@@ -76,9 +104,8 @@ impl Judge for People {
     }
 
     fn judge(&mut self, comparisons: &[Comparison]) -> Result<Vec<Judgement>> {
-        let judgement = |it: &Comparison| Judgement {
-            both: BothOrders::unordered(majority(&it.labels)),
-            grounds: Value::Null,
+        let judgement = |it: &Comparison| {
+            Judgement::new(BothOrders::unordered(majority(&it.labels)), Value::Null)
         };
         Ok(comparisons.iter().map(judgement).collect())
     }

@@ -1,10 +1,9 @@
-//! Questions to a judge, and the verdict in its answer.
+//! Questions to a judge.
 
 use std::path::Path;
 
 use minijinja::{Environment, UndefinedBehavior, context};
 
-use crate::evaluation::Verdict;
 use crate::{Error, Result};
 
 /// What a judge is asked when its answer held no verdict, after the same question once more.
@@ -77,93 +76,10 @@ impl Template {
     }
 }
 
-/// The verdict that an answer holds: "Verdict: A" on the last line that has one, or nothing but the
-/// verdict ("B", "The answer B is better.") on the last line of all. A is the answer shown first.
-pub fn verdict_in(answer: &str) -> Option<Verdict> {
-    // What a model thinks aloud is not what it says.
-    let said = answer.rsplit("</think>").next().unwrap_or(answer).to_lowercase();
-    let lines = || said.lines().rev().filter(|line| !line.trim().is_empty());
-    let Some(line) = lines().find(|line| line.contains("verdict")) else {
-        return word(lines().next()?, true);
-    };
-    let mut named = line.split("verdict").skip(1).map(|rest| word(rest, false));
-    let first = named.next()?;
-    // A list of what could be said is no verdict.
-    if named.all(|it| it == first) { first } else { None }
-}
-
-/// The verdict that a line begins with, marks left out: a word that ends there or before a mark; of a
-/// `whole` line, one that has nothing after it or says that it is better.
-fn word(line: &str, whole: bool) -> Option<Verdict> {
-    const NOUNS: [&str; 6] = ["answer", "summary", "reply", "output", "response", "option"];
-    let is_mark = |c: char| !c.is_alphanumeric();
-    let mut rest = line.trim_start_matches(is_mark);
-    rest = rest.strip_prefix("the ").unwrap_or(rest);
-    for noun in NOUNS {
-        if let Some(after) = rest.strip_prefix(noun).filter(|it| it.starts_with(is_mark)) {
-            rest = after.trim_start_matches(is_mark);
-        }
-    }
-    let end = rest.find(is_mark).unwrap_or(rest.len());
-    let (word, after) = rest.split_at(end);
-    let ends = match whole {
-        true => {
-            after.trim_matches(is_mark).is_empty() || after.trim_matches(is_mark) == "is better"
-        }
-        false => after.trim_start().chars().next().is_none_or(is_mark),
-    };
-    match word {
-        "a" if ends => Some(Verdict::A),
-        "b" if ends => Some(Verdict::B),
-        "tie" if ends => Some(Verdict::Tie),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Verdict::{A, B, Tie};
+    use super::super::verdict_in;
     use super::*;
-
-    #[test]
-    fn a_verdict_is_found_as_judges_write_it() {
-        for (answer, verdict) in [
-            ("B says more and is as short.\nVerdict: B", B),
-            ("Verdict: A", A),
-            ("**Verdict: tie**", Tie),
-            ("**Verdict:** A.", A),
-            ("Verdict: A, because it is short", A),
-            ("verdict - Summary B (clearer)", B),
-            ("{\"verdict\": \"A\"}", A),
-            ("At first I thought Verdict: A.\nBut no.\nVerdict: B\n", B),
-            ("<think>Verdict: A?</think>\nB", B),
-            ("A", A),
-            ("[[B]]", B),
-            ("Both are the same.\n\nTie.", Tie),
-            ("Answer B", B),
-            ("Let me see.\nThe output A is better.", A),
-        ] {
-            assert_eq!(verdict_in(answer), Some(verdict), "{answer}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_verdict_is_not_taken_for_one() {
-        for answer in [
-            "",
-            "I cannot say.",
-            "A is better in style than B",
-            "A good summary is short.",
-            "Verdict: A good answer would say more",
-            "Verdict: \"A\" or \"Verdict: B\" or \"Verdict: tie\"",
-            "Verdict:",
-            "Verdict: AB",
-            "Verdict: neither",
-            "bathtub",
-        ] {
-            assert_eq!(verdict_in(answer), None, "{answer}");
-        }
-    }
 
     #[test]
     fn questions_show_prompt_and_answers_as_they_are_and_ask_for_a_verdict_that_is_read() {

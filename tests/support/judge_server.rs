@@ -2,11 +2,13 @@
 //! in every way that is asked of it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 /// What is wrong with the reply to one request.
@@ -40,8 +42,26 @@ pub enum Taste {
     Silent,
 }
 
+/// A reply made by a test.
+pub struct Reply {
+    pub status: &'static str,
+    /// Headers, each with its line end.
+    pub headers: &'static str,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn new(status: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: "Content-Type: application/json\r\n", body: body.into() }
+    }
+}
+
+/// What a test answers to a request; none where the judge's own answer will do.
+pub type Answer = Box<dyn Fn(&Value) -> Option<Reply> + Send>;
+
 #[derive(Default)]
 pub struct State {
+    pub answer: Option<Answer>,
     pub taste: Taste,
     /// Faults of the next requests, in order.
     pub faults: VecDeque<Fault>,
@@ -51,6 +71,9 @@ pub struct State {
     pub times: Vec<Instant>,
     /// The values of `Authorization` that came.
     pub keys: Vec<Option<String>>,
+    /// All headers that came, and the paths with their queries.
+    pub headers: Vec<BTreeMap<String, String>>,
+    pub paths: Vec<String>,
     /// Bodies of the requests.
     pub requests: Vec<Value>,
     /// So many are answered; the others wait until this is raised.
@@ -71,13 +94,38 @@ impl JudgeServer {
 
     /// Serves until the process ends.
     pub fn on(listener: TcpListener) -> Self {
-        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        Self::serve(listener, None)
+    }
+
+    /// Serves through TLS with a certificate in PEM, all with the one key there is.
+    pub fn with_certificate(certificate: &[u8]) -> Self {
+        let key = include_bytes!("certificates/server.key.pem");
+        let chain = vec![CertificateDer::from_pem_slice(certificate).unwrap()];
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key).unwrap())
+            .unwrap();
+        Self::serve(TcpListener::bind("127.0.0.1:0").unwrap(), Some(Arc::new(config)))
+    }
+
+    fn serve(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/v1", listener.local_addr().unwrap());
         let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
         let own = shared.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, shared) = (stream.unwrap(), own.clone());
-                std::thread::spawn(move || reply(stream, &shared));
+                let (stream, shared, tls) = (stream.unwrap(), own.clone(), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => reply(stream, &shared),
+                    Some(config) => {
+                        let connection = rustls::ServerConnection::new(config).unwrap();
+                        reply(rustls::StreamOwned::new(connection, stream), &shared);
+                    }
+                });
             }
         });
         Self { url, shared }
@@ -104,21 +152,33 @@ impl JudgeServer {
     }
 }
 
-fn reply(mut stream: TcpStream, shared: &(Mutex<State>, Condvar)) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let Some((path, headers, body)) = request(&mut reader) else { return };
+fn reply(mut stream: impl Read + Write, shared: &(Mutex<State>, Condvar)) {
+    let received = request(&mut BufReader::new(&mut stream));
+    let Some((path, headers, body)) = received else { return };
     let question = body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
     let (fault, taste) = {
         let mut state = shared.0.lock().unwrap();
         state.times.push(Instant::now());
         state.keys.push(headers.get("authorization").cloned());
-        state.requests.push(body);
+        state.headers.push(headers.clone());
+        state.paths.push(path.clone());
+        state.requests.push(body.clone());
         *state.asked.entry(question.clone()).or_default() += 1;
         state.waiting += 1;
         let held = |state: &mut State| state.answer_at_most.is_some_and(|it| state.answered >= it);
         let mut state = shared.1.wait_while(state, held).unwrap();
         state.waiting -= 1;
         state.answered += 1;
+        let own = state.answer.as_ref().and_then(|answer| answer(&body));
+        if let Some(Reply { status, headers, body }) = own {
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n",
+                body.len()
+            );
+            drop(state);
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+            return;
+        }
         (state.faults.pop_front(), state.taste)
     };
     let mut send = |status: &str, more: &str, body: &str, sent: usize| {
@@ -137,7 +197,7 @@ fn reply(mut stream: TcpStream, shared: &(Mutex<State>, Condvar)) {
         })
         .to_string()
     };
-    if path != "/v1/chat/completions" {
+    if path.split('?').next() != Some("/v1/chat/completions") {
         return send("404 Not Found", "", "{}", 2);
     }
     let answer = said(&verdict(taste, &question));
@@ -181,6 +241,11 @@ fn request(reader: &mut impl BufRead) -> Option<(String, BTreeMap<String, String
     let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
     Some((path, headers, serde_json::from_slice(&body).ok()?))
+}
+
+/// What a judge that takes the longer answer says to a request.
+pub fn verdict_on(request: &Value) -> String {
+    verdict(Taste::Longer, request["messages"][0]["content"].as_str().unwrap_or_default())
 }
 
 fn verdict(taste: Taste, question: &str) -> String {

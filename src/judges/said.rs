@@ -1,0 +1,120 @@
+//! What a model says, without what it thinks aloud before.
+//!
+//! Servers hand thoughts over in three ways: apart from the answer (`reasoning_content`, which nobody
+//! reads), between marks of the model's own, or as channels. A thought that was not closed has no
+//! answer after it.
+
+/// Marks around thoughts: where one begins, where it ends.
+const THOUGHTS: [(&str, &str); 10] = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("◁think▷", "◁/think▷"),
+    ("[think]", "[/think]"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|start_thinking|>", "<|end_thinking|>"),
+    ("<|thought_start|>", "<|thought_end|>"),
+];
+
+/// Texts of special tokens that some servers leave at the end of an answer.
+const ENDS: [&str; 4] = ["</s>", "<eos>", "<end_of_turn>", "<end▁of▁sentence>"];
+
+/// The answer in lower case, without thoughts and without the special tokens at its end.
+pub fn said(answer: &str) -> String {
+    let mut text = last_channel(&answer.to_lowercase());
+    for (open, close) in THOUGHTS {
+        text = without(&text, open, close);
+    }
+    without_ends(&text).trim().to_owned()
+}
+
+/// What stands outside of `open` … `close`. An end without a beginning ends a thought that began in
+/// the question; a beginning without an end has nothing after it.
+fn without(text: &str, open: &str, close: &str) -> String {
+    let mut rest = text;
+    let mut kept = String::new();
+    loop {
+        let (begins, ends) = (rest.find(open), rest.find(close));
+        match (begins, ends) {
+            (Some(begin), Some(end)) if begin < end => kept.push_str(&rest[..begin]),
+            (_, Some(_)) => kept.clear(),
+            (Some(begin), None) => {
+                kept.push_str(&rest[..begin]);
+                return kept;
+            }
+            (None, None) => {
+                kept.push_str(rest);
+                return kept;
+            }
+        }
+        rest = ends.map_or("", |end| &rest[end + close.len()..]);
+    }
+}
+
+/// The last message of the channel `final` where there are channels, and nothing where none of them
+/// is final.
+fn last_channel(text: &str) -> String {
+    const CHANNEL: &str = "<|channel|>";
+    if text.contains(CHANNEL) {
+        let last = text.split(CHANNEL).skip(1).filter(|it| it.trim_start().starts_with("final"));
+        let message = last.last().and_then(|it| it.split_once("<|message|>")).map(|it| it.1);
+        return message.unwrap_or_default().to_owned();
+    }
+    // The same with its special tokens left out.
+    match text.rsplit_once("assistantfinal") {
+        Some((before, message)) if before.trim_start().starts_with("analysis") => {
+            message.to_owned()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Without the special tokens at the end.
+fn without_ends(text: &str) -> &str {
+    let mut text = text.trim_end();
+    loop {
+        let marked = text.ends_with("|>").then(|| text.rfind("<|")).flatten();
+        let shorter = marked
+            .map(|at| &text[..at])
+            .or_else(|| ENDS.iter().find_map(|end| text.strip_suffix(end)));
+        match shorter {
+            Some(shorter) => text = shorter.trim_end(),
+            None => return text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thoughts_are_passed_over_however_they_are_marked() {
+        for (answer, expected) in [
+            ("Verdict: A", "verdict: a"),
+            ("<think>Verdict: B?</think>\nVerdict: A", "verdict: a"),
+            ("<THINK>b</THINK> A", "a"),
+            ("Verdict: B?</think>\n\nA", "a"),
+            ("<think>B", ""),
+            ("Well. <thinking>B</thinking> A", "well.  a"),
+            ("<think>one <think>two</think> three</think> A", "a"),
+            ("◁think▷B◁/think▷A", "a"),
+            ("[THINK]B[/THINK]A", "a"),
+            ("<seed:think>B</seed:think>A", "a"),
+            ("<|START_THINKING|>B<|END_THINKING|>A", "a"),
+            (
+                "<|channel|>analysis<|message|>B<|end|><|start|>assistant<|channel|>final<|message|>A<|return|>",
+                "a",
+            ),
+            ("<|channel|>analysis<|message|>Verdict: B", ""),
+            ("<|channel|>final <|constrain|>json<|message|>A", "a"),
+            ("analysisThey want one. B?assistantfinalA", "a"),
+            ("A<|im_end|>", "a"),
+            ("A</s><|eot_id|> ", "a"),
+        ] {
+            assert_eq!(said(answer), expected, "{answer}");
+        }
+    }
+}
