@@ -1,8 +1,9 @@
 //! `exalign merge`: a LoRA adapter into the weights of its base.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use exalign::files::{read_json, write_json};
 use exalign::model::adapter::AdapterFolder;
 use exalign::model::{ModelFolder, Precision, RewardModel};
 use exalign::{Error, Result};
@@ -29,6 +30,16 @@ pub struct MergeArgs {
     dtype: Precision,
 }
 
+/// Writes the base's generation_config.json, which adapters seldom come with: the tokenizer's
+/// companions, written after it, are the adapter's where it has a tokenizer.
+fn carry_generation_config(folder: &ModelFolder, out: &Path) -> Result<()> {
+    let file = folder.path.join("generation_config.json");
+    if !file.is_file() {
+        return Ok(());
+    }
+    write_json(&out.join("generation_config.json"), &read_json::<Value>(&file)?)
+}
+
 /// Runs the command.
 pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     if args.out.join("config.json").exists() {
@@ -39,8 +50,9 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     }
     let device = Context::new(global)?.device;
     let base = ModelFolder::open(&args.model)?;
-    let folder = ModelFolder { adapter: Some(AdapterFolder::open(&args.adapter)?), ..base };
+    let folder = base.with_adapter(AdapterFolder::open(&args.adapter)?)?;
     let merged = Subject::whole(folder.clone(), tokenizer(&folder)?);
+    carry_generation_config(&folder, &args.out)?;
     if folder.is_classifier() {
         merged.save_reward_model(
             &RewardModel::load(&folder, 0, &device)?,

@@ -116,8 +116,9 @@ pub fn environment() -> Vec<(String, String)> {
 
 /// The tokenizer of a model folder; none where the folder has none.
 pub fn tokenizer(folder: &ModelFolder) -> Result<Option<Tokenizer>> {
-    if Tokenizer::is_at(&folder.path) {
-        Tokenizer::from_folder(&folder.path, &folder.shape.end_of_text).map(Some)
+    let path = folder.tokenizer_folder();
+    if Tokenizer::is_at(path) {
+        Tokenizer::from_folder(path, &folder.shape.end_of_text).map(Some)
     } else {
         Ok(None)
     }
