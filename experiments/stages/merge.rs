@@ -52,15 +52,14 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     let base = ModelFolder::open(&args.model)?;
     let folder = base.with_adapter(AdapterFolder::open(&args.adapter)?)?;
     let merged = Subject::whole(folder.clone(), tokenizer(&folder)?);
-    carry_generation_config(&folder, &args.out)?;
     if folder.is_classifier() {
-        merged.save_reward_model(
-            &RewardModel::load(&folder, 0, &device)?,
-            args.dtype,
-            &args.out,
-        )?;
+        let model = RewardModel::load(&folder, 0, &device)?;
+        carry_generation_config(&folder, &args.out)?;
+        merged.save_reward_model(&model, args.dtype, &args.out)?;
     } else {
-        merged.save_decoder(&load_decoder(&folder, &device)?, args.dtype, &args.out)?;
+        let decoder = load_decoder(&folder, &device)?;
+        carry_generation_config(&folder, &args.out)?;
+        merged.save_decoder(&decoder, args.dtype, &args.out)?;
     }
     Ok(json!({ "model": args.out }))
 }

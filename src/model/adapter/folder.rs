@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::settings::{Candidate, Settings};
 use super::{CONFIG, PREFIX, WEIGHTS, module_name};
 use crate::hub::HubId;
+use crate::model::ModelFolder;
 use crate::model::families::{Binding, SCORE};
 use crate::model::weights::SafetensorsFiles;
 use crate::{Error, Result};
@@ -100,13 +101,10 @@ impl AdapterFolder {
                 )));
             }
         };
-        let from_here = Path::new(name);
-        let from_adapter = self.path.join(name);
-        if from_here.is_dir() {
-            return Ok(from_here.to_owned());
-        }
-        if from_adapter.is_dir() {
-            return Ok(from_adapter);
+        let places = [PathBuf::from(name), self.path.join(name)];
+        let found = places.iter().find(|it| ModelFolder::is_at(it));
+        if let Some(folder) = found.or(places.iter().find(|it| it.is_dir())) {
+            return Ok(folder.clone());
         }
         let revision = self.settings.get("revision").and_then(Value::as_str);
         let id = match revision.filter(|it| !it.is_empty() && !name.contains('@')) {
@@ -208,10 +206,19 @@ impl AdapterFolder {
         };
         let changes_one = tied && (adapts(embedding) || adapts(head_module));
         let stays_tied = self.settings.is_set("ensure_weight_tying");
-        if changes_one && stays_tied && (self.settings.is_set("use_dora") || !adapts(embedding)) {
+        // PEFT ties what is called so, and nothing else.
+        let is_known = embedding.ends_with("embed_tokens") && adapts(embedding);
+        if changes_one && stays_tied && (self.settings.is_set("use_dora") || !is_known) {
             return Err(self.settings.not_read(
                 "ensure_weight_tying",
-                "is supported where the adapter has the embedding, without use_dora",
+                "is supported for an embedding called embed_tokens that the adapter has, and \
+                 without use_dora",
+            ));
+        }
+        if changes_one && !stays_tied && self.settings.get("trainable_token_indices").is_some() {
+            return Err(self.settings.not_read(
+                "trainable_token_indices",
+                "is not supported where the adapter also changes an embedding that is the head",
             ));
         }
         Ok(EmbeddingChanges { unties: changes_one && !stays_tied, vocab_size })

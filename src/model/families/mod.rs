@@ -12,6 +12,8 @@ mod mistral;
 mod qwen;
 mod rotary;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use gpt2::gpt2_config_json;
 
