@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
+use crate::model::weights::{INDEX, SINGLE, shards};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -46,6 +47,7 @@ impl HubId {
             what: "model",
             repo_type: RepoType::Model,
             is_read: &is_read,
+            has_weights: true,
             marks_whole: &|file| ["config.json", "adapter_config.json"].contains(&file),
         })
     }
@@ -60,6 +62,7 @@ impl HubId {
             what: "data set",
             repo_type: RepoType::Dataset,
             is_read,
+            has_weights: false,
             marks_whole: is_read,
         })
     }
@@ -154,8 +157,10 @@ struct Wanted<'a> {
     /// In words.
     what: &'static str,
     repo_type: RepoType,
-    /// The files.
+    /// The files, weights aside.
     is_read: &'a dyn Fn(&str) -> bool,
+    /// Whether a model's weights are among them.
+    has_weights: bool,
     /// A file without which a snapshot in the cache counts as none.
     marks_whole: &'a dyn Fn(&str) -> bool,
 }
@@ -221,11 +226,20 @@ impl Hub<'_> {
         let repo = self.api.repo(self.id.repo(self.wanted));
         let info = repo.info()?;
         let folder = self.cached.pointer_path(&info.sha);
-        let files = info.siblings.iter().map(|it| &it.rfilename);
-        for file in files.filter(|it| (self.wanted.is_read)(it)) {
-            if !folder.join(file).exists() {
-                tracing::info!("fetching {file} of {}@{}", self.id.name, self.id.revision);
-                self.download(&repo, file)?;
+        let there: Vec<&str> = info.siblings.iter().map(|it| it.rfilename.as_str()).collect();
+        let fetch = |file: &str| {
+            if folder.join(file).exists() {
+                return Ok(());
+            }
+            tracing::info!("fetching {file} of {}@{}", self.id.name, self.id.revision);
+            self.download(&repo, file)
+        };
+        for file in there.iter().filter(|it| (self.wanted.is_read)(it)) {
+            fetch(file)?;
+        }
+        if self.wanted.has_weights {
+            for file in weights(&there, &folder, &fetch)? {
+                fetch(&file)?;
             }
         }
         self.cached.create_ref(&info.sha)?;
@@ -260,13 +274,33 @@ impl Hub<'_> {
     }
 }
 
-/// Whether a file of a model is one that this software, or whoever gets the model from it, reads.
+/// Whether a file of a model is one that this software, or whoever gets the model from it, reads;
+/// weights aside.
 fn is_read(file: &str) -> bool {
-    const NAMES: [&str; 3] = ["config.json", "adapter_config.json", "model.safetensors.index.json"];
-    !file.contains('/')
-        && (file.ends_with(".safetensors")
-            || NAMES.contains(&file)
-            || crate::data::COMPANIONS.contains(&file))
+    ["config.json", ADAPTER].contains(&file) || crate::data::COMPANIONS.contains(&file)
+}
+
+/// The settings of a LoRA adapter, whose weights stand beside it.
+const ADAPTER: &str = "adapter_config.json";
+
+/// The files of a model's weights among those that are `there`: an adapter's, else the one file, else
+/// those that the index names, which is fetched for it. Other copies of the weights stay away.
+fn weights(
+    there: &[&str],
+    folder: &Path,
+    fetch: &dyn Fn(&str) -> std::result::Result<(), ApiError>,
+) -> std::result::Result<Vec<String>, ApiError> {
+    let first = if there.contains(&ADAPTER) { "adapter_model.safetensors" } else { SINGLE };
+    if there.contains(&first) {
+        return Ok(vec![first.to_owned()]);
+    }
+    if !there.contains(&INDEX) || there.contains(&ADAPTER) {
+        return Ok(Vec::new());
+    }
+    fetch(INDEX)?;
+    // An index that cannot be read is named where the weights are.
+    let named = shards(&folder.join(INDEX)).unwrap_or_default();
+    Ok(named.into_iter().filter(|file| there.contains(&file.as_str())).collect())
 }
 
 /// A bar of the bytes of one file.

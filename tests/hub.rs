@@ -138,3 +138,39 @@ fn weights_in_shards_come_with_their_index() {
     let asked = &case.server.behaviour.lock().unwrap().asked;
     assert!(!asked.iter().any(|path| path.ends_with(".bin")));
 }
+
+#[test]
+fn of_the_copies_of_the_weights_only_those_that_are_read_are_fetched() {
+    let case = Case::new();
+    let whole = case.succeeds("model", &[]);
+    {
+        let mut behaviour = case.server.behaviour.lock().unwrap();
+        for name in ["consolidated.safetensors", "original.safetensors", "model.fp16.safetensors"] {
+            behaviour.files.insert(name.to_owned(), vec![0; 64]);
+        }
+        let index = json!({"weight_map": {"all": "model-00001-of-00001.safetensors"}}).to_string();
+        behaviour.files.insert("model.safetensors.index.json".to_owned(), index.into_bytes());
+        behaviour.files.insert("model-00001-of-00001.safetensors".to_owned(), vec![0; 64]);
+    }
+    assert_eq!(case.succeeds(NAME, &[]), whole);
+    let fetched = |case: &Case| -> Vec<String> {
+        let asked = &case.server.behaviour.lock().unwrap().asked;
+        let files = asked.iter().filter_map(|path| path.strip_prefix("/lfs/"));
+        let mut files: Vec<String> = files.map(str::to_owned).collect();
+        files.dedup();
+        files
+    };
+    assert_eq!(fetched(&case), ["model.safetensors"]);
+
+    let sharded = Case::new();
+    {
+        let mut behaviour = sharded.server.behaviour.lock().unwrap();
+        let bytes = behaviour.files.remove("model.safetensors").unwrap();
+        let index = json!({"weight_map": {"all": "model-00001-of-00001.safetensors"}}).to_string();
+        behaviour.files.insert("model.safetensors.index.json".to_owned(), index.into_bytes());
+        behaviour.files.insert("model-00001-of-00001.safetensors".to_owned(), bytes);
+        behaviour.files.insert("consolidated.safetensors".to_owned(), vec![0; 64]);
+    }
+    assert_eq!(sharded.succeeds(NAME, &[]), whole);
+    assert_eq!(fetched(&sharded), ["model-00001-of-00001.safetensors"]);
+}

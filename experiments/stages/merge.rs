@@ -1,8 +1,9 @@
 //! `exalign merge`: a LoRA adapter into the weights of its base.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use exalign::files::{read_json, write_json};
 use exalign::model::adapter::AdapterFolder;
 use exalign::model::{ModelFolder, Precision, RewardModel, reward_reading};
 use exalign::{Error, Result};
@@ -29,6 +30,16 @@ pub struct MergeArgs {
     dtype: Precision,
 }
 
+/// Writes the base's generation_config.json, which adapters seldom come with: the tokenizer's
+/// companions, written after it, are the adapter's where it has a tokenizer.
+fn carry_generation_config(folder: &ModelFolder, out: &Path) -> Result<()> {
+    let file = folder.path.join("generation_config.json");
+    if !file.is_file() {
+        return Ok(());
+    }
+    write_json(&out.join("generation_config.json"), &read_json::<Value>(&file)?)
+}
+
 /// Runs the command.
 pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     if args.out.join("config.json").exists() {
@@ -39,17 +50,16 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     }
     let device = Context::new(global)?.device;
     let base = ModelFolder::open(&args.model)?;
-    let folder = ModelFolder { adapter: Some(AdapterFolder::open(&args.adapter)?), ..base };
+    let folder = base.with_adapter(AdapterFolder::open(&args.adapter)?)?;
     let merged = Subject::whole(folder.clone(), plain_tokenizer(&folder)?);
     if folder.is_classifier() {
-        merged.save_reward_model(
-            &RewardModel::load(&folder, 0, &device)?,
-            &reward_reading(&folder),
-            args.dtype,
-            &args.out,
-        )?;
+        let model = RewardModel::load(&folder, 0, &device)?;
+        carry_generation_config(&folder, &args.out)?;
+        merged.save_reward_model(&model, &reward_reading(&folder), args.dtype, &args.out)?;
     } else {
-        merged.save_decoder(&load_decoder(&folder, &device)?, args.dtype, &args.out)?;
+        let decoder = load_decoder(&folder, &device)?;
+        carry_generation_config(&folder, &args.out)?;
+        merged.save_decoder(&decoder, args.dtype, &args.out)?;
     }
     Ok(json!({ "model": args.out }))
 }

@@ -132,8 +132,9 @@ pub fn end_of_text(folder: &ModelFolder, tokenizer: Option<&Tokenizer>) -> Vec<u
 
 /// The tokenizer of a model folder as it is; none where the folder has none.
 pub fn plain_tokenizer(folder: &ModelFolder) -> Result<Option<Tokenizer>> {
-    if Tokenizer::is_at(&folder.path) {
-        Tokenizer::from_folder(&folder.path, &folder.shape.end_of_text).map(Some)
+    let path = folder.tokenizer_folder();
+    if Tokenizer::is_at(path) {
+        Tokenizer::from_folder(path, &folder.shape.end_of_text).map(Some)
     } else {
         Ok(None)
     }

@@ -18,7 +18,8 @@ pub struct DecoderConfig {
     /// Width of one head.
     pub head_dim: usize,
     /// Longest sequence the positions reach, or the attention's window where that is shorter: within
-    /// it a sliding window is full attention, and nothing longer is read.
+    /// it a sliding window is full attention, and nothing longer is read. LongRoPE reaches to the
+    /// pretraining's context, beyond which its frequencies would change with the sequence's length.
     pub max_positions: usize,
     /// The normalisation before attention and feed-forward, and at the end.
     pub norm: NormKind,
@@ -106,6 +107,46 @@ pub enum RotaryScaling {
         /// The pretraining's context.
         original_max_positions: f64,
     },
+    /// YaRN (Peng et al. 2023): frequencies that turn seldom are divided, those that turn often
+    /// kept, a ramp over the pairs between; queries and keys are scaled.
+    Yarn(Yarn),
+    /// LongRoPE (Ding et al. 2024) up to the pretraining's context: each pair's frequency divided
+    /// by a factor of its own, queries and keys scaled.
+    LongRope {
+        /// The divisor of each pair's frequency, highest frequency first.
+        factors: Vec<f64>,
+        /// What cosines and sines are multiplied with.
+        attention_factor: f64,
+    },
+}
+
+impl RotaryScaling {
+    /// What cosines and sines are multiplied with.
+    pub fn attention_factor(&self) -> f64 {
+        match self {
+            Self::Yarn(Yarn { attention_factor, .. }) | Self::LongRope { attention_factor, .. } => {
+                *attention_factor
+            }
+            Self::None | Self::Linear { .. } | Self::Llama3 { .. } => 1.0,
+        }
+    }
+}
+
+/// Settings of YaRN.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Yarn {
+    /// The divisor of low frequencies.
+    pub factor: f64,
+    /// The pretraining's context.
+    pub original_max_positions: f64,
+    /// Turns within that context from which on a frequency is kept.
+    pub beta_fast: f64,
+    /// Turns within that context up to which a frequency is divided.
+    pub beta_slow: f64,
+    /// Whether the ramp begins and ends at whole pairs.
+    pub truncate: bool,
+    /// What cosines and sines are multiplied with.
+    pub attention_factor: f64,
 }
 
 /// The feed-forward part.

@@ -10,11 +10,13 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
-use super::adapter::AdapterFolder;
+use super::adapter::{AdapterFolder, Replacements};
 use super::config::DecoderConfig;
 use super::families::{Binding, Family, SCORE};
 use super::precision::Precision;
+use super::quantization;
 use super::weights::{self, Load, SafetensorsFiles, Saving, weight_files};
+use crate::data::Tokenizer;
 use crate::files::{read_json, write_json};
 use crate::hub::HubId;
 use crate::{Error, Result};
@@ -36,6 +38,8 @@ pub struct ModelFolder {
     pub family: &'static Family,
     /// The shape of its decoder.
     pub shape: DecoderConfig,
+    /// Whether the adapter gives embedding and head weights of their own, which the base has in one.
+    unties: bool,
 }
 
 impl ModelFolder {
@@ -65,22 +69,15 @@ impl ModelFolder {
             ));
         }
         if AdapterFolder::is_at(path) {
-            let adapter = AdapterFolder::open(path)?;
-            return Ok(Self { adapter: Some(adapter.clone()), ..Self::open(adapter.base()?)? });
+            return Self::open_adapted(AdapterFolder::open(path)?);
         }
         let file = path.join("config.json");
         let json: Value = read_json(&file)?;
         let family = Family::of(&file, &json)?;
+        quantization::refuse(&file, &json)?;
         let mut shape = family.shape(&file, &json)?;
-        let generation = path.join("generation_config.json");
-        if generation.is_file() {
-            let generation: Value = read_json(&generation)?;
-            for token in token_list(generation.get("eos_token_id")) {
-                if !shape.end_of_text.contains(&token) {
-                    shape.end_of_text.push(token);
-                }
-            }
-        }
+        let own = std::mem::take(&mut shape.end_of_text);
+        shape.end_of_text = with_generation_config(own, path)?;
         let name = match on_hub {
             Some(_) => given.display().to_string(),
             None => std::fs::canonicalize(path).unwrap_or(path.clone()).display().to_string(),
@@ -93,7 +90,64 @@ impl ModelFolder {
             json,
             family,
             shape,
+            unties: false,
         })
+    }
+
+    /// The base model that an adapter names, with the adapter added.
+    fn open_adapted(adapter: AdapterFolder) -> Result<Self> {
+        let base = adapter.base()?;
+        let opened = Self::open(&base).map_err(|error| {
+            adapter.base_error(&format!("`{}` cannot be opened ({error})", base.display()))
+        })?;
+        opened.with_adapter(adapter)
+    }
+
+    /// The model with an adapter added to its weights. An adapter that brings an embedding or a head
+    /// of its own changes what `json` and `shape` say of them.
+    ///
+    /// # Errors
+    /// If there is an adapter already, or what the adapter does with embedding and head is not
+    /// supported.
+    pub fn with_adapter(self, adapter: AdapterFolder) -> Result<Self> {
+        if let Some(other) = &self.adapter {
+            return Err(Error::file(
+                &adapter.path,
+                format!(
+                    "expected the adapter of a whole model, found that of another adapter, {}; merge \
+                     that one first: exalign merge --model {} --adapter {} --out FOLDER",
+                    other.path.display(),
+                    self.path.display(),
+                    other.path.display()
+                ),
+            ));
+        }
+        let Self { mut json, mut shape, .. } = self;
+        let embedding = self.family.embedding(&shape);
+        let changes =
+            adapter.embedding_changes(&embedding, self.family.head, shape.tied_embeddings)?;
+        if changes.unties {
+            shape.tied_embeddings = false;
+            json["tie_word_embeddings"] = json!(false);
+        }
+        if let Some(vocab_size) = changes.vocab_size.filter(|&it| it != shape.vocab_size) {
+            shape.vocab_size = vocab_size;
+            json[self.family.vocab_size_key] = json!(vocab_size);
+        }
+        if adapter.path.join(GENERATION).is_file() {
+            let own = self.family.shape(&self.path.join("config.json"), &json)?.end_of_text;
+            shape.end_of_text = with_generation_config(own, &adapter.path)?;
+        }
+        Ok(Self { adapter: Some(adapter), json, shape, unties: changes.unties, ..self })
+    }
+
+    /// The folder whose tokenizer and chat template are the model's: the adapter's where it has a
+    /// tokenizer, else the one with the weights.
+    pub fn tokenizer_folder(&self) -> &Path {
+        match &self.adapter {
+            Some(adapter) if Tokenizer::is_at(&adapter.path) => &adapter.path,
+            _ => &self.path,
+        }
     }
 
     /// The model with its weights kept as `precision`.
@@ -178,7 +232,14 @@ impl ModelFolder {
         left_aside: &dyn Fn(&str) -> bool,
         device: &Device,
     ) -> Result<M> {
-        let files = self.files()?;
+        let mut files = self.files()?;
+        let embedding = self.family.embedding(&self.shape).name;
+        let pair = (embedding.as_str(), self.family.head);
+        if let Some(adapter) = &self.adapter {
+            let tied = Some(pair).filter(|_| self.shape.tied_embeddings);
+            let replaced: Replacements = adapter.replacements(bindings, tied)?;
+            replaced.apply(&mut files, Some(pair).filter(|_| self.unties));
+        }
         let load = Load {
             folder: &self.path,
             bindings,
@@ -187,16 +248,39 @@ impl ModelFolder {
             device,
         };
         let module = load.load(module, files)?;
-        match &self.adapter {
-            Some(adapter) => Ok(adapter.read(&module, bindings)?.merge(module, device)),
-            None => Ok(module),
-        }
+        let Some(adapter) = &self.adapter else { return Ok(module) };
+        // A head that has no place in the module: of the embedding's weights, or not wanted.
+        let head = self.family.head;
+        let has_head = bindings.iter().any(|it| it.name == head);
+        let of_head = format!("{}.", head.trim_end_matches(".weight"));
+        let left_aside = |name: &str| !has_head && name.starts_with(&of_head);
+        Ok(adapter.read_beside(&module, bindings, &left_aside)?.merge(module, device))
     }
 
     fn files(&self) -> Result<SafetensorsFiles> {
         let files = weight_files(&self.path)?;
-        SafetensorsFiles::open(&files, |name| self.family.full_name(name))
+        let files = SafetensorsFiles::open(&files, |name| self.family.full_name(name))?;
+        quantization::refuse_by_names(&self.path, files.names())?;
+        Ok(files)
     }
+}
+
+/// Where the tokens that end a text stand beside `config.json`.
+const GENERATION: &str = "generation_config.json";
+
+/// The tokens that end a text: those of `config.json`, and those that a folder's
+/// `generation_config.json` adds.
+fn with_generation_config(mut tokens: Vec<u32>, folder: &Path) -> Result<Vec<u32>> {
+    let file = folder.join(GENERATION);
+    if file.is_file() {
+        let generation: Value = read_json(&file)?;
+        for token in token_list(generation.get("eos_token_id")) {
+            if !tokens.contains(&token) {
+                tokens.push(token);
+            }
+        }
+    }
+    Ok(tokens)
 }
 
 /// Writes `config` as `config.json` and `module`'s parameters as `bindings` say, in the dtype that
@@ -212,7 +296,9 @@ pub fn save<M: Module>(
 ) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     write_json(&folder.join("config.json"), config)?;
-    let dtype = Precision::named(config["dtype"].as_str().unwrap_or_default()).dtype();
+    // `torch_dtype` before transformers 4.56, which takes the other where both are there.
+    let named = config["dtype"].as_str().or(config["torch_dtype"].as_str());
+    let dtype = Precision::named(named.unwrap_or_default()).dtype();
     weights::save(module, Saving { bindings, dtype }, &folder.join("model.safetensors"))
 }
 

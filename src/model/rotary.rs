@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use super::config::{RotaryConfig, RotaryScaling};
+use super::config::{RotaryConfig, RotaryScaling, Yarn};
 #[cfg(feature = "flex")]
 use super::precision::as_type;
 #[cfg(feature = "flex")]
@@ -27,8 +27,12 @@ impl Angles {
         let frequencies = Tensor::<1>::from_data(TensorData::new(frequencies, [half]), &device)
             .reshape([1, 1, 1, half]);
         let angles = positions.clone().float().reshape([batch, row, 1, 1]) * frequencies;
-        let (cos, sin) = (angles.clone().cos().cast(dtype), angles.sin().cast(dtype));
-        Self { cos, sin, interleaved: config.interleaved }
+        let scaled = |side: Tensor<4>| match config.scaling.attention_factor() {
+            1.0 => side,
+            factor => side * factor,
+        };
+        let (cos, sin) = (scaled(angles.clone().cos()), scaled(angles.sin()));
+        Self { cos: cos.cast(dtype), sin: sin.cast(dtype), interleaved: config.interleaved }
     }
 
     /// Rotates the first `2 · pairs` entries of each head of `x` `[batch, row, heads, head_dim]`:
@@ -71,8 +75,8 @@ impl Angles {
 /// Angular frequencies of the pairs, highest first.
 fn frequencies(config: &RotaryConfig) -> Vec<f64> {
     (0..config.width / 2)
-        .map(|pair| config.base.powf(-2.0 * pair as f64 / config.width as f64))
-        .map(|frequency| match config.scaling {
+        .map(|pair| (pair, config.base.powf(-2.0 * pair as f64 / config.width as f64)))
+        .map(|(pair, frequency)| match &config.scaling {
             RotaryScaling::None => frequency,
             RotaryScaling::Linear { factor } => frequency / factor,
             RotaryScaling::Llama3 {
@@ -92,8 +96,35 @@ fn frequencies(config: &RotaryConfig) -> Vec<f64> {
                     (1.0 - ramp) * frequency / factor + ramp * frequency
                 }
             }
+            RotaryScaling::Yarn(yarn) => {
+                let divided = yarn_ramp(yarn, config, pair);
+                frequency / yarn.factor * divided + frequency * (1.0 - divided)
+            }
+            RotaryScaling::LongRope { factors, .. } => frequency / factors[pair],
         })
         .collect()
+}
+
+/// How much of a pair's frequency YaRN divides, 0 to 1.
+///
+/// The ramp runs over the pairs between those that turn `beta_fast` and `beta_slow` times within
+/// the pretraining's context.
+fn yarn_ramp(yarn: &Yarn, config: &RotaryConfig, pair: usize) -> f64 {
+    let width = config.width as f64;
+    let pair_of_turns = |turns: f64| {
+        let wavelength = yarn.original_max_positions / (turns * 2.0 * std::f64::consts::PI);
+        width * wavelength.ln() / (2.0 * config.base.ln())
+    };
+    let (mut first, mut last) = (pair_of_turns(yarn.beta_fast), pair_of_turns(yarn.beta_slow));
+    if yarn.truncate {
+        (first, last) = (first.floor(), last.ceil());
+    }
+    (first, last) = (first.max(0.0), last.min(width - 1.0));
+    if first == last {
+        // As published, so that the ramp has a slope.
+        last += 0.001;
+    }
+    ((pair as f64 - first) / (last - first)).clamp(0.0, 1.0)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -182,10 +182,84 @@ pub const CHATGLM: Case = (
     ],
 );
 
+pub const LLAMA_YARN: Case = (
+    r#"{"model_type": "llama", "vocab_size": 11, "hidden_size": 8, "intermediate_size": 12,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4,
+    "rms_norm_eps": 1e-05, "rope_theta": 1000.0, "max_position_embeddings": 16, "eos_token_id": 10,
+    "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8,
+    "beta_fast": 2.0, "truncate": false}}"#,
+    [
+        -2.0404335576287176,
+        -1.8261705315814114,
+        -2.218331915973496,
+        -1.8410471264611559,
+        -2.000362392410629,
+        -3.162857729479933,
+        -2.2441307299685773,
+    ],
+);
+
+/// As transformers 5 writes it; the numbers come from the same settings under their old names.
+pub const QWEN3_YARN: Case = (
+    r#"{"vocab_size": 11, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "rms_norm_eps": 1e-05,
+    "max_position_embeddings": 16, "eos_token_id": 10, "model_type": "qwen3", "rope_scaling": null,
+    "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 500.0,
+    "original_max_position_embeddings": 4, "mscale": 0.7, "mscale_all_dim": 0.9}}"#,
+    [
+        -2.0404335576287176,
+        -1.8210570518027915,
+        -2.3340467019541875,
+        -1.8804202761500646,
+        -2.2388812022121023,
+        -3.103705527800839,
+        -2.25751019214143,
+    ],
+);
+
+pub const GPT_NEOX_LONG: Case = (
+    r#"{"model_type": "gpt_neox", "vocab_size": 11, "hidden_size": 16,
+    "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "rotary_pct": 0.5, "rotary_emb_base": 1000, "max_position_embeddings": 16, "eos_token_id": 10,
+    "rope_scaling": {"type": "longrope", "factor": 4.0, "short_factor": [1.0, 1.75],
+    "long_factor": [3.0, 4.0]}}"#,
+    [
+        -2.119592353535265,
+        -1.9853262132522445,
+        -1.824723162153194,
+        -2.3804010958933826,
+        -1.3004029491424067,
+        -1.8855709878325464,
+        -1.602477899102842,
+    ],
+);
+
+/// As transformers 5 writes it, too.
+pub const GLM_LONG: Case = (
+    r#"{"vocab_size": 11, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "rms_norm_eps": 1e-05,
+    "max_position_embeddings": 16, "eos_token_id": 10, "model_type": "glm", "pad_token_id": 0,
+    "rope_parameters": {"rope_type": "longrope", "short_factor": [1.75], "long_factor": [3.0],
+    "original_max_position_embeddings": 12, "rope_theta": 300.0, "partial_rotary_factor": 0.5}}"#,
+    [
+        -2.1127599363990957,
+        -2.176083039244263,
+        -1.90825213709972,
+        -2.071129936995004,
+        -2.474106959731455,
+        -3.3087030410257734,
+        -1.9631490180044544,
+    ],
+);
+
 /// All of them.
-pub const ALL: [Case; 11] = [
+pub const ALL: [Case; 15] = [
     GPT2,
     LLAMA,
+    LLAMA_YARN,
+    QWEN3_YARN,
+    GPT_NEOX_LONG,
+    GLM_LONG,
     GPT_NEOX,
     GPT_NEOX_SEQUENTIAL,
     LLAMA_SCALED,

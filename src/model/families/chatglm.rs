@@ -20,6 +20,7 @@ pub(super) const CHATGLM: Family = Family {
     bindings,
     ignored: |name| name.ends_with("rotary_pos_emb.inv_freq"),
     optional_prefix: "transformer.",
+    vocab_size_key: "padded_vocab_size",
 };
 
 fn config(settings: &Settings) -> Result<DecoderConfig> {
@@ -47,6 +48,8 @@ fn config(settings: &Settings) -> Result<DecoderConfig> {
     let head_dim = settings.count_or("kv_channels", hidden_size / num_heads)?;
     let linear_bias = settings.flag_or("add_bias_linear", false)?;
     let defaults = Defaults { share: 0.5, interleaved: true, ..Defaults::PLAIN };
+    let (positions, max_positions) =
+        rotary::read(settings, head_dim, settings.count("seq_length")?, &defaults)?;
     Ok(DecoderConfig {
         vocab_size: settings.count("padded_vocab_size")?,
         hidden_size,
@@ -55,13 +58,10 @@ fn config(settings: &Settings) -> Result<DecoderConfig> {
         num_heads,
         num_kv_heads,
         head_dim,
-        max_positions: settings.count("seq_length")?,
+        max_positions,
         norm: NormKind::Rms,
         norm_epsilon: settings.number_or("layernorm_epsilon", 1e-5)?,
-        position_encoding: stretched(
-            rotary::read(settings, head_dim, &defaults)?,
-            settings.number_or("rope_ratio", 1.0)?,
-        ),
+        position_encoding: stretched(positions, settings.number_or("rope_ratio", 1.0)?),
         feed_forward: FeedForwardKind::SwiGlu,
         parallel_residual: false,
         output_norms: false,

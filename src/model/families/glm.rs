@@ -30,7 +30,8 @@ pub(super) const GLM4: Family = Family {
 fn config(settings: &Settings, output_norms: bool) -> Result<DecoderConfig> {
     let dialect = Dialect {
         head_dim: Some(128),
-        qkv_bias: settings.flag_or("attention_bias", false)?,
+        num_kv_heads: Some(2),
+        qkv_bias: settings.flag_or("attention_bias", true)?,
         output_norms,
         norm_epsilon: 1.5625e-7,
         max_positions: 131_072,

@@ -16,11 +16,13 @@ pub(super) const GPT2: Family = Family {
     bindings,
     ignored: |name| name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"),
     optional_prefix: "transformer.",
+    vocab_size_key: "vocab_size",
 };
 
 fn config(settings: &Settings) -> Result<DecoderConfig> {
     settings.only("scale_attn_by_inverse_layer_idx", false)?;
     settings.only("scale_attn_weights", true)?;
+    settings.only("add_cross_attention", false)?;
     let hidden_size = settings.count("n_embd")?;
     let num_heads = settings.count("n_head")?;
     if !hidden_size.is_multiple_of(num_heads) {

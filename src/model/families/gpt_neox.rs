@@ -20,6 +20,7 @@ pub(super) const GPT_NEOX: Family = Family {
             .any(|buffer| name.ends_with(buffer))
     },
     optional_prefix: "gpt_neox.",
+    vocab_size_key: "vocab_size",
 };
 
 fn config(settings: &Settings) -> Result<DecoderConfig> {
@@ -36,6 +37,9 @@ fn config(settings: &Settings) -> Result<DecoderConfig> {
         share_key: "rotary_pct",
         ..Defaults::PLAIN
     };
+    let max_positions = settings.count_or("max_position_embeddings", 2048)?;
+    let (position_encoding, max_positions) =
+        rotary::read(settings, head_dim, max_positions, &defaults)?;
     Ok(DecoderConfig {
         vocab_size: settings.count("vocab_size")?,
         hidden_size,
@@ -44,10 +48,10 @@ fn config(settings: &Settings) -> Result<DecoderConfig> {
         num_heads,
         num_kv_heads: num_heads,
         head_dim,
-        max_positions: settings.count_or("max_position_embeddings", 2048)?,
+        max_positions,
         norm: NormKind::Layer,
         norm_epsilon: settings.number_or("layer_norm_eps", 1e-5)?,
-        position_encoding: rotary::read(settings, head_dim, &defaults)?,
+        position_encoding,
         feed_forward: settings.gelu("hidden_act", "gelu")?,
         parallel_residual: settings.flag_or("use_parallel_residual", true)?,
         output_norms: false,

@@ -26,12 +26,15 @@ pub(super) const LIKE_LLAMA: Family = Family {
     bindings,
     ignored: |name| name.ends_with(".rotary_emb.inv_freq"),
     optional_prefix: "model.",
+    vocab_size_key: "vocab_size",
 };
 
 /// What the families that are spelled like Llama disagree about.
 pub(super) struct Dialect {
     /// `head_dim` where it is not written; hidden size over heads if none.
     pub head_dim: Option<usize>,
+    /// Key/value heads where they are not written; as many as query heads if none.
+    pub num_kv_heads: Option<usize>,
     pub qkv_bias: bool,
     pub output_bias: bool,
     pub feed_forward_bias: bool,
@@ -47,6 +50,7 @@ impl Default for Dialect {
     fn default() -> Self {
         Self {
             head_dim: None,
+            num_kv_heads: None,
             qkv_bias: false,
             output_bias: false,
             feed_forward_bias: false,
@@ -75,15 +79,22 @@ fn config(settings: &Settings) -> Result<DecoderConfig> {
 
 /// The shape of a decoder whose settings are called as Llama's.
 pub(super) fn like_llama(settings: &Settings, dialect: Dialect) -> Result<DecoderConfig> {
-    settings.only("hidden_act", "silu")?;
+    settings.silu("hidden_act")?;
     let hidden_size = settings.count("hidden_size")?;
     let num_heads = settings.count("num_attention_heads")?;
-    let num_kv_heads = settings.count_or("num_key_value_heads", num_heads)?;
+    let num_kv_heads = settings.count_or_if_null(
+        "num_key_value_heads",
+        dialect.num_kv_heads.unwrap_or(num_heads),
+        num_heads,
+    )?;
     if !num_heads.is_multiple_of(num_kv_heads) {
         return Err(settings.unsupported("num_key_value_heads", "divisors of num_attention_heads"));
     }
     let head_dim =
         settings.count_or("head_dim", dialect.head_dim.unwrap_or(hidden_size / num_heads))?;
+    let max_positions = settings.count_or("max_position_embeddings", dialect.max_positions)?;
+    let (position_encoding, max_positions) =
+        rotary::read(settings, head_dim, max_positions, &dialect.rotary)?;
     Ok(DecoderConfig {
         vocab_size: settings.count("vocab_size")?,
         hidden_size,
@@ -92,10 +103,10 @@ pub(super) fn like_llama(settings: &Settings, dialect: Dialect) -> Result<Decode
         num_heads,
         num_kv_heads,
         head_dim,
-        max_positions: settings.count_or("max_position_embeddings", dialect.max_positions)?,
+        max_positions,
         norm: NormKind::Rms,
         norm_epsilon: settings.number_or("rms_norm_eps", dialect.norm_epsilon)?,
-        position_encoding: rotary::read(settings, head_dim, &dialect.rotary)?,
+        position_encoding,
         feed_forward: FeedForwardKind::SwiGlu,
         parallel_residual: false,
         output_norms: dialect.output_norms,

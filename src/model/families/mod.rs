@@ -12,6 +12,8 @@ mod mistral;
 mod qwen;
 mod rotary;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use gpt2::gpt2_config_json;
 
@@ -42,6 +44,8 @@ pub struct Family {
     ignored: fn(&str) -> bool,
     /// The prefix of all tensor names but the heads', which some files leave out.
     optional_prefix: &'static str,
+    /// The key of the vocabulary's size in `config.json`.
+    pub vocab_size_key: &'static str,
 }
 
 const FAMILIES: [&Family; 9] = [
@@ -55,6 +59,9 @@ const FAMILIES: [&Family; 9] = [
     &glm::GLM4,
     &chatglm::CHATGLM,
 ];
+
+/// The token embedding's parameter.
+const EMBEDDING: &str = "tokens.weight";
 
 /// The scalar head's tensor.
 pub(super) const SCORE: &str = "score.weight";
@@ -132,6 +139,12 @@ impl Family {
         bindings
     }
 
+    /// Where the token embedding is stored.
+    pub(super) fn embedding(&self, config: &DecoderConfig) -> Binding {
+        let mut bindings = (self.bindings)(config).into_iter();
+        bindings.find(|it| it.parameters[0] == EMBEDDING).unwrap_or(Binding::new("", EMBEDDING))
+    }
+
     /// Where each parameter of a decoder without vocabulary head is stored, under `prefix`.
     pub fn trunk_bindings(&self, config: &DecoderConfig, prefix: &str) -> Vec<Binding> {
         let mut bindings = (self.bindings)(config);
@@ -146,12 +159,26 @@ impl Family {
         (self.ignored)(name) || (config.tied_embeddings && name == self.head)
     }
 
-    /// The name of a tensor with the prefix that some files leave out.
+    /// The name of a tensor with the prefix that some files leave out, and without those that
+    /// wrappers of modules put in.
     pub fn full_name(&self, name: String) -> String {
+        /// Of torch.compile, data parallelism, FSDP, activation checkpointing and Lightning.
+        const WRAPPERS: [&str; 5] = [
+            "_orig_mod",
+            "module",
+            "_fsdp_wrapped_module",
+            "_checkpoint_wrapped_module",
+            "_forward_module",
+        ];
+        let parts: Vec<&str> = name.split('.').filter(|it| !WRAPPERS.contains(it)).collect();
+        let plain = parts.join(".");
+        let mut name = plain.strip_prefix("base_model.model.").unwrap_or(&plain);
         let heads = [self.head, SCORE];
-        if name.starts_with(self.optional_prefix) || heads.contains(&name.as_str()) {
-            return name;
+        let is_full = |name: &str| name.starts_with(self.optional_prefix) || heads.contains(&name);
+        // A module that holds the whole model is often called `model`.
+        while let Some(inner) = name.strip_prefix("model.").filter(|inner| is_full(inner)) {
+            name = inner;
         }
-        format!("{}{name}", self.optional_prefix)
+        if is_full(name) { name.to_owned() } else { format!("{}{name}", self.optional_prefix) }
     }
 }

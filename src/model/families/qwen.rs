@@ -12,7 +12,15 @@ pub(super) const QWEN2: Family = Family {
     architecture: "Qwen2ForCausalLM",
     classifier_architecture: "Qwen2ForSequenceClassification",
     config: |settings| {
-        windowed(settings, Dialect { qkv_bias: true, max_positions: 32_768, ..Dialect::default() })
+        windowed(
+            settings,
+            Dialect {
+                num_kv_heads: Some(32),
+                qkv_bias: true,
+                max_positions: 32_768,
+                ..Dialect::default()
+            },
+        )
     },
     ..LIKE_LLAMA
 };
@@ -25,6 +33,7 @@ pub(super) const QWEN3: Family = Family {
         let attention_bias = settings.flag_or("attention_bias", false)?;
         let dialect = Dialect {
             head_dim: Some(128),
+            num_kv_heads: Some(32),
             qkv_bias: attention_bias,
             output_bias: attention_bias,
             query_key_norm: true,
@@ -39,10 +48,32 @@ pub(super) const QWEN3: Family = Family {
 /// Some or all layers of a Qwen may have a window, which is off unless it is switched on.
 fn windowed(settings: &Settings, dialect: Dialect) -> Result<DecoderConfig> {
     let mut config = like_llama(settings, dialect)?;
-    if settings.flag_or("use_sliding_window", false)?
-        && let Some(window) = settings.count_or_null("sliding_window", 4096)?
-    {
-        config.max_positions = config.max_positions.min(window);
+    let window = match settings.flag_or("use_sliding_window", false)? {
+        true => settings.count_or_null("sliding_window", 4096)?,
+        false => None,
+    };
+    let kinds = settings.texts("layer_types")?;
+    let of_kind = |kind: &str| kinds.iter().flatten().any(|it| *it == kind);
+    if kinds.iter().flatten().any(|it| !["full_attention", "sliding_attention"].contains(it)) {
+        return Err(settings.unsupported("layer_types", "full_attention and sliding_attention"));
+    }
+    let some_slide = match kinds {
+        Some(_) => of_kind("sliding_attention"),
+        None => {
+            window.is_some()
+                && settings.number_or("max_window_layers", 28.0)? < config.num_layers as f64
+        }
+    };
+    match window {
+        Some(window) if some_slide => config.max_positions = config.max_positions.min(window),
+        None if some_slide => {
+            return Err(settings.refused(
+                "layer_types",
+                "expected a window for the layers of sliding_attention, found none; set \
+                 `use_sliding_window` and `sliding_window`, or make the layers full_attention",
+            ));
+        }
+        _ => {}
     }
     Ok(config)
 }

@@ -19,8 +19,10 @@ pub struct SafetensorsFiles {
     places: BTreeMap<String, Place>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Place {
+    /// The tensor's name as it stands in the file.
+    name: String,
     file: PathBuf,
     dtype: Dtype,
     shape: Vec<usize>,
@@ -32,7 +34,7 @@ impl SafetensorsFiles {
     /// are asked for.
     ///
     /// # Errors
-    /// If a file is cut, or no safetensors file.
+    /// If a file is cut, or no safetensors file, or two tensors are the same but for a prefix.
     pub fn open(files: &[PathBuf], rename: impl Fn(String) -> String) -> Result<Self> {
         let mut found = Self { places: BTreeMap::new() };
         for path in files {
@@ -49,16 +51,48 @@ impl SafetensorsFiles {
                         ),
                     ));
                 }
+                let renamed = rename(name.clone());
                 let place = Place {
+                    name,
                     file: path.clone(),
                     dtype: info.dtype,
                     shape: info.shape.clone(),
                     start: data_start + info.data_offsets.0 as u64,
                 };
-                found.places.insert(rename(name), place);
+                found.insert(renamed, place)?;
             }
         }
         Ok(found)
+    }
+
+    fn insert(&mut self, name: String, place: Place) -> Result<()> {
+        let named = place.name.clone();
+        let file = place.file.clone();
+        match self.places.insert(name, place) {
+            Some(other) if other.name != named => Err(Error::file(
+                file,
+                format!(
+                    "`{named}` and `{}` are the same tensor of the model; remove one of them",
+                    other.name
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a tensor stand for another as well, and for that alone where it is stored twice.
+    pub(in crate::model) fn alias(&mut self, name: &str, of: &str) {
+        match self.places.get(of).cloned() {
+            Some(place) => self.places.insert(name.to_owned(), place),
+            None => self.places.remove(name),
+        };
+    }
+
+    /// Lets a tensor of other files stand for one of these.
+    pub(in crate::model) fn replace(&mut self, name: &str, others: &Self, by: &str) {
+        if let Some(place) = others.places.get(by) {
+            self.places.insert(name.to_owned(), place.clone());
+        }
     }
 
     /// The names of all tensors.
@@ -91,16 +125,12 @@ impl SafetensorsFiles {
         type Widen = fn(&[u8], &mut Vec<f32>);
         let (size, widen): (usize, Widen) = match place.dtype {
             Dtype::F32 => (4, |bytes, out| widen(bytes, out, f32::from_le_bytes)),
+            Dtype::F64 => (8, |bytes, out| widen(bytes, out, |it| f64::from_le_bytes(it) as f32)),
             Dtype::F16 => (2, |bytes, out| widen(bytes, out, |it| f16::from_le_bytes(it).to_f32())),
             Dtype::BF16 => {
                 (2, |bytes, out| widen(bytes, out, |it| bf16::from_le_bytes(it).to_f32()))
             }
-            other => {
-                return Err(Error::file(
-                    &place.file,
-                    format!("`{name}`: expected F32, F16 or BF16, found {other:?}"),
-                ));
-            }
+            other => return Err(no_floats(place, other)),
         };
         let width = width.max(1);
         let rows = place.shape.iter().product::<usize>() / width;
@@ -139,6 +169,19 @@ impl SafetensorsFiles {
     }
 }
 
+/// Why values of a type cannot be taken for weights.
+fn no_floats(place: &Place, found: Dtype) -> Error {
+    Error::file(
+        &place.file,
+        format!(
+            "`{}`: expected F32, F16, BF16 or F64, found {found:?}, which only quantised weights \
+             have; take the full-precision model, or dequantise it in transformers \
+             (model.dequantize(), save_pretrained)",
+            place.name
+        ),
+    )
+}
+
 fn widen<const N: usize>(bytes: &[u8], out: &mut Vec<f32>, one: impl Fn([u8; N]) -> f32) {
     out.extend(bytes.as_chunks().0.iter().map(|&it| one(it)));
 }
@@ -173,35 +216,92 @@ fn read_header(path: &Path, file: &mut File, size: u64) -> Result<(Metadata, u64
     Ok((metadata, 8 + length))
 }
 
-/// The safetensors files of a model folder, shards in order.
+/// The safetensors file of a model that is in one.
+pub(crate) const SINGLE: &str = "model.safetensors";
+/// What tells the safetensors files of a model that is in shards.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+/// The safetensors files of a model folder, shards in order: as transformers, one file before an
+/// index, and of the others only those that the index names.
 ///
 /// # Errors
-/// If there are none, saying what there is instead.
+/// If there are none, saying what there is instead, or if one that the index names is not there.
 pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let single = folder.join("model.safetensors");
+    let single = folder.join(SINGLE);
     if single.is_file() {
         return Ok(vec![single]);
     }
-    let index = folder.join("model.safetensors.index.json");
-    if index.is_file() {
-        let json: Value = read_json(&index)?;
-        let map = json["weight_map"].as_object().ok_or_else(|| {
-            Error::file(&index, "`weight_map`: expected an object of tensor names and files")
-        })?;
-        let files: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
-        return Ok(files.into_iter().map(|file| folder.join(file)).collect());
+    let index = folder.join(INDEX);
+    if !index.is_file() {
+        return Err(Error::file(folder, nothing_to_read(folder)?));
     }
-    let pickled = std::fs::read_dir(folder)
+    let files = shards(&index)?;
+    if let Some(lost) = files.iter().find(|file| !folder.join(file).is_file()) {
+        return Err(Error::file(
+            &index,
+            format!(
+                "expected the file `{lost}`, which it names, beside it, found none; fetch it again"
+            ),
+        ));
+    }
+    Ok(files.into_iter().map(|file| folder.join(file)).collect())
+}
+
+/// The files that an index names.
+///
+/// # Errors
+/// If it cannot be read, or names a file outside of its folder.
+pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>> {
+    let json: Value = read_json(index)?;
+    let map = json["weight_map"].as_object().ok_or_else(|| {
+        Error::file(index, "`weight_map`: expected an object of tensor names and files")
+    })?;
+    map.iter()
+        .map(|(name, file)| match file.as_str() {
+            Some(file) if file.ends_with(".safetensors") && !file.contains(['/', '\\']) => {
+                Ok(file.to_owned())
+            }
+            _ => Err(Error::file(
+                index,
+                format!(
+                    "`weight_map.{name}`: expected a safetensors file beside the index, found {file}"
+                ),
+            )),
+        })
+        .collect()
+}
+
+/// What stands in a folder instead of weights that can be read, and what to do.
+fn nothing_to_read(folder: &Path) -> Result<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
         .map_err(Error::io(folder, "read"))?
         .flatten()
-        .any(|entry| entry.file_name().to_string_lossy().ends_with(".bin"));
-    Err(Error::file(
-        folder,
-        if pickled {
-            "expected model.safetensors, found .bin files, which are pickles and can run code when read; \
-             convert them with transformers' save_pretrained(safe_serialization=True)"
-        } else {
-            "expected model.safetensors or model.safetensors.index.json, found neither"
-        },
-    ))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let ending = |endings: &[&str]| {
+        names.iter().find(|name| endings.iter().any(|ending| name.ends_with(ending)))
+    };
+    let convert = "convert them with transformers' save_pretrained(safe_serialization=True)";
+    Ok(if let Some(name) = ending(&[".bin", ".pt", ".pth", ".ckpt"]) {
+        format!(
+            "expected {SINGLE}, found {name} and its like (.bin files), which are pickles and can \
+             run code when read; {convert}"
+        )
+    } else if let Some(name) = ending(&[".safetensors"]) {
+        format!(
+            "expected {SINGLE} or {INDEX}, found {name} without an index that names it; fetch the \
+             index, too, or rename the only file to {SINGLE}"
+        )
+    } else if let Some(name) = ending(&[".gguf", ".h5", ".msgpack", ".onnx", ".npz"]) {
+        format!(
+            "expected {SINGLE} or {INDEX}, found {name}, which is another program's format; take the \
+             model as safetensors, or {convert}"
+        )
+    } else {
+        format!(
+            "expected {SINGLE} or {INDEX}, found neither; where the model is published as \
+             pytorch_model.bin (pickles), {convert}"
+        )
+    })
 }

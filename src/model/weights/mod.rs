@@ -11,6 +11,7 @@ mod packing;
 mod parameters;
 mod save;
 
+pub(crate) use files::{INDEX, SINGLE, shards};
 pub use files::{SafetensorsFiles, weight_files};
 pub use initialize::initialize;
 pub use load::Load;

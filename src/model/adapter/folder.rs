@@ -1,0 +1,288 @@
+//! A PEFT folder: which model it belongs to, and the tensors that stand for the model's own.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::settings::{Candidate, Settings};
+use super::{CONFIG, PREFIX, WEIGHTS, module_name};
+use crate::hub::HubId;
+use crate::model::ModelFolder;
+use crate::model::families::{Binding, SCORE};
+use crate::model::weights::SafetensorsFiles;
+use crate::{Error, Result};
+
+/// A PEFT folder.
+#[derive(Clone, Debug)]
+pub struct AdapterFolder {
+    /// The folder.
+    pub path: PathBuf,
+    pub(super) settings: Settings,
+}
+
+/// What an adapter makes of its base's embedding and head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::model) struct EmbeddingChanges {
+    /// Whether each has weights of its own where the base has one tensor for both.
+    pub unties: bool,
+    /// The number of tokens, where it is another than the base's.
+    pub vocab_size: Option<usize>,
+}
+
+/// Tensors of an adapter's file that stand for tensors of the model.
+#[derive(Debug)]
+pub(in crate::model) struct Replacements {
+    files: SafetensorsFiles,
+    /// The model's tensor and the file's, of weights that the base is given before anything else.
+    base: Vec<(String, String)>,
+    /// The same, of modules trained whole.
+    saved: Vec<(String, String)>,
+}
+
+impl Replacements {
+    /// Puts them in place of the model's tensors. `unties` has the embedding's tensor and the head's,
+    /// where the head begins as a copy of the embedding.
+    pub fn apply(&self, files: &mut SafetensorsFiles, unties: Option<(&str, &str)>) {
+        for (name, by) in &self.base {
+            files.replace(name, &self.files, by);
+        }
+        if let Some((embedding, head)) = unties {
+            files.alias(head, embedding);
+        }
+        for (name, by) in &self.saved {
+            files.replace(name, &self.files, by);
+        }
+    }
+
+    /// The names in the adapter's file.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.base.iter().chain(&self.saved).map(|(_, by)| by.as_str())
+    }
+}
+
+impl AdapterFolder {
+    /// Whether `path` is one.
+    pub fn is_at(path: &Path) -> bool {
+        path.join(CONFIG).is_file()
+    }
+
+    /// Reads `adapter_config.json` of a folder, or of a hub id where there is no such folder.
+    ///
+    /// # Errors
+    /// If it is no LoRA adapter, or one of a kind that is not supported.
+    pub fn open(path: &Path) -> Result<Self> {
+        let on_hub = path.to_str().filter(|_| !path.exists()).and_then(HubId::parse);
+        let path = match on_hub {
+            Some(id) => id.folder()?,
+            None => path.to_owned(),
+        };
+        if !Self::is_at(&path) {
+            return Err(Error::file(
+                &path,
+                format!("expected a PEFT folder with {CONFIG} and {WEIGHTS}, found no {CONFIG}"),
+            ));
+        }
+        let settings = Settings::open(&path.join(CONFIG))?;
+        Ok(Self { path, settings })
+    }
+
+    /// The folder, or hub id, of the model it belongs to: `base_model_name_or_path`, looked for from
+    /// the working folder and from the adapter's own.
+    ///
+    /// # Errors
+    /// If the settings do not say.
+    pub fn base(&self) -> Result<PathBuf> {
+        let name = match self.settings.get("base_model_name_or_path") {
+            Some(Value::String(name)) if !name.is_empty() => name,
+            found => {
+                let found = found.map_or("null".to_owned(), Value::to_string);
+                return Err(self.base_error(&format!(
+                    "expected the folder or hub id of the model this adapter belongs to, found {found}"
+                )));
+            }
+        };
+        let places = [PathBuf::from(name), self.path.join(name)];
+        let found = places.iter().find(|it| ModelFolder::is_at(it));
+        if let Some(folder) = found.or(places.iter().find(|it| it.is_dir())) {
+            return Ok(folder.clone());
+        }
+        let revision = self.settings.get("revision").and_then(Value::as_str);
+        let id = match revision.filter(|it| !it.is_empty() && !name.contains('@')) {
+            Some(revision) => format!("{name}@{revision}"),
+            None => name.clone(),
+        };
+        match HubId::parse(&id) {
+            Some(_) => Ok(PathBuf::from(id)),
+            None => Err(self.base_error(&format!(
+                "expected the folder or hub id of the model this adapter belongs to, found `{name}`, \
+                 and there is no such folder here or from {}",
+                self.path.display()
+            ))),
+        }
+    }
+
+    /// An error about the model it belongs to, with the way out.
+    pub(in crate::model) fn base_error(&self, what: &str) -> Error {
+        self.settings.error(
+            "base_model_name_or_path",
+            format!(
+                "{what}; correct base_model_name_or_path there, or give the model yourself: exalign \
+                 merge --model BASE --adapter {} --out FOLDER",
+                self.path.display()
+            ),
+        )
+    }
+
+    /// Whether it makes a reward model or classifier of its base.
+    pub fn is_classifier(&self) -> bool {
+        self.settings.get("task_type") == Some(&json!("SEQ_CLS"))
+    }
+
+    /// Its weights, for the hash of what a model computes.
+    pub fn files(&self) -> [PathBuf; 2] {
+        [self.path.join(CONFIG), self.path.join(WEIGHTS)]
+    }
+
+    /// The scalar head trained beside the adapters, `[labels, hidden]`, if there is one.
+    ///
+    /// # Errors
+    /// If the weights cannot be read.
+    pub fn score(&self) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
+        let files = self.weights()?;
+        let name = format!("{PREFIX}{SCORE}");
+        let Some(shape) = files.shape(&name).map(<[usize]>::to_vec) else { return Ok(None) };
+        let values = files.read(&name)?;
+        Ok(Some((shape, values)))
+    }
+
+    pub(super) fn weights(&self) -> Result<SafetensorsFiles> {
+        let file = self.path.join(WEIGHTS);
+        if !file.is_file() {
+            return Err(Error::file(
+                &self.path,
+                format!(
+                    "expected {WEIGHTS} beside {CONFIG}, found none; adapters saved as .bin are pickles: save them with safe_serialization=True"
+                ),
+            ));
+        }
+        // What wrappers of modules put into a name.
+        SafetensorsFiles::open(&[file], |name| {
+            let parts =
+                name.split('.').filter(|it| !["_orig_mod", "_fsdp_wrapped_module"].contains(it));
+            parts.collect::<Vec<_>>().join(".")
+        })
+    }
+
+    /// What it makes of the embedding and head that are stored as `embedding` and `head`, which are
+    /// one tensor in the base if `tied`.
+    ///
+    /// # Errors
+    /// If its weights cannot be read, or it asks for embedding and head to stay one tensor in a way
+    /// that is not supported.
+    pub(in crate::model) fn embedding_changes(
+        &self,
+        embedding: &Binding,
+        head: &str,
+        tied: bool,
+    ) -> Result<EmbeddingChanges> {
+        if !self.path.join(WEIGHTS).is_file() {
+            // Reading the weights says so.
+            return Ok(EmbeddingChanges::default());
+        }
+        let files = self.weights()?;
+        let head_module = head.strip_suffix(".weight").unwrap_or(head);
+        let copies = |module: &str| {
+            ["", ".base_layer"].map(|layer| format!("{PREFIX}{module}{layer}.weight"))
+        };
+        let embedding = module_name(embedding);
+        let vocab_size = [copies(embedding), copies(head_module)]
+            .iter()
+            .flatten()
+            .find_map(|name| files.shape(name))
+            .and_then(|shape| shape.first().copied());
+        let adapts = |module: &str| {
+            let start = format!("{PREFIX}{module}.lora_");
+            self.settings.saves(module) || files.names().any(|name| name.starts_with(&start))
+        };
+        let changes_one = tied && (adapts(embedding) || adapts(head_module));
+        let stays_tied = self.settings.is_set("ensure_weight_tying");
+        // PEFT ties what is called so, and nothing else.
+        let is_known = embedding.ends_with("embed_tokens") && adapts(embedding);
+        if changes_one && stays_tied && (self.settings.is_set("use_dora") || !is_known) {
+            return Err(self.settings.not_read(
+                "ensure_weight_tying",
+                "is supported for an embedding called embed_tokens that the adapter has, and \
+                 without use_dora",
+            ));
+        }
+        if changes_one && !stays_tied && self.settings.get("trainable_token_indices").is_some() {
+            return Err(self.settings.not_read(
+                "trainable_token_indices",
+                "is not supported where the adapter also changes an embedding that is the head",
+            ));
+        }
+        Ok(EmbeddingChanges { unties: changes_one && !stays_tied, vocab_size })
+    }
+
+    /// Tensors that stand for those of a model whose parameters are stored as `bindings` say. Of a
+    /// head that has no tensor of its own there, `tied_to` is the tensor that it shares.
+    ///
+    /// # Errors
+    /// If the weights cannot be read, or `modules_to_save` names a tensor that is not there.
+    pub(in crate::model) fn replacements(
+        &self,
+        bindings: &[Binding],
+        tied: Option<(&str, &str)>,
+    ) -> Result<Replacements> {
+        let files = self.weights()?;
+        let (mut base, mut saved) = (Vec::new(), Vec::new());
+        for binding in bindings {
+            let (module, part) = binding.name.rsplit_once('.').unwrap_or((&binding.name, ""));
+            let plain = format!("{PREFIX}{module}.{part}");
+            let inner = format!("{PREFIX}{module}.base_layer.{part}");
+            let has = |name: &str| files.shape(name).is_some();
+            if self.settings.saves(module) && !self.settings.targets(candidate(binding))? {
+                if !has(&plain) {
+                    if binding.name == SCORE {
+                        continue;
+                    }
+                    return Err(self.settings.error(
+                        "modules_to_save",
+                        format!(
+                            "expected the tensor `{plain}` of `{module}` in {WEIGHTS}, found none; \
+                             save the adapter again, or remove the module from the list"
+                        ),
+                    ));
+                }
+                saved.push((binding.name.clone(), plain));
+            } else if self.settings.targets(candidate(binding))? {
+                base.extend(has(&inner).then(|| (binding.name.clone(), inner)));
+            } else {
+                base.extend(has(&plain).then(|| (binding.name.clone(), plain)));
+            }
+        }
+        if let Some((embedding, head)) = tied {
+            // One tensor under two names: the copies are the same.
+            let module = head.strip_suffix(".weight").unwrap_or(head);
+            for layer in ["", ".base_layer"] {
+                let name = format!("{PREFIX}{module}{layer}.weight");
+                let is_there = files.shape(&name).is_some();
+                if is_there && !base.iter().chain(&saved).any(|(it, _)| it == embedding) {
+                    base.push((embedding.to_owned(), name));
+                }
+            }
+        }
+        Ok(Replacements { files, base, saved })
+    }
+}
+
+/// The module of a tensor, as `target_modules` may take it.
+pub(super) fn candidate(binding: &Binding) -> Candidate<'_> {
+    Candidate {
+        name: binding.name.rsplit_once('.').map_or(&*binding.name, |(module, _)| module),
+        is_inner_linear: binding.parameters.iter().all(|it| {
+            let path = it.trim_start_matches("decoder.");
+            path.starts_with("blocks.") && !path.contains("norm")
+        }),
+    }
+}
