@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::Args;
 use exalign::config::{Config, Stage};
-use exalign::data::{self, Group, GroupBatch, Passage, TokenGroup, Tokenizer};
+use exalign::data::{self, Ending, Group, GroupBatch, Passage, TokenGroup, Tokenizer};
 use exalign::log_probs::read_in_batches;
 use exalign::model::{ModelFolder, Precision, RewardModel};
 use exalign::progress::Progress;
@@ -202,7 +202,7 @@ impl Judge {
             return self.ids(prompt, Tokenizer::encode_prompt);
         };
         let text = template
-            .render(messages)
+            .render(&messages.clone().into(), Ending::GenerationPrompt)
             .map_err(|problem| Error::record(source, line, format!("`messages`: {problem}")))?;
         // The template has written all special tokens there are to be.
         self.ids(&Passage::of_text(text), Tokenizer::encode_completion)

@@ -225,6 +225,10 @@ pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Res
         .map(|(path, _)| path.to_owned())
         .collect();
     for key in keys(given) {
+        if let Some(free) = free_form(&key) {
+            free_value(origin, free, &key, defaults, given)?;
+            continue;
+        }
         // A quoted key with a dot in it is found nowhere, and unknown as well.
         let Some(value) = lookup_mut(given, &key) else {
             return Err(origin.unknown(&key, &known));
@@ -239,12 +243,64 @@ pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Res
             (Value::Table(_), _) => return Err(origin.unknown(&key, &known)),
             _ => {}
         }
+        if is_date(&key) && value.is_datetime() {
+            *value = Value::String(value.to_string().replace('T', " "));
+        }
         if !fit(&key, default, value) {
             let message = format!("expected {}, found {value}", expected(&key, default));
             return Err(origin.complain(&key, &message));
         }
     }
     Ok(())
+}
+
+/// The table with keys of the user's own that a key names, or stands in.
+fn free_form(key: &str) -> Option<&str> {
+    let name = "chat.template_kwargs";
+    let start = if key.starts_with(name) { 0 } else { key.find(&format!(".{name}"))? + 1 };
+    let end = start + name.len();
+    (key.len() == end || key[end..].starts_with('.')).then_some(&key[..end])
+}
+
+/// Takes a table with keys of the user's own as it is, also where it is written as JSON.
+fn free_value(
+    origin: &Origin,
+    table: &str,
+    key: &str,
+    defaults: &Table,
+    given: &mut Table,
+) -> Result<()> {
+    if lookup(defaults, table).is_none() {
+        return Err(origin.unknown(table, &keys(defaults)));
+    }
+    let Some(value) = lookup_mut(given, table) else { return Ok(()) };
+    if let Value::String(text) = value
+        && let Ok(json @ serde_json::Value::Object(_)) = serde_json::from_str(text)
+        && let Ok(parsed) = Value::try_from(json)
+    {
+        *value = parsed;
+    }
+    without_dates(value);
+    if value.is_table() {
+        return Ok(());
+    }
+    let message = format!("expected a table such as {{enable_thinking = false}}, found {value}");
+    Err(origin.complain(key, &message))
+}
+
+/// Dates as texts, which is what a template takes.
+fn without_dates(value: &mut Value) {
+    match value {
+        Value::Datetime(date) => *value = Value::String(date.to_string()),
+        Value::Array(items) => items.iter_mut().for_each(without_dates),
+        Value::Table(table) => table.iter_mut().for_each(|(_, value)| without_dates(value)),
+        _ => {}
+    }
+}
+
+/// A setting that is a day: TOML has them without quotes.
+fn is_date(key: &str) -> bool {
+    key == "chat.date" || key.ends_with(".chat.date")
 }
 
 /// Words that a key chooses among.

@@ -23,7 +23,7 @@ mod tokenization;
 mod tokenizer;
 
 pub use batch::GroupBatch;
-pub use chat::ChatTemplate;
+pub use chat::{ChatSettings, ChatTemplate, Conversation, Ending, today};
 pub use fields::{Fields, Problem};
 pub use reader::{Located, Reader, has_labels, read, read_all};
 pub use records::{

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::records::{Completion, Passage};
 use super::{Demonstration, Group, LabelledText, Located, PromptRecord, Record};
-use super::{TokenGroup, Tokenizer, read};
+use super::{Ending, TokenGroup, Tokenizer, read};
 use crate::{Error, Result};
 
 /// The most tokens that a sequence may have; 0 stands for no limit.
@@ -186,7 +186,7 @@ impl Tokenization<'_> {
             )
         })?;
         let text = template
-            .render(messages)
+            .render(&messages.clone().into(), Ending::GenerationPrompt)
             .map_err(|problem| located.error(format!("`messages`: {problem}")))?;
         // The template has written all special tokens there are to be.
         self.ids(located, "messages", &Passage::of_text(text), Tokenizer::encode_completion)

@@ -20,8 +20,8 @@ pub use length_bias::LengthBias;
 use super::lines::Lines;
 use super::records::Completion;
 use super::{
-    Demonstration, Fields, Group, LabelledText, Limits, Located, Passage, Problem, PromptRecord,
-    TokenGroup, Tokenization, Tokenize, Tokenizer, TruncationReport,
+    Demonstration, Ending, Fields, Group, LabelledText, Limits, Located, Passage, Problem,
+    PromptRecord, TokenGroup, Tokenization, Tokenize, Tokenizer, TruncationReport,
 };
 use crate::{Error, Result};
 
@@ -305,7 +305,10 @@ impl Auditor<'_> {
             (Some(_), ..) => None,
             (None, Some(messages), _) => {
                 let template = self.tokenizer?.chat_template()?;
-                Some((template.render(messages).ok()?, false))
+                Some((
+                    template.render(&messages.clone().into(), Ending::GenerationPrompt).ok()?,
+                    false,
+                ))
             }
             (None, None, text) => text.clone().map(|text| (text, true)),
         }
