@@ -93,10 +93,15 @@ impl Record {
         PathBuf::from(name)
     }
 
+    /// The record of the folder `dir`.
+    pub fn within(dir: &Path) -> PathBuf {
+        dir.join("run.json")
+    }
+
     /// Starts on the folder `dir`, whose record is `run.json`.
     pub fn start_folder(self, dir: &Path, fresh: bool) -> Result<Start> {
         create_dir(dir)?;
-        self.start(dir.join("run.json"), dir.join(".lock"), dir, fresh)
+        self.start(Self::within(dir), dir.join(".lock"), dir, fresh)
     }
 
     /// Starts on the file `out`, whose record stands beside it.
@@ -166,6 +171,13 @@ impl Work {
         self.record.result = result;
         write_json(&self.path, &self.record)
     }
+}
+
+/// The day that chat templates took for today, where the record at `path` says one.
+pub fn date_in(path: &Path) -> Option<String> {
+    let record: Record = read_json(path).ok()?;
+    let date = record.settings.get("chat")?.get("date")?.as_str()?;
+    Some(date.to_owned())
 }
 
 /// The settings that are not what they were: dotted key, then and now.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use exalign::data::{TokenGroup, Tokenizer};
+use exalign::data::{Ending, TokenGroup, Tokenizer};
 use exalign::generation::{Choice, Prompt, Sampling, sample};
 use exalign::log_probs::token_log_probs_of;
 use exalign::model::{Decoder, ModelFolder};
@@ -47,10 +47,7 @@ fn conversations_have_the_text_and_the_tokens_of_transformers() {
     assert!(!asked.is_empty());
     for case in asked {
         let text = template
-            .render(
-                &case["messages"].as_array().unwrap().clone().into(),
-                exalign::data::Ending::GenerationPrompt,
-            )
+            .render(&case["messages"].as_array().unwrap().clone().into(), Ending::GenerationPrompt)
             .unwrap();
         assert_eq!(text, case["rendered"].as_str().unwrap());
         assert_eq!(tokenizer.encode_completion(&text).unwrap(), ids(&case["ids"]));

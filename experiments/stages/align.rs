@@ -17,7 +17,7 @@ use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
 use super::training::{self, Subject, Train, TrainingFlags};
-use super::{Context, configuration, limits, tokenizer};
+use super::{Context, configuration, limits, tokenizer, with_date};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 
@@ -96,10 +96,11 @@ pub struct Align {
 
 impl Align {
     pub fn run(self, context: &Context) -> Result<Value> {
-        let config = &self.config;
+        let folder = ModelFolder::open(&self.model)?;
+        let kept = (!self.fresh).then(|| Record::within(&self.out));
+        let config = &with_date(self.config, &[&folder], kept.as_deref())?;
         let objective = config.objective.init()?;
         let temperature = config.objective.temperature;
-        let folder = ModelFolder::open(&self.model)?;
         // Rounded as the policy is, so that the two are alike where nothing is learned yet.
         let reference = ModelFolder::open(&self.reference)?.kept_as(config.training.compute);
         let tokenizer = tokenizer(&folder, config)?;

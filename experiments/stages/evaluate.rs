@@ -15,10 +15,10 @@ use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
 use super::align::reference_log_probs;
-use super::label::Judge;
+use super::label::{Judge, reward_folder};
 use super::merge_shards::{in_file_order, records_of, shard_result};
 use super::sample::{GenerationFlags, draw, portion, read_prompts, sampling};
-use super::{Context, configuration, tokenizer, training, write_lines};
+use super::{Context, configuration, tokenizer, training, with_date, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 use crate::shard::{Portion, Shard};
@@ -213,17 +213,20 @@ impl Evaluate {
     /// Like [`run`](Self::run), keeping what came out in the file `out` and its record, and taking
     /// it from there where it was kept before. Also returns the record's result.
     pub fn run_kept(
-        self,
+        mut self,
         out: &Path,
         fresh: bool,
         context: &Context,
     ) -> Result<(Evaluated, Value)> {
-        let settings = json!({
-            "seed": self.config.seed, "dtype": self.config.dtype,
-            "generation": self.config.generation, "data": self.config.data, "chat": (),
-        });
         let shard = self.shard;
         let policy = ModelFolder::open(&self.policy)?;
+        let kept = (!fresh).then(|| Record::beside(out));
+        let read = [&policy, &reward_folder(&self.reward)?];
+        self.config = with_date(self.config, &read, kept.as_deref())?;
+        let settings = json!({
+            "seed": self.config.seed, "dtype": self.config.dtype,
+            "generation": self.config.generation, "data": self.config.data, "chat": self.config.chat,
+        });
         let record = Record::new("evaluate", settings, &context.device_name)
             .shard(shard)
             .input("policy", policy.content_hash()?)

@@ -16,7 +16,7 @@ use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
 use super::merge_shards::{shard_result, without_shard};
-use super::{Context, configuration, tokenizer, write_lines};
+use super::{Context, configuration, tokenizer, with_date, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 use crate::shard::{Portion, Shard};
@@ -70,8 +70,10 @@ pub struct Label {
 
 impl Label {
     pub fn run(self, context: &Context) -> Result<Value> {
-        let judge = Judge::open(&self.reward, &self.config)?;
-        let skip_bad = self.config.data.skip_bad;
+        let kept = (!self.fresh).then(|| Record::beside(&self.out));
+        let config = with_date(self.config, &[&reward_folder(&self.reward)?], kept.as_deref())?;
+        let judge = Judge::open(&self.reward, &config)?;
+        let skip_bad = config.data.skip_bad;
         let (read, intake) =
             data::read_records(&self.data, skip_bad, |located: Located<Group>, intake| {
                 let tokens = judge.tokens(&located, intake)?;
@@ -122,6 +124,12 @@ pub fn merged_result(out: &Path) -> Result<Value> {
     Ok(summary(&groups))
 }
 
+/// The folder of a reward model, or of the run that made it.
+pub fn reward_folder(path: &Path) -> Result<ModelFolder> {
+    let inner = path.join("model");
+    ModelFolder::open(if ModelFolder::is_at(&inner) { &inner } else { path })
+}
+
 /// A reward model with its tokenizer, ready to judge groups.
 pub struct Judge {
     pub folder: ModelFolder,
@@ -132,9 +140,7 @@ pub struct Judge {
 impl Judge {
     /// Opens a reward model's folder, or the folder of the run that made it.
     pub fn open(path: &Path, config: &Config) -> Result<Self> {
-        let inner = path.join("model");
-        let folder = ModelFolder::open(if ModelFolder::is_at(&inner) { &inner } else { path })?
-            .kept_as(config.dtype);
+        let folder = reward_folder(path)?.kept_as(config.dtype);
         if !folder.is_classifier() {
             return Err(Error::file(
                 &folder.path,

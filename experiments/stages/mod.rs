@@ -29,7 +29,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use comfy_table::{Table, TableComponent, presets};
 use exalign::config::{Config, Sources, Stage};
-use exalign::data::{Limits, Tokenizer};
+use exalign::data::{ChatTemplate, Limits, Tokenizer, today};
 use exalign::model::{ModelFolder, Precision};
 use exalign::{Error, Result, device, files};
 use serde::Serialize;
@@ -116,12 +116,35 @@ pub fn environment() -> Vec<(String, String)> {
 
 /// The tokenizer of a model folder, its chat template as the settings say; none where the folder has
 /// none.
-pub fn tokenizer(folder: &ModelFolder, _config: &Config) -> Result<Option<Tokenizer>> {
-    let tokenizer = plain_tokenizer(folder)?;
+pub fn tokenizer(folder: &ModelFolder, config: &Config) -> Result<Option<Tokenizer>> {
+    let tokenizer = plain_tokenizer(folder)?.map(|it| it.with_chat(&config.chat)).transpose()?;
     for warning in tokenizer.iter().flat_map(Tokenizer::warnings) {
         tracing::warn!("{warning}");
     }
     Ok(tokenizer)
+}
+
+/// The settings with the day that chat templates take for today, where one of `folders` has a template
+/// that reads it: the one that is set, the one that the output's record has from an earlier day, or
+/// today's. So an output that is continued another day is what it would have been.
+pub fn with_date(
+    mut config: Config,
+    folders: &[&ModelFolder],
+    record: Option<&Path>,
+) -> Result<Config> {
+    if !config.chat.date.is_empty() {
+        return Ok(config);
+    }
+    for folder in folders {
+        let tokenizer = plain_tokenizer(folder)?;
+        let template = tokenizer.as_ref().and_then(Tokenizer::chat_template);
+        if template.is_some_and(ChatTemplate::reads_date) {
+            let kept = record.and_then(crate::record::date_in).filter(|it| !it.is_empty());
+            config.chat.date = kept.unwrap_or_else(today);
+            break;
+        }
+    }
+    Ok(config)
 }
 
 /// The tokens that end a completion: the tokenizer's, or where there is none, those of the model's

@@ -16,7 +16,7 @@ use exalign::{Result, files};
 use serde_json::{Value, json};
 
 use super::training::{Subject, Train, TrainingFlags};
-use super::{Context, configuration, limits, tokenizer};
+use super::{Context, configuration, limits, tokenizer, with_date};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 
@@ -57,12 +57,13 @@ pub struct Reward {
 
 impl Reward {
     pub fn run(self, context: &Context) -> Result<Value> {
-        let config = &self.config;
         let folder = ModelFolder::open(&self.model)?;
+        let kept = (!self.fresh).then(|| Record::within(&self.out));
+        let config = &with_date(self.config.clone(), &[&folder], kept.as_deref())?;
         let tokenizer = tokenizer(&folder, config)?;
         let is_text = data::has_labels(&self.data)?;
         let reading = RewardReading { ends_text: !is_text, padding: reward_padding(&folder) };
-        let groups = self.read(&folder, tokenizer.as_ref(), &reading)?;
+        let groups = self.read(config, &folder, tokenizer.as_ref(), &reading)?;
 
         let record = Record::new("reward", json!(config), &context.device_name)
             .input("model", folder.content_hash()?)
@@ -100,16 +101,17 @@ impl Reward {
     /// them.
     fn read(
         &self,
+        config: &Config,
         folder: &ModelFolder,
         tokenizer: Option<&data::Tokenizer>,
         reading: &RewardReading,
     ) -> Result<Vec<TokenGroup>> {
         let tokenization = Tokenization {
             tokenizer,
-            limits: limits(&self.config, folder),
+            limits: limits(config, folder),
             vocab_size: folder.shape.vocab_size,
         };
-        let skip_bad = self.config.data.skip_bad;
+        let skip_bad = config.data.skip_bad;
         let (mut groups, intake) = if data::has_labels(&self.data)? {
             data::read_records(&self.data, skip_bad, |located: Located<LabelledText>, intake| {
                 let mut group = LabelledText::tokenize(&located, &tokenization, intake)?;

@@ -20,7 +20,7 @@ use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
 use super::merge_shards::{shard_result, without_shard};
-use super::{Context, configuration, end_of_text, limits, tokenizer, training, write_lines};
+use super::{Context, configuration, end_of_text, limits, tokenizer, training, with_date, write_lines};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 use crate::shard::{Portion, Shard, order_by};
@@ -114,13 +114,14 @@ pub struct SampleStage {
 
 impl SampleStage {
     pub fn run(self, context: &Context) -> Result<Value> {
-        let config = &self.config;
-        let folder = ModelFolder::open(&self.model)?.kept_as(config.dtype);
+        let folder = ModelFolder::open(&self.model)?.kept_as(self.config.dtype);
+        let kept = (!self.fresh).then(|| Record::beside(&self.out));
+        let config = &with_date(self.config, &[&folder], kept.as_deref())?;
         let tokenizer = tokenizer(&folder, config)?;
         let prompts = read_prompts(&self.data, config, &folder, tokenizer.as_ref())?;
         let settings = json!({
             "seed": config.seed, "dtype": config.dtype, "generation": config.generation, "data": config.data,
-            "chat": (),
+            "chat": config.chat,
         });
         let record = Record::new("sample", settings, &context.device_name)
             .shard(self.shard)

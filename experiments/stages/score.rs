@@ -12,7 +12,9 @@ use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
 use super::merge_shards::shard_result;
-use super::{Context, configuration, limits, print_line, tokenizer, training, write_lines};
+use super::{
+    Context, configuration, limits, print_line, tokenizer, training, with_date, write_lines,
+};
 use crate::command_line::Global;
 use crate::record::{Record as RunRecord, Start};
 use crate::shard::{Portion, Shard};
@@ -57,6 +59,8 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
     }
     let context = Context::new(global)?;
     let folder = ModelFolder::open(&args.model)?.kept_as(config.dtype);
+    let kept = args.out.as_ref().filter(|_| !args.fresh).map(|it| RunRecord::beside(it));
+    let config = with_date(config, &[&folder], kept.as_deref())?;
     let tokenizer = tokenizer(&folder, &config)?;
     let (groups, intake) = data::read_tokens::<Answered>(
         &args.data,
@@ -72,7 +76,7 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
     };
     let settings = json!({
         "temperature": args.temperature, "per_token": args.per_token, "dtype": config.dtype,
-        "data": config.data, "chat": (),
+        "data": config.data, "chat": config.chat,
     });
     let record = RunRecord::new("score", settings, &context.device_name)
         .shard(args.shard)

@@ -12,7 +12,7 @@ use exalign::{Result, files};
 use serde_json::{Value, json};
 
 use super::training::{Subject, Train, TrainingFlags};
-use super::{Context, configuration, limits, tokenizer};
+use super::{Context, configuration, limits, tokenizer, with_date};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 
@@ -53,8 +53,9 @@ pub struct Sft {
 
 impl Sft {
     pub fn run(self, context: &Context) -> Result<Value> {
-        let config = &self.config;
         let folder = ModelFolder::open(&self.model)?;
+        let kept = (!self.fresh).then(|| Record::within(&self.out));
+        let config = &with_date(self.config.clone(), &[&folder], kept.as_deref())?;
         let tokenizer = tokenizer(&folder, config)?;
         let (groups, intake) = data::read_tokens::<Demonstration>(
             &self.data,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sources::{Sources, merge, parse_toml, typed};
 use crate::alignment::{Labels, Objective, ObjectiveConfig, ObjectiveName};
+use crate::data::ChatSettings;
 use crate::model::Precision;
 use crate::model::adapter::LoraConfig;
 use crate::{Error, Result};
@@ -57,6 +58,7 @@ pub struct Config {
     pub objective: ObjectiveSettings,
     pub adapter: LoraConfig,
     pub judge: JudgeSettings,
+    pub chat: ChatSettings,
 }
 
 /// `training.*`
@@ -248,7 +250,8 @@ impl Config {
 
     /// The first key whose value makes no sense, and why.
     pub(super) fn violation(&self) -> Option<(String, String)> {
-        self.out_of_range().or_else(|| self.judge.violation()).or_else(|| {
+        let own = || self.judge.violation().or_else(|| self.chat.violation());
+        self.out_of_range().or_else(own).or_else(|| {
             let message = self.objective.init().err()?.to_string();
             // The objective's message begins with the name of the number in question.
             let key = message

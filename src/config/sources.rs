@@ -227,7 +227,8 @@ pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Res
         .map(|(path, _)| path.to_owned())
         .collect();
     for key in keys(given) {
-        if is_free(defaults, &key) {
+        if let Some(free) = free_form(defaults, &key) {
+            free_value(origin, free, &key, given)?;
             continue;
         }
         // A quoted key with a dot in it is found nowhere, and unknown as well.
@@ -241,12 +242,11 @@ pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Res
         match (default, &*value) {
             // A section with nothing in it.
             (Value::Table(_), Value::Table(_)) => continue,
-            (Value::Table(free), _) if free.is_empty() => {
-                let message = format!("expected fields, such as {key}.name=value, found {value}");
-                return Err(origin.complain(&key, &message));
-            }
             (Value::Table(_), _) => return Err(origin.unknown(&key, &known)),
             _ => {}
+        }
+        if is_date(&key) && value.is_datetime() {
+            *value = Value::String(value.to_string().replace('T', " "));
         }
         if !fit(&key, default, value) {
             let message = format!("expected {}, found {value}", expected(&key, default));
@@ -256,22 +256,56 @@ pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Res
     Ok(())
 }
 
-/// Whether a key stands in a section that has none in the defaults, which takes any.
-fn is_free(defaults: &Table, key: &str) -> bool {
-    let mut table = defaults;
-    for part in key.split('.') {
-        match table.get(part) {
-            Some(Value::Table(inner)) => table = inner,
-            Some(_) => return false,
-            None => return table.is_empty() && !defaults.is_empty(),
-        }
-    }
-    false
+/// The table with keys of the user's own that a key names, or stands in: one that is empty in the
+/// defaults.
+fn free_form<'k>(defaults: &Table, key: &'k str) -> Option<&'k str> {
+    let ends = key.match_indices('.').map(|(at, _)| at).chain([key.len()]);
+    let is_empty = |prefix: &&str| {
+        lookup(defaults, prefix).and_then(Value::as_table).is_some_and(Table::is_empty)
+    };
+    ends.map(|end| &key[..end]).find(is_empty)
 }
 
 /// Whether a number may be left out, as "none".
 fn may_be_none(key: &str) -> bool {
     key == "judge.temperature" || key.ends_with(".judge.temperature")
+}
+
+/// Takes a table with keys of the user's own as it is, also where it is written as JSON.
+fn free_value(
+    origin: &Origin,
+    table: &str,
+    key: &str,
+    given: &mut Table,
+) -> Result<()> {
+    let Some(value) = lookup_mut(given, table) else { return Ok(()) };
+    if let Value::String(text) = value
+        && let Ok(json @ serde_json::Value::Object(_)) = serde_json::from_str(text)
+        && let Ok(parsed) = Value::try_from(json)
+    {
+        *value = parsed;
+    }
+    without_dates(value);
+    if value.is_table() {
+        return Ok(());
+    }
+    let message = format!("expected fields, such as {table}.name=value, found {value}");
+    Err(origin.complain(key, &message))
+}
+
+/// Dates as texts, which is what a template takes.
+fn without_dates(value: &mut Value) {
+    match value {
+        Value::Datetime(date) => *value = Value::String(date.to_string()),
+        Value::Array(items) => items.iter_mut().for_each(without_dates),
+        Value::Table(table) => table.iter_mut().for_each(|(_, value)| without_dates(value)),
+        _ => {}
+    }
+}
+
+/// A setting that is a day: TOML has them without quotes.
+fn is_date(key: &str) -> bool {
+    key == "chat.date" || key.ends_with(".chat.date")
 }
 
 /// Words that a key chooses among.

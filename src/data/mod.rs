@@ -24,7 +24,7 @@ mod tokenization;
 mod tokenizer;
 
 pub use batch::GroupBatch;
-pub use chat::{ChatTemplate, Conversation, Ending};
+pub use chat::{ChatSettings, ChatTemplate, Conversation, Ending, today};
 pub use ends::{EndSource, Ends};
 pub use fields::{Fields, Problem};
 pub use reader::{Census, Located, Reader, has_labels, read, read_all};

@@ -19,7 +19,7 @@ use self::class_rules::Class;
 use self::folder::TokenizerFolder;
 pub use self::folder::{COMPANIONS, companion_files};
 use self::special_tokens::SpecialTokens;
-use super::{ChatTemplate, Ends};
+use super::{ChatSettings, ChatTemplate, Ends};
 use crate::files::write_atomic;
 use crate::{Error, Result};
 
@@ -210,6 +210,15 @@ impl Tokenizer {
     /// The tokens that end a turn, and where they are from.
     pub fn ends(&self) -> &Ends {
         &self.ends
+    }
+
+    /// The tokenizer with its chat template as the settings say.
+    ///
+    /// # Errors
+    /// If a setting makes no sense.
+    pub fn with_chat(self, settings: &ChatSettings) -> Result<Self> {
+        let chat_template = self.chat_template.map(|it| it.with_settings(settings)).transpose()?;
+        Ok(Self { chat_template, ..self })
     }
 
     /// What makes a text of a conversation, where the model has it.

@@ -1,0 +1,365 @@
+//! Statements, scopes and bounds.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use chrono::NaiveDateTime;
+
+use super::arguments::Given;
+use super::ast::{Block, For, Statement, Target, Template};
+use super::fault::{Outcome, refuse};
+use super::value::{Closure, Function, Items, Loop, Value};
+
+/// Steps that a rendering may take.
+const MAX_STEPS: u64 = 10_000_000;
+/// Statements and expressions that may wait for one another.
+const MAX_DEPTH: usize = 600;
+/// Bytes of text, and items of lists, that are handled in a step.
+const BYTES: usize = 64;
+const ITEMS: usize = 16;
+
+/// How a block ended.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Flow {
+    Onwards,
+    Break,
+    Continue,
+}
+
+/// Names with their values, in the block `outer`.
+struct Scope<'t> {
+    outer: Option<usize>,
+    names: Vec<(&'t str, Value)>,
+    /// Whether a macro keeps it.
+    kept: bool,
+}
+
+/// A template being rendered.
+pub struct Interpreter<'t> {
+    pub template: &'t Template,
+    pub moment: NaiveDateTime,
+    context: HashMap<String, Value>,
+    scopes: Vec<Scope<'t>>,
+    out: String,
+    steps: u64,
+    depth: usize,
+}
+
+impl<'t> Interpreter<'t> {
+    pub fn new(
+        template: &'t Template,
+        variables: impl IntoIterator<Item = (String, Value)>,
+        moment: NaiveDateTime,
+    ) -> Self {
+        let context = variables.into_iter().collect();
+        let (scopes, out) = (Vec::new(), String::new());
+        Self { template, moment, context, scopes, out, steps: 0, depth: 0 }
+    }
+
+    pub fn run(mut self) -> Outcome<String> {
+        let template = self.template;
+        self.within(None, &template.body, |it, scope| {
+            it.statements(&template.body.statements, scope)
+        })?;
+        Ok(self.out)
+    }
+
+    /// Takes a step for so many bytes of text.
+    pub fn charge_text(&mut self, bytes: usize) -> Outcome<()> {
+        self.charge(bytes / BYTES)
+    }
+
+    /// Takes a step for so many items.
+    pub fn charge_items(&mut self, items: usize) -> Outcome<()> {
+        self.charge(items / ITEMS)
+    }
+
+    fn charge(&mut self, steps: usize) -> Outcome<()> {
+        self.steps += 1 + steps as u64;
+        if self.steps > MAX_STEPS {
+            refuse!("it does not end within {MAX_STEPS} steps");
+        }
+        Ok(())
+    }
+
+    /// Runs something one level deeper.
+    pub fn deeper<T>(&mut self, run: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
+        self.charge(0)?;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            refuse!("macros, loops or expressions stand too deep in each other");
+        }
+        let result = run(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Runs something in a new scope, in which the block's own names hide the context's.
+    pub fn within<T>(
+        &mut self,
+        outer: Option<usize>,
+        block: &'t Block,
+        run: impl FnOnce(&mut Self, usize) -> Outcome<T>,
+    ) -> Outcome<T> {
+        let hides = |name: &&Box<str>| {
+            self.context.contains_key(&***name) || Function::named(name).is_some()
+        };
+        let nothing = |name: &'t Box<str>| (&**name, undefined_name(name));
+        let names = block.hidden.iter().filter(hides).map(nothing).collect();
+        let scope = self.scopes.len();
+        self.scopes.push(Scope { outer, names, kept: false });
+        let result = run(self, scope);
+        if self.scopes.len() == scope + 1 && !self.scopes[scope].kept {
+            self.scopes.pop();
+        }
+        result
+    }
+
+    /// What is written while something runs.
+    pub fn captured<T>(
+        &mut self,
+        run: impl FnOnce(&mut Self) -> Outcome<T>,
+    ) -> Outcome<(String, T)> {
+        let outer = std::mem::take(&mut self.out);
+        let result = run(self);
+        let text = std::mem::replace(&mut self.out, outer);
+        Ok((text, result?))
+    }
+
+    pub fn write(&mut self, value: &Value) -> Outcome<()> {
+        match value.as_str() {
+            Some(text) => self.write_text(text),
+            None => self.write_text(&value.print()?),
+        }
+    }
+
+    pub fn write_text(&mut self, text: &str) -> Outcome<()> {
+        self.charge_text(text.len())?;
+        self.out.push_str(text);
+        Ok(())
+    }
+
+    pub fn lookup(&self, name: &str, scope: usize) -> Value {
+        let mut at = Some(scope);
+        while let Some(scope) = at.map(|at| &self.scopes[at]) {
+            if let Some((_, value)) = scope.names.iter().find(|(it, _)| *it == name) {
+                return value.clone();
+            }
+            at = scope.outer;
+        }
+        match (self.context.get(name), Function::named(name)) {
+            (Some(value), _) => value.clone(),
+            (None, Some(function)) => Value::Function(function),
+            (None, None) => undefined_name(name),
+        }
+    }
+
+    pub fn assign(&mut self, scope: usize, name: &'t str, value: Value) {
+        let names = &mut self.scopes[scope].names;
+        match names.iter_mut().find(|(it, _)| *it == name) {
+            Some((_, place)) => *place = value,
+            None => names.push((name, value)),
+        }
+    }
+
+    pub fn statements(&mut self, statements: &'t [Statement], scope: usize) -> Outcome<Flow> {
+        for statement in statements {
+            let flow = self.deeper(|it| it.statement(statement, scope))?;
+            if flow != Flow::Onwards {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::Onwards)
+    }
+
+    fn statement(&mut self, statement: &'t Statement, scope: usize) -> Outcome<Flow> {
+        match statement {
+            Statement::Data(text) => self.write_text(text)?,
+            Statement::Print(expression) => {
+                let value = self.evaluate(expression, scope)?;
+                self.write(&value)?;
+            }
+            Statement::If(branches, otherwise) => {
+                for (test, body) in branches {
+                    if self.evaluate(test, scope)?.is_true() {
+                        return self.statements(body, scope);
+                    }
+                }
+                return self.statements(otherwise, scope);
+            }
+            Statement::For(index) => {
+                let items = self.evaluate(&self.template.loops[*index].items, scope)?;
+                self.run_loop(*index, &items, scope, 0)?;
+            }
+            Statement::Macro(index) => {
+                let closure = self.closure(*index, scope);
+                if let Some(name) = &self.template.macros[*index].name {
+                    self.assign(scope, name, closure);
+                }
+            }
+            Statement::Set(target, expression) => {
+                let value = self.evaluate(expression, scope)?;
+                self.set(target, value, scope)?;
+            }
+            Statement::SetBlock(target, filter, block) => {
+                let (text, flow) = self.captured(|it| it.block(block, scope))?;
+                let value = match filter {
+                    Some(filter) => self.filtered(filter, Value::text(text), scope)?,
+                    None => Value::text(text),
+                };
+                self.set(target, value, scope)?;
+                return Ok(flow);
+            }
+            Statement::With(assignments, block) => {
+                let values = assignments.iter().map(|(_, value)| self.evaluate(value, scope));
+                let values = values.collect::<Outcome<Vec<_>>>()?;
+                return self.within(Some(scope), block, |it, inner| {
+                    for ((target, _), value) in assignments.iter().zip(values) {
+                        it.set(target, value, inner)?;
+                    }
+                    it.statements(&block.statements, inner)
+                });
+            }
+            Statement::Filter(filter, block) => {
+                let (text, flow) = self.captured(|it| it.block(block, scope))?;
+                let value = self.filtered(filter, Value::text(text), scope)?;
+                self.write(&value)?;
+                return Ok(flow);
+            }
+            Statement::Call(call, index) => {
+                let caller = self.closure(*index, scope);
+                let value = self.call_expression(call, scope, Some(caller))?;
+                self.write(&value)?;
+            }
+            Statement::Generation(index) => {
+                let closure = self.closure(*index, scope);
+                let value = self.call(&closure, Given::default())?;
+                self.write(&value)?;
+            }
+            // Nothing but what the whole template has can be seen there.
+            Statement::Named(block) => return self.block(block, 0),
+            Statement::Break => return Ok(Flow::Break),
+            Statement::Continue => return Ok(Flow::Continue),
+            Statement::Foreign(tag) => {
+                refuse!("`{tag}` needs another template, and a chat template is alone")
+            }
+        }
+        Ok(Flow::Onwards)
+    }
+
+    fn block(&mut self, block: &'t Block, scope: usize) -> Outcome<Flow> {
+        self.within(Some(scope), block, |it, inner| it.statements(&block.statements, inner))
+    }
+
+    /// A macro that keeps the scopes around it.
+    fn closure(&mut self, index: usize, scope: usize) -> Value {
+        let mut at = Some(scope);
+        while let Some(scope) = at.map(|at| &mut self.scopes[at]).filter(|it| !it.kept) {
+            scope.kept = true;
+            at = scope.outer;
+        }
+        let name = self.template.macros[index].name.as_deref().map(Rc::from);
+        Value::Macro(Rc::new(Closure { index, name, scope }))
+    }
+
+    fn set(&mut self, target: &'t Target, value: Value, scope: usize) -> Outcome<()> {
+        match target {
+            Target::Name(name) => self.assign(scope, name, value),
+            Target::Attribute(name, attribute) => match self.lookup(name, scope) {
+                Value::Namespace(dict) => {
+                    dict.borrow_mut().insert(Value::text(attribute), value)?;
+                }
+                Value::Undefined(_) => refuse!("'{name}' is undefined"),
+                _ => refuse!("cannot assign attribute on non-namespace object"),
+            },
+            Target::Tuple(targets) => {
+                let values = value.items()?;
+                if values.len() != targets.len() {
+                    refuse!("expected {} values to unpack, found {}", targets.len(), values.len());
+                }
+                for (target, value) in targets.iter().zip(values) {
+                    self.set(target, value, scope)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the body of a loop for every item, in the scope around the loop.
+    pub fn run_loop(
+        &mut self,
+        index: usize,
+        items: &Value,
+        outer: usize,
+        depth: usize,
+    ) -> Outcome<()> {
+        let For { target, test, recursive, body, otherwise, .. } = &self.template.loops[index];
+        let length = items.length().ok().filter(|_| test.is_none());
+        self.charge_items(length.unwrap_or(0))?;
+        let test = test.as_ref().map(|_| (index, outer));
+        let source = items.source()?;
+        let state = Rc::new(Loop {
+            recursive: recursive.then_some(index),
+            outer,
+            depth,
+            index: Cell::new(0),
+            items: RefCell::new(Items { source, ahead: VecDeque::new(), test }),
+            length,
+            previous: RefCell::default(),
+            current: RefCell::default(),
+            changed: RefCell::default(),
+        });
+        let mut count = 0;
+        while let Some(item) = self.next_item(&state)? {
+            state.index.set(count);
+            count += 1;
+            state.previous.replace(state.current.replace(Some(item.clone())));
+            let flow = self.within(Some(outer), body, |it, scope| {
+                it.assign(scope, "loop", Value::Loop(state.clone()));
+                it.set(target, item, scope)?;
+                it.statements(&body.statements, scope)
+            })?;
+            if flow == Flow::Break {
+                return Ok(());
+            }
+        }
+        match otherwise {
+            Some(block) if count == 0 => self.block(block, outer).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    fn next_item(&mut self, state: &Loop) -> Outcome<Option<Value>> {
+        let ahead = state.items.borrow_mut().ahead.pop_front();
+        if ahead.is_some() { Ok(ahead) } else { self.pull(state) }
+    }
+
+    /// The next item that passes the loop's test.
+    pub fn pull(&mut self, state: &Loop) -> Outcome<Option<Value>> {
+        loop {
+            self.charge(0)?;
+            let (item, test) = {
+                let mut items = state.items.borrow_mut();
+                (items.source.next()?, items.test)
+            };
+            let (Some(item), Some((index, outer))) = (&item, test) else { return Ok(item) };
+            let it = &self.template.loops[index];
+            let Some(test) = &it.test else { return Ok(Some(item.clone())) };
+            let passes = self.within(Some(outer), NO_BLOCK, |this, scope| {
+                this.set(&it.target, item.clone(), scope)?;
+                this.evaluate(test, scope).map(|it| it.is_true())
+            })?;
+            if passes {
+                return Ok(Some(item.clone()));
+            }
+        }
+    }
+}
+
+/// A block that hides nothing.
+const NO_BLOCK: &Block = &Block { statements: Vec::new(), hidden: Vec::new() };
+
+pub fn undefined_name(name: &str) -> Value {
+    Value::undefined(format!("'{name}' is undefined"))
+}

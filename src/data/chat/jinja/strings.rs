@@ -1,0 +1,457 @@
+//! The methods of `str`.
+
+use super::arguments::{Given, text, whole};
+use super::fault::{Outcome, fault, refuse};
+use super::operators::{MAX_LENGTH, slice};
+use super::unicode::{self, DECIMAL, DIGIT, LETTER, NUMERIC, UNPRINTABLE, is_space};
+use super::value::Value;
+
+/// The names of the methods, with those that are refused by name.
+pub const METHODS: [&str; 47] = [
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "encode",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "maketrans",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "translate",
+    "upper",
+    "zfill",
+];
+
+/// Calls a method that returns a text or texts; `format` is called elsewhere.
+pub fn call(it: &str, method: &str, given: &Given) -> Outcome<Value> {
+    let made = |text: String| Ok(Value::Text(text.into()));
+    match method {
+        "capitalize" | "casefold" | "lower" | "swapcase" | "title" | "upper" => {
+            given.places::<0>(method, 0)?;
+            made(cased(it, method))
+        }
+        "strip" | "lstrip" | "rstrip" => strip(it, method, given),
+        "center" | "ljust" | "rjust" => justify(it, method, given),
+        "zfill" => {
+            let [width] = given.places(method, 1)?;
+            let width = length(&width.unwrap_or(Value::None))?;
+            let (sign, digits) = it.split_at(usize::from(it.starts_with(['+', '-'])));
+            let missing = width.saturating_sub(it.chars().count());
+            made(format!("{sign}{}{digits}", "0".repeat(missing)))
+        }
+        "count" | "find" | "index" | "rfind" | "rindex" => search(it, method, given),
+        "startswith" | "endswith" => begins(it, method, given).map(Value::Bool),
+        "removeprefix" | "removesuffix" => {
+            let [part] = given.places(method, 1)?;
+            let part = part.unwrap_or(Value::None);
+            let part = text(&part, method)?;
+            let found = if method == "removeprefix" {
+                it.strip_prefix(part)
+            } else {
+                it.strip_suffix(part)
+            };
+            made(found.unwrap_or(it).to_owned())
+        }
+        "partition" | "rpartition" => partition(it, method, given),
+        "split" | "rsplit" => split(it, method, given),
+        "splitlines" => {
+            let [keep] = given.bind(method, ["keepends"], 0)?;
+            let keep = keep.is_some_and(|it| it.is_true());
+            Ok(Value::list(lines(it, keep).into_iter().map(Value::text).collect()))
+        }
+        "join" => {
+            let [items] = given.places(method, 1)?;
+            let items = items.unwrap_or(Value::None).items()?;
+            let texts = items.iter().enumerate().map(|(index, item)| {
+                item.as_str().ok_or_else(|| {
+                    let found = item.type_name();
+                    fault!("sequence item {index}: expected str instance, {found} found")
+                })
+            });
+            let texts = texts.collect::<Outcome<Vec<_>>>()?;
+            let room = texts.len().saturating_mul(it.len());
+            fits(room.saturating_add(texts.iter().map(|it| it.len()).sum()))?;
+            made(texts.join(it))
+        }
+        "replace" => {
+            let [old, new, count] = given.places(method, 2)?;
+            let (old, new) = (old.unwrap_or(Value::None), new.unwrap_or(Value::None));
+            let count = count.as_ref().map_or(Ok(-1), whole)?;
+            replace(it, text(&old, method)?, text(&new, method)?, count).and_then(made)
+        }
+        "expandtabs" => {
+            let [size] = given.bind(method, ["tabsize"], 0)?;
+            let size = size.as_ref().map_or(Ok(8), length)?;
+            fits(it.len().saturating_add(it.matches('\t').count().saturating_mul(size)))?;
+            made(expand_tabs(it, size))
+        }
+        "encode" | "maketrans" | "translate" | "format_map" => {
+            refuse!("the method `{method}` of a text is not supported in chat templates")
+        }
+        _ => {
+            given.places::<0>(method, 0)?;
+            is(it, method).map(Value::Bool)
+        }
+    }
+}
+
+fn fits(length: usize) -> Outcome<()> {
+    if length > MAX_LENGTH { Err(fault!("a text is longer than {MAX_LENGTH}")) } else { Ok(()) }
+}
+
+/// A width.
+fn length(value: &Value) -> Outcome<usize> {
+    let length = usize::try_from(whole(value)?.max(0)).unwrap_or(usize::MAX);
+    fits(length).map(|()| length)
+}
+
+/// A text in other letters.
+pub fn cased(it: &str, method: &str) -> String {
+    match method {
+        "upper" => it.to_uppercase(),
+        "lower" => it.to_lowercase(),
+        "capitalize" => {
+            let mut chars = it.chars();
+            let mut out = String::new();
+            if let Some(first) = chars.next() {
+                unicode::title(first, &mut out);
+            }
+            // A final sigma is one for what stands before it.
+            let rest = it.to_lowercase();
+            let skipped = it.chars().next().map_or(0, |it| it.to_lowercase().count());
+            out.extend(rest.chars().skip(skipped));
+            out
+        }
+        "title" => {
+            let mut out = String::new();
+            let mut inside = false;
+            for (at, char) in it.char_indices() {
+                let cased = char.is_lowercase() || char.is_uppercase() || is_titlecase(char);
+                if inside {
+                    lower(it, at, char, &mut out);
+                } else {
+                    unicode::title(char, &mut out);
+                }
+                inside = cased;
+            }
+            out
+        }
+        "swapcase" => {
+            let mut out = String::new();
+            for (at, char) in it.char_indices() {
+                if char.is_uppercase() {
+                    lower(it, at, char, &mut out);
+                } else {
+                    out.extend(char.to_uppercase());
+                }
+            }
+            out
+        }
+        _ => {
+            let folded =
+                |it: char| if it == 'ı' { "ı".to_owned() } else { it.to_uppercase().collect() };
+            it.chars()
+                .map(folded)
+                .collect::<String>()
+                .chars()
+                .flat_map(char::to_lowercase)
+                .collect()
+        }
+    }
+}
+
+/// A character of a text in small letters; a sigma may end its word.
+fn lower(text: &str, at: usize, char: char, out: &mut String) {
+    if char != 'Σ' {
+        return out.extend(char.to_lowercase());
+    }
+    // Whether it ends a word hangs on what stands around it, and changes no length before it.
+    let before = text[..at].chars().flat_map(char::to_lowercase).count();
+    out.extend(text.to_lowercase().chars().nth(before));
+}
+
+fn is_titlecase(char: char) -> bool {
+    matches!(char, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ' | 'ᾈ'..='ᾏ' | 'ᾘ'..='ᾟ' | 'ᾨ'..='ᾯ' | 'ᾼ' | 'ῌ' | 'ῼ')
+}
+
+fn is(it: &str, method: &str) -> Outcome<bool> {
+    let all = |test: &dyn Fn(char) -> bool| !it.is_empty() && it.chars().all(test);
+    let upper = |it: char| it.is_uppercase();
+    let lower = |it: char| it.is_lowercase();
+    Ok(match method {
+        "isalnum" => all(&unicode::is_alphanumeric),
+        "isalpha" => all(&|it| LETTER.has(it)),
+        "isascii" => it.is_ascii(),
+        "isdecimal" => all(&|it| DECIMAL.has(it)),
+        "isdigit" => all(&|it| DIGIT.has(it)),
+        "isnumeric" => all(&|it| NUMERIC.has(it)),
+        "isprintable" => !it.chars().any(|it| UNPRINTABLE.has(it)),
+        "isspace" => all(&is_space),
+        "islower" => it.chars().any(lower) && !it.chars().any(|it| upper(it) || is_titlecase(it)),
+        "isupper" => it.chars().any(upper) && !it.chars().any(|it| lower(it) || is_titlecase(it)),
+        "istitle" => {
+            let (mut found, mut inside) = (false, false);
+            for char in it.chars() {
+                let first = upper(char) || is_titlecase(char);
+                if first && inside || lower(char) && !inside {
+                    return Ok(false);
+                }
+                inside = first || lower(char);
+                found |= inside;
+            }
+            found
+        }
+        "isidentifier" => {
+            let first = it.chars().next().is_some_and(|it| it == '_' || LETTER.has(it));
+            first && it.chars().all(|it| it == '_' || unicode::is_alphanumeric(it))
+        }
+        _ => refuse!("'str' object has no attribute '{method}'"),
+    })
+}
+
+fn strip(it: &str, method: &str, given: &Given) -> Outcome<Value> {
+    let [chars] = given.places(method, 0)?;
+    let chars: Option<Vec<char>> = match chars {
+        None | Some(Value::None) => None,
+        Some(chars) => Some(text(&chars, method)?.chars().collect()),
+    };
+    let strips = |it: char| chars.as_ref().map_or(is_space(it), |chars| chars.contains(&it));
+    let it = if method == "rstrip" { it } else { it.trim_start_matches(strips) };
+    Ok(Value::text(if method == "lstrip" { it } else { it.trim_end_matches(strips) }))
+}
+
+fn justify(it: &str, method: &str, given: &Given) -> Outcome<Value> {
+    let [width, fill] = given.places(method, 1)?;
+    let width = length(&width.unwrap_or(Value::None))?;
+    let fill = fill.unwrap_or(Value::text(" "));
+    let fill = text(&fill, method)?;
+    if fill.chars().count() != 1 {
+        refuse!("The fill character must be exactly one character long");
+    }
+    Ok(Value::text(justified(it, method, width, fill)))
+}
+
+/// A text in the midst, at the left or at the right of a width.
+pub fn justified(it: &str, method: &str, width: usize, fill: &str) -> String {
+    let missing = width.saturating_sub(it.chars().count());
+    let left = match method {
+        "ljust" => 0,
+        "rjust" => missing,
+        // CPython's: the odd one goes left where the width is odd.
+        _ => missing / 2 + (missing & width & 1),
+    };
+    format!("{}{it}{}", fill.repeat(left), fill.repeat(missing - left))
+}
+
+/// The part of a text between two positions in characters, and the first of them.
+fn part(it: &str, start: Option<Value>, end: Option<Value>) -> Outcome<(String, usize)> {
+    let count = it.chars().count() as i128;
+    let first = match &start {
+        None | Some(Value::None) => 0,
+        Some(start) => whole(start)?,
+    };
+    let first = if first < 0 { (first + count).max(0) } else { first };
+    let part = slice(&Value::text(it), [start, end, None])?;
+    Ok((part.as_str().unwrap_or_default().to_owned(), usize::try_from(first).unwrap_or(usize::MAX)))
+}
+
+fn search(it: &str, method: &str, given: &Given) -> Outcome<Value> {
+    let [what, start, end] = given.places(method, 1)?;
+    let what = what.unwrap_or(Value::None);
+    let what = text(&what, method)?;
+    let (part, first) = part(it, start, end)?;
+    if first > it.chars().count() {
+        return match method {
+            "count" => Ok(Value::Int(0)),
+            "find" | "rfind" => Ok(Value::Int(-1)),
+            _ => refuse!("substring not found"),
+        };
+    }
+    let found = match method {
+        "count" if what.is_empty() => return Ok(Value::Int(part.chars().count() as i128 + 1)),
+        "count" => return Ok(Value::Int(part.matches(what).count() as i128)),
+        "find" | "index" => part.find(what),
+        _ => part.rfind(what),
+    };
+    match found {
+        Some(at) => Ok(Value::Int((first + part[..at].chars().count()) as i128)),
+        None if method.ends_with("find") => Ok(Value::Int(-1)),
+        None => refuse!("substring not found"),
+    }
+}
+
+fn begins(it: &str, method: &str, given: &Given) -> Outcome<bool> {
+    let [what, start, end] = given.places(method, 1)?;
+    let what = what.unwrap_or(Value::None);
+    let (part, first) = part(it, start, end)?;
+    let options = match &what {
+        Value::Tuple(items) | Value::Group(items) => items.to_vec(),
+        _ => vec![what],
+    };
+    for option in &options {
+        let Some(option) = option.as_str() else {
+            refuse!("{method} first arg must be str or a tuple of str, not {}", option.type_name())
+        };
+        let found =
+            if method == "startswith" { part.starts_with(option) } else { part.ends_with(option) };
+        if found && first <= it.chars().count() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn partition(it: &str, method: &str, given: &Given) -> Outcome<Value> {
+    let [separator] = given.places(method, 1)?;
+    let separator = separator.unwrap_or(Value::None);
+    let separator = text(&separator, method)?;
+    if separator.is_empty() {
+        refuse!("empty separator");
+    }
+    let forward = method == "partition";
+    let found = if forward { it.split_once(separator) } else { it.rsplit_once(separator) };
+    let parts = match found {
+        Some((before, after)) => [before, separator, after],
+        None if forward => [it, "", ""],
+        None => ["", "", it],
+    };
+    Ok(Value::tuple(parts.into_iter().map(Value::text).collect()))
+}
+
+fn split(it: &str, method: &str, given: &Given) -> Outcome<Value> {
+    let [separator, limit] = given.bind(method, ["sep", "maxsplit"], 0)?;
+    let limit = limit.as_ref().map_or(Ok(-1), whole)?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let parts = match separator {
+        None | Some(Value::None) => split_at_blanks(it, method == "rsplit", limit),
+        Some(separator) => {
+            let separator = text(&separator, method)?;
+            if separator.is_empty() {
+                refuse!("empty separator");
+            }
+            let limit = limit.saturating_add(1);
+            if method == "split" {
+                it.splitn(limit, separator).collect()
+            } else {
+                let mut parts: Vec<_> = it.rsplitn(limit, separator).collect();
+                parts.reverse();
+                parts
+            }
+        }
+    };
+    Ok(Value::list(parts.into_iter().map(Value::text).collect()))
+}
+
+/// Words, at most `limit` cuts between them, from the left or from the right.
+pub fn split_at_blanks(it: &str, right: bool, limit: usize) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest =
+        if right { it.trim_end_matches(is_space) } else { it.trim_start_matches(is_space) };
+    while !rest.is_empty() {
+        if parts.len() == limit {
+            parts.push(rest);
+            break;
+        }
+        if right {
+            let cut = rest
+                .rfind(is_space)
+                .map_or(0, |at| at + rest[at..].chars().next().map_or(0, char::len_utf8));
+            parts.push(&rest[cut..]);
+            rest = rest[..cut].trim_end_matches(is_space);
+        } else {
+            let cut = rest.find(is_space).unwrap_or(rest.len());
+            parts.push(&rest[..cut]);
+            rest = rest[cut..].trim_start_matches(is_space);
+        }
+    }
+    if right {
+        parts.reverse();
+    }
+    parts
+}
+
+/// `str.splitlines`.
+pub fn lines(it: &str, keep: bool) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = it;
+    while let Some(at) = rest.find(unicode::ends_line) {
+        let end = if rest[at..].starts_with("\r\n") {
+            at + 2
+        } else {
+            at + rest[at..].chars().next().map_or(0, char::len_utf8)
+        };
+        lines.push(&rest[..if keep { end } else { at }]);
+        rest = &rest[end..];
+    }
+    if !rest.is_empty() {
+        lines.push(rest);
+    }
+    lines
+}
+
+/// `str.replace`.
+pub fn replace(it: &str, old: &str, new: &str, count: i128) -> Outcome<String> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let found = if old.is_empty() { it.chars().count() + 1 } else { it.matches(old).count() };
+    fits(it.len().saturating_add(found.min(count).saturating_mul(new.len())))?;
+    Ok(it.replacen(old, new, count))
+}
+
+fn expand_tabs(it: &str, size: usize) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for char in it.chars() {
+        match char {
+            '\t' if size == 0 => {}
+            '\t' => {
+                let blanks = size - column % size;
+                out.push_str(&" ".repeat(blanks));
+                column += blanks;
+            }
+            '\n' | '\r' => {
+                out.push(char);
+                column = 0;
+            }
+            _ => {
+                out.push(char);
+                column += 1;
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,431 @@
+//! Values as Python has them.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use super::fault::{Fault, Outcome, fault};
+
+/// A value of a template.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Nothing, and why: what errors say.
+    Undefined(Rc<str>),
+    None,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(Rc<str>),
+    /// Text that is not to be escaped (`markupsafe.Markup`).
+    Safe(Rc<str>),
+    List(Rc<Vec<Value>>),
+    Tuple(Rc<Vec<Value>>),
+    /// A tuple `(grouper, list)`.
+    Group(Rc<Vec<Value>>),
+    Dict(Rc<Dict>),
+    Range(Range),
+    View(View, Rc<Dict>),
+    Generator(Rc<Generator>),
+    Namespace(Rc<RefCell<Dict>>),
+    Cycler(Rc<Cycler>),
+    Joiner(Rc<Joiner>),
+    Loop(Rc<Loop>),
+    Macro(Rc<Closure>),
+    Method(Rc<(Value, Rc<str>)>),
+    Function(Function),
+}
+
+/// `range(start, stop, step)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    pub start: i128,
+    pub stop: i128,
+    pub step: i128,
+}
+
+impl Range {
+    pub fn len(self) -> usize {
+        let Self { start, stop, step } = self;
+        let (low, high) = if step > 0 { (start, stop) } else { (stop, start) };
+        if low >= high { 0 } else { ((high - low - 1) / step.abs() + 1) as usize }
+    }
+
+    pub fn at(self, index: usize) -> Value {
+        Value::Int(self.start + self.step * index as i128)
+    }
+
+    pub fn values(self) -> impl Iterator<Item = Value> {
+        (0..self.len()).map(move |index| self.at(index))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum View {
+    Keys,
+    Values,
+    Items,
+}
+
+/// What is gone once it was read.
+#[derive(Debug, Default)]
+pub struct Generator {
+    pub items: RefCell<VecDeque<Value>>,
+    /// What went wrong after the last of them.
+    pub fault: RefCell<Option<Fault>>,
+}
+
+#[derive(Debug)]
+pub struct Cycler {
+    pub items: Vec<Value>,
+    pub at: Cell<usize>,
+}
+
+#[derive(Debug)]
+pub struct Joiner {
+    pub separator: Value,
+    pub used: Cell<bool>,
+}
+
+/// A macro and the scope it stands in.
+#[derive(Debug)]
+pub struct Closure {
+    pub index: usize,
+    pub name: Option<Rc<str>>,
+    pub scope: usize,
+}
+
+/// What a loop knows of itself.
+#[derive(Debug)]
+pub struct Loop {
+    /// Which, where it may be called.
+    pub recursive: Option<usize>,
+    pub outer: usize,
+    pub depth: usize,
+    pub index: Cell<usize>,
+    pub items: RefCell<Items>,
+    /// The number of items, where the iterable knows it.
+    pub length: Option<usize>,
+    pub previous: RefCell<Option<Value>>,
+    pub current: RefCell<Option<Value>>,
+    pub changed: RefCell<Option<Value>>,
+}
+
+/// The items of a loop that are still to come.
+#[derive(Debug, Default)]
+pub struct Items {
+    pub source: Source,
+    /// Looked at, not yet taken.
+    pub ahead: VecDeque<Value>,
+    /// The loop whose test they have to pass.
+    pub test: Option<(usize, usize)>,
+}
+
+/// Where items come from.
+#[derive(Debug)]
+pub enum Source {
+    Listed(Rc<Vec<Value>>, usize),
+    Generator(Rc<Generator>),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Listed(Rc::default(), 0)
+    }
+}
+
+impl Source {
+    pub fn next(&mut self) -> Outcome<Option<Value>> {
+        match self {
+            Self::Listed(items, at) => {
+                *at += 1;
+                Ok(items.get(*at - 1).cloned())
+            }
+            Self::Generator(generator) => generator.next(),
+        }
+    }
+}
+
+impl Generator {
+    pub fn next(&self) -> Outcome<Option<Value>> {
+        match self.items.borrow_mut().pop_front() {
+            Some(item) => Ok(Some(item)),
+            None => self.fault.borrow_mut().take().map_or(Ok(None), Err),
+        }
+    }
+}
+
+/// What the environment offers by name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Function {
+    Range,
+    Dict,
+    Namespace,
+    Cycler,
+    Joiner,
+    Lipsum,
+    RaiseException,
+    StrftimeNow,
+}
+
+impl Function {
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "range" => Self::Range,
+            "dict" => Self::Dict,
+            "namespace" => Self::Namespace,
+            "cycler" => Self::Cycler,
+            "joiner" => Self::Joiner,
+            "lipsum" => Self::Lipsum,
+            "raise_exception" => Self::RaiseException,
+            "strftime_now" => Self::StrftimeNow,
+            _ => return None,
+        })
+    }
+}
+
+/// A dictionary, in the order in which its keys came.
+#[derive(Clone, Debug, Default)]
+pub struct Dict {
+    entries: Vec<(Value, Value)>,
+    /// Where texts stand, once there are many.
+    places: HashMap<Rc<str>, usize>,
+}
+
+const MANY: usize = 16;
+
+impl Dict {
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &(Value, Value)> {
+        self.entries.iter()
+    }
+
+    fn place(&self, key: &Value) -> Option<usize> {
+        match key {
+            Value::Text(text) | Value::Safe(text) if self.entries.len() > MANY => {
+                self.places.get(text).copied()
+            }
+            _ => self.entries.iter().position(|(it, _)| it.equals(key)),
+        }
+    }
+
+    pub fn get(&self, key: &Value) -> Option<&Value> {
+        self.place(key).map(|at| &self.entries[at].1)
+    }
+
+    pub fn get_text(&self, key: &str) -> Option<&Value> {
+        if self.entries.len() > MANY {
+            return self.places.get(key).map(|&at| &self.entries[at].1);
+        }
+        self.entries.iter().find(|(it, _)| it.as_str() == Some(key)).map(|(_, value)| value)
+    }
+
+    pub fn insert(&mut self, key: Value, value: Value) -> Outcome<()> {
+        key.hashable()?;
+        if let Some(at) = self.place(&key) {
+            self.entries[at].1 = value;
+            return Ok(());
+        }
+        let note = |places: &mut HashMap<Rc<str>, usize>, key: &Value, at: usize| {
+            if let Value::Text(text) | Value::Safe(text) = key {
+                places.insert(text.clone(), at);
+            }
+        };
+        self.entries.push((key, value));
+        let count = self.entries.len();
+        let first = match count.cmp(&(MANY + 1)) {
+            Ordering::Less => count,
+            Ordering::Equal => 0,
+            Ordering::Greater => count - 1,
+        };
+        for at in first..count {
+            note(&mut self.places, &self.entries[at].0, at);
+        }
+        Ok(())
+    }
+
+    pub fn keys(&self) -> Vec<Value> {
+        self.entries.iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    pub fn view(&self, view: View) -> Vec<Value> {
+        let entries = self.entries.iter();
+        match view {
+            View::Keys => self.keys(),
+            View::Values => entries.map(|(_, value)| value.clone()).collect(),
+            View::Items => entries
+                .map(|(key, value)| Value::Tuple(Rc::new(vec![key.clone(), value.clone()])))
+                .collect(),
+        }
+    }
+}
+
+impl Value {
+    pub fn text(text: impl AsRef<str>) -> Self {
+        Self::Text(text.as_ref().into())
+    }
+
+    pub fn list(items: Vec<Self>) -> Self {
+        Self::List(Rc::new(items))
+    }
+
+    pub fn tuple(items: Vec<Self>) -> Self {
+        Self::Tuple(Rc::new(items))
+    }
+
+    pub fn undefined(why: impl AsRef<str>) -> Self {
+        Self::Undefined(why.as_ref().into())
+    }
+
+    pub fn generator(items: Vec<Self>) -> Self {
+        Self::Generator(Rc::new(Generator {
+            items: RefCell::new(items.into()),
+            ..Generator::default()
+        }))
+    }
+
+    /// JSON as Python reads it.
+    pub fn from_json(json: &serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        match json {
+            Json::Null => Self::None,
+            Json::Bool(value) => Self::Bool(*value),
+            Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(value), _) => Self::Int(value.into()),
+                (None, Some(value)) => Self::Int(value.into()),
+                (None, None) => Self::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Self::text(text),
+            Json::Array(items) => Self::list(items.iter().map(Self::from_json).collect()),
+            Json::Object(map) => {
+                let mut dict = Dict::default();
+                for (key, value) in map {
+                    // Texts are hashable.
+                    let _ = dict.insert(Self::text(key), Self::from_json(value));
+                }
+                Self::Dict(Rc::new(dict))
+            }
+        }
+    }
+
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Safe(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A whole number; truth values are some.
+    pub fn as_int(&self) -> Option<i128> {
+        match self {
+            Self::Int(value) => Some(*value),
+            Self::Bool(value) => Some(i128::from(*value)),
+            _ => None,
+        }
+    }
+
+    pub fn as_float(&self) -> Option<f64> {
+        match self {
+            Self::Float(value) => Some(*value),
+            _ => self.as_int().map(|value| value as f64),
+        }
+    }
+
+    pub fn is_undefined(&self) -> bool {
+        matches!(self, Self::Undefined(_))
+    }
+
+    /// What Python calls the type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Undefined(_) => "Undefined",
+            Self::None => "NoneType",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Float(_) => "float",
+            Self::Text(_) => "str",
+            Self::Safe(_) => "Markup",
+            Self::List(_) => "list",
+            Self::Tuple(_) | Self::Group(_) => "tuple",
+            Self::Dict(_) => "dict",
+            Self::Range(_) => "range",
+            Self::View(View::Keys, _) => "dict_keys",
+            Self::View(View::Values, _) => "dict_values",
+            Self::View(View::Items, _) => "dict_items",
+            Self::Generator(_) => "generator",
+            Self::Namespace(_) => "Namespace",
+            Self::Cycler(_) => "Cycler",
+            Self::Joiner(_) => "Joiner",
+            Self::Loop(_) => "LoopContext",
+            Self::Macro(_) => "Macro",
+            Self::Method(_) => "builtin_function_or_method",
+            Self::Function(_) => "function",
+        }
+    }
+
+    pub fn is_true(&self) -> bool {
+        match self {
+            Self::Undefined(_) | Self::None => false,
+            Self::Bool(value) => *value,
+            Self::Int(value) => *value != 0,
+            Self::Float(value) => *value != 0.0,
+            Self::Loop(it) => it.length != Some(0),
+            _ => self.length().map_or(true, |length| length > 0),
+        }
+    }
+
+    /// `len(value)`.
+    pub fn length(&self) -> Outcome<usize> {
+        Ok(match self {
+            Self::Undefined(_) => 0,
+            Self::Text(text) | Self::Safe(text) => text.chars().count(),
+            Self::List(items) | Self::Tuple(items) | Self::Group(items) => items.len(),
+            Self::Dict(dict) | Self::View(_, dict) => dict.len(),
+            Self::Range(range) => range.len(),
+            Self::Loop(it) if it.length.is_some() => it.length.unwrap_or(0),
+            _ => return Err(fault!("object of type '{}' has no len()", self.type_name())),
+        })
+    }
+
+    /// Refuses what no key can be.
+    pub fn hashable(&self) -> Outcome<()> {
+        match self {
+            Self::List(_) | Self::Dict(_) => Err(fault!("unhashable type: '{}'", self.type_name())),
+            Self::Tuple(items) | Self::Group(items) => items.iter().try_for_each(Self::hashable),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where items come from when the value is looped over.
+    pub fn source(&self) -> Outcome<Source> {
+        let listed = |items: Vec<Self>| Source::Listed(Rc::new(items), 0);
+        Ok(match self {
+            Self::Undefined(_) => Source::default(),
+            Self::Text(text) | Self::Safe(text) => {
+                let mut buffer = [0; 4];
+                listed(text.chars().map(|it| Self::text(it.encode_utf8(&mut buffer))).collect())
+            }
+            Self::List(items) | Self::Tuple(items) | Self::Group(items) => {
+                Source::Listed(items.clone(), 0)
+            }
+            Self::Dict(dict) => listed(dict.keys()),
+            Self::View(view, dict) => listed(dict.view(*view)),
+            Self::Range(range) => listed(range.values().collect()),
+            Self::Generator(generator) => Source::Generator(generator.clone()),
+            _ => return Err(fault!("'{}' object is not iterable", self.type_name())),
+        })
+    }
+
+    /// All items of the value.
+    pub fn items(&self) -> Outcome<Vec<Self>> {
+        let mut items = Vec::new();
+        let mut source = self.source()?;
+        while let Some(item) = source.next()? {
+            items.push(item);
+        }
+        Ok(items)
+    }
+}
