@@ -81,7 +81,7 @@ impl Label {
             })?;
         let (groups, tokens): (Vec<Group>, Vec<TokenGroup>) = read.into_iter().unzip();
         intake.tell(&self.data);
-        let settings = json!({ "dtype": self.config.dtype, "chat": (), });
+        let settings = json!({ "dtype": config.dtype, "chat": config.chat });
         let record = Record::new("label", settings, &context.device_name)
             .shard(self.shard)
             .input("data", files::hash_file(&self.data)?);

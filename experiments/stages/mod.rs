@@ -136,9 +136,8 @@ pub fn with_date(
         return Ok(config);
     }
     for folder in folders {
-        let tokenizer = plain_tokenizer(folder)?;
-        let template = tokenizer.as_ref().and_then(Tokenizer::chat_template);
-        if template.is_some_and(ChatTemplate::reads_date) {
+        let template = ChatTemplate::from_folder(folder.tokenizer_folder())?;
+        if template.is_some_and(|it| it.reads_date()) {
             let kept = record.and_then(crate::record::date_in).filter(|it| !it.is_empty());
             config.chat.date = kept.unwrap_or_else(today);
             break;

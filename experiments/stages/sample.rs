@@ -20,7 +20,9 @@ use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
 
 use super::merge_shards::{shard_result, without_shard};
-use super::{Context, configuration, end_of_text, limits, tokenizer, training, with_date, write_lines};
+use super::{
+    Context, configuration, end_of_text, limits, tokenizer, training, with_date, write_lines,
+};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 use crate::shard::{Portion, Shard, order_by};

@@ -272,12 +272,7 @@ fn may_be_none(key: &str) -> bool {
 }
 
 /// Takes a table with keys of the user's own as it is, also where it is written as JSON.
-fn free_value(
-    origin: &Origin,
-    table: &str,
-    key: &str,
-    given: &mut Table,
-) -> Result<()> {
+fn free_value(origin: &Origin, table: &str, key: &str, given: &mut Table) -> Result<()> {
     let Some(value) = lookup_mut(given, table) else { return Ok(()) };
     if let Value::String(text) = value
         && let Ok(json @ serde_json::Value::Object(_)) = serde_json::from_str(text)

@@ -150,15 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_in_parts_is_its_text() {
+    fn a_turn_in_parts_is_its_texts_a_line_each() {
         let parts =
             serde_json::json!([{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]);
-        let prompt = Passage {
-            messages: Some(vec![serde_json::json!({"role": "user", "content": parts})]),
-            ..Passage::default()
-        };
+        let prompt =
+            Passage::of_messages(vec![serde_json::json!({"role": "user", "content": parts})]);
         let answer = Completion::finished(Passage::of_text("x"));
         let comparison = Comparison::new(None, prompt, [answer.clone(), answer]);
-        assert_eq!(comparison.prompt_text().unwrap(), "Hello");
+        assert_eq!(comparison.prompt_text().unwrap(), "Hel\nlo");
     }
 }

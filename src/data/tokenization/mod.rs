@@ -295,4 +295,6 @@ fn prompt_field(prompt: &Passage) -> &'static str {
 }
 
 #[cfg(test)]
+mod conversation_tests;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,213 @@
+//! Claims about conversations as token ids, on a tokenizer of bytes and a template of our own. What is
+//! expected is what TRL makes: template(prompt + completion) without template(prompt, generation
+//! prompt).
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::models::bpe::BPE;
+use tokenizers::{AddedToken, Tokenizer as Inner};
+
+use super::*;
+use crate::data::{ChatSettings, EndSource, Fields};
+
+/// Turns in angle brackets, with what else a template reads.
+const TEMPLATE: &str = "{% for t in tools or [] %}<tool {{ t.name }}>{% endfor %}\
+    {% for m in messages %}<|turn|>{{ m.role }}\n\
+    {% if m.role == 'assistant' and loop.last %}<thought></thought>{% endif %}\
+    {{ m.content }}<|end|>\n{% endfor %}\
+    {% if add_generation_prompt %}<|turn|>assistant\n\
+    {% if thinking is defined and not thinking %}<thought></thought>{% endif %}{% endif %}";
+
+const SPECIAL: [&str; 4] = ["<|turn|>", "<|end|>", "<|endoftext|>", "<|pad|>"];
+
+/// A tokenizer of bytes: ids are easy to read back.
+fn bytes(template: Option<&str>) -> Tokenizer {
+    let alphabet = ByteLevel::alphabet();
+    let mut letters: Vec<char> = alphabet.into_iter().collect();
+    letters.sort_unstable();
+    let vocab = letters.into_iter().map(String::from).zip(0..).collect();
+    let model = BPE::builder().vocab_and_merges(vocab, vec![]).build().unwrap();
+    let mut inner = Inner::new(model);
+    let level = ByteLevel::new(false, true, true);
+    inner.with_pre_tokenizer(Some(level)).with_decoder(Some(level));
+    inner.add_special_tokens(&SPECIAL.map(|it| AddedToken::from(it, true)));
+    let folder = tempfile::tempdir().unwrap();
+    inner.save(folder.path().join("tokenizer.json"), false).unwrap();
+    let mut config =
+        json!({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"});
+    if let Some(template) = template {
+        config["chat_template"] = json!(template);
+    }
+    std::fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    Tokenizer::from_folder(folder.path(), &[259]).unwrap()
+}
+
+fn located<R: Record>(line: &Value) -> Located<R> {
+    let fields = Fields::parse(line.to_string().as_bytes()).unwrap();
+    let record = R::from_fields(&fields).unwrap();
+    Located { file: Path::new("data.jsonl").into(), line: 1, record }
+}
+
+fn read<R: Tokenize>(tokenizer: &Tokenizer, line: &Value) -> Result<(TokenGroup, Intake)> {
+    let tokenization =
+        Tokenization { tokenizer: Some(tokenizer), limits: Limits::default(), vocab_size: 999 };
+    let mut intake = Intake::default();
+    let tokens = R::tokenize(&located(line), &tokenization, &mut intake)?;
+    Ok((tokens, intake))
+}
+
+/// The texts of the prompt and of the completions.
+fn texts<R: Tokenize>(tokenizer: &Tokenizer, line: &Value) -> (String, Vec<String>) {
+    let tokens = read::<R>(tokenizer, line).unwrap().0;
+    let text = |ids: &Vec<u32>| tokenizer.decode_all(ids).unwrap();
+    (text(&tokens.prompt), tokens.completions.iter().map(text).collect())
+}
+
+fn user(text: &str) -> Value {
+    json!({"role": "user", "content": text})
+}
+
+fn assistant(text: &str) -> Value {
+    json!({"role": "assistant", "content": text})
+}
+
+#[test]
+fn a_completion_is_what_the_template_writes_after_the_prompt() {
+    let tokenizer = bytes(Some(TEMPLATE));
+    let prompt = "<|turn|>user\nhi<|end|>\n<|turn|>assistant\n";
+    let sides = ["<thought></thought>ho<|end|>\n", "<thought></thought>no<|end|>\n"];
+    for line in [
+        json!({"messages": [user("hi")], "chosen": "ho", "rejected": "no"}),
+        json!({"prompt": [user("hi")], "chosen": [assistant("ho")], "rejected": [assistant("no")]}),
+        json!({"chosen": [user("hi"), assistant("ho")], "rejected": [user("hi"), assistant("no")]}),
+    ] {
+        let (found, completions) = texts::<Group>(&tokenizer, &line);
+        assert_eq!(
+            (found.as_str(), completions),
+            (prompt, sides.map(str::to_owned).to_vec()),
+            "{line}"
+        );
+    }
+    // A completion of several messages.
+    let line = json!({
+        "prompt": [user("hi")],
+        "completion": [assistant("a"), {"role": "tool", "content": "b"}, assistant("c")],
+    });
+    let (_, completions) = texts::<Demonstration>(&tokenizer, &line);
+    assert_eq!(
+        completions,
+        ["a<|end|>\n<|turn|>tool\nb<|end|>\n<|turn|>assistant\n<thought></thought>c<|end|>\n"]
+    );
+    // Cut text has no end, and nothing is written behind it.
+    let line =
+        json!({"messages": [user("hi")], "completions": ["ho", "no"], "finished": [false, true]});
+    assert_eq!(texts::<Group>(&tokenizer, &line).1, ["ho", sides[1]]);
+}
+
+#[test]
+fn arguments_and_tools_of_a_record_reach_the_template() {
+    let tokenizer = bytes(Some(TEMPLATE));
+    let line = json!({
+        "messages": [user("hi")], "chosen": "ho", "rejected": "no",
+        "tools": [{"name": "clock"}], "chat_template_kwargs": {"thinking": false},
+    });
+    let (prompt, completions) = texts::<Group>(&tokenizer, &line);
+    assert_eq!(
+        prompt,
+        "<tool clock><|turn|>user\nhi<|end|>\n<|turn|>assistant\n<thought></thought>"
+    );
+    assert_eq!(completions, ["ho<|end|>\n", "no<|end|>\n"]);
+    // The setting for all records says the same.
+    let kwargs = json!({"thinking": false}).as_object().unwrap().clone();
+    let settings = ChatSettings { template_kwargs: kwargs, date: String::new() };
+    let line = json!({"messages": [user("hi")], "chosen": "ho", "rejected": "no"});
+    let (prompt, _) = texts::<Group>(&tokenizer.with_chat(&settings).unwrap(), &line);
+    assert!(prompt.ends_with("<thought></thought>"), "{prompt}");
+}
+
+#[test]
+fn a_template_that_writes_the_prompt_otherwise_with_its_answer_is_refused() {
+    // The request for an answer begins a thought that a finished answer does not have.
+    let template = TEMPLATE.replace("<|turn|>assistant\n", "<|turn|>assistant\n<think>");
+    let line = json!({"messages": [user("hi")], "chosen": "ho", "rejected": "no"});
+    let error = read::<Group>(&bytes(Some(&template)), &line).unwrap_err();
+    insta::assert_snapshot!(error, @r#"data.jsonl:1: `chosen`: expected the chat template to write the conversation with its answer as it writes the prompt that asks for it, found "ought></thought>ho<|end|>\n" where the prompt has "ink>"; set the template's arguments to suit the answers (chat.template_kwargs, such as enable_thinking=false), or give texts"#);
+}
+
+#[test]
+fn a_prompt_that_ends_with_the_assistants_turn_is_continued_there() {
+    let template =
+        "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}";
+    let line = json!({"prompt": [user("hi"), assistant("Well,")]});
+    let (prompt, _) = texts::<PromptRecord>(&bytes(Some(template)), &line);
+    assert_eq!(prompt, "<|turn|>user\nhi<|end|>\n<|turn|>assistant\nWell,");
+}
+
+#[test]
+fn all_of_a_conversation_or_text_is_learned_from_but_its_first_token() {
+    let tokenizer = bytes(Some(TEMPLATE));
+    let line = json!({"messages": [user("hi"), assistant("ho")]});
+    let (first, rest) = texts::<Demonstration>(&tokenizer, &line);
+    assert_eq!(first, "<|turn|>");
+    assert_eq!(rest, ["user\nhi<|end|>\n<|turn|>assistant\n<thought></thought>ho<|end|>\n"]);
+    // A text ends with the token that ends turns.
+    let (first, rest) = texts::<Demonstration>(&tokenizer, &json!({"text": "abc"}));
+    assert_eq!((first.as_str(), rest), ("a", vec!["bc<|end|>".to_owned()]));
+    // Of the same conversation, only the answer is scored.
+    let (prompt, answer) = texts::<Answered>(&tokenizer, &line);
+    assert!(prompt.ends_with("<|turn|>assistant\n"), "{prompt}");
+    assert_eq!(answer, ["<thought></thought>ho<|end|>\n"]);
+}
+
+#[test]
+fn the_token_that_ends_a_turn_is_the_templates_then_the_tokenizers_then_the_models() {
+    let end = |tokenizer: &Tokenizer| {
+        let (id, source) = tokenizer.ends().turn.unwrap();
+        (tokenizer.token(id).unwrap(), source)
+    };
+    let with = bytes(Some(TEMPLATE));
+    assert_eq!(end(&with), ("<|end|>".to_owned(), EndSource::Template));
+    // All that end a turn stop a completion: the template's, the tokenizer's, the model's.
+    assert_eq!(with.all_end_of_text(), [257, 258, 259]);
+    assert_eq!(end(&bytes(None)), ("<|endoftext|>".to_owned(), EndSource::Tokenizer));
+    // What begins the next turn is no end of this one.
+    let open = "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}\n{% endfor %}<|turn|>assistant\n";
+    assert_eq!(end(&bytes(Some(open))).1, EndSource::Tokenizer);
+    let text = json!({"prompt": "a", "chosen": "b"});
+    assert_eq!(texts::<Demonstration>(&with, &text).1, ["b<|end|>"]);
+    assert_eq!(texts::<Demonstration>(&bytes(None), &text).1, ["b<|endoftext|>"]);
+}
+
+#[test]
+fn a_reward_model_reads_the_whole_turn_at_the_last_token_that_is_not_padding() {
+    let tokenizer = bytes(Some(TEMPLATE));
+    let tokenization =
+        Tokenization { tokenizer: Some(&tokenizer), limits: Limits::default(), vocab_size: 999 };
+    let completions = |reading: RewardReading, line: &Value| {
+        let tokens = reading.tokens(&located(line), &tokenization, &mut Intake::default()).unwrap();
+        let text = |ids: &Vec<u32>| tokenizer.decode_all(ids).unwrap();
+        tokens.completions.iter().map(text).collect::<Vec<_>>()
+    };
+    let others = RewardReading { ends_text: false, padding: None };
+    let talk =
+        json!({"messages": [user("hi")], "completions": ["ho", "no"], "finished": [true, false]});
+    // Cut or not, it is read as a turn that ended; what a template writes behind it counts.
+    assert_eq!(
+        completions(others, &talk),
+        ["<thought></thought>ho<|end|>\n", "<thought></thought>no<|end|>\n"]
+    );
+    let text = json!({"prompt": "a", "completions": ["ho", "no"], "finished": [true, false]});
+    assert_eq!(completions(others, &text), ["ho", "no"]);
+    let ours = RewardReading { ends_text: true, padding: Some(258) };
+    assert_eq!(completions(ours, &text), ["ho<|end|>", "no<|end|>"]);
+    // transformers reads before the padding, be it the end token.
+    let padded = RewardReading { ends_text: true, padding: Some(257) };
+    assert_eq!(completions(padded, &text), ["ho", "no"]);
+    // Ids alone end alike too.
+    let ids = json!({"prompt_ids": [1], "completion_ids": [[2, 257], [3]]});
+    assert_eq!(completions(ours, &ids).len(), 2);
+    let tokens = ours.tokens(&located(&ids), &tokenization, &mut Intake::default()).unwrap();
+    assert_eq!(tokens.completions, [[2, 257], [3, 257]]);
+}
