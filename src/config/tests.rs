@@ -250,3 +250,47 @@ fn an_experiment_takes_keys_with_their_stage_and_names_the_source_of_a_bad_value
     insta::assert_snapshot!(experiment("[align.trainin]\nepochs = 1\n", &[]).unwrap_err(), @"the preset: unknown key `align.trainin.epochs`; did you mean `align.training.epochs`?");
     insta::assert_snapshot!(experiment("[align.training]\nepochs = 0\n", &[]).unwrap_err(), @"`align.training.epochs`: expected at least 1, found 0");
 }
+
+#[test]
+fn arguments_of_a_chat_template_have_keys_of_their_own() {
+    let kwargs = |pairs: &[&str]| serde_json::json!(load(pairs).chat.template_kwargs);
+    assert_eq!(kwargs(&[]), serde_json::json!({}));
+    assert_eq!(
+        kwargs(&[
+            "chat.template_kwargs.enable_thinking=false",
+            "chat.template_kwargs.Level=high",
+            "chat.template_kwargs.deep.n=2"
+        ]),
+        serde_json::json!({ "enable_thinking": false, "Level": "high", "deep": { "n": 2 } })
+    );
+    for pair in [
+        "chat.template_kwargs={enable_thinking = false, day = 2024-07-26}",
+        r#"chat.template_kwargs={"enable_thinking": false, "day": "2024-07-26"}"#,
+    ] {
+        let expected = serde_json::json!({ "enable_thinking": false, "day": "2024-07-26" });
+        assert_eq!(kwargs(&[pair]), expected, "{pair}");
+    }
+    let environment =
+        vec![("EXALIGN_CHAT__TEMPLATE_KWARGS__ENABLE_THINKING".to_owned(), "true".to_owned())];
+    let sources = Sources { environment, ..Sources::default() };
+    let found = Config::load(Stage::Sft, &sources).unwrap().chat.template_kwargs;
+    assert_eq!(serde_json::json!(found), serde_json::json!({ "enable_thinking": true }));
+
+    let preset = "[align]\nchat.template_kwargs = {thinking = true}\n";
+    let config = experiment(preset, &["align.chat.template_kwargs.depth=3"]).unwrap();
+    let found = config.stage("align").unwrap().chat.template_kwargs;
+    assert_eq!(serde_json::json!(found), serde_json::json!({ "thinking": true, "depth": 3 }));
+}
+
+#[test]
+fn other_keys_of_chat_are_known_and_of_their_type() {
+    insta::assert_snapshot!(refusal("chat.template_kwarg.x=1"), @"");
+    insta::assert_snapshot!(refusal("chat.template_kwargs=5"), @"");
+    insta::assert_snapshot!(refusal("chat.template_kwargs.tools=1"), @"");
+    insta::assert_snapshot!(refusal("chat.dat=2024-07-26"), @"");
+    insta::assert_snapshot!(refusal("chat.date=5"), @"");
+    insta::assert_snapshot!(refusal("chat.date=tomorrow"), @"");
+    insta::assert_snapshot!(file_refusal("[chat]\ntemplate_kwargs = [1]\n"), @"");
+    assert_eq!(load(&["chat.date=2024-07-26"]).chat.date, "2024-07-26");
+    assert_eq!(load(&["chat.date=2024-07-26 09:05"]).chat.date, "2024-07-26 09:05");
+}

@@ -6,7 +6,7 @@ use super::fault::{Outcome, fault, refuse};
 use super::interpreter::Interpreter;
 use super::operators;
 use super::strings;
-use super::value::{Loop, Value};
+use super::value::Value;
 
 /// What would change a value, and is hidden for that.
 const CHANGES_LIST: [&str; 8] =
@@ -86,55 +86,6 @@ impl Interpreter<'_> {
             Value::Bool(_) | Value::Int(_) | Value::Float(_) => number_attribute(value, name)?,
             _ => None,
         })
-    }
-
-    fn loop_attribute(
-        &mut self,
-        state: &Rc<Loop>,
-        value: &Value,
-        name: &str,
-    ) -> Outcome<Option<Value>> {
-        let index = state.index.get();
-        let count = |number: usize| Some(Value::Int(number as i128));
-        Ok(match name {
-            "index0" => count(index),
-            "index" => count(index + 1),
-            "length" => count(self.loop_length(state)?),
-            "revindex0" => count(self.loop_length(state)?.saturating_sub(index + 1)),
-            "revindex" => count(self.loop_length(state)?.saturating_sub(index)),
-            "first" => Some(Value::Bool(index == 0)),
-            "last" => Some(Value::Bool(self.look_ahead(state)?.is_none())),
-            "depth0" => count(state.depth),
-            "depth" => count(state.depth + 1),
-            "previtem" if index == 0 => Some(Value::undefined("there is no previous item")),
-            "previtem" => state.previous.borrow().clone(),
-            "nextitem" => {
-                let next = self.look_ahead(state)?;
-                Some(next.unwrap_or_else(|| Value::undefined("there is no next item")))
-            }
-            "cycle" | "changed" => Some(Value::Method(Rc::new((value.clone(), name.into())))),
-            _ => None,
-        })
-    }
-
-    fn loop_length(&mut self, state: &Loop) -> Outcome<usize> {
-        if let Some(length) = state.length {
-            return Ok(length);
-        }
-        while let Some(item) = self.pull(state)? {
-            state.items.borrow_mut().ahead.push_back(item);
-        }
-        Ok(state.items.borrow().ahead.len() + state.index.get() + 1)
-    }
-
-    fn look_ahead(&mut self, state: &Loop) -> Outcome<Option<Value>> {
-        let ahead = state.items.borrow().ahead.front().cloned();
-        if ahead.is_some() {
-            return Ok(ahead);
-        }
-        let next = self.pull(state)?;
-        state.items.borrow_mut().ahead.extend(next.clone());
-        Ok(next)
     }
 }
 

@@ -1,15 +1,14 @@
 //! Statements, scopes and bounds.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use chrono::NaiveDateTime;
 
 use super::arguments::Given;
-use super::ast::{Block, For, Statement, Target, Template};
+use super::ast::{Block, Statement, Target, Template};
 use super::fault::{Outcome, refuse};
-use super::value::{Closure, Function, Items, Loop, Value};
+use super::value::{Closure, Function, Value};
 
 /// Steps that a rendering may take.
 const MAX_STEPS: u64 = 10_000_000;
@@ -75,7 +74,7 @@ impl<'t> Interpreter<'t> {
         self.charge(items / ITEMS)
     }
 
-    fn charge(&mut self, steps: usize) -> Outcome<()> {
+    pub fn charge(&mut self, steps: usize) -> Outcome<()> {
         self.steps += 1 + steps as u64;
         if self.steps > MAX_STEPS {
             refuse!("it does not end within {MAX_STEPS} steps");
@@ -248,7 +247,7 @@ impl<'t> Interpreter<'t> {
         Ok(Flow::Onwards)
     }
 
-    fn block(&mut self, block: &'t Block, scope: usize) -> Outcome<Flow> {
+    pub fn block(&mut self, block: &'t Block, scope: usize) -> Outcome<Flow> {
         self.within(Some(scope), block, |it, inner| it.statements(&block.statements, inner))
     }
 
@@ -263,7 +262,7 @@ impl<'t> Interpreter<'t> {
         Value::Macro(Rc::new(Closure { index, name, scope }))
     }
 
-    fn set(&mut self, target: &'t Target, value: Value, scope: usize) -> Outcome<()> {
+    pub fn set(&mut self, target: &'t Target, value: Value, scope: usize) -> Outcome<()> {
         match target {
             Target::Name(name) => self.assign(scope, name, value),
             Target::Attribute(name, attribute) => match self.lookup(name, scope) {
@@ -285,80 +284,7 @@ impl<'t> Interpreter<'t> {
         }
         Ok(())
     }
-
-    /// Runs the body of a loop for every item, in the scope around the loop.
-    pub fn run_loop(
-        &mut self,
-        index: usize,
-        items: &Value,
-        outer: usize,
-        depth: usize,
-    ) -> Outcome<()> {
-        let For { target, test, recursive, body, otherwise, .. } = &self.template.loops[index];
-        let length = items.length().ok().filter(|_| test.is_none());
-        self.charge_items(length.unwrap_or(0))?;
-        let test = test.as_ref().map(|_| (index, outer));
-        let source = items.source()?;
-        let state = Rc::new(Loop {
-            recursive: recursive.then_some(index),
-            outer,
-            depth,
-            index: Cell::new(0),
-            items: RefCell::new(Items { source, ahead: VecDeque::new(), test }),
-            length,
-            previous: RefCell::default(),
-            current: RefCell::default(),
-            changed: RefCell::default(),
-        });
-        let mut count = 0;
-        while let Some(item) = self.next_item(&state)? {
-            state.index.set(count);
-            count += 1;
-            state.previous.replace(state.current.replace(Some(item.clone())));
-            let flow = self.within(Some(outer), body, |it, scope| {
-                it.assign(scope, "loop", Value::Loop(state.clone()));
-                it.set(target, item, scope)?;
-                it.statements(&body.statements, scope)
-            })?;
-            if flow == Flow::Break {
-                return Ok(());
-            }
-        }
-        match otherwise {
-            Some(block) if count == 0 => self.block(block, outer).map(|_| ()),
-            _ => Ok(()),
-        }
-    }
-
-    fn next_item(&mut self, state: &Loop) -> Outcome<Option<Value>> {
-        let ahead = state.items.borrow_mut().ahead.pop_front();
-        if ahead.is_some() { Ok(ahead) } else { self.pull(state) }
-    }
-
-    /// The next item that passes the loop's test.
-    pub fn pull(&mut self, state: &Loop) -> Outcome<Option<Value>> {
-        loop {
-            self.charge(0)?;
-            let (item, test) = {
-                let mut items = state.items.borrow_mut();
-                (items.source.next()?, items.test)
-            };
-            let (Some(item), Some((index, outer))) = (&item, test) else { return Ok(item) };
-            let it = &self.template.loops[index];
-            let Some(test) = &it.test else { return Ok(Some(item.clone())) };
-            let passes = self.within(Some(outer), NO_BLOCK, |this, scope| {
-                this.set(&it.target, item.clone(), scope)?;
-                this.evaluate(test, scope).map(|it| it.is_true())
-            })?;
-            if passes {
-                return Ok(Some(item.clone()));
-            }
-        }
-    }
 }
-
-/// A block that hides nothing.
-const NO_BLOCK: &Block = &Block { statements: Vec::new(), hidden: Vec::new() };
 
 pub fn undefined_name(name: &str) -> Value {
     Value::undefined(format!("'{name}' is undefined"))

@@ -17,25 +17,31 @@ mod braces;
 mod call;
 mod checks;
 mod compare;
+mod dict;
 mod escapes;
 mod evaluate;
 mod expressions;
 mod fault;
+mod figures;
 mod filters;
 mod interpreter;
 mod json;
 mod lexer;
 mod lists;
+mod loops;
 mod names;
 mod numbers;
 mod operators;
 mod parser;
 mod percent;
 mod print;
+mod search;
 mod sort;
 mod strings;
+mod targets;
 mod texts;
 mod time;
+mod trailers;
 mod unicode;
 mod value;
 mod walk;
@@ -60,3 +66,6 @@ pub fn render(
 ) -> Result<String, Fault> {
     interpreter::Interpreter::new(template, variables, moment).run()
 }
+
+#[cfg(test)]
+mod tests;

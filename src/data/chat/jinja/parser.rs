@@ -1,8 +1,9 @@
 //! Tokens → a template, as jinja2's parser reads statements.
 
-use super::ast::{Block, Expr, For, Macro, Statement, Target, Template};
+use super::ast::{Block, Expr, For, Macro, Statement, Template};
 use super::fault::{Fault, Outcome};
 use super::lexer::{Token, tokens};
+use super::targets::binds;
 use super::{names, walk};
 
 /// Statements and expressions within each other.
@@ -330,51 +331,6 @@ impl Parser {
         self.in_loop = outer;
         self.template.macros.push(Macro { name, parameters, body, reads: [false; 3] });
         Ok(self.template.macros.len() - 1)
-    }
-
-    /// What a value is assigned to: names, tuples of them, with `attributes` those of namespaces.
-    fn target(&mut self, ends: &[&str], attributes: bool) -> Outcome<Target> {
-        let mut targets = vec![self.single_target(attributes)?];
-        let mut tuple = false;
-        while self.skip_op(",") {
-            tuple = true;
-            let ended = matches!(self.peek(), Token::BlockEnd | Token::Op(")" | "="));
-            if ended || ends.iter().any(|end| self.is_name(end)) {
-                break;
-            }
-            targets.push(self.single_target(attributes)?);
-        }
-        match targets.pop() {
-            Some(target) if !tuple => Ok(target),
-            target => {
-                targets.extend(target);
-                Ok(Target::Tuple(targets))
-            }
-        }
-    }
-
-    fn single_target(&mut self, attributes: bool) -> Outcome<Target> {
-        if self.skip_op("(") {
-            let target = self.deeper(|it| it.target(&[], attributes))?;
-            self.expect_op(")")?;
-            return Ok(target);
-        }
-        let name = self.expect_name()?;
-        if matches!(&*name, "true" | "false" | "none" | "True" | "False" | "None") {
-            return self.fail(&format!("nothing can be assigned to `{name}`"));
-        }
-        if attributes && self.skip_op(".") {
-            return Ok(Target::Attribute(name, self.expect_name()?));
-        }
-        Ok(Target::Name(name))
-    }
-}
-
-fn binds(target: &Target, name: &str) -> bool {
-    match target {
-        Target::Name(it) => &**it == name,
-        Target::Tuple(targets) => targets.iter().any(|it| binds(it, name)),
-        Target::Attribute(..) => false,
     }
 }
 

@@ -3,9 +3,9 @@
 use super::arguments::{Given, whole};
 use super::fault::{Outcome, fault, refuse};
 use super::operators::{MAX_LENGTH, escape, escaped};
-use super::strings;
 use super::unicode::is_alphanumeric;
 use super::value::{Dict, Value};
+use super::{search, strings};
 
 /// Filters that take a value as text.
 pub fn filter(name: &str, value: &Value, given: &Given) -> Outcome<Value> {
@@ -141,7 +141,7 @@ fn indent(value: &Value, given: &Given) -> Outcome<Value> {
     let holds = |it: Option<Value>| it.is_some_and(|it| it.is_true());
     let (first, blank) = (holds(first), holds(blank));
     let text = format!("{text}\n");
-    let lines = strings::lines(&text, false);
+    let lines = search::lines(&text, false);
     if lines.len().saturating_mul(width.len()).saturating_add(text.len()) > MAX_LENGTH {
         refuse!("a text is longer than {MAX_LENGTH}");
     }
@@ -190,7 +190,7 @@ fn strip_tags(mut text: String) -> Outcome<String> {
             text.replace_range(start..start + end + close.len(), "");
         }
     }
-    let text = strings::split_at_blanks(&text, false, usize::MAX).join(" ");
+    let text = search::split_at_blanks(&text, false, usize::MAX).join(" ");
     let signs = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#34;", "\""), ("&#39;", "'")];
     let plain = signs.iter().fold(text.clone(), |text, (name, sign)| text.replace(name, sign));
     let others = plain.replace("&amp;", "").contains('&');

@@ -1,0 +1,96 @@
+use serde_json::Value as Json;
+
+use super::*;
+
+fn moment() -> NaiveDateTime {
+    let day = chrono::NaiveDate::from_ymd_opt(2024, 7, 26).unwrap();
+    day.and_hms_opt(9, 5, 3).unwrap()
+}
+
+fn rendered(template: &str, variables: &Json) -> Result<String, String> {
+    let template = parse(template).map_err(|it| it.to_string())?;
+    let variables = variables.as_object().unwrap().iter();
+    let variables = variables.map(|(name, value)| (name.clone(), Value::from_json(value)));
+    render(&template, variables, moment()).map_err(|it| it.to_string())
+}
+
+fn refusal(template: &str) -> String {
+    rendered(template, &serde_json::json!({})).unwrap_err()
+}
+
+/// Templates over the same variables with the text that transformers 4.57.6 renders at 2024-07-26
+/// 09:05:03 in the C locale, or that it refuses them.
+#[test]
+fn templates_print_what_they_print_in_python() {
+    let expected: Json = serde_json::from_str(include_str!("expected.json")).unwrap();
+    let cases = expected["cases"].as_array().unwrap();
+    assert!(cases.len() > 400);
+    for case in cases {
+        let template = case["template"].as_str().unwrap();
+        let found = rendered(template, &expected["variables"]);
+        match case["text"].as_str() {
+            Some(text) => assert_eq!(found.as_deref(), Ok(text), "{template}"),
+            None => assert!(found.is_err(), "{template} is rendered as {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_python_could_and_this_does_not_is_refused_by_name() {
+    for (template, named) in [
+        ("{{ 2 ** 200 }}", "127 bits"),
+        ("{{ 'a'.encode() }}", "`encode`"),
+        ("{{ '\\N{BULLET}' }}", "\\N"),
+        ("{{ [1] | map('string') }}", "a generator is printed"),
+        ("{{ range }}", "a function is printed"),
+        ("{{ lipsum() }}", "random"),
+        ("{{ [1] | random }}", "random"),
+        ("{{ 'a' | wordwrap }}", "`wordwrap`"),
+        ("{{ self.x() }}", "`self`"),
+        ("{% autoescape true %}{% endautoescape %}", "`autoescape`"),
+        ("{% include 'x' %}", "`include`"),
+        ("{% import 'x' as y %}", "`import`"),
+        ("{% extends 'x' %}", "`extends`"),
+        ("{{ ('%s' | e) % 'a' }}", "marked safe"),
+    ] {
+        assert!(refusal(template).contains(named), "{template}: {}", refusal(template));
+    }
+}
+
+#[test]
+fn steps_depth_and_length_are_bounded() {
+    let loops = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x\
+                 {% endfor %}{% endfor %}{% endfor %}";
+    let grows = "{% set ns = namespace(t='ab') %}{% for i in range(99) %}\
+                 {% set ns.t = ns.t ~ ns.t %}{% endfor %}";
+    let lists = "{% set ns = namespace(t=[1]) %}{% for i in range(99) %}\
+                 {% set ns.t = ns.t + ns.t %}{% endfor %}";
+    let macros = "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}";
+    let nested = "(".repeat(10_000);
+    for (template, named) in [
+        (loops, "does not end within"),
+        (grows, "does not end within"),
+        (lists, "does not end within"),
+        (macros, "too deep"),
+        (&format!("{{{{ {nested} }}}}"), "within each other"),
+        (&"{% if x %}".repeat(10_000), "within each other"),
+        ("{{ 'a' * 999999999 }}", "longer than"),
+        ("{{ [0] * 999999999 }}", "longer than"),
+        ("{{ 'a'.center(999999999) }}", "longer than"),
+        ("{{ '%999999999d' % 1 }}", "wider than"),
+        ("{{ '{:999999999}'.format(1) }}", "wider than"),
+        ("{{ ('a' * 99999).replace('a', 'b' * 99999) }}", "longer than"),
+        ("{{ ('b' * 999).join(['a'] * 99999) }}", "longer than"),
+    ] {
+        assert!(refusal(template).contains(named), "{template:.60}: {}", refusal(template));
+    }
+}
+
+#[test]
+fn a_fault_names_its_line() {
+    insta::assert_snapshot!(refusal("a\n{% if x %}\n{{ 1 + }}\n{% endif %}"), @"line 3: unexpected `}}`");
+    insta::assert_snapshot!(refusal("{% for x in y %}"), @"line 1: the template ends before `endfor`, `else`");
+    insta::assert_snapshot!(refusal("\n\n{% trans %}"), @"line 3: unknown tag `trans`");
+    insta::assert_snapshot!(refusal("{{ raise_exception('Roles\nalternate') }}"), @"Roles alternate");
+    insta::assert_snapshot!(refusal("{{ a.b.c }}"), @"'a' is undefined");
+}
