@@ -66,8 +66,13 @@ pub fn verdict_in(answer: &str) -> Option<Verdict> {
         .or_else(|| lines.iter().rposition(similar))
         .or_else(|| lines.len().checked_sub(1))?;
     let verdict = lines[at].verdict()?;
-    // One option below the other is a list of what could be said.
-    let is_listed = at > 0 && lines[at - 1].is_other_option(lines[at], verdict);
+    // One option below the other is a list of what could be said; other forms than the one that was
+    // asked for are not said twice with a change of mind between.
+    let before = match lines[at] {
+        Line::Named(_) => &lines[at.saturating_sub(1)..at],
+        _ => &lines[..at],
+    };
+    let is_listed = before.iter().any(|it| it.is_other_option(lines[at], verdict));
     let is_taken_back =
         lines[at + 1..].iter().filter_map(|it| it.verdict()).any(|it| it != verdict);
     (!is_listed && !is_taken_back).then_some(verdict)
@@ -345,6 +350,8 @@ mod tests {
             "\"Verdict: A\" (answer A is better)\n\"Verdict: B\" (answer B is better)\n\"Verdict: tie\" (neither is better)",
             "A\nB",
             "A\nB\ntie",
+            "A\n\nA\n\nB\n\nA\n\nA",
+            "Style\nWinner: A\nContent\nWinner: B",
             "[[A]] or [[B]]",
             "[[A]]\n[[B]]",
             "Winner: A\nWinner: B",

@@ -142,7 +142,8 @@ fn comparisons_that_an_endpoint_refuses_are_counted_and_spoil_no_other() {
     let before = server.num_requests();
     let rest = run(&place, url, "--judge-model m --set judge.max_refused=1 --set data.skip_bad=5");
     let kept = rest["cached"].as_u64().unwrap() as usize;
-    assert_eq!((kept, server.num_requests() - before), (6, 20 - 6), "{rest}");
+    assert!((6..10).contains(&kept), "{rest}");
+    assert_eq!(server.num_requests() - before, 20 - kept, "{rest}");
 }
 
 #[test]
@@ -152,7 +153,8 @@ fn an_endpoint_that_refuses_everything_ends_the_work_early_and_says_why() {
     let url = &server.url;
     answers(&server, |_| Some(Reply::new("422 Unprocessable Entity", "{\"detail\": \"no\"}")));
     insta::assert_snapshot!(refusal(&place, url, ONE, 1), @r#"error: URL: refuses all of 4 comparisons, the first id 0: status 422 ({"detail": "no"}); check judge.model, judge.temperature, judge.max_tokens, judge.extra and the template"#);
-    assert_eq!(server.num_requests(), 7);
+    // Four comparisons in one order or both, and what was under way.
+    assert!((7..=10).contains(&server.num_requests()), "{}", server.num_requests());
     place.lines("pairs.jsonl", [json!({"prompt": "p", "chosen": "x", "rejected": "y"})]);
     answers(&server, |_| Some(Reply::new("413 Payload Too Large", "")));
     insta::assert_snapshot!(refusal(&place, url, ONE, 1), @"error: URL: refuses the only comparison, the first line 1: status 413 (nothing); drop or shorten such comparisons, ask a model with a longer context, or lower judge.max_tokens");
