@@ -5,6 +5,7 @@ mod support;
 
 use assert_cmd::Command;
 use serde_json::json;
+use support::formula::write_tensors;
 use support::hub_server::{COMMIT, HubServer, NAME};
 use support::{Workplace, text};
 
@@ -173,4 +174,24 @@ fn of_the_copies_of_the_weights_only_those_that_are_read_are_fetched() {
     }
     assert_eq!(sharded.succeeds(NAME, &[]), whole);
     assert_eq!(fetched(&sharded), ["model-00001-of-00001.safetensors"]);
+}
+
+#[test]
+fn an_adapters_base_is_fetched_in_the_revision_that_it_names() {
+    let case = Case::new();
+    let place = &case.place;
+    std::fs::create_dir(place.path("adapter")).unwrap();
+    let settings = |base: &str| {
+        let config = json!({ "peft_type": "LORA", "r": 2, "target_modules": ["c_attn"],
+            "base_model_name_or_path": base, "revision": "v1" });
+        place.write("adapter/adapter_config.json", &config.to_string());
+    };
+    // Factors of nothing: the numbers are those of the base.
+    write_tensors(&place.path("adapter/adapter_model.safetensors"), &[]);
+    settings(NAME);
+    assert_eq!(case.succeeds("adapter", &[]), case.succeeds("model", &[]));
+    let asked = case.server.behaviour.lock().unwrap().asked.clone();
+    assert!(asked.iter().any(|path| path.ends_with("/revision/v1")), "{asked:?}");
+    settings("owner/none");
+    insta::assert_snapshot!(case.refusal("adapter", &[]), @"error: adapter/adapter_config.json: `base_model_name_or_path`: `owner/none@v1` cannot be opened (owner/none@v1: expected a model of this name and revision on HUB, found none; check both, and set HF_TOKEN if it is private); correct base_model_name_or_path there, or give the model yourself: exalign merge --model BASE --adapter adapter --out FOLDER");
 }
