@@ -75,6 +75,7 @@ impl Tokenizer {
         warnings.extend(class_rules::not_followed(&folder.config));
         let special = special_tokens.with_ids(&inner);
         let tokenizer = Self::new(inner, end_of_text, folder.files)?;
+        warnings.extend(ends_left_away(&tokenizer.inner, &class)?);
         let mut tokenizer =
             Self { special: Arc::new(special), warnings: Arc::new(warnings), ..tokenizer };
         tokenizer.ends = Ends::of(&tokenizer, chat_template.as_ref(), end_of_text);
@@ -104,7 +105,7 @@ impl Tokenizer {
         // Ids may have gaps, so the number of entries says too little.
         let vocab_size =
             tokenizer.get_vocab(true).into_values().max().map_or(0, |it| it as usize + 1);
-        let front = front(&tokenizer)?;
+        let [front, _] = around(&tokenizer)?;
         let inner = Arc::new(tokenizer);
         let continuing = seam::without_beginning(&inner)?.map_or_else(|| inner.clone(), Arc::new);
         Ok(Self {
@@ -253,18 +254,42 @@ impl Tokenizer {
     }
 }
 
-/// The ids that the post-processor puts in front of a text, seen at a text that has ids.
-fn front(tokenizer: &tokenizers::Tokenizer) -> Result<Vec<u32>> {
+/// The ids that the post-processor puts in front of a text and at its end, seen at a text that has
+/// ids.
+fn around(tokenizer: &tokenizers::Tokenizer) -> Result<[Vec<u32>; 2]> {
     let any = tokenizer.get_vocab(false).into_keys().next().unwrap_or_default();
     for text in ["a", "0", &any, ""] {
         let encoding = tokenizer.encode_fast(text, true).map_err(failed("encode a text"))?;
-        let special = encoding.get_special_tokens_mask();
-        if special.contains(&0) || text.is_empty() {
-            let ids = encoding.get_ids().iter().zip(special);
-            return Ok(ids.take_while(|(_, it)| **it == 1).map(|(id, _)| *id).collect());
+        let (ids, added) = (encoding.get_ids(), encoding.get_special_tokens_mask());
+        if let Some(first) = added.iter().position(|it| *it == 0) {
+            let last = added.iter().rposition(|it| *it == 0).unwrap_or(first);
+            return Ok([ids[..first].to_vec(), ids[last + 1..].to_vec()]);
+        }
+        if text.is_empty() {
+            return Ok([ids.to_vec(), Vec::new()]);
         }
     }
-    Ok(Vec::new())
+    Ok([Vec::new(), Vec::new()])
+}
+
+/// What is said of a post-processor that ends every text in a token.
+fn ends_left_away(tokenizer: &tokenizers::Tokenizer, class: &Class) -> Result<Option<String>> {
+    let [_, end] = around(tokenizer)?;
+    let setting = match class.rules.ends {
+        Some(_) => "tokenizer_config.json: `add_eos_token`",
+        None => "tokenizer.json: `post_processor`",
+    };
+    let tokens: Vec<String> = end
+        .iter()
+        .map(|id| format!("{} ({id})", tokenizer.id_to_token(*id).unwrap_or_default()))
+        .collect();
+    Ok((!end.is_empty()).then(|| {
+        format!(
+            "{setting} ends every text in {}; a prompt is read without it, because its completion \
+             follows",
+            tokens.join(" ")
+        )
+    }))
 }
 
 fn encode(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {

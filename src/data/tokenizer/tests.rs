@@ -133,6 +133,8 @@ fn truncation_and_padding_of_the_file_are_switched_off() {
     cutting.save(folder.path().join("tokenizer.json"), false).unwrap();
     let tokenizer = Tokenizer::from_folder(folder.path(), &[END]).unwrap();
     assert_eq!(tokenizer.encode_completion("a b c d").unwrap(), [3, 4, 5, 6]);
+    assert_eq!(tokenizer.front(), [0]);
+    assert!(tokenizer.warnings().is_empty(), "{:?}", tokenizer.warnings());
 }
 
 #[test]
