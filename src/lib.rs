@@ -61,7 +61,7 @@
 //! what Python prints, and have a Jinja of their own) · `gemm` the matrix products inside kernels, the same that burn's CPU backend uses · `pulp`
 //! the widest vectors a processor has, chosen when it runs · `chrono` the date for those that ask ·
 //! `hf-hub` on `ureq` the hub and its cache, `ureq` itself judges behind an endpoint, without an
-//! asynchronous runtime · `rayon` both cores · `strsim` "did you mean".
+//! asynchronous runtime, and `rustls` the certificates of their own that they have · `rayon` both cores · `strsim` "did you mean".
 //!
 //! # Example
 //!

@@ -55,9 +55,9 @@ pub fn verdict_in(answer: &str) -> Option<Verdict> {
     }
     let texts: Vec<&str> = said.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
     let mut lines: Vec<Line> = texts.iter().map(|it| read(it)).collect();
-    for at in 0..lines.len() {
-        if lines[at] == Line::Heading {
-            lines[at] = Line::Named(texts.get(at + 1).and_then(|next| option(next)));
+    for (at, line) in lines.iter_mut().enumerate() {
+        if *line == Line::Heading {
+            *line = Line::Named(texts.get(at + 1).and_then(|next| option(next)));
         }
     }
     let named = |line: &Line| matches!(line, Line::Named(_));
@@ -212,9 +212,12 @@ fn in_object(said: &str) -> Option<Option<Verdict>> {
     let is_name = |key: &str, names: &[&str]| {
         key.split(is_mark).next_back().is_some_and(|last| names.contains(&last))
     };
-    let kinds: [(&[&str], fn(&str) -> Option<Verdict>); 2] =
-        [(&STRONG, option), (if is_all { &WEAK } else { &[] }, whole)];
-    for (names, words) in kinds {
+    for is_strong in [true, false] {
+        let names = if is_strong { STRONG.as_slice() } else { &WEAK };
+        if !is_strong && !is_all {
+            break;
+        }
+        let words = if is_strong { option } else { whole };
         let read = |value: &Value| value.as_str().and_then(words);
         let mut all = object.iter().filter(|(key, _)| is_name(key, names)).map(|it| read(it.1));
         if let Some(first) = all.next() {
