@@ -49,6 +49,9 @@ impl<'t> Interpreter<'t> {
                         None => text.push_str(&value.print()?),
                     }
                     self.charge_text(text.len())?;
+                    if text.len() > operators::MAX_LENGTH {
+                        refuse!("a text is longer than {}", operators::MAX_LENGTH);
+                    }
                 }
                 Value::Text(text.into())
             }

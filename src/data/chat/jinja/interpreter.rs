@@ -16,7 +16,7 @@ const MAX_STEPS: u64 = 10_000_000;
 const MAX_DEPTH: usize = 600;
 /// Bytes of text, and items of lists, that are handled in a step.
 const BYTES: usize = 64;
-const ITEMS: usize = 16;
+const ITEMS: usize = 2;
 
 /// How a block ended.
 #[derive(Clone, Copy, PartialEq)]

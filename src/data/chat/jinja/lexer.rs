@@ -30,16 +30,16 @@ const SEPARATORS: [&str; 2] = [",", ";"];
 pub fn tokens(source: &str) -> Outcome<Vec<(Token, usize)>> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let source = source.strip_suffix('\n').unwrap_or(&source);
-    let mut lexer = Lexer { source, at: 0, line_starts: true, tokens: Vec::new() };
+    let mut lexer = Lexer { source, at: 0, line: 1, line_starts: true, tokens: Vec::new() };
     lexer.root()?;
-    let line = lexer.line();
-    lexer.tokens.push((Token::End, line));
+    lexer.push(Token::End);
     Ok(lexer.tokens)
 }
 
 struct Lexer<'s> {
     source: &'s str,
     at: usize,
+    line: usize,
     /// Whether the last match ended with a line.
     line_starts: bool,
     tokens: Vec<(Token, usize)>,
@@ -50,22 +50,18 @@ impl<'s> Lexer<'s> {
         &self.source[self.at..]
     }
 
-    fn line(&self) -> usize {
-        self.source[..self.at].matches('\n').count() + 1
-    }
-
     fn fail<T>(&self, message: &str) -> Outcome<T> {
-        Err(Fault::at(self.line(), message))
+        Err(Fault::at(self.line, message))
     }
 
     fn push(&mut self, token: Token) {
-        let line = self.line();
-        self.tokens.push((token, line));
+        self.tokens.push((token, self.line));
     }
 
     fn take(&mut self, length: usize) -> &'s str {
         let (taken, _) = self.rest().split_at(length);
         self.at += length;
+        self.line += taken.matches('\n').count();
         self.line_starts = taken.ends_with('\n');
         taken
     }
@@ -257,7 +253,7 @@ impl<'s> Lexer<'s> {
     }
 
     fn too_large(&self) -> Fault {
-        Fault::at(self.line(), "a number is too large")
+        Fault::at(self.line, "a number is too large")
     }
 
     fn string(&mut self, quote: char) -> Outcome<()> {
@@ -272,7 +268,7 @@ impl<'s> Lexer<'s> {
             return self.fail(&format!("unexpected `{quote}`: a string has no end"));
         };
         let text = super::escapes::unescape(&rest[1..end])
-            .map_err(|message| Fault::at(self.line(), &message))?;
+            .map_err(|message| Fault::at(self.line, &message))?;
         self.push(Token::Text(text));
         self.take(end + 1);
         Ok(())

@@ -8,6 +8,8 @@ use super::value::{Range, Value, View};
 
 /// The longest text or list that an operator makes.
 pub const MAX_LENGTH: usize = 1 << 24;
+/// The most items of a list that an operator makes.
+const MAX_ITEMS: usize = 1 << 20;
 
 impl Operator {
     fn sign(self) -> &'static str {
@@ -74,6 +76,14 @@ pub fn like(value: &Value, text: String) -> Value {
 
 fn add(left: &Value, right: &Value) -> Option<Outcome<Value>> {
     use Value::{Group, List, Safe, Tuple};
+    let size = |value: &Value| match value {
+        Value::Text(text) | Safe(text) => text.len(),
+        List(items) | Tuple(items) | Group(items) => items.len() * (MAX_LENGTH / MAX_ITEMS),
+        _ => 0,
+    };
+    if size(left) + size(right) > MAX_LENGTH {
+        return Some(Err(fault!("a sum is longer than {MAX_LENGTH}")));
+    }
     Some(Ok(match (left, right) {
         (Safe(a), _) if right.as_str().is_some() => {
             Safe([a.to_string(), escaped(right)].concat().into())
@@ -115,19 +125,19 @@ pub fn escape(text: &str) -> String {
 
 fn repeat(value: &Value, count: i128) -> Option<Outcome<Value>> {
     let count = usize::try_from(count.max(0)).unwrap_or(usize::MAX);
-    let fits = |length: usize| match length.checked_mul(count) {
-        Some(total) if total <= MAX_LENGTH => Ok(()),
-        _ => Err(fault!("a repetition is longer than {MAX_LENGTH}")),
+    let fits = |length: usize, most: usize| match length.checked_mul(count) {
+        Some(total) if total <= most => Ok(()),
+        _ => Err(fault!("a repetition is longer than {most}")),
     };
     let repeated =
         |items: &[Value]| items.iter().cycle().take(items.len() * count).cloned().collect();
     Some(match value {
         Value::Text(text) | Value::Safe(text) => {
-            fits(text.len()).map(|()| like(value, text.repeat(count)))
+            fits(text.len(), MAX_LENGTH).map(|()| like(value, text.repeat(count)))
         }
-        Value::List(items) => fits(items.len()).map(|()| Value::list(repeated(items))),
+        Value::List(items) => fits(items.len(), MAX_ITEMS).map(|()| Value::list(repeated(items))),
         Value::Tuple(items) | Value::Group(items) => {
-            fits(items.len()).map(|()| Value::tuple(repeated(items)))
+            fits(items.len(), MAX_ITEMS).map(|()| Value::tuple(repeated(items)))
         }
         _ => return None,
     })

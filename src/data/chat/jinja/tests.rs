@@ -66,11 +66,11 @@ fn steps_depth_and_length_are_bounded() {
     let lists = "{% set ns = namespace(t=[1]) %}{% for i in range(99) %}\
                  {% set ns.t = ns.t + ns.t %}{% endfor %}";
     let macros = "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}";
-    let nested = "(".repeat(10_000);
+    let nested = format!("{}1{}", "(".repeat(10_000), ")".repeat(10_000));
     for (template, named) in [
         (loops, "does not end within"),
-        (grows, "does not end within"),
-        (lists, "does not end within"),
+        (grows, "longer than"),
+        (lists, "longer than"),
         (macros, "too deep"),
         (&format!("{{{{ {nested} }}}}"), "within each other"),
         (&"{% if x %}".repeat(10_000), "within each other"),
