@@ -347,3 +347,210 @@ fn a_run_takes_published_data_and_says_which_size_it_cannot_fill() {
     let planned = place.succeeds(&format!("{run}4 --dry-run --out other"));
     assert!(planned.contains("data"), "{planned}");
 }
+
+/// Rows read = rows used + rows dropped by reason + bad rows.
+fn accounted(manifest: &Value) {
+    let number = |value: &Value| value.as_u64().unwrap();
+    let dropped: u64 = manifest["dropped"].as_object().unwrap().values().map(number).sum();
+    let sum = number(&manifest["used"]) + dropped + number(&manifest["skipped"]);
+    assert_eq!(number(&manifest["read"]), sum, "{manifest}");
+}
+
+#[test]
+fn every_row_of_every_layout_is_used_or_counted() {
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let says = |from: &str, value: &str| json!({"from": from, "value": value});
+    let dialogue = |first: &str, reply: &str| format!("\n\nHuman: {first}\n\nAssistant: {reply}");
+    // Of each layout good rows, rows that are dropped, and one that is bad; in turns, with numbers in
+    // the prompts, so that some are held out.
+    type Layout<'a> = (&'a str, &'a str, Box<dyn Fn(usize, &str) -> Vec<Value> + 'a>);
+    let layouts: Vec<Layout> = vec![
+        (
+            "alpaca",
+            "instruction",
+            Box::new(|_, q| {
+                vec![
+                    json!({"instruction": q, "input": "", "output": "a", "system": "s", "history": [["x", "y"]]}),
+                    json!({"instruction": q, "input": "", "output": "b", "system": "s", "history": [["x", "y"]]}),
+                    json!({"instruction": q, "output": ""}),
+                    json!({"instruction": q, "output": "a", "images": ["x.png"]}),
+                ]
+            }),
+        ),
+        (
+            "orca",
+            "instruction",
+            Box::new(|_, q| {
+                vec![
+                    json!({"system": "", "question": q, "chosen": "a", "rejected": "b"}),
+                    json!({"system": "s", "question": q, "chosen": "a", "rejected": "a"}),
+                ]
+            }),
+        ),
+        (
+            "sharegpt",
+            "instruction",
+            Box::new(|_, q| {
+                vec![
+                    json!({"conversations": [says("human", q), says("gpt", "a")]}),
+                    json!({"conversations": [says("human", q)]}),
+                ]
+            }),
+        ),
+        (
+            "unpaired",
+            "instruction",
+            Box::new(|n, q| {
+                vec![
+                    json!({"prompt": q, "completion": "a", "label": n % 2 == 0}),
+                    json!({"messages": [turn("user", q), turn("assistant", "b")], "label": n % 2 == 1}),
+                ]
+            }),
+        ),
+        (
+            "scored",
+            "instruction",
+            Box::new(|n, q| {
+                vec![
+                    json!({"prompt": q, "chosen": [turn("user", q), turn("assistant", "a")], "rejected": [turn("user", q), turn("assistant", "b")], "score_chosen": n % 3, "score_rejected": 1}),
+                ]
+            }),
+        ),
+        (
+            "pairs and demonstrations",
+            "instruction",
+            Box::new(|n, q| {
+                vec![match n % 2 {
+                    0 => json!({"prompt": q, "chosen": "a", "rejected": "b"}),
+                    _ => json!({"prompt": q, "response": "a", "source": "web"}),
+                }]
+            }),
+        ),
+        (
+            "safe",
+            "instruction",
+            Box::new(|n, q| {
+                vec![
+                    json!({"prompt": q, "response_0": "a", "response_1": "b", "better_response_id": n % 3}),
+                ]
+            }),
+        ),
+        (
+            "dialogues",
+            "dialogue",
+            Box::new(|_, q| {
+                vec![
+                    json!({"chosen": dialogue(q, "a"), "rejected": dialogue(q, "b")}),
+                    json!({"chosen": dialogue(q, "a"), "rejected": dialogue("else", "b")}),
+                ]
+            }),
+        ),
+        (
+            "posts",
+            "summarization",
+            Box::new(|_, q| {
+                vec![
+                    json!({"subreddit": "x", "title": "t", "post": q, "summary": format!("about {q}")}),
+                    json!({"subreddit": "x", "title": "t", "post": q, "summary": "more"}),
+                ]
+            }),
+        ),
+        (
+            "reviews",
+            "sentiment",
+            Box::new(|n, q| {
+                vec![
+                    json!({"text": format!("{q} is good for all"), "label": n % 2}),
+                    json!({"text": q, "label": 1}),
+                    json!({"text": format!("{q} {q} {q}"), "label": -1}),
+                ]
+            }),
+        ),
+    ];
+    for (name, experiment, rows) in layouts {
+        let place = Workplace::new();
+        let mut all: Vec<Value> = (0..8).flat_map(|n| rows(n, &format!("case {n}"))).collect();
+        all.extend(rows(0, "case 0")); // said before
+        all.push(json!({"nothing": "of it"}));
+        let read = all.len();
+        place.lines("rows.jsonl", all);
+        let manifest = data(
+            &place,
+            &format!(
+                "{experiment} rows.jsonl --out out --held-out 3 --opening-tokens 3 --skip-bad 1"
+            ),
+        );
+        assert_eq!((&manifest["read"], &manifest["skipped"]), (&json!(read), &json!(1)), "{name}");
+        assert!(manifest["used"].as_u64().unwrap() > 3, "{name}: {manifest}");
+        accounted(&manifest);
+        let has_pairs = place.path("out/pairs.jsonl").exists();
+        let is_compared =
+            ["orca", "scored", "pairs and demonstrations", "safe", "dialogues", "posts"];
+        assert_eq!(
+            has_pairs,
+            is_compared.contains(&name),
+            "{name}: pairs are invented of posts alone"
+        );
+        assert_eq!(manifest["proxy"].is_string(), name == "posts");
+    }
+}
+
+#[test]
+fn columns_that_are_not_used_are_listed_once() {
+    let place = Workplace::new();
+    let row = |i: usize| json!({"prompt": format!("p{i}"), "chosen": "a", "rejected": "b", "margin": i, "source": "web", "note": ""});
+    place.lines("rows.jsonl", (0..4).map(row));
+    let manifest = data(&place, "instruction rows.jsonl --out out --held-out 0");
+    assert_eq!(manifest["columns_not_used"], json!({"margin": 4, "source": 4}));
+    let printed = place.succeeds("data instruction rows.jsonl --out out --held-out 0");
+    assert!(printed.contains("columns not used: margin (4 rows), source (4 rows)"), "{printed}");
+    assert!(printed.contains("rows used"), "{printed}");
+}
+
+#[test]
+fn tools_and_answers_of_several_messages_reach_the_records() {
+    let place = Workplace::new();
+    let tools = json!([{"type": "function", "function": {"name": "add"}}]);
+    let user = json!({"role": "user", "content": "1 + 2?"});
+    let call = json!({"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "add", "arguments": {}}}]});
+    let answer = json!({"role": "assistant", "content": "3"});
+    place.lines(
+        "rows.jsonl",
+        [json!({"prompt": [user], "chosen": [call], "rejected": [answer], "tools": tools, "chat_template_kwargs": {"x": 1}})],
+    );
+    data(&place, "instruction rows.jsonl --out out --held-out 0");
+    let lines = |name: &str| json_lines(&place.path("out").join(name));
+    let extras = |mut record: Value| {
+        record["tools"] = tools.clone();
+        record["chat_template_kwargs"] = json!({"x": 1});
+        record
+    };
+    let pair = json!({"prompt": [user], "chosen": [call], "rejected": [answer]});
+    assert_eq!(lines("pairs.jsonl"), [extras(pair)]);
+    assert_eq!(
+        lines("demonstrations.jsonl"),
+        [extras(json!({"prompt": [user], "chosen": [call]}))]
+    );
+    assert_eq!(lines("prompts.jsonl"), [extras(json!({"messages": [user]}))]);
+}
+
+#[test]
+fn data_in_any_form_is_read_wherever_a_file_is_given() {
+    let place = Workplace::new();
+    with_tokenizer(&place);
+    let table = "prompt,chosen,rejected\na,bc,de\nb,\"c\nd\",ef\n";
+    place.write("pairs.csv", table);
+    place.write("pairs", &table.replace(',', "\t"));
+    place.write("pairs.json", r#"[{"prompt": "a", "chosen": "bc", "rejected": "de"}, {"prompt": "b", "chosen": "c\nd", "rejected": "ef"}]"#);
+    let scores: Vec<String> = ["pairs.csv", "pairs", "pairs.json"]
+        .iter()
+        .map(|name| place.succeeds(&format!("score --model model --data {name}")))
+        .collect();
+    assert_eq!(scores[0].lines().count(), 2);
+    assert!(scores.iter().all(|it| *it == scores[0]), "{scores:?}");
+    let printed = place.succeeds("check --data pairs --model model");
+    assert!(printed.starts_with("2 preference pairs\n"), "{printed}");
+    place.succeeds("align --objective dpo --model model --out out --max-steps 1 --data pairs.csv");
+    place.write("pairs.zip", "PK\u{3}\u{4} and more");
+    insta::assert_snapshot!(place.refuses("score --model model --data pairs.zip", 1), @"error: pairs.zip: expected rows as JSON Lines, JSON, CSV, TSV, Parquet or Arrow, found a zip archive; unpack it and give the files inside");
+}

@@ -82,8 +82,15 @@ fn published(
     set.train.shuffle(&mut random);
     set.held_out.shuffle(&mut random);
     let tokenizer = needed_tokenizer(&ModelFolder::open(model)?)?;
-    let shape = Shape { tokenizer: Some(&tokenizer), lengths: sizes.lengths };
+    let kind = task.published();
+    let shape = Shape { kind, tokenizer: Some(&tokenizer), lengths: sizes.lengths };
     let mut records = shape.all(&mut set)?;
+    if records.labelled.is_empty() && !records.demonstrations.is_empty() {
+        return Err(Error::usage(
+            "data.labelled: expected comparisons for the reward model, found demonstrations alone; give a \
+             set with `chosen` and `rejected` as well",
+        ));
+    }
     let dropped = in_words(&set.dropped);
     let parts = [
         ("demonstrations", &mut records.demonstrations, sizes.demonstrations),
@@ -108,7 +115,8 @@ fn published(
         records.truncate(enough);
     }
     let manifest = json!({
-        "sources": set.sources, "dropped": set.dropped, "has_own_split": set.has_own_split, "proxy": records.proxy,
+        "sources": set.sources, "read": set.rows(), "fitting": records.used, "dropped": set.dropped,
+        "columns_not_used": set.columns_not_used, "has_own_split": set.has_own_split, "proxy": records.proxy,
     });
     files::write_json(&folder.join(MANIFEST), &manifest)?;
     if let Some(proxy) = records.proxy {

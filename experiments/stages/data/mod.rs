@@ -1,7 +1,9 @@
 //! `exalign data`: published sets → records.
 
+mod part;
 mod shape;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -29,17 +31,20 @@ use crate::tasks::TaskName;
                   prompt with chosen and rejected. Without comparisons the pairs are a proxy: a post's own\n                 \
                   summary is chosen, the summary of another post, of about the same length, is rejected\n  \
                   dialogue       chosen and rejected, whole dialogues as Anthropic's HH has them, or messages\n  \
-                  instruction    instruction, input, output; output_1, output_2, preference; prompt, chosen,\n                 \
-                  rejected as texts or messages\n\n\
+                  instruction    instruction (or prompt, question), input, output (or completion, response, answer),\n                 \
+                  system, history; prompt, chosen, rejected as texts or messages; messages or ShareGPT's\n                 \
+                  conversations; two answers and which is better (AlpacaFarm, SHP, PKU-SafeRLHF, HelpSteer2);\n                 \
+                  completion and label (true: a demonstration, false: left out); tools\n\n\
                   A set's own split is kept where file names (or a field `split`) say both sides of it: train, and \
                   test, valid, dev or eval; otherwise held-out prompts are chosen by their hash. No prompt is in both. \
-                  What is not used is counted by reason, on standard output and in DIR/data.json.")]
+                  What is not used is counted by reason, and columns by name, on standard output and in DIR/data.json:\n\
+                  rows read = rows used + rows dropped + bad rows (--skip-bad).")]
 pub struct DataArgs {
     /// Which experiment the records are for
     #[arg(value_enum)]
     experiment: TaskName,
-    /// Files (.jsonl, .json, .csv, .tsv, .gz of these, .parquet), folders, or hub ids of data sets
-    /// (owner/name[@revision], with :part only the files whose path begins so)
+    /// Files (.jsonl, .json, .csv, .tsv, .parquet, .arrow, .gz and .zst of these), folders (those of
+    /// save_to_disk as well), or hub ids of data sets (owner/name[@revision], with :part only the files whose path begins so)
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Where the records go
@@ -82,10 +87,20 @@ struct Manifest {
     sources: Vec<SourceCount>,
     /// `published`, or `hash` where the set has none of its own.
     split: String,
+    /// Rows.
     read: usize,
+    /// Rows that are in one of the files written, or in several.
+    #[serde(default)]
+    used: usize,
     dropped: Dropped,
     /// Rows that are no examples and were passed over.
     skipped: usize,
+    /// Columns that are not used, each with the number of used rows in which it says something.
+    #[serde(default)]
+    columns_not_used: BTreeMap<String, usize>,
+    /// Lists that were written as text and are read as lists, by column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    lists_as_text: BTreeMap<String, usize>,
     /// Records by file.
     written: Vec<(String, usize)>,
     /// What the preferences are where nobody gave any.
@@ -121,7 +136,7 @@ pub fn run(args: DataArgs, global: &Global) -> Result<()> {
             let kind = args.experiment.task().published();
             let published = sources.read(kind, args.held_out, config.data.skip_bad)?;
             let tokenizer = folder.as_ref().map(needed_tokenizer).transpose()?;
-            let shape = Shape { tokenizer: tokenizer.as_ref(), lengths };
+            let shape = Shape { kind, tokenizer: tokenizer.as_ref(), lengths };
             let manifest = write(&args, published, &shape)?;
             files::write_json(&path, &manifest)?;
             work.finish(json!(manifest))?;
@@ -175,10 +190,13 @@ fn write(args: &DataArgs, mut published: Published, shape: &Shape) -> Result<Man
     Ok(Manifest {
         experiment: args.experiment.task().name().to_owned(),
         read: published.rows(),
+        used: records.used,
         split: if published.has_own_split { "published" } else { "hash" }.to_owned(),
         sources: published.sources,
         dropped: published.dropped,
         skipped: published.skipped,
+        columns_not_used: published.columns_not_used,
+        lists_as_text: published.lists_as_text,
         written,
         proxy: records.proxy.map(str::to_owned),
     })
@@ -201,6 +219,7 @@ impl Manifest {
             };
             table.add_row([format!("read {}{split}", source.name), source.rows.to_string()]);
         }
+        table.add_row(["rows used".to_owned(), self.used.to_string()]);
         for (reason, count) in &self.dropped {
             table.add_row([format!("dropped: {}", reason.words()), count.to_string()]);
         }
@@ -214,6 +233,17 @@ impl Manifest {
             column.set_cell_alignment(CellAlignment::Right);
         }
         let mut text = table.to_string();
+        for (column, count) in &self.lists_as_text {
+            text += &format!(
+                "\n{count} lists in `{column}` were written as text and are read as lists."
+            );
+        }
+        if !self.columns_not_used.is_empty() {
+            let columns = self.columns_not_used.iter();
+            let columns: Vec<String> =
+                columns.map(|(name, count)| format!("{name} ({count} rows)")).collect();
+            text += &format!("\ncolumns not used: {}", columns.join(", "));
+        }
         if self.split == "hash" {
             text += "\nNo split of the set's own: held-out prompts are those of the smallest hash.";
         }

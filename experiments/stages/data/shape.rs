@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use exalign::data::published::{Example, Published, Reason, passage_key};
+use exalign::data::published::{Example, Extras, Published, Reason, SetKind};
 use exalign::data::{
     Completion, Group, Intake, Limits, Located, Passage, PromptRecord, Tokenization, Tokenize,
     Tokenizer,
@@ -12,6 +12,8 @@ use exalign::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use super::part::{Part, mismatched, side};
 
 /// What the preferences are where nobody gave any.
 const PROXY: &str = "a post's own summary is chosen, the summary of another post, of about the same length, is rejected";
@@ -46,10 +48,14 @@ pub struct Records {
     pub held_out_labelled: Vec<Value>,
     /// What the pairs are, where they are a proxy.
     pub proxy: Option<&'static str>,
+    /// Examples that are in one of these or more.
+    pub used: usize,
 }
 
 /// How examples become records.
 pub struct Shape<'a> {
+    /// What the examples are of.
+    pub kind: SetKind,
     /// Of the model the records are for; without one, lengths of reviews are in words.
     pub tokenizer: Option<&'a Tokenizer>,
     pub lengths: Lengths,
@@ -69,20 +75,35 @@ impl Shape<'_> {
             held_out_labelled: held_out.iter().filter_map(Part::labelled).collect(),
             ..Records::default()
         };
-        let mut prompts = HashSet::new();
-        for part in prompted(&held_out).filter(|it| prompts.insert(it.key())) {
-            records.held_out.push(json!(part.prompt));
-            records.chosen.push(part.answer());
-        }
-        records.prompts = prompted(&train)
-            .filter(|it| prompts.insert(it.key()))
-            .map(|it| json!(it.prompt))
-            .collect();
-        if records.labelled.is_empty() {
+        // A post says what its summary is about, so that another's is worse beyond doubt. Of other
+        // answers nobody can say so.
+        let is_proxy = records.labelled.is_empty() && self.kind == SetKind::Posts;
+        if is_proxy {
             records.proxy = Some(PROXY);
             records.labelled = mismatched(&train);
             records.held_out_labelled = mismatched(&held_out);
         }
+        let mut prompts = HashSet::new();
+        let evaluated = prompted(&held_out);
+        for part in &held_out {
+            let is_asked = evaluated(part) && prompts.insert(part.key());
+            if is_asked {
+                records.held_out.push(part.with(vec![]));
+                records.chosen.extend(part.answer());
+            }
+            if !(is_asked || is_proxy || part.labelled().is_some()) {
+                published.drop(Reason::OtherHeldOut);
+            } else {
+                records.used += 1;
+            }
+        }
+        records.used += train.len();
+        let is_sampled = prompted(&train);
+        records.prompts = train
+            .iter()
+            .filter(|it| is_sampled(it) && prompts.insert(it.key()))
+            .map(|it| it.with(vec![]))
+            .collect();
         Ok(records)
     }
 
@@ -101,17 +122,18 @@ impl Shape<'_> {
     }
 
     fn part(&self, example: Example) -> Result<std::result::Result<Part, Reason>> {
-        let (prompt, chosen, rejected) = match example {
+        let (prompt, chosen, rejected, extras) = match example {
             Example::Labelled { text, label } => return self.review(&text, label),
-            Example::Demonstration { prompt, chosen } => (prompt, chosen, None),
-            Example::Preference { prompt, chosen, rejected } => (prompt, chosen, Some(rejected)),
+            Example::Demonstration { prompt, chosen, extras } => (prompt, chosen, None, extras),
+            Example::Preference { prompt, chosen, rejected, extras } => {
+                (prompt, chosen, Some(rejected), extras)
+            }
         };
-        let sides = std::iter::once(chosen).chain(rejected);
-        let mut sides = sides.map(|it| Completion::finished(Passage::of_text(it)));
         let part = Part {
             prompt: PromptRecord { id: None, prompt },
-            chosen: sides.next().unwrap_or_else(|| Completion::finished(Passage::default())),
-            rejected: sides.next(),
+            chosen: Completion::finished(chosen),
+            rejected: rejected.map(Completion::finished),
+            extras,
             review: None,
         };
         Ok(match self.too_long(&part)? {
@@ -199,6 +221,7 @@ impl Shape<'_> {
             prompt: PromptRecord { id: None, prompt },
             chosen: Completion { passage: rest, finished: !is_cut },
             rejected: None,
+            extras: Extras::default(),
             review: Some((whole, label)),
         }))
     }
@@ -221,69 +244,6 @@ fn without_place(error: Error) -> String {
     }
 }
 
-/// An example as the parts that records are made of.
-struct Part {
-    prompt: PromptRecord,
-    chosen: Completion,
-    rejected: Option<Completion>,
-    /// Of a review, all of it and its label.
-    review: Option<(Passage, bool)>,
-}
-
-impl Part {
-    fn key(&self) -> [u8; 16] {
-        passage_key(&self.prompt.prompt)
-    }
-
-    fn with(&self, fields: Vec<(&str, Value)>) -> Value {
-        let mut record = json!(self.prompt);
-        for (name, value) in fields {
-            record[name] = value;
-        }
-        record
-    }
-
-    fn demonstration(&self) -> Value {
-        let (name, value) = side("chosen", "chosen_ids", &self.chosen.passage);
-        let mut fields = vec![(name, value)];
-        if !self.chosen.finished {
-            fields.push(("finished", json!(false)));
-        }
-        self.with(fields)
-    }
-
-    /// A group of one: the answer that was given, as people and as models read it.
-    fn answer(&self) -> Value {
-        let Passage { text, ids, .. } = &self.chosen.passage;
-        let given = [
-            text.as_ref().map(|it| ("completions", json!([it]))),
-            ids.as_ref().map(|it| ("completion_ids", json!([it]))),
-            Some(("finished", json!([self.chosen.finished]))),
-        ];
-        self.with(given.into_iter().flatten().collect())
-    }
-
-    /// A text with its label, or a pair; none of a demonstration.
-    fn labelled(&self) -> Option<Value> {
-        if let Some((text, label)) = &self.review {
-            let (name, value) = side("text", "text_ids", text);
-            return Some(json!({ name: value, "label": u8::from(*label) }));
-        }
-        let rejected = self.rejected.as_ref()?;
-        Some(self.with(vec![
-            side("chosen", "chosen_ids", &self.chosen.passage),
-            side("rejected", "rejected_ids", &rejected.passage),
-        ]))
-    }
-}
-
-fn side<'a>(text: &'a str, ids: &'a str, passage: &Passage) -> (&'a str, Value) {
-    match &passage.ids {
-        Some(values) => (ids, json!(values)),
-        None => (text, json!(passage.text)),
-    }
-}
-
 /// What to fine-tune on: demonstrations where there are any, otherwise the chosen sides, each
 /// answer once.
 fn demonstrations(parts: &[Part]) -> impl Iterator<Item = &Part> {
@@ -292,37 +252,12 @@ fn demonstrations(parts: &[Part]) -> impl Iterator<Item = &Part> {
     parts
         .iter()
         .filter(move |it| !own || it.rejected.is_none())
-        .filter(move |it| own || seen.insert((it.key(), it.chosen.passage.text.clone())))
+        .filter(move |it| own || seen.insert((it.key(), json!(side("", "", &it.chosen.passage)))))
 }
 
 /// What prompts are taken from: pairs where there are any, so that the reward model knows the like
 /// of them.
-fn prompted(parts: &[Part]) -> impl Iterator<Item = &Part> {
+fn prompted(parts: &[Part]) -> impl Fn(&Part) -> bool + use<> {
     let pairs = parts.iter().any(|it| it.rejected.is_some());
-    parts.iter().filter(move |it| !pairs || it.rejected.is_some())
-}
-
-/// Pairs of an answer and the answer to another prompt. In the order of their lengths each answer
-/// is rejected for the prompt of the next one: every answer is chosen once and rejected once, so
-/// that neither its length nor its style tells which it is.
-fn mismatched(parts: &[Part]) -> Vec<Value> {
-    let length = |part: &Part| part.chosen.passage.text.as_deref().map_or(0, str::len);
-    let mut order: Vec<usize> = (0..parts.len()).collect();
-    order.sort_by_cached_key(|&it| (length(&parts[it]), parts[it].key()));
-    let mut other = vec![0; parts.len()];
-    for (place, &part) in order.iter().enumerate() {
-        other[part] = order[(place + 1) % order.len()];
-    }
-    parts
-        .iter()
-        .zip(other)
-        .filter(|(part, other)| parts[*other].chosen != part.chosen)
-        .map(|(part, other)| {
-            part.with(vec![
-                side("chosen", "chosen_ids", &part.chosen.passage),
-                side("rejected", "rejected_ids", &parts[other].chosen.passage),
-                ("source", json!("proxy: the summary of another post")),
-            ])
-        })
-        .collect()
+    move |it| !pairs || it.rejected.is_some()
 }

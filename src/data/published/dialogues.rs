@@ -3,8 +3,10 @@
 
 use serde_json::Value;
 
-use super::{Example, Reason, Refusal};
-use crate::data::{Fields, Passage, Problem};
+use super::columns::Columns;
+use super::conversation::{self, role};
+use super::{Example, Extras, Reason, Refusal};
+use crate::data::Passage;
 
 const HUMAN: &str = "\n\nHuman:";
 const ASSISTANT: &str = "\n\nAssistant:";
@@ -12,8 +14,8 @@ const ASSISTANT: &str = "\n\nAssistant:";
 /// The prompt is the longest common beginning of both sides that ends with `\n\nAssistant:`. Sides
 /// that differ in an earlier turn, or of which one goes on after the answer, are no comparison of two
 /// answers and are dropped.
-pub(super) fn example(fields: &Fields) -> Result<Example, Refusal> {
-    let (chosen, rejected) = (dialogue(fields, "chosen")?, dialogue(fields, "rejected")?);
+pub(super) fn example(columns: &Columns) -> Result<Example, Refusal> {
+    let (chosen, rejected) = (dialogue(columns, "chosen")?, dialogue(columns, "rejected")?);
     if chosen == rejected {
         return Err(Refusal::Dropped(Reason::EqualSides));
     }
@@ -24,7 +26,13 @@ pub(super) fn example(fields: &Fields) -> Result<Example, Refusal> {
     if [chosen, rejected].iter().any(|side| side.contains(HUMAN) || side.contains(ASSISTANT)) {
         return Err(Refusal::Dropped(Reason::DifferentTurns));
     }
-    Example::preference(Passage::of_text(prompt), chosen.to_owned(), rejected.to_owned())
+    let [prompt, chosen, rejected] = [prompt, chosen, rejected].map(Passage::of_text);
+    Example::preference(prompt, chosen, rejected, Extras::default())
+}
+
+/// Whether a text begins with a turn.
+pub(super) fn begins(text: &str) -> bool {
+    text.starts_with(HUMAN)
 }
 
 fn common_prompt<'a>(chosen: &'a str, rejected: &str) -> Option<&'a str> {
@@ -37,23 +45,42 @@ fn common_prompt<'a>(chosen: &'a str, rejected: &str) -> Option<&'a str> {
 }
 
 /// A side from its first turn on; where it has the answer alone, the prompt stands apart.
-fn dialogue(fields: &Fields, name: &str) -> Result<String, Problem> {
-    let Some(side) = written(fields, name)? else {
+fn dialogue(columns: &Columns, name: &str) -> Result<String, Refusal> {
+    let Some(side) = written(columns, name)? else {
         let remedy = "give both `chosen` and `rejected` as whole dialogues";
-        return Err(fields.missing(name, "a dialogue", remedy));
+        return Err(columns.missing(name, "a dialogue", remedy));
     };
-    match side.starts_with(HUMAN) {
+    match begins(&side) {
         true => Ok(side),
-        false => Ok(written(fields, "prompt")?.unwrap_or_default() + &side),
+        false => Ok(written(columns, "prompt")?.unwrap_or_default() + &side),
     }
 }
 
 /// A text as it is, messages with the marks of their turns.
-fn written(fields: &Fields, name: &str) -> Result<Option<String>, Problem> {
-    let Some(Value::Array(_)) = fields.get(name) else { return fields.text(name) };
-    let turn = |message: &Value| {
-        let mark = if message["role"] == "assistant" { ASSISTANT } else { HUMAN };
-        format!("{mark} {}", message["content"].as_str().unwrap_or_default())
+fn written(columns: &Columns, name: &str) -> Result<Option<String>, Refusal> {
+    let Some(messages) = conversation::messages(columns, name)? else {
+        return Ok(columns.text(name)?);
     };
-    Ok(fields.messages(name)?.map(|messages| messages.iter().map(turn).collect()))
+    let mut text = String::new();
+    for (number, message) in messages.iter().enumerate() {
+        let mark = match role(message) {
+            Some("user") => HUMAN,
+            Some("assistant") => ASSISTANT,
+            other => {
+                return Err(Refusal::Bad(format!(
+                    "`{name}[{number}].role`: expected a user or an assistant, found {}; read the set with \
+                     `exalign data instruction`",
+                    other.unwrap_or("none")
+                )));
+            }
+        };
+        let Value::String(content) = &message["content"] else {
+            return Err(Refusal::Bad(format!(
+                "`{name}[{number}].content`: expected a text, found something else; read the set with \
+                 `exalign data instruction`"
+            )));
+        };
+        text += &format!("{mark} {content}");
+    }
+    Ok(Some(text))
 }

@@ -1,113 +1,186 @@
-//! Instructions with answers: Alpaca (`instruction`, `input`, `output`), AlpacaFarm (`output_1`,
-//! `output_2`, `preference`), UltraFeedback (`chosen`, `rejected` as texts or messages, perhaps with
-//! scores), and conversations that end with the answer.
+//! Instructions with answers in the layouts they are published in: Alpaca (`instruction`, `input`,
+//! `output`, `system`, `history`), pairs (`chosen`, `rejected`) as texts, messages or ShareGPT's
+//! turns, and conversations that end with the answer. Answers with a thumb up or down are
+//! demonstrations if the thumb is up.
 
 use serde_json::Value;
 
-use super::{Example, Reason, Refusal, conversation, instruction};
-use crate::data::{Fields, Passage, Problem};
+use super::columns::Columns;
+use super::conversation::{self, Messages, answer, framed, parted};
+use super::{Example, Extras, Reason, Refusal, comparisons};
+use crate::data::fields::wrong;
+
+/// What the columns of a demonstration's answer are called, the first that is there counts.
+const ANSWERS: [&str; 6] = ["output", "chosen", "completion", "response", "answer", "solution"];
+/// What the columns of a prompt of one text are called.
+const PROMPTS: [&str; 5] = ["prompt", "instruction", "question", "query", "problem"];
 
 /// A demonstration or a preference; the prompt is a conversation, for the model's chat template.
-pub(super) fn example(fields: &Fields) -> Result<Example, Refusal> {
-    if fields.has("chosen") && fields.has("rejected") {
-        return preference(fields);
+pub(super) fn example(columns: &Columns) -> Result<Example, Refusal> {
+    refuse_ratings(columns)?;
+    let extras = extras(columns)?;
+    if columns.has("chosen") && columns.has("rejected") {
+        return comparisons::chosen_and_rejected(columns, extras);
     }
-    if fields.has("output_1") || fields.has("output_2") {
-        return choice(fields);
+    if let Some(example) = comparisons::two_answers(columns, &extras) {
+        return example;
     }
-    const ANSWERS: [&str; 5] = ["output", "chosen", "completion", "response", "answer"];
-    match fields.first(&ANSWERS) {
-        Some((name, _)) => {
-            let side = side(fields, name)?;
-            let prompt = prompt(fields)?.or(side.prompt).ok_or_else(|| no_prompt(fields))?;
-            Example::demonstration(prompt, side.answer)
-        }
-        None if fields.has("messages") => {
-            let Side { prompt, answer } = side(fields, "messages")?;
-            Example::demonstration(prompt.ok_or_else(|| no_prompt(fields))?, answer)
-        }
-        None => {
-            let remedy = "call the columns `instruction`, `input` and `output`, or `prompt`, `chosen` \
-                          and `rejected`";
-            Err(fields.missing("output", "an answer", remedy).into())
-        }
+    if columns.is_there("rejected") {
+        return Err(columns.missing("rejected", "an answer", "give both `chosen` and `rejected`"));
     }
+    is_wanted(columns)?;
+    let (prompt, chosen) = demonstration(columns)?;
+    Example::demonstration(conversation::prompt(prompt), answer(chosen), extras)
 }
 
-/// `prompt`, `chosen`, `rejected`, and where two scores are equal, a tie.
-fn preference(fields: &Fields) -> Result<Example, Refusal> {
-    let (chosen, rejected) = (side(fields, "chosen")?, side(fields, "rejected")?);
-    let scores = (fields.number("score_chosen")?, fields.number("score_rejected")?);
-    if matches!(scores, (Some(one), Some(two)) if one == two) {
-        return Err(Refusal::Dropped(Reason::Tie));
+/// A prompt and an answer to learn from.
+fn demonstration(columns: &Columns) -> Result<(Messages, Messages), Refusal> {
+    let answers: Vec<&str> = ANSWERS.into_iter().filter(|name| columns.has(name)).collect();
+    if let [one, two, ..] = answers.as_slice() {
+        let problem = format!(
+            "`{two}`: expected one answer, found one in `{one}` as well; drop the column that is not to \
+             be learned from"
+        );
+        return Err(problem.into());
     }
-    if chosen.prompt != rejected.prompt {
-        return Err(Refusal::Dropped(Reason::NoCommonPrompt));
-    }
-    // Of messages, the turns before the answer say more than the prompt that stands beside them.
-    let prompt = match chosen.prompt {
-        Some(prompt) => prompt,
-        None => prompt(fields)?.ok_or_else(|| no_prompt(fields))?,
+    let Some(name) = answers.first() else {
+        return match conversation::name(columns) {
+            Some(name) => {
+                let messages = conversation::messages(columns, name)?.unwrap_or_default();
+                let (prompt, answer) = parted(messages)?;
+                Ok((framed(columns, prompt)?, answer))
+            }
+            None => {
+                let remedy = "call the columns `instruction`, `input` and `output`, or `prompt`, \
+                              `chosen` and `rejected`, or give `messages` with `role` and `content`";
+                let empty = ANSWERS.iter().find(|name| columns.is_there(name));
+                Err(columns.missing(empty.unwrap_or(&"output"), "an answer", remedy))
+            }
+        };
     };
-    Example::preference(prompt, chosen.answer, rejected.answer)
+    let side = side(columns, name)?;
+    match side.first().and_then(conversation::role) {
+        Some("assistant") => Ok((asked(columns)?, side)),
+        _ => {
+            let (prompt, answer) = parted(side)?;
+            Ok((framed(columns, prompt)?, answer))
+        }
+    }
 }
 
-/// `output_1`, `output_2` and which of them is preferred: 1 or 2, or about half way.
-fn choice(fields: &Fields) -> Result<Example, Refusal> {
-    let text = |name| -> Result<String, Problem> {
-        let missing = || fields.missing(name, "an answer", "drop the record");
-        fields.text(name)?.ok_or_else(missing)
+/// An answer as messages: a text, one message, or several.
+pub(super) fn side(columns: &Columns, name: &str) -> Result<Messages, Refusal> {
+    if let Some(messages) = conversation::messages(columns, name)? {
+        return Ok(messages);
+    }
+    let text = columns.text(name)?.unwrap_or_default();
+    Ok(vec![serde_json::json!({ "role": "assistant", "content": text })])
+}
+
+/// The prompt that stands in columns of its own, system text and earlier turns included.
+pub(super) fn asked(columns: &Columns) -> Result<Messages, Refusal> {
+    if let Some(messages) = conversation::messages(columns, "prompt")? {
+        conversation::ends_with_user(&messages, "prompt")?;
+        return framed(columns, messages);
+    }
+    let texts = PROMPTS.into_iter().filter(|name| columns.has(name));
+    let texts: Vec<&str> = texts.collect();
+    if let Some(name) = conversation::name(columns).filter(|_| texts.is_empty()) {
+        let messages = conversation::messages(columns, name)?.unwrap_or_default();
+        conversation::ends_with_user(&messages, name)?;
+        return framed(columns, messages);
+    }
+    let context = ["input", "context"].into_iter().find(|name| columns.has(name));
+    let Some(first) = texts.first() else {
+        if columns.has("input") {
+            return framed(columns, conversation::user(columns.text("input")?.unwrap_or_default()));
+        }
+        return Err(no_prompt(columns));
     };
-    let (one, two) = (text("output_1")?, text("output_2")?);
-    let prompt = prompt(fields)?.ok_or_else(|| no_prompt(fields))?;
-    match fields.number("preference")? {
-        Some(it) if (1.0..1.5).contains(&it) => Example::preference(prompt, one, two),
-        Some(it) if it > 1.5 && it <= 2.0 => Example::preference(prompt, two, one),
-        // 0 and 1.5 stand for neither.
-        Some(_) => Err(Refusal::Dropped(Reason::Tie)),
-        None => Err(fields.missing("preference", "1 or 2", "drop the record").into()),
+    let text = columns.text(first)?.unwrap_or_default();
+    for other in &texts[1..] {
+        if columns.text(other)?.unwrap_or_default().trim() != text.trim() {
+            let problem = format!(
+                "`{other}`: expected one prompt, found another in `{first}`; call one of them `prompt` \
+                 and the other `system` or `input`, or drop it"
+            );
+            return Err(problem.into());
+        }
     }
-}
-
-/// An answer, and what was said before it where it is the end of a conversation.
-struct Side {
-    prompt: Option<Passage>,
-    answer: String,
-}
-
-fn side(fields: &Fields, name: &str) -> Result<Side, Problem> {
-    if !matches!(fields.get(name), Some(Value::Array(_))) {
-        let answer = fields.text(name)?.unwrap_or_default();
-        return Ok(Side { prompt: None, answer });
-    }
-    let mut messages = fields.messages(name)?.unwrap_or_default();
-    match messages.pop() {
-        Some(last) if last["role"] == "assistant" => Ok(Side {
-            answer: last["content"].as_str().unwrap_or_default().to_owned(),
-            prompt: (!messages.is_empty()).then(|| conversation(messages)),
+    let input = context.map(|name| columns.text(name)).transpose()?.flatten().unwrap_or_default();
+    framed(
+        columns,
+        conversation::user(match input.trim() {
+            "" => text,
+            input => format!("{text}\n\n{input}"),
         }),
-        _ => Err(format!(
-            "`{name}`: expected messages that end with the assistant's, found others; drop the record"
-        )),
-    }
+    )
 }
 
-/// `prompt` as a text or messages, or `instruction` with its `input` after an empty line.
-fn prompt(fields: &Fields) -> Result<Option<Passage>, Problem> {
-    if let Some(Value::Array(_)) = fields.get("prompt") {
-        return Ok(fields.messages("prompt")?.map(conversation));
-    }
-    let text = match fields.text("prompt")? {
-        Some(text) => Some(text),
-        None => fields.text("instruction")?,
+fn no_prompt(columns: &Columns) -> Refusal {
+    let empty = PROMPTS.iter().find(|name| columns.is_there(name)).unwrap_or(&"instruction");
+    let remedy = "write `instruction`, `prompt` or `question`";
+    columns.missing(empty, "an instruction", remedy)
+}
+
+/// What the chat template takes beside the messages.
+pub(super) fn extras(columns: &Columns) -> Result<Extras, Refusal> {
+    let tools = ["tools", "functions"].into_iter().find(|name| columns.has(name));
+    let tools = match tools {
+        Some(name) => match columns.get(name) {
+            Some(tools @ Value::Array(_)) => Some(tools.clone()),
+            other => {
+                let found = other.unwrap_or(&Value::Null);
+                let remedy = "write the tools as JSON";
+                return Err(wrong(name, "a list of tools", found, remedy).into());
+            }
+        },
+        None => None,
     };
-    let input = fields.text("input")?.unwrap_or_default();
-    Ok(text.map(|text| match input.trim() {
-        "" => instruction(text),
-        input => instruction(format!("{text}\n\n{input}")),
-    }))
+    let kwargs = match columns.get("chat_template_kwargs") {
+        Some(kwargs @ Value::Object(fields)) => (!fields.is_empty()).then(|| kwargs.clone()),
+        None => None,
+        Some(other) => {
+            let remedy = "write the template's arguments by name";
+            return Err(wrong("chat_template_kwargs", "an object", other, remedy).into());
+        }
+    };
+    Ok(Extras { tools, chat_template_kwargs: kwargs })
 }
 
-fn no_prompt(fields: &Fields) -> Problem {
-    fields.missing("instruction", "an instruction", "write `instruction` or `prompt`")
+/// Refuses an answer whose thumb is down, as sets of unpaired preferences have them.
+pub(super) fn is_wanted(columns: &Columns) -> Result<(), Refusal> {
+    let Some((name, value)) = columns.first(&["label", "kto_tag"]) else { return Ok(()) };
+    let word = match value {
+        Value::String(word) => word.trim().to_lowercase(),
+        value => value.to_string(),
+    };
+    match word.as_str() {
+        "true" | "1" | "1.0" => Ok(()),
+        "false" | "0" | "0.0" | "-1" => Err(Refusal::Dropped(Reason::Unwanted)),
+        _ => {
+            let remedy = "write whether the answer is wanted, or drop the column";
+            Err(wrong(name, "true or false", value, remedy).into())
+        }
+    }
+}
+
+/// Refuses answers that were rated and not compared: what is good enough to learn from, and what is
+/// better than what, is for whoever knows the ratings to say.
+fn refuse_ratings(columns: &Columns) -> Result<(), Refusal> {
+    let is_list = |name: &str| columns.has(name) && columns.get(name).is_some_and(Value::is_array);
+    let problem = if columns.has("helpfulness") && columns.has("response") {
+        "`helpfulness`: expected a comparison or answers to learn from, found rated answers; keep the rows \
+         to learn from and drop the column, or make `chosen` and `rejected` of two answers to a prompt"
+    } else if is_list("completions") {
+        "`completions`: expected one answer or two, found a list; give groups to `exalign pairs` or \
+         `exalign align` as {\"prompt\", \"completions\", \"rewards\"}, or make `chosen` and `rejected` of the \
+         best and another"
+    } else if is_list("answers") {
+        "`answers`: expected one answer or two, found a list; make `chosen` and `rejected` of the best and \
+         another"
+    } else {
+        return Ok(());
+    };
+    Err(problem.to_owned().into())
 }

@@ -1,26 +1,38 @@
 //! Sets as they are published → examples, one kind of set a file.
 //!
 //! ```text
-//! paths ─ Sources::find ─▶ files ─ tables ─▶ rows ─ SetKind::example ─▶ Example ─ Sources::read ─▶ Published
+//! paths ─ Sources::find ─▶ files ─ rows ─▶ rows ─ SetKind::example ─▶ Example ─ Sources::read ─▶ Published
 //! ```
 //!
 //! Nothing is guessed: a row that is no example of its set is an error with its line, and a row
-//! that cannot be used is counted under its [`Reason`]. No prompt is in both splits.
+//! that cannot be used is counted under its [`Reason`]. A column without which a prompt says something
+//! else is used, or the row is refused by its name; other columns that are not used are counted. No
+//! prompt is in both splits.
+//!
+//! Invariant: rows read = rows used + rows dropped by reason + bad rows.
 
+mod columns;
+mod comparisons;
+mod conversation;
 mod dialogues;
 mod instructions;
+mod key;
 mod posts;
 mod reviews;
+mod saved;
 mod sources;
 mod split;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use columns::Columns;
+
+pub use key::passage_key;
 pub use sources::{Source, Sources, Split};
-pub use split::{Published, SourceCount, passage_key};
+pub use split::{Published, SourceCount};
 
 use super::{Fields, Passage, Problem};
 
@@ -43,12 +55,24 @@ impl SetKind {
     /// # Errors
     /// Why the row is none.
     pub fn example(self, fields: &Fields) -> Result<Example, Refusal> {
-        match self {
-            Self::Reviews => reviews::example(fields),
-            Self::Posts => posts::example(fields),
-            Self::Dialogues => dialogues::example(fields),
-            Self::Instructions => instructions::example(fields),
-        }
+        self.read(fields).map(|(example, _)| example)
+    }
+
+    /// The example of a row, and the columns that say something and are not used.
+    fn read(self, fields: &Fields) -> Result<(Example, Vec<String>), Refusal> {
+        let columns = Columns::new(fields);
+        let example = match self {
+            Self::Reviews => reviews::example(&columns),
+            Self::Posts => posts::example(&columns),
+            Self::Dialogues => dialogues::example(&columns),
+            Self::Instructions => instructions::example(&columns),
+        }?;
+        let remedy = match self {
+            Self::Instructions => "rename the column, or drop it",
+            _ => "read the set with `exalign data instruction`, or drop the column",
+        };
+        let example = columns.checked(example, remedy)?;
+        Ok((example, columns.unused()))
     }
 }
 
@@ -66,38 +90,64 @@ pub enum Example {
     Demonstration {
         /// A text or a conversation.
         prompt: Passage,
-        /// The answer.
-        chosen: String,
+        /// The answer: a text, or the messages of one that is more than a text.
+        chosen: Passage,
+        /// What the chat template takes beside the messages.
+        extras: Extras,
     },
     /// A prompt with the better and the worse of two answers.
     Preference {
         /// A text or a conversation.
         prompt: Passage,
         /// The better answer.
-        chosen: String,
+        chosen: Passage,
         /// The worse one.
-        rejected: String,
+        rejected: Passage,
+        /// What the chat template takes beside the messages.
+        extras: Extras,
     },
+}
+
+/// What a chat template takes beside the messages; carried through to the records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extras {
+    /// `tools`: a list of tools that the assistant may call.
+    pub tools: Option<Value>,
+    /// `chat_template_kwargs`: further arguments by name.
+    pub chat_template_kwargs: Option<Value>,
+}
+
+impl Extras {
+    /// The fields that are there, with their names.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        let fields = [("tools", &self.tools), ("chat_template_kwargs", &self.chat_template_kwargs)];
+        fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    }
 }
 
 impl Example {
     /// A demonstration of an answer that is not blank.
-    fn demonstration(prompt: Passage, chosen: String) -> Result<Self, Refusal> {
-        match is_blank(&chosen) || is_blank_prompt(&prompt) {
+    fn demonstration(prompt: Passage, chosen: Passage, extras: Extras) -> Result<Self, Refusal> {
+        match is_blank_passage(&chosen) || is_blank_passage(&prompt) {
             true => Err(Refusal::Dropped(Reason::Empty)),
-            false => Ok(Self::Demonstration { prompt, chosen }),
+            false => Ok(Self::Demonstration { prompt, chosen, extras }),
         }
     }
 
     /// A preference between two answers that differ and are not blank.
-    fn preference(prompt: Passage, chosen: String, rejected: String) -> Result<Self, Refusal> {
-        if is_blank(&chosen) || is_blank(&rejected) || is_blank_prompt(&prompt) {
+    fn preference(
+        prompt: Passage,
+        chosen: Passage,
+        rejected: Passage,
+        extras: Extras,
+    ) -> Result<Self, Refusal> {
+        if [&prompt, &chosen, &rejected].into_iter().any(is_blank_passage) {
             return Err(Refusal::Dropped(Reason::Empty));
         }
         if chosen == rejected {
             return Err(Refusal::Dropped(Reason::EqualSides));
         }
-        Ok(Self::Preference { prompt, chosen, rejected })
+        Ok(Self::Preference { prompt, chosen, rejected, extras })
     }
 }
 
@@ -105,19 +155,17 @@ fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
-fn is_blank_prompt(prompt: &Passage) -> bool {
-    let last = prompt.messages().and_then(<[_]>::last);
-    let text = last.map(|it| &it["content"]).and_then(Value::as_str).or(prompt.text.as_deref());
-    is_blank(text.unwrap_or_default())
-}
-
-/// One message of a user, as a prompt.
-fn instruction(text: impl Into<String>) -> Passage {
-    conversation(vec![json!({ "role": "user", "content": text.into() })])
-}
-
-fn conversation(messages: Vec<Value>) -> Passage {
-    Passage::of_messages(messages)
+/// Whether a text, or the last of a list of messages, says nothing and calls no tool.
+fn is_blank_passage(passage: &Passage) -> bool {
+    let Some(messages) = passage.messages() else {
+        return is_blank(passage.text.as_deref().unwrap_or_default());
+    };
+    let says_nothing = |message: &Value| match &message["content"] {
+        Value::String(text) => is_blank(text),
+        Value::Array(parts) => parts.is_empty(),
+        _ => true,
+    };
+    messages.last().is_none_or(|last| says_nothing(last) && last["tool_calls"].is_null())
 }
 
 /// Why a row is no example.
@@ -139,7 +187,7 @@ impl From<Problem> for Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// The same texts, but for case and punctuation, came before.
+    /// The same texts, but for case and blanks, came before.
     Duplicate,
     /// The prompt is held out.
     HeldOutPrompt,
@@ -155,6 +203,20 @@ pub enum Reason {
     DifferentTurns,
     /// There is no label.
     NoLabel,
+    /// The answer is labelled as one that is not wanted.
+    Unwanted,
+    /// The scores say that the rejected answer is the better one.
+    ScoresDisagree,
+    /// A conversation does not end with an answer.
+    NoAnswer,
+    /// A conversation has nothing before its answer.
+    NoPrompt,
+    /// It has pictures or sounds, which are not read.
+    Media,
+    /// It has documents beside the prompt, which are not read.
+    Documents,
+    /// It is held out, and another answer to its prompt, or pairs, are what is evaluated on.
+    OtherHeldOut,
     /// It belongs to another set: an article among posts.
     OtherSet,
     /// The text is no longer than its opening.
@@ -177,6 +239,13 @@ impl Reason {
             Self::NoCommonPrompt => "sides share no prompt",
             Self::DifferentTurns => "sides differ in their turns",
             Self::NoLabel => "no label",
+            Self::Unwanted => "label says that the answer is not wanted",
+            Self::ScoresDisagree => "scores say the rejected is better",
+            Self::NoAnswer => "conversation without an answer at its end",
+            Self::NoPrompt => "conversation with nothing before its answer",
+            Self::Media => "with pictures or sounds, which are not read",
+            Self::Documents => "with documents, which are not read",
+            Self::OtherHeldOut => "held out beside what is evaluated on",
             Self::OtherSet => "of another set",
             Self::TooShort => "no longer than an opening",
             Self::LongPrompt => "prompt too long",
@@ -188,5 +257,7 @@ impl Reason {
 /// How many were dropped, by reason.
 pub type Dropped = BTreeMap<Reason, usize>;
 
+#[cfg(test)]
+mod layout_tests;
 #[cfg(test)]
 mod tests;

@@ -3,53 +3,65 @@
 
 use serde_json::Value;
 
-use super::{Example, Reason, Refusal};
-use crate::data::{Fields, Passage};
+use super::columns::Columns;
+use super::instructions::is_wanted;
+use super::{Example, Extras, Reason, Refusal};
+use crate::data::Passage;
 
 /// A post with the summary its writer gave, or a comparison of two summaries.
-pub(super) fn example(fields: &Fields) -> Result<Example, Refusal> {
-    if fields.has("summaries") {
-        return comparison(fields);
+pub(super) fn example(columns: &Columns) -> Result<Example, Refusal> {
+    if columns.has("summaries") {
+        return comparison(columns);
     }
     // Laid out by others already: the prompt, and one or two answers.
-    if let Some(prompt) = fields.text("prompt")? {
-        let prompt = Passage::of_text(prompt.trim_end());
-        let Some((name, _)) = fields.first(&["chosen", "completion", "label", "summary"]) else {
+    if columns.is_there("prompt") {
+        let prompt = Passage::of_text(columns.text("prompt")?.unwrap_or_default().trim_end());
+        // Some call the summary a label; of an answer beside it, a label says whether it is wanted.
+        let answers = ["chosen", "completion", "summary"];
+        let is_label = !answers.iter().any(|name| columns.has(name));
+        if !is_label {
+            is_wanted(columns)?;
+        }
+        let names = if is_label { &["label"][..] } else { &answers[..] };
+        let Some((name, _)) = columns.first(names) else {
             let remedy = "call the summary `completion`, or the two `chosen` and `rejected`";
-            return Err(fields.missing("completion", "a summary", remedy).into());
+            return Err(columns.missing("completion", "a summary", remedy));
         };
-        let chosen = answer(&fields.text(name)?.unwrap_or_default());
-        return match fields.text("rejected")? {
-            Some(rejected) => Example::preference(prompt, chosen, answer(&rejected)),
-            None => Example::demonstration(prompt, chosen),
+        let chosen = answer(&columns.text(name)?.unwrap_or_default());
+        return match columns.is_there("rejected") {
+            true => {
+                let rejected = answer(&columns.text("rejected")?.unwrap_or_default());
+                Example::preference(prompt, chosen, rejected, Extras::default())
+            }
+            false => Example::demonstration(prompt, chosen, Extras::default()),
         };
     }
-    let Some((name, _)) = fields.first(&["post", "content", "body"]) else {
+    let Some((name, _)) = columns.first(&["post", "content", "body"]) else {
         let remedy = "call the columns `subreddit`, `title`, `post` and `summary`";
-        return Err(fields.missing("post", "the text of a post", remedy).into());
+        return Err(columns.missing("post", "the text of a post", remedy));
     };
-    let post = fields.text(name)?.unwrap_or_default();
-    let Some(summary) = fields.text("summary")? else {
-        return Err(fields.missing("summary", "the summary of the post", "drop the record").into());
+    let post = columns.text(name)?.unwrap_or_default();
+    let Some(summary) = columns.text("summary")? else {
+        return Err(columns.missing("summary", "the summary of the post", "drop the record"));
     };
-    let text = |name| fields.text(name).map(Option::unwrap_or_default);
+    let text = |name| columns.text(name).map(Option::unwrap_or_default);
     let prompt = prompt(&text("subreddit")?, &text("title")?, &post)?;
-    Example::demonstration(prompt, answer(&summary))
+    Example::demonstration(prompt, answer(&summary), Extras::default())
 }
 
 /// `info.{subreddit, title, post}`, `summaries[2].text`, `choice`.
-fn comparison(fields: &Fields) -> Result<Example, Refusal> {
-    let info = fields.get("info").unwrap_or(&Value::Null);
+fn comparison(columns: &Columns) -> Result<Example, Refusal> {
+    let info = columns.get("info").unwrap_or(&Value::Null);
     let text = |name: &str| info[name].as_str().unwrap_or_default();
     if info["post"].is_null() && !info["article"].is_null() {
         // Comparisons of news summaries lie in the same folder.
         return Err(Refusal::Dropped(Reason::OtherSet));
     }
-    let summaries = fields.get("summaries").and_then(Value::as_array);
+    let summaries = columns.get("summaries").and_then(Value::as_array);
     let summary = |i: usize| summaries?.get(i)?["text"].as_str().map(answer);
     let (Some(one), Some(two), false) = (summary(0), summary(1), text("post").is_empty()) else {
-        return Err(fields
-            .missing(
+        return Err(columns
+            .problem(
                 "summaries",
                 "two objects with `text`, and `info` with `post`",
                 "give the comparisons as they are published",
@@ -57,10 +69,10 @@ fn comparison(fields: &Fields) -> Result<Example, Refusal> {
             .into());
     };
     let prompt = prompt(text("subreddit"), text("title"), text("post"))?;
-    match fields.number("choice")? {
-        Some(0.0) => Example::preference(prompt, one, two),
-        Some(1.0) => Example::preference(prompt, two, one),
-        _ => Err(fields.missing("choice", "0 or 1", "drop the record").into()),
+    match columns.number("choice")? {
+        Some(0.0) => Example::preference(prompt, one, two, Extras::default()),
+        Some(1.0) => Example::preference(prompt, two, one, Extras::default()),
+        _ => Err(columns.problem("choice", "0 or 1", "drop the record").into()),
     }
 }
 
@@ -76,9 +88,9 @@ fn prompt(subreddit: &str, title: &str, post: &str) -> Result<Passage, Refusal> 
 }
 
 /// A completion begins with one space.
-fn answer(summary: &str) -> String {
-    match summary.trim() {
+fn answer(summary: &str) -> Passage {
+    Passage::of_text(match summary.trim() {
         "" => String::new(),
         summary => format!(" {summary}"),
-    }
+    })
 }

@@ -3,19 +3,20 @@
 
 use serde_json::Value;
 
+use super::columns::Columns;
 use super::{Example, Reason, Refusal, is_blank};
-use crate::data::Fields;
 use crate::data::fields::wrong;
 
 /// `text` and `label`, or what others call them. HTML line breaks become line ends.
-pub(super) fn example(fields: &Fields) -> Result<Example, Refusal> {
+pub(super) fn example(columns: &Columns) -> Result<Example, Refusal> {
     const TEXTS: [&str; 4] = ["text", "review", "sentence", "content"];
-    let Some((name, _)) = fields.first(&TEXTS) else {
+    let Some((name, _)) = columns.first(&TEXTS) else {
         let remedy = "call the columns `text` and `label`";
-        return Err(fields.missing("text", "a text", remedy).into());
+        let empty = TEXTS.iter().find(|name| columns.is_there(name));
+        return Err(columns.missing(empty.unwrap_or(&"text"), "a text", remedy));
     };
-    let text = fields.text(name)?.unwrap_or_default();
-    let label = label(fields)?;
+    let text = columns.text(name)?.unwrap_or_default();
+    let label = label(columns)?;
     let text = ["<br />", "<br/>", "<br>"].iter().fold(text, |text, it| text.replace(it, "\n"));
     match is_blank(&text) {
         true => Err(Refusal::Dropped(Reason::Empty)),
@@ -23,12 +24,15 @@ pub(super) fn example(fields: &Fields) -> Result<Example, Refusal> {
     }
 }
 
-fn label(fields: &Fields) -> Result<bool, Refusal> {
+fn label(columns: &Columns) -> Result<bool, Refusal> {
     const LABELS: [&str; 3] = ["label", "sentiment", "labels"];
     let expected = "0, 1, negative or positive";
     let remedy = "write 1 for the class to be rewarded and 0 for the other";
-    let Some((name, value)) = fields.first(&LABELS) else {
-        return Err(fields.missing("label", expected, remedy).into());
+    let Some((name, value)) = columns.first(&LABELS) else {
+        return match LABELS.iter().any(|name| columns.is_there(name)) {
+            true => Err(Refusal::Dropped(Reason::NoLabel)),
+            false => Err(columns.problem("label", expected, remedy).into()),
+        };
     };
     let word = match value {
         Value::String(word) => word.trim().to_lowercase(),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::data::rows::{self, Row};
+use super::saved;
+use crate::data::rows::{self, Rows};
 use crate::hub::HubId;
 use crate::{Error, Result, files};
 
@@ -110,16 +111,19 @@ impl Source {
     }
 
     /// Its rows. Of a folder of texts: one a file, by their names.
-    pub(super) fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
-        let Some(label) = self.label else { return Ok(Box::new(rows::open(&self.path)?)) };
+    pub(super) fn rows(&self) -> Result<Rows> {
+        let Some(label) = self.label else { return rows::open(&self.path) };
         let files = texts(&self.path)?.into_iter().enumerate();
-        Ok(Box::new(files.map(move |(number, file)| {
-            let text = std::fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
-            let fields = [("text", Value::from(text)), ("label", Value::from(u8::from(label)))];
-            let fields: Map<String, Value> =
-                fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-            Ok((number + 1, Ok(fields.into())))
-        })))
+        Ok(Rows::given(
+            &self.path,
+            files.map(move |(number, file)| {
+                let text = std::fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
+                let fields = [("text", Value::from(text)), ("label", Value::from(u8::from(label)))];
+                let fields: Map<String, Value> =
+                    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+                Ok((number + 1, Ok(fields.into())))
+            }),
+        ))
     }
 }
 
@@ -140,8 +144,8 @@ fn find(path: &Path) -> Result<Vec<Source>> {
     if found.is_empty() {
         return Err(Error::file(
             path,
-            "expected data: .jsonl, .json, .csv, .tsv (.gz as well) or .parquet, or folders `pos` and \
-             `neg` of texts, found none; give the files themselves",
+            "expected data: .jsonl, .json, .csv, .tsv (.gz and .zst as well), .parquet or .arrow, or folders \
+             `pos` and `neg` of texts, found none; give the files themselves",
         ));
     }
     for source in &mut found {
@@ -194,10 +198,17 @@ fn collect(path: &Path, found: &mut Vec<Source>) -> Result<()> {
         found.push(source(label));
         return Ok(());
     }
+    let saved = saved::files_of(path)?;
     for entry in entries {
-        let is_hidden = entry.file_name().is_some_and(|it| it.as_encoded_bytes().starts_with(b"."));
-        if !is_hidden && (entry.is_dir() || is_data(&entry)) {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_part = match &saved {
+            Some(names) => names.contains(&name),
+            None => is_data(&entry),
+        };
+        if !name.starts_with('.') && (entry.is_dir() || is_part) {
             collect(&entry, found)?;
+        } else if is_unread(&name) {
+            tracing::warn!("{}: not read, since its name is none of data", entry.display());
         }
     }
     Ok(())
@@ -219,12 +230,30 @@ fn is_text(path: &Path) -> bool {
 
 /// Whether a file's name is that of data, and not of what describes it.
 fn is_data(path: &Path) -> bool {
-    const DESCRIPTIONS: [&str; 4] =
-        ["dataset_infos.json", "dataset_info.json", "data.json", "run.json"];
+    const DESCRIPTIONS: [&str; 6] = [
+        "dataset_infos.json",
+        "dataset_info.json",
+        "dataset_dict.json",
+        "state.json",
+        "data.json",
+        "run.json",
+    ];
+    const KINDS: [&str; 8] =
+        [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather"];
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let inner = name.strip_suffix(".gz").unwrap_or(&name);
-    let kinds = [".jsonl", ".json", ".csv", ".tsv", ".parquet"];
-    !DESCRIPTIONS.contains(&inner) && kinds.iter().any(|kind| inner.ends_with(kind))
+    let packed = [".gz", ".zst", ".zstd"].iter().find_map(|it| name.strip_suffix(it));
+    let inner = packed.unwrap_or(&name);
+    let is_kind = KINDS.iter().any(|kind| inner.ends_with(kind));
+    is_kind && !DESCRIPTIONS.contains(&inner) && !saved::is_cache(inner)
+}
+
+/// Whether a file may hold rows in a form that is not read.
+fn is_unread(name: &str) -> bool {
+    const KINDS: [&str; 16] = [
+        ".zip", ".tar", ".tgz", ".xz", ".bz2", ".7z", ".rar", ".gz", ".zst", ".pkl", ".pickle",
+        ".pt", ".db", ".sqlite", ".xlsx", ".xls",
+    ];
+    KINDS.iter().any(|kind| name.to_lowercase().ends_with(kind))
 }
 
 #[cfg(test)]
@@ -263,6 +292,7 @@ mod tests {
             "train/pos/0_9.txt",
             "train/neg/0_1.txt",
             "train/unsup/0_0.txt",
+            "cache-0123.arrow",
             "z.parquet",
         ] {
             write(name);

@@ -1,13 +1,14 @@
 //! Rows of all files → examples in two splits that share no prompt, none of them twice.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::key::Key;
 use super::{Dropped, Example, Reason, Refusal, SetKind, Source, Sources, Split};
+use crate::data::Fields;
 use crate::data::reader::Tolerance;
-use crate::data::{Fields, Passage};
 use crate::{Error, Result};
 
 /// The examples of a set.
@@ -23,6 +24,10 @@ pub struct Published {
     pub dropped: Dropped,
     /// Rows that are no examples and were passed over.
     pub skipped: usize,
+    /// Columns that are not used, each with the number of used rows in which it says something.
+    pub columns_not_used: BTreeMap<String, usize>,
+    /// Lists that were written as text, by column.
+    pub lists_as_text: BTreeMap<String, usize>,
     /// Whether the files have both splits; without, held-out prompts are those of the smallest hash.
     pub has_own_split: bool,
 }
@@ -88,21 +93,31 @@ impl Published {
         examples: &mut Vec<Placed>,
     ) -> Result<usize> {
         let mut num_rows = 0;
-        for row in source.rows()? {
+        let mut rows = source.rows()?;
+        for row in rows.by_ref() {
             let (line, fields) = row?;
             num_rows += 1;
             let read = |fields: Fields| {
                 // A file may hold both splits and say for each row which it is of.
                 let named = fields.get("split").and_then(Value::as_str).and_then(Split::of_name);
-                kind.example(&fields).map(|example| (example, named.or(source.split)))
+                kind.read(&fields)
+                    .map(|(example, unused)| (example, named.or(source.split), unused))
             };
             match fields.map_err(Refusal::Bad).and_then(read) {
-                Ok(placed) => examples.push(placed),
+                Ok((example, split, unused)) => {
+                    examples.push((example, split));
+                    for name in unused {
+                        *self.columns_not_used.entry(name).or_default() += 1;
+                    }
+                }
                 Err(Refusal::Dropped(reason)) => self.drop(reason),
                 Err(Refusal::Bad(problem)) => {
                     tolerance.refuse(Error::record(&source.path, line, problem))?;
                 }
             }
+        }
+        for (name, count) in rows.lists_as_text() {
+            *self.lists_as_text.entry(name.clone()).or_default() += count;
         }
         if num_rows == 0 {
             return Err(Error::file(&source.path, "expected rows, but the file is empty"));
@@ -152,66 +167,4 @@ fn smallest(keys: impl Iterator<Item = Key>, count: usize) -> HashSet<Key> {
         }
     }
     smallest.into_iter().collect()
-}
-
-/// A hash of texts; equal for those that differ in case and punctuation only.
-type Key = [u8; 16];
-
-/// A hash of what a passage says, but for case and punctuation; of one that has no text, of its
-/// token ids.
-pub fn passage_key(passage: &Passage) -> [u8; 16] {
-    let messages = passage.messages().into_iter().flatten();
-    let turns = messages.filter_map(|message| message["content"].as_str());
-    match (&passage.ids, &passage.conversation, &passage.text) {
-        (Some(ids), None, None) => key([format!("{ids:?}").as_str()]),
-        _ => key(turns.chain(passage.text.as_deref())),
-    }
-}
-
-impl Example {
-    /// What the prompt says; of a labelled text, what all of it says.
-    pub fn prompt_key(&self) -> [u8; 16] {
-        match self {
-            Self::Labelled { text, .. } => key([text.as_str()]),
-            Self::Demonstration { prompt, .. } | Self::Preference { prompt, .. } => {
-                passage_key(prompt)
-            }
-        }
-    }
-
-    /// What all of it says. A label does not count.
-    fn key(&self) -> Key {
-        let answers = match self {
-            Self::Labelled { .. } => vec![],
-            Self::Demonstration { chosen, .. } => vec![chosen.as_str()],
-            Self::Preference { chosen, rejected, .. } => vec![chosen.as_str(), rejected],
-        };
-        let mut all = vec![self.prompt_key()];
-        all.extend(answers.into_iter().map(|answer| key([answer])));
-        shortened(blake3::hash(&all.concat()))
-    }
-}
-
-fn key<'a>(texts: impl IntoIterator<Item = &'a str>) -> Key {
-    let mut hasher = blake3::Hasher::new();
-    for text in texts {
-        let mut blank = true;
-        for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-            blank = false;
-            hasher.update(word.to_lowercase().as_bytes());
-            hasher.update(b" ");
-        }
-        // Signs alone, which then are what counts.
-        if blank {
-            hasher.update(text.as_bytes());
-        }
-        hasher.update(b"\n");
-    }
-    shortened(hasher.finalize())
-}
-
-fn shortened(hash: blake3::Hash) -> Key {
-    let mut key = Key::default();
-    key.copy_from_slice(&hash.as_bytes()[..16]);
-    key
 }

@@ -9,6 +9,8 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
+use serde_json::json;
+
 use super::*;
 
 fn example(kind: SetKind, row: Value) -> Result<Example, Refusal> {
@@ -29,12 +31,23 @@ fn bad(kind: SetKind, row: Value) -> Problem {
     }
 }
 
+/// One message of a user, as a prompt.
+fn instruction(text: &str) -> Passage {
+    conversation::prompt(conversation::user(text))
+}
+
 fn pair(prompt: Passage, chosen: &str, rejected: &str) -> Result<Example, Refusal> {
-    Ok(Example::Preference { prompt, chosen: chosen.to_owned(), rejected: rejected.to_owned() })
+    Ok(Example::Preference {
+        prompt,
+        chosen: Passage::of_text(chosen),
+        rejected: Passage::of_text(rejected),
+        extras: Extras::default(),
+    })
 }
 
 fn shown(prompt: Passage, chosen: &str) -> Result<Example, Refusal> {
-    Ok(Example::Demonstration { prompt, chosen: chosen.to_owned() })
+    let chosen = Passage::of_text(chosen);
+    Ok(Example::Demonstration { prompt, chosen, extras: Extras::default() })
 }
 
 #[test]
@@ -183,7 +196,10 @@ fn instructions_are_read_in_the_layouts_they_are_published_in() {
     let differ = json!({"chosen": [user, three], "rejected": [other, four]});
     assert_eq!(dropped(SetKind::Instructions, differ), Reason::NoCommonPrompt);
     assert_eq!(read(json!({"messages": [user, three]})), shown(instruction("Add."), "3"));
-    insta::assert_snapshot!(bad(SetKind::Instructions, json!({"messages": [three, user]})), @"`messages`: expected messages that end with the assistant's, found others; drop the record");
+    assert_eq!(
+        dropped(SetKind::Instructions, json!({"messages": [three, user]})),
+        Reason::NoAnswer
+    );
     assert_eq!(
         dropped(SetKind::Instructions, json!({"instruction": " ", "output": "3"})),
         Reason::Empty
@@ -282,13 +298,13 @@ fn the_original_folder_of_reviews_is_read_with_its_split() {
     files.write("aclImdb/train/neg/0_2.txt", "Bad.");
     files.write("aclImdb/train/unsup/0_0.txt", "Who knows.");
     files.write("aclImdb/test/pos/0_8.txt", "Also good.");
-    files.write("aclImdb/test/neg/0_1.txt", "bad");
+    files.write("aclImdb/test/neg/0_1.txt", "bad.\n");
     let published = files.read(SetKind::Reviews, 9).unwrap();
     assert!(published.has_own_split);
     let labelled = |text: &str, label| Example::Labelled { text: text.to_owned(), label };
     assert_eq!(published.train, [labelled("Good.\nYes.", true)]);
-    assert_eq!(published.held_out, [labelled("bad", false), labelled("Also good.", true)]);
-    // "Bad." is "bad" in the test split.
+    assert_eq!(published.held_out, [labelled("bad.\n", false), labelled("Also good.", true)]);
+    // "Bad." is "bad." in the test split.
     assert_eq!(published.dropped, Dropped::from([(Reason::HeldOutPrompt, 1)]));
 }
 
@@ -300,15 +316,15 @@ fn no_prompt_is_in_both_splits_and_no_example_is_there_twice() {
     };
     files.write(
         "train.jsonl",
-        [row("One?", "a"), row("one", "a"), row("One?", "b"), row("Two?", "c")].concat(),
+        [row("One?", "a"), row(" one? ", "a"), row("One?", "b"), row("Two?", "c")].concat(),
     );
-    files.write("test.jsonl", [row("TWO", "c"), row("Two!", "d"), row("Two", "D.")].concat());
+    files.write("test.jsonl", [row("TWO?", "c"), row("Two?", "d"), row("Two?\n", "D")].concat());
     let published = files.read(SetKind::Instructions, 9).unwrap();
     let chosen = |examples: &[Example]| -> Vec<String> {
         examples
             .iter()
             .map(|it| match it {
-                Example::Preference { chosen, .. } => chosen.clone(),
+                Example::Preference { chosen, .. } => chosen.text.clone().unwrap(),
                 other => panic!("{other:?}"),
             })
             .collect()

@@ -43,9 +43,10 @@ pub(super) fn parquet(name: &Path, file: File) -> Result<RawRows> {
 /// The rows of Arrow's stream, or of its file, which is a stream between two marks.
 pub(super) fn arrow(mut content: Content, is_file: bool) -> Result<RawRows> {
     if is_file {
-        let mut mark = [0; 8];
-        let read = content.source.read_exact(&mut mark);
-        read.map_err(|error| content.unreadable(1, error))?;
+        let start = content.start()?.chunks_exact(8);
+        // The mark, and as many zeros as a writer aligns its messages with.
+        let skipped = 1 + start.skip(1).take_while(|it| **it == [0; 8]).count();
+        content.source.consume(8 * skipped);
     }
     let name = content.file.clone();
     let failed = move |error: ArrowError| damaged(&name, "Arrow", &error.to_string());

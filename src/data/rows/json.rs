@@ -64,7 +64,8 @@ pub(super) fn objects(content: Content) -> Result<RawRows> {
 
 /// Whether a line begins a record of its own.
 fn begins_record((_, line): &Line) -> bool {
-    line.starts_with(b"{\"") && !line.ends_with(b",")
+    let is_object = || serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
+    line.starts_with(b"{") && !line.ends_with(b",") && (line.starts_with(b"{\"") || is_object())
 }
 
 /// Objects one after another, each over as many lines as it likes.

@@ -26,7 +26,7 @@ pub(super) enum Kind {
 /// What begins so, is this, and is not read; what to do instead.
 type Foreign = (&'static [u8], &'static str, &'static str);
 
-const FOREIGN: [Foreign; 27] = [
+const FOREIGN: [Foreign; 26] = [
     (b"\xfd7zXZ\0", "xz data", "unpack it with `xz -d`, or pack it with gzip or zstd"),
     (b"BZh", "bzip2 data", "unpack it with `bunzip2`, or pack it with gzip or zstd"),
     (b"\x04\x22\x4d\x18", "lz4 data", "unpack it with `lz4 -d`, or pack it with gzip or zstd"),
@@ -41,7 +41,6 @@ const FOREIGN: [Foreign; 27] = [
     (b"ORC", "an ORC file", "write it as Parquet or JSON Lines"),
     (b"Obj\x01", "an Avro file", "write it as Parquet or JSON Lines"),
     (b"PARE", "an encrypted Parquet file", "decrypt it, or write it as plain Parquet"),
-    (b"DUCK", "a DuckDB database", "export the table as Parquet, CSV or JSON Lines"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Word document", "save the sheet as CSV"),
     (b"GGUF", "a GGUF model", "give a file of records; models go to --model"),
     (b"\x89PNG", "a PNG picture", "give a file of records"),
@@ -104,17 +103,19 @@ fn foreign(start: &[u8]) -> Option<(String, &'static str)> {
     let begins = |bytes: &[u8], with: &[u8]| {
         bytes.get(..with.len()).is_some_and(|it| it.eq_ignore_ascii_case(with))
     };
-    let known = FOREIGN.iter().find(|(magic, ..)| match magic[0] {
-        b'<' => begins(text, magic),
-        _ => start.starts_with(magic),
+    // Four letters may begin a line of a table as well.
+    let is_binary = text.iter().take(512).any(|byte| matches!(byte, 0..=8 | 14..=26));
+    let known = FOREIGN.iter().find(|(magic, ..)| match magic {
+        [b'<', ..] => begins(text, magic),
+        magic if magic.len() <= 4 && magic.is_ascii() => is_binary && start.starts_with(magic),
+        magic => start.starts_with(magic),
     });
     if let Some((_, found, remedy)) = known {
         return Some(((*found).to_owned(), remedy));
     }
     let is_read = [&b"PAR1"[..], b"ARROW1", &[0xff; 4]].iter().any(|it| start.starts_with(it));
-    let has_controls = text.iter().take(512).any(|byte| matches!(byte, 0..=8 | 14..=26));
     let is_json = text.starts_with(b"{") || text.starts_with(b"[");
-    (!is_read && has_controls && !is_json)
+    (!is_read && is_binary && !is_json)
         .then(|| ("binary data of another kind".to_owned(), "write it as JSON Lines or Parquet"))
 }
 

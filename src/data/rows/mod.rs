@@ -116,6 +116,11 @@ impl Rows {
         Self { file: name.into(), raw, cells: Cells::default(), is_done: false }
     }
 
+    /// Rows that were read otherwise.
+    pub(super) fn given(name: &Path, rows: impl Iterator<Item = Result<Row>> + 'static) -> Self {
+        Self::new(name, Box::new(rows))
+    }
+
     /// What messages call the file.
     pub fn file(&self) -> &Arc<Path> {
         &self.file

@@ -23,7 +23,10 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 }
 
 fn zstd(content: &[u8]) -> Vec<u8> {
-    zstd::encode_all(content, 1).unwrap()
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.include_checksum(true).unwrap(); // as the program of that name does
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
 }
 
 fn utf16(text: &str, big_endian: bool) -> Vec<u8> {
@@ -181,7 +184,7 @@ fn what_is_not_read_is_named_with_the_way_out() {
     let tensors = [&b"PK\x03\x04"[..], &[0; 26], b"archive/data.pkl"].concat();
     for (content, found, remedy) in [
         (b"\xfd7zXZ\0\0\x04".to_vec(), "xz data", "xz -d"),
-        (b"BZh91AY&SY".to_vec(), "bzip2", "bunzip2"),
+        (b"BZh91AY&SY\0\x01".to_vec(), "bzip2", "bunzip2"),
         (b"7z\xbc\xaf\x27\x1c\0\x04".to_vec(), "7z archive", "unpack"),
         (b"PK\x03\x04 no more".to_vec(), "zip archive", "unpack"),
         (workbook, "Excel", "CSV"),
@@ -190,8 +193,8 @@ fn what_is_not_read_is_named_with_the_way_out() {
         (gzip(&tar), "tar archive", "unpack"),
         (b"SQLite format 3\0more".to_vec(), "SQLite", "export"),
         (b"\x80\x04\x95more".to_vec(), "pickle", "Python"),
-        (b"%PDF-1.7".to_vec(), "PDF", "the data itself"),
-        (b"FEA1more".to_vec(), "Feather file of version 1", "Parquet"),
+        (b"%PDF-1.7\n1 0\0".to_vec(), "PDF", "the data itself"),
+        (b"FEA1\0\0\0\0".to_vec(), "Feather file of version 1", "Parquet"),
         (b"\n<!DOCTYPE html><html>".to_vec(), "HTML page", "download the file itself"),
         (b"version https://git-lfs.github.com/spec/v1\noid".to_vec(), "Git LFS", "git lfs pull"),
         (b"\xff\xfe\0\0{\0\0\0".to_vec(), "UTF-32", "UTF-8"),
@@ -201,6 +204,16 @@ fn what_is_not_read_is_named_with_the_way_out() {
         assert!(message.starts_with("a: expected rows as JSON Lines"), "{message}");
         assert!(message.contains(found) && message.contains(remedy), "{message}");
     }
+}
+
+#[test]
+fn a_table_may_begin_with_the_letters_of_another_form() {
+    let table = "PARENT,prompt\nx,a\n";
+    assert_eq!(read("a.csv", table), [json!({"PARENT": "x", "prompt": "a"})]);
+    assert_eq!(
+        read("a", table.replace("PARENT", "ORC id")),
+        [json!({"ORC id": "x", "prompt": "a"})]
+    );
 }
 
 #[test]
