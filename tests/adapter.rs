@@ -146,7 +146,7 @@ fn write_trained(base: &Path, config: &LoraConfig, folder: &Path) {
     let adapters = Adapters::new(config, &decoder, &bindings, 3).unwrap();
     let trained = adapters.attach(decoder, &device);
     let base = base.display().to_string();
-    let target = AdapterTarget { bindings: &bindings, base: &base, is_classifier: false };
+    let target = AdapterTarget { bindings: &bindings, base: &base, reward: None };
     Adapters::of(&trained, config).write(config, target, folder).unwrap();
 }
 
@@ -205,7 +205,7 @@ fn a_written_adapter_is_the_same_adapter_when_it_is_read() {
         let described = ModelFolder::open(base.path()).unwrap();
         let bindings = described.family.bindings(&described.shape);
         let at = base.path().display().to_string();
-        let target = AdapterTarget { bindings: &bindings, base: &at, is_classifier: false };
+        let target = AdapterTarget { bindings: &bindings, base: &at, reward: None };
         read.write(&lora(2), target, second.path()).unwrap();
         let file = |folder: &Path| read_tensors(&folder.join("adapter_model.safetensors"));
         assert_eq!(file(first.path()), file(second.path()));

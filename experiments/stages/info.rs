@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use comfy_table::{Table, presets};
 use exalign::Result;
+use exalign::data::{RewardReading, Tokenizer};
 use exalign::device::{self, BackendInfo};
-use exalign::model::ModelFolder;
+use exalign::model::{ModelFolder, reward_reading};
 
+use super::plain_tokenizer;
 use crate::command_line::Global;
 
 /// Options of `exalign info`.
@@ -39,7 +41,12 @@ pub fn run(args: &InfoArgs, _: &Global) -> Result<String> {
         env!("CARGO_PKG_VERSION")
     );
     if let Some(path) = &args.model {
-        text += &format!("\n\n{}", describe(&ModelFolder::open(path)?));
+        let folder = ModelFolder::open(path)?;
+        let tokenizer = plain_tokenizer(&folder)?;
+        text += &format!("\n\n{}", describe(&folder, tokenizer.as_ref()));
+        for warning in tokenizer.iter().flat_map(Tokenizer::warnings) {
+            text += &format!("\n{warning}");
+        }
     }
     Ok(text)
 }
@@ -77,7 +84,7 @@ fn gibibytes(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
-fn describe(folder: &ModelFolder) -> String {
+fn describe(folder: &ModelFolder, tokenizer: Option<&Tokenizer>) -> String {
     let shape = &folder.shape;
     let mut table = Table::new();
     table
@@ -106,14 +113,52 @@ fn describe(folder: &ModelFolder) -> String {
             format!("{}{}", shape.vocab_size, if shape.tied_embeddings { ", tied" } else { "" }),
         ),
         ("positions", shape.max_positions.to_string()),
-        ("end of text", format!("{:?}", shape.end_of_text)),
-        (
-            "tokenizer.json",
-            if folder.path.join("tokenizer.json").is_file() { "yes" } else { "no" }.to_owned(),
-        ),
     ];
-    for (name, value) in rows {
+    for (name, value) in rows.into_iter().chain(of_text(folder, tokenizer)) {
         table.add_row([name.to_owned(), value]);
     }
     table.to_string()
+}
+
+/// What there is to say of texts and conversations.
+fn of_text(folder: &ModelFolder, tokenizer: Option<&Tokenizer>) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    let Some(tokenizer) = tokenizer else {
+        rows.push(("tokenizer", "none: records need token ids".to_owned()));
+        rows.push(("completions end with", format!("{:?}", folder.shape.end_of_text)));
+        return rows;
+    };
+    let named = |id: &u32| format!("{} ({id})", tokenizer.token(*id).unwrap_or_default());
+    let all = |ids: &[u32]| match ids {
+        [] => "nothing".to_owned(),
+        ids => ids.iter().map(named).collect::<Vec<_>>().join(", "),
+    };
+    rows.push(("texts begin with", all(tokenizer.front())));
+    let ends = tokenizer.ends();
+    rows.push(match &ends.turn {
+        Some((id, source)) => {
+            ("completions end with", format!("{}: {}", named(id), source.words()))
+        }
+        None => ("completions end with", "no token: none is named".to_owned()),
+    });
+    rows.push(("sampling stops at", all(&ends.all)));
+    rows.push(match tokenizer.chat_template() {
+        Some(template) => {
+            let date = if template.reads_date() { ", reads the date (chat.date)" } else { "" };
+            ("chat template", format!("{}{date}", template.source().display()))
+        }
+        None => ("chat template", "none".to_owned()),
+    });
+    if folder.is_classifier() {
+        let RewardReading { ends_text, padding } = reward_reading(folder);
+        let text = if ends_text { "with the token that ends it" } else { "as it stands" };
+        let before = match padding {
+            Some(id) => format!("the last token that is not the padding {}", named(&id)),
+            None => "the last token".to_owned(),
+        };
+        let what =
+            format!("{before}, of a text {text}, of a conversation as its template writes it");
+        rows.push(("reward is read at", what));
+    }
+    rows
 }

@@ -300,7 +300,7 @@ impl Subject {
         self.save_companions(target)?;
         let bindings = self.folder.family.bindings(&self.folder.shape);
         if self.adapter.rank > 0 {
-            return self.save_adapters(decoder, &bindings, false, target);
+            return self.save_adapters(decoder, &bindings, None, target);
         }
         let config = with_precision(&self.folder.json, precision);
         model::save(decoder, &bindings, &config, target)
@@ -317,7 +317,7 @@ impl Subject {
         self.save_companions(target)?;
         if self.adapter.rank > 0 {
             let bindings = RewardModel::bindings(&self.folder);
-            return self.save_adapters(reward_model, &bindings, true, target);
+            return self.save_adapters(reward_model, &bindings, Some(*reading), target);
         }
         let config = with_precision(&self.folder.json, precision);
         reward_model.save(&self.folder, reading, &config, target)
@@ -331,10 +331,10 @@ impl Subject {
         &self,
         module: &M,
         bindings: &[Binding],
-        is_classifier: bool,
+        reward: Option<RewardReading>,
         target: &Path,
     ) -> Result<()> {
-        let of = AdapterTarget { bindings, base: &self.folder.name, is_classifier };
+        let of = AdapterTarget { bindings, base: &self.folder.name, reward };
         Adapters::of(module, &self.adapter).write(&self.adapter, of, target)
     }
 }

@@ -34,6 +34,7 @@ pub use records::{
 };
 pub use sight::Sight;
 pub use token_group::{TokenGroup, hash_groups};
+pub(crate) use tokenization::ENDS;
 pub use tokenization::{
     Intake, Limits, RewardReading, Tokenization, Tokenize, read_alignment_tokens, read_records,
     read_tokens,

@@ -6,11 +6,12 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use super::adapter::AdapterFolder;
 use super::families::Binding;
 use super::folder::{ModelFolder, classifier_json, save};
 use super::weights::initialize;
 use super::{Decoder, DecoderConfig};
-use crate::data::{GroupBatch, RewardReading};
+use crate::data::{ENDS, GroupBatch, RewardReading};
 use crate::{Error, Result};
 use serde_json::Value;
 
@@ -100,7 +101,7 @@ impl RewardModel {
         folder: &Path,
     ) -> Result<()> {
         let mut json = classifier_json(config, described.family);
-        json[READS] = Value::from(if reading.ends_text { "end" } else { "text" });
+        json[READS] = reading.name().into();
         save(self, &Self::bindings(described), &json, folder)
     }
 }
@@ -109,11 +110,15 @@ impl RewardModel {
 /// that ends a turn, which stands behind the text then, or `text`, the text's own last token.
 pub(super) const READS: &str = "reward_reads";
 
-/// How a reward model reads, as its `config.json` says. One that says nothing was made by others, and
-/// reads texts as they are.
+/// How a reward model reads, as its `config.json` or `adapter_config.json` says. One that says nothing
+/// was made by others, and reads texts as they are.
 pub fn reward_reading(folder: &ModelFolder) -> RewardReading {
+    // An adapter was trained with the padding that its base was given for it.
+    if let Some(reads) = folder.adapter.as_ref().and_then(AdapterFolder::reward_reads) {
+        return RewardReading { ends_text: reads == ENDS, padding: reward_padding(folder) };
+    }
     RewardReading {
-        ends_text: folder.json[READS] == "end",
+        ends_text: folder.json[READS] == ENDS,
         padding: token(&folder.json["pad_token_id"]),
     }
 }

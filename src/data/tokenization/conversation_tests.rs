@@ -27,8 +27,12 @@ fn bytes(template: Option<&str>) -> Tokenizer {
     let alphabet = ByteLevel::alphabet();
     let mut letters: Vec<char> = alphabet.into_iter().collect();
     letters.sort_unstable();
-    let vocab = letters.into_iter().map(String::from).zip(0..).collect();
-    let model = BPE::builder().vocab_and_merges(vocab, vec![]).build().unwrap();
+    let mut builder = BPE::builder();
+    builder = builder.vocab_and_merges(
+        letters.into_iter().map(String::from).zip(0..).collect::<tokenizers::models::bpe::Vocab>(),
+        vec![],
+    );
+    let model = builder.build().unwrap();
     let mut inner = Inner::new(model);
     let level = ByteLevel::new(false, true, true);
     inner.with_pre_tokenizer(Some(level)).with_decoder(Some(level));

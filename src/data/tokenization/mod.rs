@@ -18,6 +18,7 @@ use crate::{Error, Result};
 use seam::Asked;
 
 pub use intake::{Intake, read_alignment_tokens, read_records, read_tokens};
+pub(crate) use reward::ENDS;
 pub use reward::RewardReading;
 
 /// The most tokens that a sequence may have; 0 stands for no limit.

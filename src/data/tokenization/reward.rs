@@ -17,7 +17,15 @@ pub struct RewardReading {
     pub padding: Option<u32>,
 }
 
+/// What [`RewardReading::name`] says of one that reads the token that ends a turn.
+pub(crate) const ENDS: &str = "end";
+
 impl RewardReading {
+    /// As a model folder's settings say it.
+    pub fn name(&self) -> &'static str {
+        if self.ends_text { ENDS } else { "text" }
+    }
+
     /// The tokens of a group as the reward model reads them: of texts and messages where there are
     /// any, since the policy's tokenizer may be another, of ids otherwise. A completion that was cut
     /// is read as one that ended by itself.

@@ -9,6 +9,7 @@ use super::{CONFIG, PREFIX, WEIGHTS, module_name};
 use crate::hub::HubId;
 use crate::model::ModelFolder;
 use crate::model::families::{Binding, SCORE};
+use crate::model::reward_model::READS;
 use crate::model::weights::SafetensorsFiles;
 use crate::{Error, Result};
 
@@ -136,6 +137,11 @@ impl AdapterFolder {
     /// Whether it makes a reward model or classifier of its base.
     pub fn is_classifier(&self) -> bool {
         self.settings.get("task_type") == Some(&json!("SEQ_CLS"))
+    }
+
+    /// How the reward model that it makes reads, where it says so.
+    pub(in crate::model) fn reward_reads(&self) -> Option<&Value> {
+        self.settings.get(READS)
     }
 
     /// Its weights, for the hash of what a model computes.

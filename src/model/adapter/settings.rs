@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::pattern;
 use crate::files::read_json;
+use crate::model::reward_model::READS;
 use crate::{Error, Result};
 
 /// How PEFT makes a whole model of an adapter that is not read here.
@@ -31,7 +32,8 @@ const NOT_READ: [(&str, &str); 9] = [
 ];
 
 /// The settings of PEFT 0.21's LoRA that are used, or have no effect on numbers.
-const KNOWN: [&str; 33] = [
+const KNOWN: [&str; 34] = [
+    READS,
     "task_type",
     "peft_type",
     "auto_mapping",

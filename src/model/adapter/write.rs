@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::factors::{Factors, Matrix, packed};
 use super::{Adapters, CONFIG, LoraConfig, PREFIX, WEIGHTS, last_name, module_name};
+use crate::data::RewardReading;
 use crate::files::write_json;
 use crate::model::families::{Binding, SCORE};
+use crate::model::reward_model::READS;
 use crate::model::weights::{Packing, write_tensors};
 use crate::{Error, Result};
 
@@ -19,8 +21,8 @@ pub struct AdapterTarget<'a> {
     pub bindings: &'a [Binding],
     /// The folder or hub id of the model.
     pub base: &'a str,
-    /// Whether it is a reward model's.
-    pub is_classifier: bool,
+    /// How the reward model reads, where it is one.
+    pub reward: Option<RewardReading>,
 }
 
 impl Adapters {
@@ -59,11 +61,9 @@ impl Adapters {
         }
         let targets: Vec<&str> = modules.into_iter().collect();
         let given = &config.target_modules;
-        write_json(
-            &folder.join(CONFIG),
-            &json!({
+        let mut settings = json!({
                 "peft_type": "LORA",
-                "task_type": if target.is_classifier { "SEQ_CLS" } else { "CAUSAL_LM" },
+                "task_type": if target.reward.is_some() { "SEQ_CLS" } else { "CAUSAL_LM" },
                 "base_model_name_or_path": target.base,
                 "r": config.rank,
                 "lora_alpha": config.alpha,
@@ -77,8 +77,11 @@ impl Adapters {
                 "inference_mode": true,
                 "use_rslora": false,
                 "use_dora": false,
-            }),
-        )?;
+        });
+        if let Some(reading) = target.reward {
+            settings[READS] = reading.name().into();
+        }
+        write_json(&folder.join(CONFIG), &settings)?;
         write_tensors(tensors, &folder.join(WEIGHTS))
     }
 }
