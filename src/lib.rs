@@ -55,7 +55,7 @@
 //! `burn` models, autodiff, optimizers, backends · `tokenizers` the same ids as everybody ·
 //! `safetensors` weights others can read · `config` layered settings · `clap` the command line ·
 //! `tracing-subscriber` logs · `indicatif` progress · `comfy-table` tables in the terminal ·
-//! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `csv` and `parquet` tables as sets are published · `rand_chacha` random
+//! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `parquet` and `arrow` tables as sets are published · `rand_chacha` random
 //! numbers that are the same everywhere · `prost` and `base64` tokenizers published as
 //! sentencepiece or tiktoken files · `minijinja` the questions of judges (chat templates print
 //! what Python prints, and have a Jinja of their own) · `gemm` the matrix products inside kernels, the same that burn's CPU backend uses · `pulp`

@@ -33,7 +33,7 @@ pub struct AlignArgs {
     /// The reference, π_sft [default: --model]
     #[arg(long, value_name = "MODEL")]
     reference: Option<PathBuf>,
-    /// Groups with rewards, or pairs {"prompt", "chosen", "rejected"}, JSON Lines
+    /// Groups with rewards, or pairs {"prompt", "chosen", "rejected"}, as texts or messages; JSON Lines, CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Where metrics, checkpoints and the aligned model go

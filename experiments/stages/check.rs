@@ -23,7 +23,7 @@ use crate::command_line::Global;
                   Limits are those of training: --set data.max_length=N, data.max_prompt_length=N, the model's positions."
 )]
 pub struct CheckArgs {
-    /// Records of any kind, JSON Lines
+    /// Records of any kind: JSON Lines, JSON, CSV, Parquet, Arrow
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// The model they are for: a Hugging Face folder or hub id

@@ -35,7 +35,7 @@ pub struct EvaluateArgs {
     /// The reward model: a folder `exalign reward` made, or its `model` folder
     #[arg(long, value_name = "FOLDER")]
     reward: PathBuf,
-    /// Held-out prompts, JSON Lines: {"prompt": ..}
+    /// Held-out prompts: {"prompt": a text or messages}
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Where the drawn groups go, with their rewards

@@ -27,7 +27,7 @@ pub struct LabelArgs {
     /// The reward model: a folder `exalign reward` made, or its `model` folder
     #[arg(long, value_name = "FOLDER")]
     reward: PathBuf,
-    /// Groups, JSON Lines: {"prompt": .., "completions": [..]}
+    /// Groups: {"prompt": .., "completions": [..]}, as texts or messages
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Where the groups with "rewards" go

@@ -26,7 +26,8 @@ pub struct RewardArgs {
     /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model to start from
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Pairs {"prompt", "chosen", "rejected"} or texts {"text", "label": 0|1}, JSON Lines
+    /// Pairs {"prompt", "chosen", "rejected"} or texts {"text", "label": 0|1} or
+    /// {"prompt", "completion", "label"}, as texts or messages; JSON Lines, CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Where metrics, checkpoints and the reward model go

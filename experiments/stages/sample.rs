@@ -33,7 +33,7 @@ pub struct SampleArgs {
     /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model to sample from
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Prompts, JSON Lines: {"prompt": ..}
+    /// Prompts: {"prompt": a text or messages}; JSON Lines, CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Where the groups go: {"prompt", "completions", "completion_ids", "finished"}

@@ -25,7 +25,7 @@ pub struct ScoreArgs {
     /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Groups, pairs or demonstrations, JSON Lines
+    /// Groups, pairs or demonstrations, as texts or messages; JSON Lines, CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Where the lines go [default: standard output]

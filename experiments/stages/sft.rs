@@ -22,7 +22,8 @@ pub struct SftArgs {
     /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model to start from
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Demonstrations, JSON Lines: {"prompt": .., "chosen": ..}
+    /// Demonstrations {"prompt", "chosen" or "completion"}, as texts or messages; or {"messages"} and {"text"},
+    /// all of which is learned from; JSON Lines, CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Where metrics, checkpoints and the trained model go
