@@ -195,17 +195,20 @@ fn try_out(device: &Device) -> Result<(), String> {
     }
 }
 
-/// Runs what may panic in a dependency, without its message on standard error.
+/// Runs what may panic in a driver.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    quietly(work).map_err(|panic| format!("the driver could not be started: {}", one_line(&panic)))
+}
+
+/// Runs what may panic in a dependency, without its message on standard error; what the panic says.
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Mutex<()> = Mutex::new(());
     let _one_at_a_time = HOOK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
     panic::set_hook(hook);
-    outcome.map_err(|payload| {
-        format!("the driver could not be started: {}", one_line(&panic_message(&*payload)))
-    })
+    outcome.map_err(|payload| panic_message(&*payload))
 }
 
 /// What a panic says.

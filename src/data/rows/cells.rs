@@ -64,8 +64,9 @@ impl Cells {
         }
         match Literal::parse(text) {
             Literal::Whole(mut read) if is_list || is_conversation(&read) => {
-                // What TRL reads of a text after it has removed nulls.
-                if name != "tools" {
+                // TRL reads tools that are JSON after it has removed nulls, and so leaves theirs.
+                let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+                if !(name == "tools" && is_json()) {
                     remove_nulls(&mut read);
                 }
                 Ok(Some(read))

@@ -13,6 +13,7 @@ use parquet::errors::ParquetError;
 use super::RawRows;
 use super::content::Content;
 use super::values;
+use crate::device::quietly;
 use crate::{Error, Result};
 
 /// How many rows of Parquet are read at once.
@@ -35,9 +36,12 @@ pub(super) fn is_parquet_file(mut file: &File) -> io::Result<bool> {
 pub(super) fn parquet(name: &Path, file: File) -> Result<RawRows> {
     let name = name.to_owned();
     let failed = move |error: ParquetError| damaged(&name, "Parquet", &error.to_string());
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&failed)?;
-    let reader = reader.with_batch_size(BATCH).build().map_err(&failed)?;
-    Ok(rows(reader.map(move |batch| batch.map_err(|error| failed(error.into())))))
+    let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH).build();
+    let mut reader = guarded(open).map_err(&failed)?;
+    Ok(rows(std::iter::from_fn(move || {
+        let batch = guarded(|| reader.next().transpose().map_err(ParquetError::from));
+        batch.map_err(&failed).transpose()
+    })))
 }
 
 /// The rows of Arrow's stream, or of its file, which is a stream between two marks.
@@ -51,21 +55,27 @@ pub(super) fn arrow(mut content: Content, is_file: bool) -> Result<RawRows> {
     let name = content.file.clone();
     let failed = move |error: ArrowError| damaged(&name, "Arrow", &error.to_string());
     let source = Tail { source: content.source, last: [1; 8] };
-    let mut reader = StreamReader::try_new(source, None).map_err(&failed)?;
+    let mut reader = guarded(|| StreamReader::try_new(source, None)).map_err(&failed)?;
     let mut is_done = false;
     Ok(rows(std::iter::from_fn(move || {
         if is_done {
             return None;
         }
-        match reader.next() {
-            Some(batch) => Some(batch.map_err(&failed)),
+        let batch = guarded(|| match reader.next() {
+            Some(batch) => batch.map(Some),
             None => {
                 is_done = true;
-                let end = reader.get_mut().check_end(is_file);
-                end.err().map(|problem| Err(failed(ArrowError::IpcError(problem))))
+                reader.get_mut().check_end(is_file).map_err(ArrowError::IpcError)?;
+                Ok(None)
             }
-        }
+        });
+        batch.map_err(&failed).transpose()
     })))
+}
+
+/// What a reader gives. Those of damaged files may panic.
+fn guarded<T, E: From<std::io::Error>>(read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    quietly(read).unwrap_or_else(|panic| Err(std::io::Error::other(panic).into()))
 }
 
 /// A source that knows what was read of it last.
@@ -78,8 +88,8 @@ impl Tail {
     /// Whether the stream ended with its mark and nothing follows, or of a file, its footer. Readers
     /// take the end of the source for the end of the stream, and lose what was cut off.
     fn check_end(&mut self, is_file: bool) -> Result<(), String> {
-        // A length of 0, in old streams without the continuation mark before it.
-        if self.last[4..] != [0; 4] {
+        // A message of length 0.
+        if self.last != [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0] {
             return Err("the file is cut short".to_owned());
         }
         let mut rest = Vec::new();

@@ -76,10 +76,16 @@ fn read(name: &str, content: impl Into<Vec<u8>>) -> Vec<Value> {
 }
 
 /// The error that opening or reading ends in.
+#[track_caller]
 fn error(name: &str, content: impl Into<Vec<u8>>) -> String {
-    match open_bytes(name, content) {
-        Err(error) => error.to_string(),
-        Ok(rows) => rows.filter_map(Result::err).last().expect("an error").to_string(),
+    let content = content.into();
+    let error = match open_bytes(name, content.clone()) {
+        Err(error) => Some(error),
+        Ok(rows) => rows.filter_map(Result::err).last(),
+    };
+    match error {
+        Some(error) => error.to_string(),
+        None => panic!("expected an error of {} bytes", content.len()),
     }
 }
 
@@ -224,7 +230,7 @@ fn a_container_that_is_cut_or_damaged_is_an_error_of_the_file() {
         assert!(cut.contains("data is cut short in line"), "{cut}");
         let mut damaged = whole.clone();
         let middle = whole.len() / 2;
-        damaged[middle..middle + 40].fill(0xff);
+        damaged[middle..middle + 40].iter_mut().for_each(|byte| *byte ^= 0x55);
         let damaged = error("a", damaged);
         assert!(damaged.contains("data is damaged") || damaged.contains("cut short"), "{damaged}");
     }
@@ -237,6 +243,16 @@ fn a_container_that_is_cut_or_damaged_is_an_error_of_the_file() {
         for len in 8..whole.len() {
             let cut = error("a", &whole[..len]);
             assert!(cut.contains(&format!("cannot be read as {form}")), "{len}: {cut}");
+        }
+    }
+    // What is damaged within may be an error or other rows, and no panic.
+    for whole in [parquet(&batch()), stream(&batch()), arrow_file(&batch())] {
+        for at in 8..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x55;
+            if let Ok(rows) = open_bytes("a", damaged) {
+                rows.for_each(drop);
+            }
         }
     }
     let twice = [stream(&batch()), stream(&batch())].concat();
@@ -384,7 +400,9 @@ fn lists_that_were_written_as_text_are_the_lists_they_were() {
         read("a", one.to_string()),
         [json!({"chosen": {"role": "assistant", "content": "a"}})]
     );
-    // What TRL reads of a text keeps its nulls.
+    let python = json!({"tools": "[{'name': 'add', 'default': None}]"});
+    assert_eq!(read("a", python.to_string()), [json!({"tools": [{"name": "add"}]})]);
+    // What TRL reads of a JSON text keeps its nulls.
     let tools = json!({"tools": "[{\"name\": \"add\", \"default\": null}]"});
     assert_eq!(
         read("a", tools.to_string()),
