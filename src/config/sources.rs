@@ -256,14 +256,17 @@ pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Res
     Ok(())
 }
 
-/// The table with keys of the user's own that a key names, or stands in: one that is empty in the
-/// defaults.
+/// The table with keys of the user's own that a key names, or stands in.
 fn free_form<'k>(defaults: &Table, key: &'k str) -> Option<&'k str> {
+    const FREE: [&str; 2] = ["chat.template_kwargs", "judge.extra"];
     let ends = key.match_indices('.').map(|(at, _)| at).chain([key.len()]);
-    let is_empty = |prefix: &&str| {
-        lookup(defaults, prefix).and_then(Value::as_table).is_some_and(Table::is_empty)
+    let is_free = |prefix: &&str| {
+        let named = |name: &&str| {
+            prefix.strip_suffix(*name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        FREE.iter().any(named) && lookup(defaults, prefix).is_some()
     };
-    ends.map(|end| &key[..end]).find(is_empty)
+    ends.map(|end| &key[..end]).find(is_free)
 }
 
 /// Whether a number may be left out, as "none".

@@ -1,9 +1,9 @@
 //! The tokens that end a turn: the one that is put behind a completion, and all that stop sampling.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{ChatTemplate, Conversation, Ending, Tokenizer};
+use super::{ChatTemplate, Ending, Tokenizer};
 
 /// Where the token that ends a completion is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -64,21 +64,29 @@ impl Ends {
 }
 
 /// The first special token that a template writes behind the assistant's words, unless it is the one
-/// that begins the next turn.
+/// that begins turns.
 fn turn_end(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
-    /// Words that no template writes itself.
-    const WORDS: &str = "exalign-looks-for-the-end-of-this-turn";
-    let user = json!({ "role": "user", "content": "Hello" });
-    let answer = json!({ "role": "assistant", "content": WORDS });
-    let asked = Conversation::from(vec![user.clone()]);
-    let answered = Conversation::from(vec![user, answer]);
-    let written = template.render(&answered, Ending::Closed).ok()?;
-    let (_, behind) = written.rsplit_once(WORDS)?;
-    let ids = tokenizer.encode_completion(behind).ok()?;
-    let end = ids.into_iter().find(|&id| tokenizer.is_special(id))?;
-    let open = template.render(&asked, Ending::GenerationPrompt).ok()?;
-    let closed = template.render(&asked, Ending::Closed).ok()?;
-    let begin =
-        tokenizer.encode_completion(open.strip_prefix(closed.as_str())?.trim_start()).ok()?;
-    (begin.first() != Some(&end)).then_some(end)
+    // Words that no template writes itself.
+    const ASKED: &str = "exalign-asks-where-turns-begin";
+    const ANSWERED: &str = "exalign-looks-for-the-end-of-this-turn";
+    const AGAIN: &str = "exalign-asks-again";
+    let user = |text: &str| json!({ "role": "user", "content": text });
+    let answer = json!({ "role": "assistant", "content": ANSWERED });
+    let write = |messages: Vec<Value>| template.render(&messages.into(), Ending::Closed).ok();
+    let special = |text: &str| -> Option<Vec<u32>> {
+        let ids = tokenizer.encode_completion(text).ok()?;
+        Some(ids.into_iter().filter(|&id| tokenizer.is_special(id)).collect())
+    };
+    let written = write(vec![user(ASKED), answer.clone()])?;
+    let (_, behind) = written.rsplit_once(ANSWERED)?;
+    let end = *special(behind)?.first()?;
+    let begins = || -> Option<bool> {
+        let going_on = write(vec![user(ASKED), answer, user(AGAIN)])?;
+        let (before, _) = going_on.split_once(ASKED)?;
+        let (_, between) = going_on.split_once(ANSWERED)?;
+        let (between, _) = between.split_once(AGAIN)?;
+        // All that stands between two turns, and before the first as well.
+        Some(special(between)?.iter().all(|&id| id == end) && special(before)?.contains(&end))
+    };
+    (!begins().unwrap_or(false)).then_some(end)
 }
