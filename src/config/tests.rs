@@ -292,5 +292,5 @@ fn other_keys_of_chat_are_known_and_of_their_type() {
     insta::assert_snapshot!(refusal("chat.date=tomorrow"), @r#"`--set chat.date`: expected a date such as 2024-07-26, found "tomorrow""#);
     insta::assert_snapshot!(file_refusal("[chat]\ntemplate_kwargs = [1]\n"), @"run.toml: `chat.template_kwargs`: expected a table such as {enable_thinking = false}, found [1]");
     assert_eq!(load(&["chat.date=2024-07-26"]).chat.date, "2024-07-26");
-    assert_eq!(load(&["chat.date=2024-07-26 09:05"]).chat.date, "2024-07-26 09:05");
+    assert_eq!(load(&["chat.date=2024-07-26 09:05"]).chat.date, "2024-07-26 09:05:00");
 }
