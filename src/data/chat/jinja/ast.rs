@@ -1,5 +1,7 @@
 //! A template as a tree.
 
+use std::sync::OnceLock;
+
 /// A template: its statements, and apart from them what values refer to while it runs.
 #[derive(Debug, Default)]
 pub struct Template {
@@ -14,7 +16,7 @@ pub struct Block {
     pub statements: Vec<Statement>,
     /// Names that the block sets before it reads them. They stand for nothing from its beginning,
     /// whatever the context calls by them.
-    pub hidden: Vec<Box<str>>,
+    pub hidden: OnceLock<Vec<Box<str>>>,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,7 @@ pub struct Macro {
     pub parameters: Vec<(Box<str>, Option<Expr>)>,
     pub body: Block,
     /// Whether the body reads `caller`, `kwargs`, `varargs` without naming them as parameters.
-    pub reads: [bool; 3],
+    pub reads: OnceLock<[bool; 3]>,
 }
 
 #[derive(Debug)]

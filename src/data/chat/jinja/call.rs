@@ -87,8 +87,8 @@ impl<'t> Interpreter<'t> {
         given: &mut Given,
         scope: usize,
     ) -> Outcome<()> {
-        let Macro { name, parameters, reads: [reads_caller, reads_kwargs, reads_varargs], .. } =
-            definition;
+        let Macro { name, parameters, reads, .. } = definition;
+        let [reads_caller, reads_kwargs, reads_varargs] = reads.get().copied().unwrap_or_default();
         let macro_name = name.as_deref().unwrap_or("caller");
         let count = parameters.len().min(given.positional.len());
         let extra = given.positional.split_off(count);
@@ -102,12 +102,12 @@ impl<'t> Interpreter<'t> {
             }
             self.assign(scope, parameter, value.unwrap_or_else(nothing));
         }
-        if *reads_caller {
+        if reads_caller {
             let caller = given.take("caller").filter(|it| !matches!(it, Value::None));
             let caller = caller.unwrap_or_else(|| Value::undefined("No caller defined"));
             self.assign(scope, "caller", caller);
         }
-        if *reads_kwargs {
+        if reads_kwargs {
             let mut dict = Dict::default();
             for (key, value) in given.keywords.drain(..) {
                 dict.insert(Value::Text(key), value)?;
@@ -116,7 +116,7 @@ impl<'t> Interpreter<'t> {
         } else if let Some((keyword, _)) = given.keywords.first() {
             refuse!("macro '{macro_name}' takes no keyword argument '{keyword}'");
         }
-        if *reads_varargs {
+        if reads_varargs {
             self.assign(scope, "varargs", Value::tuple(extra));
         } else if !extra.is_empty() {
             refuse!("macro '{macro_name}' takes not more than {} argument(s)", parameters.len());
@@ -136,7 +136,7 @@ impl<'t> Interpreter<'t> {
         };
         let [items] = given.bind("loop", ["iterable"], 1)?;
         let items = items.unwrap_or(Value::None);
-        let (text, ()) = self.captured(|it| {
+        let (text, _) = self.captured(|it| {
             it.deeper(|it| it.run_loop(index, &items, state.outer, state.depth + 1))
         })?;
         Ok(Value::Text(text.into()))

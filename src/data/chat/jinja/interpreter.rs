@@ -105,7 +105,7 @@ impl<'t> Interpreter<'t> {
             self.context.contains_key(&***name) || Function::named(name).is_some()
         };
         let nothing = |name: &'t Box<str>| (&**name, undefined_name(name));
-        let names = block.hidden.iter().filter(hides).map(nothing).collect();
+        let names = block.hidden.get().into_iter().flatten().filter(hides).map(nothing).collect();
         let scope = self.scopes.len();
         self.scopes.push(Scope { outer, names, kept: false });
         let result = run(self, scope);
@@ -189,7 +189,7 @@ impl<'t> Interpreter<'t> {
             }
             Statement::For(index) => {
                 let items = self.evaluate(&self.template.loops[*index].items, scope)?;
-                self.run_loop(*index, &items, scope, 0)?;
+                return self.run_loop(*index, &items, scope, 0);
             }
             Statement::Macro(index) => {
                 let closure = self.closure(*index, scope);
@@ -203,12 +203,15 @@ impl<'t> Interpreter<'t> {
             }
             Statement::SetBlock(target, filter, block) => {
                 let (text, flow) = self.captured(|it| it.block(block, scope))?;
+                // What a loop's end cuts short is lost.
+                if flow != Flow::Onwards {
+                    return Ok(flow);
+                }
                 let value = match filter {
                     Some(filter) => self.filtered(filter, Value::text(text), scope)?,
                     None => Value::text(text),
                 };
                 self.set(target, value, scope)?;
-                return Ok(flow);
             }
             Statement::With(assignments, block) => {
                 let values = assignments.iter().map(|(_, value)| self.evaluate(value, scope));
@@ -222,9 +225,11 @@ impl<'t> Interpreter<'t> {
             }
             Statement::Filter(filter, block) => {
                 let (text, flow) = self.captured(|it| it.block(block, scope))?;
+                if flow != Flow::Onwards {
+                    return Ok(flow);
+                }
                 let value = self.filtered(filter, Value::text(text), scope)?;
                 self.write(&value)?;
-                return Ok(flow);
             }
             Statement::Call(call, index) => {
                 let caller = self.closure(*index, scope);

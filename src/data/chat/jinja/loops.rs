@@ -3,21 +3,23 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
-use super::ast::{Block, For};
+use super::ast::{Block, For, Target};
 use super::fault::Outcome;
 use super::interpreter::{Flow, Interpreter};
 use super::value::{Items, Loop, Value};
 
 impl Interpreter<'_> {
-    /// Runs the body of a loop for every item, in the scope around the loop.
+    /// Runs the body of a loop for every item, in the scope around the loop. A `break` in its
+    /// `else` is one of the loop around it.
     pub fn run_loop(
         &mut self,
         index: usize,
         items: &Value,
         outer: usize,
         depth: usize,
-    ) -> Outcome<()> {
+    ) -> Outcome<Flow> {
         let For { target, test, recursive, body, otherwise, .. } = &self.template.loops[index];
         let length = items.length().ok().filter(|_| test.is_none());
         self.charge_items(length.unwrap_or(0))?;
@@ -34,7 +36,7 @@ impl Interpreter<'_> {
             current: RefCell::default(),
             changed: RefCell::default(),
         });
-        let mut count = 0;
+        let (mut count, mut completed) = (0, false);
         while let Some(item) = self.next_item(&state)? {
             state.index.set(count);
             count += 1;
@@ -44,13 +46,15 @@ impl Interpreter<'_> {
                 it.set(target, item, scope)?;
                 it.statements(&body.statements, scope)
             })?;
+            completed |= flow == Flow::Onwards;
             if flow == Flow::Break {
-                return Ok(());
+                break;
             }
         }
+        // As jinja2 compiles it: what `break` or `continue` leaves early does not count.
         match otherwise {
-            Some(block) if count == 0 => self.block(block, outer).map(|_| ()),
-            _ => Ok(()),
+            Some(block) if !completed => self.block(block, outer),
+            _ => Ok(Flow::Onwards),
         }
     }
 
@@ -70,13 +74,26 @@ impl Interpreter<'_> {
             let (Some(item), Some((index, outer))) = (&item, test) else { return Ok(item) };
             let it = &self.template.loops[index];
             let Some(test) = &it.test else { return Ok(Some(item.clone())) };
-            let passes = self.within(Some(outer), NO_BLOCK, |this, scope| {
+            let passed = self.within(Some(outer), &NO_BLOCK, |this, scope| {
                 this.set(&it.target, item.clone(), scope)?;
-                this.evaluate(test, scope).map(|it| it.is_true())
+                let passes = this.evaluate(test, scope)?.is_true();
+                Ok(passes.then(|| this.value_of(&it.target, item, scope)))
             })?;
-            if passes {
-                return Ok(Some(item.clone()));
+            if passed.is_some() {
+                return Ok(passed);
             }
+        }
+    }
+
+    /// An item as its names have it: what was unpacked is a tuple.
+    fn value_of(&self, target: &Target, item: &Value, scope: usize) -> Value {
+        match target {
+            Target::Name(name) => self.lookup(name, scope),
+            Target::Tuple(targets) => {
+                let values = targets.iter().map(|it| self.value_of(it, item, scope));
+                Value::tuple(values.collect())
+            }
+            Target::Attribute(..) => item.clone(),
         }
     }
 
@@ -132,4 +149,4 @@ impl Interpreter<'_> {
 }
 
 /// A block that hides nothing.
-const NO_BLOCK: &Block = &Block { statements: Vec::new(), hidden: Vec::new() };
+static NO_BLOCK: Block = Block { statements: Vec::new(), hidden: OnceLock::new() };

@@ -6,57 +6,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::ast::{Expr, For, Macro, Statement, Target, Template};
+use super::ast::{Block, Expr, Macro, Statement, Target, Template};
 use super::walk::{names_of, names_of_block};
 
-/// Fills in [`super::ast::Block::hidden`] and [`Macro::reads`].
-pub fn hide(template: &mut Template) {
-    let mut body = std::mem::take(&mut template.body);
-    let mut loops = std::mem::take(&mut template.loops);
-    let mut macros = std::mem::take(&mut template.macros);
-    for index in 0..macros.len() {
+/// Fills in [`Block::hidden`] and [`Macro::reads`].
+pub fn hide(template: &Template) {
+    for it in &template.macros {
         let mut read = HashSet::new();
-        names_of_block(&macros[index].body, &loops, &macros, &mut read);
-        let parameters = &macros[index].parameters;
-        let own = |name: &str| parameters.iter().any(|(it, _)| &**it == name);
-        macros[index].reads =
-            ["caller", "kwargs", "varargs"].map(|name| read.contains(name) && !own(name));
+        names_of_block(&it.body, &template.loops, &template.macros, &mut read);
+        let own = |name: &str| it.parameters.iter().any(|(it, _)| &**it == name);
+        let reads = ["caller", "kwargs", "varargs"];
+        it.reads.get_or_init(|| reads.map(|name| read.contains(name) && !own(name)));
     }
-    // Blocks in the order in which they stand in each other, outer before inner.
-    let mut work = vec![(Place::Body, Scope::default())];
-    while let Some((place, mut scope)) = work.pop() {
-        let block = match place {
-            Place::Body => &body,
-            Place::Loop(index) => &loops[index].body,
-            Place::Otherwise(index) => match &loops[index].otherwise {
-                Some(block) => block,
-                None => continue,
-            },
-            Place::Macro(index) => &macros[index].body,
-        };
-        scope.analyze(&block.statements);
-        let hidden = scope.hidden();
-        scope.inner(&block.statements, &loops, &macros, &mut work);
-        let block = match place {
-            Place::Body => &mut body,
-            Place::Loop(index) => &mut loops[index].body,
-            Place::Otherwise(index) => match &mut loops[index].otherwise {
-                Some(block) => block,
-                None => continue,
-            },
-            Place::Macro(index) => &mut macros[index].body,
-        };
-        block.hidden = hidden;
-    }
-    *template = Template { body, loops, macros };
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    Body,
-    Loop(usize),
-    Otherwise(usize),
-    Macro(usize),
+    Scope::default().block(&template.body, template);
 }
 
 /// How a scope comes to a name's first value.
@@ -120,7 +82,7 @@ impl Scope {
     }
 
     /// Reads and writes of the scope itself, in their order.
-    fn analyze(&mut self, statements: &[Statement]) {
+    fn analyze(&mut self, statements: &[Statement], template: &Template) {
         for statement in statements {
             match statement {
                 Statement::Print(value) => self.loads(value),
@@ -133,19 +95,33 @@ impl Scope {
                     assignments.iter().for_each(|(_, value)| self.loads(value));
                 }
                 Statement::Filter(value, _) | Statement::Call(value, _) => self.loads(value),
-                Statement::If(branches, otherwise) => self.branches(branches, otherwise),
+                // What stands in a loop is not the scope's own, but what it goes through.
+                Statement::For(index) => self.loads(&template.loops[*index].items),
+                Statement::Macro(index) => {
+                    if let Some(name) = &template.macros[*index].name {
+                        self.store_name(name);
+                    }
+                }
+                Statement::If(branches, otherwise) => {
+                    self.branches(branches, otherwise, template);
+                }
                 _ => {}
             }
         }
     }
 
-    fn branches(&mut self, branches: &[(Expr, Vec<Statement>)], otherwise: &[Statement]) {
+    fn branches(
+        &mut self,
+        branches: &[(Expr, Vec<Statement>)],
+        otherwise: &[Statement],
+        template: &Template,
+    ) {
         let [(test, body), more @ ..] = branches else { return };
         self.loads(test);
         let [mut first, mut middle, mut last] = [(); 3].map(|()| self.clone());
-        first.analyze(body);
-        more.iter().for_each(|branch| middle.branches(std::slice::from_ref(branch), &[]));
-        last.analyze(otherwise);
+        first.analyze(body, template);
+        more.iter().for_each(|branch| middle.branches(std::slice::from_ref(branch), &[], template));
+        last.analyze(otherwise, template);
         let before = self.stores.clone();
         for branch in [first, middle, last] {
             self.own.extend(branch.own);
@@ -161,44 +137,46 @@ impl Scope {
         hidden.map(|(name, _)| name.as_str().into()).collect()
     }
 
-    /// The scopes that stand in this one.
-    fn inner(
-        &self,
-        statements: &[Statement],
-        loops: &[For],
-        macros: &[Macro],
-        work: &mut Vec<(Place, Self)>,
-    ) {
+    /// Settles a block that has this scope, and those that stand in it.
+    fn block(mut self, block: &Block, template: &Template) {
+        self.analyze(&block.statements, template);
+        block.hidden.get_or_init(|| self.hidden());
+        self.inner(&block.statements, template);
+    }
+
+    fn inner(&self, statements: &[Statement], template: &Template) {
         for statement in statements {
             match statement {
                 Statement::For(index) => {
+                    let it = &template.loops[*index];
                     let mut scope = self.within();
                     scope.parameter("loop");
-                    scope.declare(&loops[*index].target);
-                    work.push((Place::Loop(*index), scope));
-                    work.push((Place::Otherwise(*index), self.within()));
+                    scope.declare(&it.target);
+                    scope.block(&it.body, template);
+                    if let Some(block) = &it.otherwise {
+                        self.within().block(block, template);
+                    }
                 }
-                Statement::Macro(index) | Statement::Generation(index) => {
-                    work.push((Place::Macro(*index), self.of_macro(&macros[*index])));
-                }
-                Statement::Call(_, index) => {
-                    work.push((Place::Macro(*index), self.of_macro(&macros[*index])));
+                Statement::Macro(index)
+                | Statement::Generation(index)
+                | Statement::Call(_, index) => {
+                    let it = &template.macros[*index];
+                    self.of_macro(it).block(&it.body, template);
                 }
                 Statement::If(branches, otherwise) => {
-                    for (_, body) in branches {
-                        self.inner(body, loops, macros, work);
-                    }
-                    self.inner(otherwise, loops, macros, work);
+                    branches.iter().for_each(|(_, body)| self.inner(body, template));
+                    self.inner(otherwise, template);
                 }
-                Statement::SetBlock(_, _, block)
-                | Statement::With(_, block)
-                | Statement::Filter(_, block)
-                | Statement::Named(block) => {
-                    // Nobody sets a name there that something inside reads before.
+                Statement::SetBlock(_, _, block) | Statement::Filter(_, block) => {
+                    self.within().block(block, template);
+                }
+                Statement::With(assignments, block) => {
                     let mut scope = self.within();
-                    scope.analyze(&block.statements);
-                    scope.inner(&block.statements, loops, macros, work);
+                    assignments.iter().for_each(|(target, _)| scope.declare(target));
+                    scope.block(block, template);
                 }
+                // Such a block sees the context alone.
+                Statement::Named(block) => Self::default().block(block, template),
                 _ => {}
             }
         }

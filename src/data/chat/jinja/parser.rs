@@ -1,5 +1,7 @@
 //! Tokens → a template, as jinja2's parser reads statements.
 
+use std::sync::OnceLock;
+
 use super::ast::{Block, Expr, For, Macro, Statement, Template};
 use super::fault::{Fault, Outcome};
 use super::lexer::{Token, tokens};
@@ -24,9 +26,9 @@ pub fn parse(source: &str) -> Outcome<Template> {
     let template = Template::default();
     let mut parser = Parser { tokens, at: 0, depth: 0, template, in_loop: false };
     let statements = parser.statements_until(&[])?;
-    parser.template.body = Block { statements, hidden: Vec::new() };
+    parser.template.body = Block { statements, ..Block::default() };
     walk::check(&parser.template)?;
-    names::hide(&mut parser.template);
+    names::hide(&parser.template);
     Ok(parser.template)
 }
 
@@ -146,7 +148,7 @@ impl Parser {
     fn block(&mut self, end: &str) -> Outcome<Block> {
         let statements = self.body(&[end])?;
         self.at += 1;
-        Ok(Block { statements, hidden: Vec::new() })
+        Ok(Block { statements, ..Block::default() })
     }
 
     fn statement(
@@ -241,7 +243,7 @@ impl Parser {
         let outer = std::mem::replace(&mut self.in_loop, true);
         let statements = self.body(&["endfor", "else"])?;
         self.in_loop = outer;
-        let body = Block { statements, hidden: Vec::new() };
+        let body = Block { statements, ..Block::default() };
         let otherwise = if self.next() == Token::Name("else".into()) {
             Some(self.block("endfor")?)
         } else {
@@ -329,7 +331,7 @@ impl Parser {
         let outer = std::mem::replace(&mut self.in_loop, false);
         let body = self.block(end)?;
         self.in_loop = outer;
-        self.template.macros.push(Macro { name, parameters, body, reads: [false; 3] });
+        self.template.macros.push(Macro { name, parameters, body, reads: OnceLock::new() });
         Ok(self.template.macros.len() - 1)
     }
 }

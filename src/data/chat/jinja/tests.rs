@@ -86,6 +86,41 @@ fn steps_depth_and_length_are_bounded() {
     }
 }
 
+/// As jinja2 3.1.6 compiles loops.
+#[test]
+fn a_loop_that_completes_no_turn_runs_its_else() {
+    let no = serde_json::json!({});
+    let render = |template: &str| rendered(template, &no).unwrap();
+    assert_eq!(render("{% for x in [1, 2] %}{% continue %}{% else %}E{% endfor %}"), "E");
+    assert_eq!(render("{% for x in [1] %}{% break %}{% else %}E{% endfor %}"), "E");
+    assert_eq!(
+        render("{% for x in [1, 2] %}{% if x == 2 %}{% break %}{% endif %}{% else %}E{% endfor %}"),
+        ""
+    );
+    assert_eq!(
+        render(
+            "{% for x in [1, 2] %}{{ x }}{% for y in [] %}{% else %}{% break %}{% endfor %}{% endfor %}"
+        ),
+        "1"
+    );
+    assert_eq!(
+        render(
+            "{% for x in [1, 2] %}{{ x }}{% filter upper %}a{% continue %}{% endfilter %}{% endfor %}"
+        ),
+        "12"
+    );
+    // A name that is set after the loop is the context's within what the loop goes through.
+    let talk = serde_json::json!({ "messages": ["a", "b"] });
+    let template = "{% for m in messages %}{{ m }}{% endfor %}{% set messages = messages[1:] %}\
+                    {% for m in messages %}{{ m }}{% endfor %}";
+    assert_eq!(rendered(template, &talk).unwrap(), "abb");
+    // What a test let through was unpacked.
+    assert_eq!(
+        render("{% for a, b in [[1, 2], [3, 4]] if a %}{{ loop.previtem }}{% endfor %}"),
+        "(1, 2)"
+    );
+}
+
 #[test]
 fn a_fault_names_its_line() {
     insta::assert_snapshot!(refusal("a\n{% if x %}\n{{ 1 + }}\n{% endif %}"), @"line 3: unexpected `}}`");
