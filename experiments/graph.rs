@@ -21,7 +21,7 @@ use crate::record::changed_settings;
 use crate::stages::Context;
 
 /// Part of every key: to be raised when stages compute something else from the same settings.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 /// The file in a stage's folder that says it is finished, and what from.
 const MARKER: &str = "stage.json";
 /// Differences from the last such stage that a dry run names; the others are counted.

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use exalign::config::{Config, ExperimentConfig, Sources};
+use exalign::data::{ChatTemplate, today};
+use exalign::model::ModelFolder;
 use exalign::{Error, Result, files};
 use serde_json::{Value, json};
 
@@ -121,8 +123,9 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
     let name = format!("{}-{}", task.name(), args.preset.name());
     let out = args.out.unwrap_or_else(|| Path::new("runs").join(&name));
     guard(&out, task, args.preset, &config, args.fresh, args.dry_run)?;
+    let date = date(&out, &config)?;
     let graph = Graph::new(Context::for_training(global)?, out, name, args.dry_run, args.fresh);
-    protocol::run(Run { task, preset: args.preset, config, graph })
+    protocol::run(Run { task, preset: args.preset, config, date, graph })
 }
 
 /// The toy, which has neither models nor data nor sizes.
@@ -147,14 +150,40 @@ pub struct Run {
     pub task: &'static dyn Task,
     pub preset: Preset,
     pub config: ExperimentConfig,
+    /// The day that the model's chat template takes for today; empty where it reads none.
+    pub date: String,
     pub graph: Graph,
 }
 
 impl Run {
     /// The settings of a stage, with the seed of one repetition.
     pub fn settings(&self, stage: &str, seed: u64) -> Result<Config> {
-        Ok(Config { seed, ..self.config.stage(stage)? })
+        let mut config = Config { seed, ..self.config.stage(stage)? };
+        if config.chat.date.is_empty() {
+            config.chat.date = self.date.clone();
+        }
+        Ok(config)
     }
+}
+
+/// The day that the run in `out` began on, where the model's chat template reads it: a run that goes on
+/// another day goes on as it began.
+fn date(out: &Path, config: &ExperimentConfig) -> Result<String> {
+    let model: crate::protocol::base::Model = config.section("model")?;
+    if model.path.is_empty() {
+        return Ok(String::new());
+    }
+    let folder = ModelFolder::open(Path::new(&model.path))?;
+    let template = ChatTemplate::from_folder(folder.tokenizer_folder())?;
+    if !template.is_some_and(|it| it.reads_date()) {
+        return Ok(String::new());
+    }
+    let record = out.join("run.json");
+    let began = match record.exists() {
+        true => files::read_json::<Value>(&record)?["date"].as_str().map(str::to_owned),
+        false => None,
+    };
+    Ok(began.unwrap_or_else(today))
 }
 
 /// Refuses a folder that was made with other settings.
@@ -190,6 +219,7 @@ fn guard(
                 "preset": preset.name(),
                 "settings": settings,
                 "exalign": env!("CARGO_PKG_VERSION"),
+                "date": today(),
             }),
         );
     }

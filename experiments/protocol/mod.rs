@@ -5,7 +5,7 @@
 //!
 //! Every arrow is a stage of the [graph](crate::graph); with several seeds everything is repeated.
 
-mod base;
+pub mod base;
 mod curves;
 mod data;
 mod findings;
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use exalign::Result;
 use exalign::alignment::{Labels, ObjectiveName};
 use exalign::config::{Config, Stage};
+use exalign::data::Tokenizer;
 use exalign::model::ModelFolder;
 use exalign::training::Checkpoints;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ use crate::stages::align::Align;
 use crate::stages::evaluate::Evaluate;
 use crate::stages::label::Label;
 use crate::stages::pairs::{Method, Pairs};
+use crate::stages::plain_tokenizer;
 use crate::stages::reward::Reward;
 use crate::stages::sample::SampleStage;
 use crate::stages::sft::Sft;
@@ -166,7 +168,9 @@ impl Pipeline<'_> {
             })?
         } else {
             let folder = ModelFolder::open(Path::new(&model.path))?;
-            Artifact::given(&folder.path, folder.content_hash()?)
+            let tokenizer = plain_tokenizer(&folder)?;
+            let hash = tokenizer.as_ref().map(Tokenizer::content_hash).unwrap_or_default();
+            Artifact::given(&folder.path, format!("{} {hash}", folder.content_hash()?))
         };
         let settings =
             json!({ "task": task.name(), "corpus": corpus(task), "data": sizes, "seed": seed });
@@ -260,7 +264,7 @@ impl Pipeline<'_> {
         config: Config,
     ) -> Result<Artifact> {
         let plan = self
-            .plan("label", name, folder, json!({ "dtype": config.dtype }))
+            .plan("label", name, folder, json!({ "dtype": config.dtype, "chat": config.chat }))
             .reads("reward model", &models.reward)
             .reads("groups", groups);
         let (reward, data) = (models.reward.folder.clone(), groups.path(GROUPS));
@@ -285,7 +289,12 @@ impl Pipeline<'_> {
     fn chosen(&mut self, models: &Models, data: &Artifact) -> Result<Option<Artifact>> {
         let config = self.run.settings("evaluate", self.seed)?;
         let plan = self
-            .plan("chosen", "labelling chosen answers", "chosen", json!({ "dtype": config.dtype }))
+            .plan(
+                "chosen",
+                "labelling chosen answers",
+                "chosen",
+                json!({ "dtype": config.dtype, "chat": config.chat }),
+            )
             .reads("reward model", &models.reward)
             .reads("data", data);
         let (reward, answers) = (models.reward.folder.clone(), data.path(data::CHOSEN));
@@ -423,11 +432,12 @@ impl Pipeline<'_> {
 }
 
 /// The settings that shape what a training leaves.
-const TRAINING: [&str; 4] = ["training", "optimizer", "data", "adapter"];
+const TRAINING: [&str; 5] = ["training", "optimizer", "data", "chat", "adapter"];
 /// Those of an alignment, whose checkpoints are looked at as well.
-const ALIGNING: [&str; 6] = ["training", "optimizer", "data", "adapter", "objective", "checkpoint"];
+const ALIGNING: [&str; 7] =
+    ["training", "optimizer", "data", "chat", "adapter", "objective", "checkpoint"];
 /// Those of what draws completions.
-const DRAWING: [&str; 2] = ["generation", "data"];
+const DRAWING: [&str; 3] = ["generation", "data", "chat"];
 
 /// Some sections of a stage's settings: with others it would leave the same.
 fn shaping(config: &Config, sections: &[&str]) -> serde_json::Value {
