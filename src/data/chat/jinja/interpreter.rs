@@ -13,7 +13,7 @@ use super::value::{Closure, Function, Value};
 /// Steps that a rendering may take.
 const MAX_STEPS: u64 = 10_000_000;
 /// Statements and expressions that may wait for one another.
-const MAX_DEPTH: usize = 600;
+const MAX_DEPTH: usize = 400;
 /// Bytes of text, and items of lists, that are handled in a step.
 const BYTES: usize = 64;
 const ITEMS: usize = 2;

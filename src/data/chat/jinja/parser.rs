@@ -9,7 +9,7 @@ use super::targets::binds;
 use super::{names, walk};
 
 /// Statements and expressions within each other.
-const MAX_DEPTH: usize = 150;
+const MAX_DEPTH: usize = 120;
 
 pub(super) struct Parser {
     tokens: Vec<(Token, usize)>,
