@@ -412,7 +412,7 @@ fn every_row_of_every_layout_is_used_or_counted() {
             "instruction",
             Box::new(|n, q| {
                 vec![
-                    json!({"prompt": q, "chosen": [turn("user", q), turn("assistant", "a")], "rejected": [turn("user", q), turn("assistant", "b")], "score_chosen": n % 3, "score_rejected": 1}),
+                    json!({"prompt": q, "chosen": [turn("user", q), turn("assistant", "a")], "rejected": [turn("user", q), turn("assistant", "b")], "score_chosen": n % 4, "score_rejected": 1}),
                 ]
             }),
         ),

@@ -127,20 +127,20 @@ fn held(file: &std::path::Path, line: usize, value: Value, text: &[u8]) -> Resul
 }
 
 /// Whether an object is a table by its columns, as pandas writes it: every value an object of numbered
-/// values, or every value a list of the same length.
+/// values, or every value a list of the same length, and that of a text a list of texts.
 fn is_columns(object: &serde_json::Map<String, Value>) -> bool {
+    const TEXTS: [&str; 6] = ["prompt", "text", "instruction", "question", "chosen", "output"];
     let is_numbered = |value: &Value| {
         let numbered = |it: &serde_json::Map<String, Value>| {
             !it.is_empty() && it.keys().all(|key| key.parse::<usize>().is_ok())
         };
         value.as_object().is_some_and(numbered)
     };
-    let lengths: Vec<_> = object.values().map(|it| it.as_array().map(Vec::len)).collect();
-    let are_lists = lengths.len() > 1
-        && lengths[0].is_some()
-        && lengths.iter().all(|it| *it == lengths[0])
-        && object.values().flat_map(|it| it.as_array()).flatten().all(|it| !it.is_object());
-    !object.is_empty() && (object.values().all(is_numbered) || are_lists)
+    let texts = TEXTS.iter().find_map(|name| object.get(*name)?.as_array());
+    let Some(texts) = texts.filter(|it| it.iter().all(Value::is_string)) else {
+        return !object.is_empty() && object.values().all(is_numbered);
+    };
+    object.len() > 1 && object.values().all(|it| it.as_array().map(Vec::len) == Some(texts.len()))
 }
 
 /// The objects of one array, each with the line it begins in.

@@ -94,7 +94,7 @@ pub(super) fn rows(mut content: Content, delimiter: u8) -> Result<RawRows> {
     table.line = line;
     let first = table.record().map_err(|failure| failed(&content, failure))?;
     let Some(first) = first else { return Ok(Box::new(std::iter::empty())) };
-    let names = first.fields.and_then(|it| names(it)).map_err(|problem| {
+    let names = first.fields.and_then(names).map_err(|problem| {
         Error::file(
             &content.file,
             format!("line {}, the names of the columns: {problem}", first.line),

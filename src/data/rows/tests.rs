@@ -302,7 +302,9 @@ fn an_object_of_columns_or_of_several_lists_is_refused_by_name() {
         let message = error("a", columns.to_string());
         assert!(message.contains("found one JSON object of columns"), "{message}");
     }
-    // A record that has a list of objects is a record.
+    // A record whose fields are lists is a record.
+    let group = json!({"prompt_ids": [1, 2], "completion_ids": [[3], [4]], "rewards": [1, 0]});
+    assert_eq!(read("a", group.to_string()), [group]);
     let record = json!({"messages": [{"role": "user", "content": "a"}], "id": 1});
     assert_eq!(read("a", record.to_string()), [record.clone()]);
     assert_eq!(read("a", serde_json::to_string_pretty(&record).unwrap()), [record]);
