@@ -104,8 +104,8 @@ pub enum Expr {
     Condition(Box<(Expr, Expr, Option<Expr>)>),
     Attribute(Box<Expr>, Box<str>),
     Item(Box<(Expr, Expr)>),
-    /// Object, start, stop, step.
-    Slice(Box<(Expr, Option<Expr>, Option<Expr>, Option<Expr>)>),
+    /// An object, and where its part starts, stops and by what it steps.
+    Slice(Box<(Expr, [Option<Expr>; 3])>),
     Call(Box<Expr>, Arguments),
     /// Without an input, that of the block it filters.
     Filter(Option<Box<Expr>>, Box<str>, Arguments),

@@ -82,10 +82,10 @@ impl<'t> Interpreter<'t> {
                 self.item(&object, &key)?
             }
             Expr::Slice(it) => {
-                let (object, start, stop, step) = &**it;
+                let (object, given) = &**it;
                 let object = self.evaluate(object, scope)?;
                 let mut bounds = [None, None, None];
-                for (place, bound) in bounds.iter_mut().zip([start, stop, step]) {
+                for (place, bound) in bounds.iter_mut().zip(given) {
                     *place = bound.as_ref().map(|it| self.evaluate(it, scope)).transpose()?;
                 }
                 let part = operators::slice(&object, bounds)?;

@@ -267,7 +267,7 @@ impl Parser {
         let stop = self.bound()?;
         let step = if self.skip_op(":") { self.bound()? } else { None };
         self.expect_op("]")?;
-        Ok(Expr::Slice(Box::new((value, start, stop, step))))
+        Ok(Expr::Slice(Box::new((value, [start, stop, step]))))
     }
 
     fn bound(&mut self) -> Outcome<Option<Expr>> {

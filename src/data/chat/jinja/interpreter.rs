@@ -101,11 +101,10 @@ impl<'t> Interpreter<'t> {
         block: &'t Block,
         run: impl FnOnce(&mut Self, usize) -> Outcome<T>,
     ) -> Outcome<T> {
-        let hides = |name: &&Box<str>| {
-            self.context.contains_key(&***name) || Function::named(name).is_some()
-        };
-        let nothing = |name: &'t Box<str>| (&**name, undefined_name(name));
-        let names = block.hidden.get().into_iter().flatten().filter(hides).map(nothing).collect();
+        let own = block.hidden.get().into_iter().flatten().map(|name| &**name);
+        let hides =
+            |name: &&str| self.context.contains_key(*name) || Function::named(name).is_some();
+        let names = own.filter(hides).map(|name| (name, undefined_name(name))).collect();
         let scope = self.scopes.len();
         self.scopes.push(Scope { outer, names, kept: false });
         let result = run(self, scope);

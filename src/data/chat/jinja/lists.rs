@@ -21,9 +21,8 @@ pub fn filter(name: &str, value: &Value, given: &Given) -> Outcome<Value> {
         }
         "last" => {
             given.places::<0>(name, 0)?;
-            match value {
-                Value::Generator(_) => refuse!("'generator' object is not reversible"),
-                _ => {}
+            if matches!(value, Value::Generator(_)) {
+                refuse!("'generator' object is not reversible");
             }
             let empty = || Value::undefined("No last item, sequence was empty.");
             Ok(shared(value)?.last().cloned().unwrap_or_else(empty))

@@ -147,7 +147,8 @@ fn convert(kind: char, value: &Value, flags: &Flags, out: &mut String) -> Outcom
             if let Some(precision) = layout.precision {
                 text = text.chars().take(precision).collect();
             }
-            return Ok(fill(&text, flags, out));
+            fill(&text, flags, out);
+            return Ok(());
         }
         'c' => {
             let char = match (value.as_str(), value.as_int()) {
@@ -156,7 +157,8 @@ fn convert(kind: char, value: &Value, flags: &Flags, out: &mut String) -> Outcom
                 _ => None,
             };
             let Some(char) = char else { refuse!("%c requires int or char") };
-            return Ok(fill(char.encode_utf8(&mut [0; 4]), flags, out));
+            fill(char.encode_utf8(&mut [0; 4]), flags, out);
+            return Ok(());
         }
         'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
             let number = match value {

@@ -208,8 +208,8 @@ fn each(expression: &Expr, soft: bool, found: &mut dyn FnMut(&Expr, bool)) {
             each(&it.1, soft, found);
         }
         Expr::Slice(it) => {
-            let (value, start, stop, step) = &**it;
-            let bounds = [start, stop, step].into_iter().flatten();
+            let (value, bounds) = &**it;
+            let bounds = bounds.iter().flatten();
             std::iter::once(value).chain(bounds).for_each(|it| each(it, soft, found));
         }
         Expr::Call(callee, given) => {
