@@ -134,7 +134,7 @@ pub struct Audit {
     pub totals: Option<Lengths>,
     /// Against the limits.
     pub too_long: TooLong,
-    /// Records that say what one before them says, but for case and punctuation.
+    /// Records that say what one before them says, but for case and blanks.
     pub duplicates: usize,
     /// Records whose prompt came before.
     pub repeated_prompts: usize,
