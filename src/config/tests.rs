@@ -285,12 +285,12 @@ fn arguments_of_a_chat_template_have_keys_of_their_own() {
 #[test]
 fn other_keys_of_chat_are_known_and_of_their_type() {
     insta::assert_snapshot!(refusal("chat.template_kwarg.x=1"), @"`--set chat.template_kwarg.x`: unknown key; did you mean `chat.template_kwargs`?");
-    insta::assert_snapshot!(refusal("chat.template_kwargs=5"), @"`--set chat.template_kwargs`: expected a table such as {enable_thinking = false}, found 5");
+    insta::assert_snapshot!(refusal("chat.template_kwargs=5"), @"`--set chat.template_kwargs`: expected fields, such as chat.template_kwargs.name=value, found 5");
     insta::assert_snapshot!(refusal("chat.template_kwargs.tools=1"), @"`--set chat.template_kwargs.tools`: expected an argument of the template's own, found one that every template is given; leave it out");
     insta::assert_snapshot!(refusal("chat.dat=2024-07-26"), @"`--set chat.dat`: unknown key; did you mean `chat.date`?");
     insta::assert_snapshot!(refusal("chat.date=5"), @"`--set chat.date`: expected a string, found 5");
     insta::assert_snapshot!(refusal("chat.date=tomorrow"), @r#"`--set chat.date`: expected a date such as 2024-07-26, found "tomorrow""#);
-    insta::assert_snapshot!(file_refusal("[chat]\ntemplate_kwargs = [1]\n"), @"run.toml: `chat.template_kwargs`: expected a table such as {enable_thinking = false}, found [1]");
+    insta::assert_snapshot!(file_refusal("[chat]\ntemplate_kwargs = [1]\n"), @"run.toml: `chat.template_kwargs`: expected fields, such as chat.template_kwargs.name=value, found [1]");
     assert_eq!(load(&["chat.date=2024-07-26"]).chat.date, "2024-07-26");
     assert_eq!(load(&["chat.date=2024-07-26 09:05"]).chat.date, "2024-07-26 09:05:00");
 }

@@ -44,11 +44,15 @@ impl Ends {
         Self { turn, all: configured.to_vec() }
     }
 
-    /// The end the template writes, else the tokenizer's `eos_token`, else the first of the model's
-    /// settings. `configured` are those of `config.json` and `generation_config.json`.
-    pub fn of(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, configured: &[u32]) -> Self {
+    /// The end the template writes, else the tokenizer's `eos_token`, `of_tokenizer`, else the first of
+    /// the model's settings. `configured` are those of `config.json` and `generation_config.json`.
+    pub fn of(
+        tokenizer: &Tokenizer,
+        template: Option<&ChatTemplate>,
+        of_tokenizer: Option<u32>,
+        configured: &[u32],
+    ) -> Self {
         let of_template = template.and_then(|it| turn_end(tokenizer, it));
-        let of_tokenizer = tokenizer.special("eos_token").map(|(_, id)| id);
         let turn = of_template
             .map(|id| (id, EndSource::Template))
             .or(of_tokenizer.map(|id| (id, EndSource::Tokenizer)))
@@ -60,6 +64,16 @@ impl Ends {
             }
         }
         Self { turn, all }
+    }
+}
+
+impl Tokenizer {
+    /// Where the token stands in `ids` that ends them: behind it there are blanks at most, as templates
+    /// write them.
+    pub fn end_within(&self, ids: &[u32]) -> Option<usize> {
+        let at = ids.iter().rposition(|id| self.all_end_of_text().contains(id))?;
+        let rest = self.decode_all(&ids[at + 1..]).unwrap_or_default();
+        rest.trim().is_empty().then_some(at)
     }
 }
 

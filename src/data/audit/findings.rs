@@ -6,7 +6,6 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::form::form_of;
-use super::shown::last_end;
 use super::{
     Audit, Auditor, Endings, Entry, Groups, Kind, Lengths, SHOWN, Seams, ShownRow, TooLong,
 };
@@ -172,7 +171,7 @@ impl Findings {
         let Some(tokenizer) = auditor.tokenizer else { return };
         let ends = |id: &u32| tokenizer.all_end_of_text().contains(id);
         for (completion, ids) in entry.group.completions.iter().zip(&entry.tokens.completions) {
-            let end = last_end(ids, tokenizer);
+            let end = tokenizer.end_within(ids);
             let before = &ids[..end.unwrap_or(ids.len())];
             // Several turns end several times.
             let is_one = completion.passage.messages().is_none_or(|it| it.len() == 1);

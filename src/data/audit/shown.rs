@@ -42,7 +42,7 @@ impl ShownRow {
                 Kind::Demonstrations | Kind::Unpaired => "answer".to_owned(),
                 _ => entry.group.completion_field(number),
             };
-            let end = last_end(ids, tokenizer);
+            let end = tokenizer.end_within(ids);
             ShownAnswer { name, tokens: tokens(ids), end }
         });
         Self { line: place.line, prompt: tokens(&entry.tokens.prompt), answers: answers.collect() }
@@ -62,13 +62,4 @@ fn written(tokenizer: &Tokenizer, id: u32) -> String {
         return raw;
     }
     text.replace(' ', "·").replace('\n', "⏎").replace('\r', "␍").replace('\t', "⇥")
-}
-
-/// Where the token stands that ends a completion: behind it there are blanks at most, as templates
-/// write them.
-pub(super) fn last_end(ids: &[u32], tokenizer: &Tokenizer) -> Option<usize> {
-    let ends = tokenizer.all_end_of_text();
-    let at = ids.iter().rposition(|id| ends.contains(id))?;
-    let rest = tokenizer.decode_all(&ids[at + 1..]).unwrap_or_default();
-    rest.trim().is_empty().then_some(at)
 }

@@ -82,8 +82,12 @@ fn a_completion_is_what_the_template_writes_after_the_prompt() {
     let tokenizer = bytes(Some(TEMPLATE));
     let prompt = "<|turn|>user\nhi<|end|>\n<|turn|>assistant\n";
     let sides = ["<thought></thought>ho<|end|>\n", "<thought></thought>no<|end|>\n"];
+    // A text ends where its turn ends, as what is sampled does.
+    let line = json!({"messages": [user("hi")], "chosen": "ho", "rejected": "no"});
+    let (found, completions) = texts::<Group>(&tokenizer, &line);
+    let cut = sides.map(|it| it.trim_end().to_owned());
+    assert_eq!((found.as_str(), completions), (prompt, cut.to_vec()));
     for line in [
-        json!({"messages": [user("hi")], "chosen": "ho", "rejected": "no"}),
         json!({"prompt": [user("hi")], "chosen": [assistant("ho")], "rejected": [assistant("no")]}),
         json!({"chosen": [user("hi"), assistant("ho")], "rejected": [user("hi"), assistant("no")]}),
     ] {
@@ -107,7 +111,7 @@ fn a_completion_is_what_the_template_writes_after_the_prompt() {
     // Cut text has no end, and nothing is written behind it.
     let line =
         json!({"messages": [user("hi")], "completions": ["ho", "no"], "finished": [false, true]});
-    assert_eq!(texts::<Group>(&tokenizer, &line).1, ["ho", sides[1]]);
+    assert_eq!(texts::<Group>(&tokenizer, &line).1, ["ho", sides[1].trim_end()]);
 }
 
 #[test]
@@ -122,7 +126,7 @@ fn arguments_and_tools_of_a_record_reach_the_template() {
         prompt,
         "<tool clock><|turn|>user\nhi<|end|>\n<|turn|>assistant\n<thought></thought>"
     );
-    assert_eq!(completions, ["ho<|end|>\n", "no<|end|>\n"]);
+    assert_eq!(completions, ["ho<|end|>", "no<|end|>"]);
     // The setting for all records says the same.
     let kwargs = json!({"thinking": false}).as_object().unwrap().clone();
     let settings = ChatSettings { template_kwargs: kwargs, date: String::new() };

@@ -1,6 +1,8 @@
 //! What a reward model reads of a completion, and at which token its reward is read.
 
-use super::{Intake, Tokenization, Tokenize};
+use serde_json::json;
+
+use super::{Intake, Passage, Tokenization, Tokenize};
 use crate::Result;
 use crate::data::{Group, Located, TokenGroup};
 
@@ -40,7 +42,7 @@ impl RewardReading {
     ) -> Result<TokenGroup> {
         let mut own = located.clone();
         let group = &mut own.record;
-        let has_words = |it: &super::Passage| it.text.is_some() || it.conversation.is_some();
+        let has_words = |it: &Passage| it.text.is_some() || it.conversation.is_some();
         let can_read = tokenization.tokenizer.is_some();
         let has_template = tokenization.tokenizer.is_some_and(|it| it.chat_template().is_some());
         // Without a template of its own, it reads the tokens that the policy was asked with.
@@ -51,9 +53,11 @@ impl RewardReading {
         if is_read && has_words(&group.prompt) {
             group.prompt.ids = None;
         }
+        let is_talk = group.prompt.conversation.is_some();
         for completion in &mut group.completions {
             if is_read && has_words(&completion.passage) {
                 completion.passage.ids = None;
+                self.spell_out(&mut completion.passage, is_talk, tokenization)?;
             }
             completion.finished = true;
         }
@@ -64,6 +68,28 @@ impl RewardReading {
             self.settle(ids, written_by_template, tokenization);
         }
         Ok(tokens)
+    }
+
+    /// A text answer to a conversation as the message it is, so that all that the template writes of it
+    /// is read; one that has no tokens as the token that ends it.
+    fn spell_out(
+        &self,
+        answer: &mut Passage,
+        is_talk: bool,
+        tokenization: &Tokenization<'_>,
+    ) -> Result<()> {
+        let (Some(text), Some(tokenizer)) = (&answer.text, tokenization.tokenizer) else {
+            return Ok(());
+        };
+        if is_talk {
+            let message = json!({ "role": "assistant", "content": text });
+            *answer = Passage::of_messages(vec![message]);
+        } else if let Some(end) = tokenizer.end_of_text()
+            && tokenizer.encode_continuation(text)?.is_empty()
+        {
+            *answer = Passage::of_ids([end]);
+        }
+        Ok(())
     }
 
     /// Makes the token that the reward is read at the last one.

@@ -122,7 +122,15 @@ impl Tokenization<'_> {
                 let rest = whole.strip_prefix(prompt.as_str()).ok_or_else(|| {
                     located.error(format!("`{field}`: {}", goes_on_otherwise(prompt, &whole)))
                 })?;
-                self.after(located, asked, rest, tokenizer, intake)?
+                let mut ids = self.after(located, asked, rest, tokenizer, intake)?;
+                // A text ends with the token that ends turns, as what is sampled does; messages are all
+                // that the template writes of them.
+                if passage.conversation.is_none()
+                    && let Some(end) = tokenizer.end_within(&ids)
+                {
+                    ids.truncate(end + 1);
+                }
+                ids
             }
             _ => {
                 let text = passage.text.as_deref().unwrap_or_default();

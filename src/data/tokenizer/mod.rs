@@ -70,6 +70,9 @@ impl Tokenizer {
         let mut inner = folder.tokenizer(&class, &mut warnings)?;
         let own: BTreeMap<_, _> = inner.get_added_tokens_decoder().into_iter().collect();
         let special_tokens = SpecialTokens::read(&folder, &class, &own)?;
+        // A class names an end that a tokenizer may not have; transformers adds it then, beyond the
+        // ids that the model knows.
+        let has_end = special_tokens.with_ids(&inner).iter().any(|(name, ..)| name == "eos_token");
         special_tokens.add_to(&mut inner);
         class_rules::apply(&mut inner, &class, &folder.config, &special_tokens, &mut warnings)?;
         warnings.extend(class_rules::not_followed(&folder.config));
@@ -78,7 +81,9 @@ impl Tokenizer {
         warnings.extend(ends_left_away(&tokenizer.inner, &class)?);
         let mut tokenizer =
             Self { special: Arc::new(special), warnings: Arc::new(warnings), ..tokenizer };
-        tokenizer.ends = Ends::of(&tokenizer, chat_template.as_ref(), end_of_text);
+        let own_end = tokenizer.special("eos_token").map(|(_, id)| id);
+        let own_end = own_end.filter(|_| has_end || end_of_text.is_empty());
+        tokenizer.ends = Ends::of(&tokenizer, chat_template.as_ref(), own_end, end_of_text);
         Ok(Self { chat_template, ..tokenizer })
     }
 
