@@ -89,7 +89,7 @@ fn merges_of_qwen2(text: &str) -> Vec<(usize, &str)> {
     (1..)
         .zip(text.split('\n').map(str::trim))
         .filter(|(number, line)| {
-            !line.is_empty() && !(*number == 1 && line.starts_with("#version:"))
+            !(line.is_empty() || *number == 1 && line.starts_with("#version:"))
         })
         .collect()
 }
