@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::command_line::Global;
 use crate::graph::Graph;
 use crate::protocol;
-use crate::record::changed_settings;
+use crate::record::{Record, changed_settings};
 use crate::stages::{self, Context};
 use crate::tasks::{TASKS, Task};
 use crate::toy;
@@ -178,7 +178,7 @@ fn date(out: &Path, config: &ExperimentConfig) -> Result<String> {
     if !template.is_some_and(|it| it.reads_date()) {
         return Ok(String::new());
     }
-    let record = out.join("run.json");
+    let record = Record::within(out);
     let began = match record.exists() {
         true => files::read_json::<Value>(&record)?["date"].as_str().map(str::to_owned),
         false => None,
@@ -195,7 +195,7 @@ fn guard(
     fresh: bool,
     dry_run: bool,
 ) -> Result<()> {
-    let path = out.join("run.json");
+    let path = Record::within(out);
     let settings = config.to_json();
     let command = format!("run {}", task.name());
     if fresh && out.exists() && !dry_run {

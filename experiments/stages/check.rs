@@ -150,8 +150,7 @@ fn joined(tokens: &[String]) -> String {
 
 fn lengths(audit: &Audit) -> Table {
     let mut table = table(["tokens", "least", "median", "95 %", "most"]);
-    let is_text = matches!(audit.kind, Kind::LabelledTexts | Kind::Texts);
-    let texts = if is_text { "text" } else { "completion" };
+    let texts = if audit.kind.is_text() { "text" } else { "completion" };
     let rows = [("prompt", audit.prompts), (texts, audit.completions), ("both", audit.totals)];
     for (name, lengths) in rows {
         // Of texts and of prompts alone, one row says it all.

@@ -201,15 +201,22 @@ impl<R: Record> Reader<R> {
             return Ok(None);
         }
         let record = R::from_fields(fields)?;
-        if !self.reads.is_empty() {
-            for name in fields.names().filter(|name| !self.reads.contains(name)) {
-                match self.unread.get_mut(name) {
-                    Some(count) => *count += 1,
-                    None => _ = self.unread.insert(name.to_owned(), 1),
-                }
-            }
-        }
+        count_unread(fields, &self.reads, &mut self.unread);
         Ok(Some(record))
+    }
+}
+
+/// Counts the columns of a row that are not among those that are read; where none are, all are.
+pub(super) fn count_unread(
+    fields: &Fields,
+    reads: &[&'static str],
+    unread: &mut BTreeMap<String, usize>,
+) {
+    for name in fields.names().filter(|name| !reads.is_empty() && !reads.contains(name)) {
+        match unread.get_mut(name) {
+            Some(count) => *count += 1,
+            None => _ = unread.insert(name.to_owned(), 1),
+        }
     }
 }
 

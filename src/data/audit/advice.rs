@@ -222,6 +222,7 @@ impl List {
     }
 }
 
-fn count(number: usize, one: &str, many: &str) -> String {
+/// A number with what it counts.
+pub(in crate::data) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }

@@ -86,7 +86,7 @@ impl Findings {
         fields: &Fields,
         place: &Located<()>,
         entry: Entry,
-    ) -> Result<()> {
+    ) {
         self.records += 1;
         *self.forms.entry(form_of(fields)).or_default() += 1;
         self.measure(auditor, kind, &entry.tokens);
@@ -103,7 +103,6 @@ impl Findings {
             _ => {}
         }
         self.bias.add(kind, &entry.tokens);
-        Ok(())
     }
 
     fn measure(&mut self, auditor: &Auditor, kind: Kind, tokens: &TokenGroup) {

@@ -61,7 +61,7 @@ impl Kind {
     }
 
     /// Whether a record is one text without a prompt.
-    pub(super) fn is_text(self) -> bool {
+    pub fn is_text(self) -> bool {
         matches!(self, Self::LabelledTexts | Self::Texts)
     }
 }

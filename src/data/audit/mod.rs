@@ -17,10 +17,12 @@ use serde::Serialize;
 use findings::Findings;
 
 pub use advice::Advice;
+pub(super) use advice::count;
 pub use form::Kind;
 pub use length_bias::LengthBias;
 pub use shown::{ShownAnswer, ShownRow};
 
+use super::reader::count_unread;
 use super::{
     Answered, Completion, Demonstration, Fields, Group, Intake, LabelledText, Limits, Located,
     Passage, Problem, PromptRecord, Record, TokenGroup, Tokenization, Tokenize, Tokenizer, rows,
@@ -222,7 +224,10 @@ impl Auditor<'_> {
     fn look_at(&self, fields: &Fields, place: &Located<()>, findings: &mut Findings) -> Result<()> {
         let kind = *findings.kind.get_or_insert_with(|| Kind::of(fields));
         match self.entry(kind, fields, place, &mut findings.intake) {
-            Ok(entry) => findings.add(self, kind, fields, place, entry),
+            Ok(entry) => {
+                findings.add(self, kind, fields, place, entry);
+                Ok(())
+            }
             Err(Error::Record { message, .. }) => {
                 findings.count_sides(fields);
                 findings.refuse(place.line, message);
@@ -294,9 +299,7 @@ impl Auditor<'_> {
             vocab_size: self.vocab_size,
         };
         let tokens = R::tokenize(&located, &tokenization, intake)?;
-        for name in fields.names().filter(|name| !R::reads().contains(name)) {
-            *intake.unread.entry(name.to_owned()).or_default() += 1;
-        }
+        count_unread(fields, &R::reads(), &mut intake.unread);
         Ok(Entry { group: group(located.record), tokens })
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::{Limits, Tokenization, Tokenize};
+use crate::data::audit::count as counted;
 use crate::data::{Group, Located, Record, TokenGroup, Tokenizer, read};
 use crate::{Error, Result};
 
@@ -89,11 +90,7 @@ impl Intake {
                 "{}: {} with the begin token {} twice, once from the text and once from the tokenizer; \
                  take it out of the text",
                 path.display(),
-                if self.begun_twice == 1 {
-                    "1 record begins".to_owned()
-                } else {
-                    format!("{} records begin", self.begun_twice)
-                },
+                counted(self.begun_twice, "record begins", "records begin"),
                 self.begin
             );
         }
@@ -101,11 +98,7 @@ impl Intake {
             tracing::info!(
                 "{}: {} inside a token ({}); the completion is encoded on its own there, see `exalign check`",
                 path.display(),
-                if self.seams == 1 {
-                    "1 completion begins".to_owned()
-                } else {
-                    format!("{} completions begin", self.seams)
-                },
+                counted(self.seams, "completion begins", "completions begin"),
                 self.seam_examples.first().map_or("", String::as_str)
             );
         }
@@ -132,7 +125,7 @@ impl fmt::Display for Intake {
 }
 
 fn count(number: usize, name: &str) -> String {
-    format!("{number} {name}{}", if number == 1 { "" } else { "s" })
+    counted(number, name, &format!("{name}s"))
 }
 
 /// What `take` makes of the records of a file, of which up to `skip_bad` may be bad for any reason:
