@@ -178,13 +178,14 @@ impl JudgeStage {
     fn record(&self, context: &Context) -> Result<Record> {
         let JudgeSettings { model, template, extra, .. } = &self.config.judge;
         let (mut settings, mut inputs) = (json!({ "seed": self.config.seed }), Vec::new());
+        let mut rewarder = None;
         match &self.judge {
             Judges::Labels => settings["judge"] = json!("labels"),
             Judges::Reward(folder) => {
                 settings["judge"] = json!("reward");
                 settings["dtype"] = json!(self.config.dtype);
-                let rewarder = Rewarder::open(folder, &self.config)?;
-                inputs.push(("reward", rewarder.folder.content_hash()?));
+                settings["chat"] = json!(self.config.chat);
+                rewarder = Some(Rewarder::open(folder, &self.config)?);
             }
             Judges::OpenAi(url) => {
                 let all = json!(self.config.judge);
@@ -203,7 +204,12 @@ impl JudgeStage {
             inputs.push(("against", files::hash_file(against)?));
         }
         let record = Record::new("judge", settings, &context.device_name);
-        Ok(inputs.into_iter().fold(record, |record, (name, hash)| record.input(name, hash)))
+        let record =
+            inputs.into_iter().fold(record, |record, (name, hash)| record.input(name, hash));
+        match rewarder {
+            Some(rewarder) => rewarder.note(record),
+            None => Ok(record),
+        }
     }
 
     fn comparisons(&self) -> Result<Vec<Comparison>> {
