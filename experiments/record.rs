@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use exalign::data::Tokenizer;
-use exalign::files::{create_dir, read_json, write_json};
+use exalign::files::{Content, create_dir, read_sealed, sweep, sweep_folder, write_sealed};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -31,11 +31,15 @@ pub struct Record {
     /// What came out, once finished.
     #[serde(default)]
     pub result: Value,
+    /// What the output consists of, once finished.
+    #[serde(default)]
+    content: Content,
 }
 
 /// An output being worked on.
 pub struct Work {
     path: PathBuf,
+    output: PathBuf,
     record: Record,
     _lock: File,
 }
@@ -63,7 +67,13 @@ impl Record {
             }),
             complete: false,
             result: Value::Null,
+            content: Content::default(),
         }
+    }
+
+    /// The record at `path`.
+    pub fn read(path: &Path) -> Result<Self> {
+        read_sealed(path)
     }
 
     /// Names an input by its content.
@@ -122,8 +132,14 @@ impl Record {
                 "another exalign process is working on it; wait for it or use another --out",
             ));
         }
+        match output.is_dir() {
+            true => sweep_folder(output),
+            false => [output, &path].into_iter().for_each(sweep),
+        }
         if path.exists() && !fresh {
-            let found: Record = read_json(&path)?;
+            let found = Self::read(&path).map_err(|error| {
+                Error::usage(format!("{error}. Use another --out, or --fresh to start over"))
+            })?;
             let differences = self.differences(&found);
             if !differences.is_empty() {
                 return Err(Error::Usage(format!(
@@ -132,8 +148,7 @@ impl Record {
                     differences.join("; ")
                 )));
             }
-            // The record of a file that was since removed means nothing.
-            if found.complete && output.exists() {
+            if found.complete && !found.content.set_changes_aside(output)? {
                 return Ok(Start::Done(found.result));
             }
         }
@@ -145,8 +160,9 @@ impl Record {
                 }
             }
         }
-        write_json(&path, &self)?;
-        Ok(Start::Go(Box::new(Work { path, record: self, _lock: lock_file })))
+        write_sealed(&path, &self)?;
+        let output = output.to_owned();
+        Ok(Start::Go(Box::new(Work { path, output, record: self, _lock: lock_file })))
     }
 
     fn differences(&self, found: &Self) -> Vec<String> {
@@ -165,17 +181,18 @@ impl Record {
 }
 
 impl Work {
-    /// The output is finished.
+    /// The output is finished: every file of it is written.
     pub fn finish(mut self, result: Value) -> Result<()> {
         self.record.complete = true;
         self.record.result = result;
-        write_json(&self.path, &self.record)
+        self.record.content = Content::of(&self.output, &["run.json"])?;
+        write_sealed(&self.path, &self.record)
     }
 }
 
 /// The day that chat templates took for today, where the record at `path` says one.
 pub fn date_in(path: &Path) -> Option<String> {
-    let record: Record = read_json(path).ok()?;
+    let record = Record::read(path).ok()?;
     let date = record.settings.get("chat")?.get("date")?.as_str()?;
     Some(date.to_owned())
 }

@@ -114,7 +114,7 @@ impl Evaluated {
     /// What [`Evaluate::run_kept`] left in the file `out` and its record.
     pub fn read(out: &Path) -> Result<Self> {
         let groups = data::read_all::<Group>(out, 0)?.into_iter().map(|it| it.record).collect();
-        let record: Record = files::read_json(&Record::beside(out))?;
+        let record = Record::read(&Record::beside(out))?;
         let damaged = |error: serde_json::Error| {
             Error::file(out, format!("its record cannot be read: {error}; remove both"))
         };

@@ -4,8 +4,6 @@
 //! goes on where it was.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,6 +11,7 @@ use exalign::config::{Config, Stage};
 use exalign::data::{
     self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
 };
+use exalign::files::Journal;
 use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
 use exalign::model::{Decoder, ModelFolder};
 use exalign::progress::Progress;
@@ -134,7 +133,11 @@ impl SampleStage {
             .to_hex()
             .to_string();
         let work = match record.start_file(&self.out, self.fresh)? {
-            Start::Done(result) => return Ok(result),
+            Start::Done(result) => {
+                // Left where the process was killed after its last line.
+                let _ = std::fs::remove_file(Partial::path(&self.out));
+                return Ok(result);
+            }
             Start::Go(work) => work,
         };
         let mut partial = Partial::open(&self.out, &key)?;
@@ -167,7 +170,7 @@ impl SampleStage {
             None => result,
         };
         work.finish(result.clone())?;
-        partial.remove();
+        partial.journal.remove();
         Ok(result)
     }
 }
@@ -328,46 +331,32 @@ fn stop_at(texts: &[String], tokenizer: Option<&Tokenizer>) -> Result<Option<Sto
 
 /// Samples drawn so far, a line a prompt, under the key of what they were drawn with.
 struct Partial {
-    path: PathBuf,
+    journal: Journal,
     drawn: BTreeMap<usize, Vec<Sample>>,
 }
 
 impl Partial {
-    fn open(out: &Path, key: &str) -> Result<Self> {
+    fn path(out: &Path) -> PathBuf {
         let mut name = out.as_os_str().to_owned();
         name.push(".partial");
-        let path = PathBuf::from(name);
-        let mut drawn = BTreeMap::new();
-        if let Ok(text) = std::fs::read_to_string(&path) {
-            let mut lines = text.lines();
-            if lines.next() == Some(key) {
-                // The last line may be cut; it is drawn again.
-                drawn.extend(
-                    lines.map_while(|line| serde_json::from_str::<(usize, Vec<Sample>)>(line).ok()),
-                );
-            }
-        }
-        files::write_atomic(&path, |writer| {
-            writeln!(writer, "{key}")?;
-            drawn.iter().try_for_each(|line| writeln!(writer, "{}", json!(line)))
-        })?;
-        Ok(Self { path, drawn })
+        PathBuf::from(name)
+    }
+
+    fn open(out: &Path, key: &str) -> Result<Self> {
+        let path = Self::path(out);
+        let (journal, lines) = Journal::open(&path, key)?;
+        let read = |line: &String| {
+            serde_json::from_str::<(usize, Vec<Sample>)>(line).map_err(|error| {
+                Error::file(&path, format!("cannot be read: {error}; remove it to draw anew"))
+            })
+        };
+        Ok(Self { drawn: lines.iter().map(read).collect::<Result<_>>()?, journal })
     }
 
     fn append(&mut self, numbers: &[usize], samples: Vec<Vec<Sample>>) -> Result<()> {
-        let mut lines = String::new();
-        for (&number, samples) in numbers.iter().zip(samples) {
-            lines += &format!("{}\n", json!((number, &samples)));
-            self.drawn.insert(number, samples);
-        }
-        let mut file = OpenOptions::new()
-            .append(true)
-            .open(&self.path)
-            .map_err(Error::io(&self.path, "write"))?;
-        file.write_all(lines.as_bytes()).map_err(Error::io(&self.path, "write"))
-    }
-
-    fn remove(self) {
-        let _ = std::fs::remove_file(self.path);
+        let lines = numbers.iter().zip(&samples).map(|it| json!(it).to_string());
+        self.journal.append(&lines.collect::<Vec<_>>())?;
+        self.drawn.extend(numbers.iter().copied().zip(samples));
+        Ok(())
     }
 }

@@ -13,7 +13,8 @@ use exalign::model::families::Binding;
 use exalign::model::folder::with_precision;
 use exalign::model::{self, Decoder, ModelFolder, Precision, RewardModel};
 use exalign::training::{
-    Checkpoints, Micro, Optimization, Plan, SaveModule, Schedule, Step, Trainable, Training,
+    Checkpoints, Keeping, Micro, Optimization, Plan, SaveModule, Schedule, Step, Trainable,
+    Training,
 };
 use exalign::{Error, Result};
 use serde_json::{Value, json};
@@ -147,11 +148,13 @@ impl<T: Trainable> Train<'_, T> {
         let (module, outcome) = training.run()?;
         let model = self.out.join("model");
         (self.save)(&module, config.dtype, &model)?;
+        let keeping =
+            Keeping { every: config.checkpoint.every, keep: config.checkpoint.keep, num_steps };
+        Checkpoints::new(&self.out, keeping).finish();
         let result = json!({
             "model": model, "steps": num_steps, "loss": outcome.last_loss, "seconds": outcome.seconds,
         });
         work.finish(result.clone())?;
-        Checkpoints::new(&self.out, config.checkpoint.keep).finish();
         Ok(result)
     }
 }

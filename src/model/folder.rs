@@ -294,7 +294,7 @@ pub fn save<M: Module>(
     config: &Value,
     folder: &Path,
 ) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    crate::files::create_dir(folder)?;
     write_json(&folder.join("config.json"), config)?;
     // `torch_dtype` before transformers 4.56, which takes the other where both are there.
     let named = config["dtype"].as_str().or(config["torch_dtype"].as_str());

@@ -13,7 +13,7 @@ use safetensors::{Dtype, View};
 
 use super::packing::{Matrix, Packing, transpose};
 use super::parameters::ParameterPath;
-use crate::files::persist;
+use crate::files::{persist, temporary};
 use crate::model::families::Binding;
 use crate::{Error, Result};
 
@@ -98,11 +98,7 @@ fn write_file<S: AsRef<str> + Ord + Display, V: View>(
     file: &Path,
     check: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .prefix(".weights.")
-        .tempfile_in(folder)
-        .map_err(Error::io(folder, "write into"))?;
+    let temporary = temporary(file)?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(tensors, Some(metadata), temporary.path())
         .map_err(|error| Error::file(file, format!("cannot write: {error}")))?;
