@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 use crate::data::{GroupBatch, TokenGroup};
 use crate::model::Decoder;
 use crate::model::vocabulary_head::token_log_probs;
+use crate::model::weights::all_finite;
 
 /// A policy assigns log-probabilities to the completions of a batch of groups.
 pub trait Policy: Module + ModuleDisplay {
@@ -44,6 +45,9 @@ pub fn sum_by_completion(per_token: Tensor<1>, batch: &GroupBatch) -> Tensor<2> 
 ///
 /// The first token of a completion after an empty prompt has no predictor and no entry.
 /// `progress` hears the number of completions finished.
+///
+/// # Errors
+/// [`crate::Error::Numeric`] where a log-probability is not finite; those of `progress`.
 pub fn token_log_probs_of(
     decoder: &Decoder,
     groups: &[TokenGroup],
@@ -63,12 +67,27 @@ pub fn token_log_probs_of(
         for part in parts {
             for completion in part.completions.clone() {
                 let len = lengths.next().copied().unwrap_or(0);
-                scored[part.group][completion] = values.by_ref().take(len).collect();
+                let values: Vec<f32> = values.by_ref().take(len).collect();
+                if !all_finite(&values) {
+                    return Err(not_finite("a log-prob", &groups[part.group], completion));
+                }
+                scored[part.group][completion] = values;
             }
         }
         progress(parts.iter().map(|part| part.completions.len()).sum())
     })?;
     Ok(scored)
+}
+
+/// Why what a model says of a completion is of no use.
+pub fn not_finite(what: &str, group: &TokenGroup, completion: usize) -> crate::Error {
+    crate::Error::Numeric(format!(
+        "{}: {what} of completion {} is not finite, so that nothing can be concluded from it. Keep the weights \
+         as f32 or bf16 if they are f16 (--dtype), look at an adapter's lora_alpha, or take an earlier checkpoint \
+         of the model",
+        group.name(),
+        completion + 1
+    ))
 }
 
 /// The values of a small tensor as f32.

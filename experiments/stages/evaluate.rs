@@ -131,6 +131,13 @@ impl Evaluate {
     pub fn run(self, context: &Context) -> Result<(Evaluated, Portion)> {
         let config = &self.config;
         let temperature = config.generation.temperature;
+        if temperature == 0.0 {
+            return Err(Error::usage(
+                "generation.temperature: expected a number above 0, found 0: the KL is that of the policy at \
+                 this temperature, and at 0 there is none; `exalign sample --temperature 0` takes the most \
+                 probable tokens",
+            ));
+        }
         let folder = ModelFolder::open(&self.policy)?.kept_as(config.dtype);
         let reference = ModelFolder::open(&self.reference)?.kept_as(config.dtype);
         let judge = Judge::open(&self.reward, config)?;

@@ -9,7 +9,7 @@ use exalign::data::{
     self, Group, GroupBatch, Intake, Limits, Located, RewardReading, TokenGroup, Tokenization,
     Tokenizer,
 };
-use exalign::log_probs::read_in_batches;
+use exalign::log_probs::{not_finite, read_in_batches};
 use exalign::model::{ModelFolder, RewardModel, reward_reading};
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
@@ -219,6 +219,9 @@ fn rewards(
             })?;
         for (part, values) in parts.iter().zip(values.chunks(batch.num_completions)) {
             for (completion, &reward) in part.completions.clone().zip(values) {
+                if !reward.is_finite() {
+                    return Err(not_finite("the reward", &tokens[part.group], completion));
+                }
                 rewards[part.group][completion] = reward.into();
             }
             progress.advance(values.len(), "");

@@ -140,7 +140,7 @@ impl<T: Trainable> Train<'_, T> {
                         .collect(),
                     num_groups: records.len(),
                     num_tokens: records.iter().map(|&it| groups[it].num_tokens()).sum(),
-                    records: records.iter().map(|&it| name(&groups[it])).collect(),
+                    records: records.iter().map(|&it| groups[it].name()).collect(),
                 })
             }),
             devices: self.devices,
@@ -185,15 +185,6 @@ fn optimization(config: &Config, num_steps: usize) -> Optimization {
         epsilon: optimizer.epsilon,
         weight_decay: optimizer.weight_decay,
         clip_norm: optimizer.clip_norm,
-    }
-}
-
-/// How a message names a record.
-fn name(group: &TokenGroup) -> String {
-    match &group.id {
-        Some(Value::String(id)) => id.clone(),
-        Some(id) => id.to_string(),
-        None => format!("line {}", group.line),
     }
 }
 

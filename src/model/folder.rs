@@ -179,6 +179,23 @@ impl ModelFolder {
         }
     }
 
+    /// Reads all weights, and those of the adapter, for the one purpose of finding numbers that are not
+    /// finite. A folder without weights has none.
+    ///
+    /// # Errors
+    /// If there is one, or a file cannot be read.
+    pub fn check_weights(&self) -> Result<()> {
+        if weight_files(&self.path).is_err() {
+            return Ok(());
+        }
+        self.files()?.check_finite()?;
+        let adapter: Vec<PathBuf> = self.adapter.iter().flat_map(AdapterFolder::files).collect();
+        let weights =
+            adapter.iter().filter(|it| it.extension().is_some_and(|it| it == "safetensors"));
+        let weights: Vec<PathBuf> = weights.cloned().collect();
+        SafetensorsFiles::open(&weights, |name| name)?.check_finite()
+    }
+
     /// The head of a reward model or classifier, `[labels, hidden]`, row by row.
     ///
     /// # Errors

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::factors::{Factors, Matrix, packed};
 use super::{Adapters, CONFIG, LoraConfig, PREFIX, WEIGHTS, last_name, module_name};
+use crate::Result;
 use crate::data::RewardReading;
 use crate::files::write_json;
 use crate::model::families::{Binding, SCORE};
 use crate::model::reward_model::READS;
 use crate::model::weights::{Packing, write_tensors};
-use crate::Result;
 
 /// What a PEFT folder says of the model its adapters belong to.
 #[derive(Clone, Copy, Debug)]

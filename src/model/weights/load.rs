@@ -163,10 +163,25 @@ impl Parameter<'_> {
     fn fill(&mut self, files: &SafetensorsFiles) -> Result<()> {
         match &mut self.values {
             Values::F32(values) => self.place.read(files, values),
-            Values::F16(values) => self.place.read(files, values),
+            Values::F16(values) => {
+                self.place.read(files, values)?;
+                match values.iter().find(|it| !it.is_finite()) {
+                    Some(_) => Err(beyond_f16(&self.place.binding.name)),
+                    None => Ok(()),
+                }
+            }
             Values::BF16(values) => self.place.read(files, values),
         }
     }
+}
+
+/// Why weights cannot be kept as f16.
+fn beyond_f16(name: &str) -> Error {
+    Error::usage(format!(
+        "dtype f16: expected weights up to {}, found larger ones in `{name}`; keep the weights as bf16 or f32 \
+         (--dtype bf16)",
+        f16::MAX
+    ))
 }
 
 /// Values of the type they are kept in.
