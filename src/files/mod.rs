@@ -142,19 +142,10 @@ pub fn sync_file(path: &Path) -> Result<()> {
 
 /// Creates a folder and its parents.
 pub fn create_dir(folder: &Path) -> Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder_of(folder);
-    if parent != folder {
-        create_dir(parent)?;
-    }
-    match std::fs::create_dir(folder) {
-        // Another process was faster.
-        Err(_) if folder.is_dir() => Ok(()),
-        outcome => outcome.map_err(Error::io(folder, "create")),
-    }?;
-    sync_folder(parent)
+    let is_missing = |it: &&Path| !it.as_os_str().is_empty() && !it.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    missing.into_iter().try_for_each(|it| sync_folder(folder_of(it)))
 }
 
 /// Gives a file that is going to be written anew another name, so that nothing in it is lost; where it
