@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use exalign::data::Tokenizer;
 use exalign::files::{create_dir, read_json, write_json};
+use exalign::output::Output;
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,9 +36,10 @@ pub struct Record {
 
 /// An output being worked on.
 pub struct Work {
-    path: PathBuf,
+    /// None where the output is no file, so that nothing is kept beside it.
+    path: Option<PathBuf>,
     record: Record,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What to do about an output.
@@ -88,6 +90,9 @@ impl Record {
 
     /// The record of the file `out`.
     pub fn beside(out: &Path) -> PathBuf {
+        if let Ok(Some(path)) = Output::beside(out, ".run.json") {
+            return path;
+        }
         let mut name = out.as_os_str().to_owned();
         name.push(".run.json");
         PathBuf::from(name)
@@ -104,14 +109,31 @@ impl Record {
         self.start(Self::within(dir), dir.join(".lock"), dir, fresh)
     }
 
-    /// Starts on the file `out`, whose record stands beside it.
+    /// Starts on the file `out`, whose record stands beside it; beside a device or a pipe stands
+    /// nothing.
     pub fn start_file(self, out: &Path, fresh: bool) -> Result<Start> {
+        let output = Output::resolve(out)?;
+        if let Output::Stream(stream) = &output {
+            return self.start_stream(stream);
+        }
+        let out = output.path();
         let mut lock = out.as_os_str().to_owned();
         lock.push(".lock");
         if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             create_dir(parent)?;
         }
         self.start(Self::beside(out), lock.into(), out, fresh)
+    }
+
+    fn start_stream(self, stream: &Path) -> Result<Start> {
+        if self.settings.get("shard").is_some() {
+            return Err(Error::usage(format!(
+                "--out {}: expected a file, whose record `exalign merge-shards` reads, found a device or \
+                 a pipe; name a file, or leave --shard out",
+                stream.display()
+            )));
+        }
+        Ok(Start::Go(Box::new(Work { path: None, record: self, _lock: None })))
     }
 
     fn start(self, path: PathBuf, lock: PathBuf, output: &Path, fresh: bool) -> Result<Start> {
@@ -146,7 +168,7 @@ impl Record {
             }
         }
         write_json(&path, &self)?;
-        Ok(Start::Go(Box::new(Work { path, record: self, _lock: lock_file })))
+        Ok(Start::Go(Box::new(Work { path: Some(path), record: self, _lock: Some(lock_file) })))
     }
 
     fn differences(&self, found: &Self) -> Vec<String> {
@@ -169,7 +191,7 @@ impl Work {
     pub fn finish(mut self, result: Value) -> Result<()> {
         self.record.complete = true;
         self.record.result = result;
-        write_json(&self.path, &self.record)
+        self.path.map_or(Ok(()), |path| write_json(&path, &self.record))
     }
 }
 

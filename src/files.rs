@@ -8,14 +8,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
+use crate::output::{Output, write_through};
 use crate::{Error, Result};
 
 /// Writes a file through a temporary one beside it and a rename, so that whatever happens on the
-/// way (a full disk, a kill) the old content or none is there, never a part of the new.
+/// way (a full disk, a kill) the old content or none is there, never a part of the new. Links to the
+/// file stay; a device or a pipe is written through.
 pub fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
+    let path = &match Output::resolve(path)? {
+        Output::Regular(path) => path,
+        Output::Stream(path) => return write_through(&path, write),
+    };
     let folder =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_dir(folder)?;
@@ -44,7 +50,15 @@ pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
 
 /// Creates a folder and its parents.
 pub fn create_dir(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))
+    match Output::resolve(folder)? {
+        Output::Regular(target) => {
+            std::fs::create_dir_all(target).map_err(Error::io(folder, "create"))
+        }
+        Output::Stream(_) => Err(Error::file(
+            folder,
+            "expected a folder, found a device or a pipe; use another path",
+        )),
+    }
 }
 
 /// Writes `value` as indented JSON.

@@ -103,6 +103,7 @@ pub mod judges;
 pub mod kernels;
 pub mod log_probs;
 pub mod model;
+pub mod output;
 pub mod progress;
 pub mod reference;
 pub mod report;

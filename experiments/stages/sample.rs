@@ -15,6 +15,7 @@ use exalign::data::{
 };
 use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
 use exalign::model::{Decoder, ModelFolder};
+use exalign::output::Output;
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
@@ -328,16 +329,17 @@ fn stop_at(texts: &[String], tokenizer: Option<&Tokenizer>) -> Result<Option<Sto
 
 /// Samples drawn so far, a line a prompt, under the key of what they were drawn with.
 struct Partial {
-    path: PathBuf,
+    /// None where the output is a device or a pipe, which nothing is kept beside.
+    path: Option<PathBuf>,
     drawn: BTreeMap<usize, Vec<Sample>>,
 }
 
 impl Partial {
     fn open(out: &Path, key: &str) -> Result<Self> {
-        let mut name = out.as_os_str().to_owned();
-        name.push(".partial");
-        let path = PathBuf::from(name);
         let mut drawn = BTreeMap::new();
+        let Some(path) = Output::beside(out, ".partial")? else {
+            return Ok(Self { path: None, drawn });
+        };
         if let Ok(text) = std::fs::read_to_string(&path) {
             let mut lines = text.lines();
             if lines.next() == Some(key) {
@@ -351,7 +353,7 @@ impl Partial {
             writeln!(writer, "{key}")?;
             drawn.iter().try_for_each(|line| writeln!(writer, "{}", json!(line)))
         })?;
-        Ok(Self { path, drawn })
+        Ok(Self { path: Some(path), drawn })
     }
 
     fn append(&mut self, numbers: &[usize], samples: Vec<Vec<Sample>>) -> Result<()> {
@@ -360,14 +362,13 @@ impl Partial {
             lines += &format!("{}\n", json!((number, &samples)));
             self.drawn.insert(number, samples);
         }
-        let mut file = OpenOptions::new()
-            .append(true)
-            .open(&self.path)
-            .map_err(Error::io(&self.path, "write"))?;
-        file.write_all(lines.as_bytes()).map_err(Error::io(&self.path, "write"))
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut file =
+            OpenOptions::new().append(true).open(path).map_err(Error::io(path, "write"))?;
+        file.write_all(lines.as_bytes()).map_err(Error::io(path, "write"))
     }
 
     fn remove(self) {
-        let _ = std::fs::remove_file(self.path);
+        self.path.map(std::fs::remove_file);
     }
 }

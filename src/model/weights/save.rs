@@ -15,6 +15,7 @@ use super::packing::{Matrix, Packing, transpose};
 use super::parameters::ParameterPath;
 use crate::files::persist;
 use crate::model::families::Binding;
+use crate::output::Output;
 use crate::{Error, Result};
 
 /// How a module's parameters are written.
@@ -98,6 +99,8 @@ fn write_file<S: AsRef<str> + Ord + Display, V: View>(
     file: &Path,
     check: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    let target = Output::resolve(file)?;
+    let file = target.path();
     let folder = file.parent().unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new()
         .prefix(".weights.")
