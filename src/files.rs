@@ -48,6 +48,16 @@ pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether a text that a file holds is the name of a file beside it: one normal component, on any
+/// system.
+pub fn is_plain_name(text: &str) -> bool {
+    let mut components = Path::new(text).components();
+    let is_normal = matches!(components.next(), Some(std::path::Component::Normal(_)));
+    let is_plain =
+        |c: char| !(c.is_control() || c == '/' || c == '\\' || (cfg!(windows) && c == ':'));
+    is_normal && components.next().is_none() && text.chars().all(is_plain)
+}
+
 /// Creates a folder and its parents.
 pub fn create_dir(folder: &Path) -> Result<()> {
     match Output::resolve(folder)? {
