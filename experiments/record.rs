@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use exalign::data::Tokenizer;
 use exalign::files::{create_dir, read_json, write_json};
 use exalign::output::Output;
+use exalign::secrets::{redact, redact_json};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -55,13 +56,13 @@ impl Record {
     pub fn new(command: &str, settings: Value, device: &str) -> Self {
         Self {
             command: command.to_owned(),
-            settings,
+            settings: redact_json(settings),
             inputs: BTreeMap::new(),
             environment: json!({
                 "exalign": env!("CARGO_PKG_VERSION"),
                 "burn": "0.22.1",
                 "device": device,
-                "command_line": std::env::args().collect::<Vec<_>>(),
+                "command_line": command_line(),
             }),
             complete: false,
             result: Value::Null,
@@ -193,6 +194,11 @@ impl Work {
         self.record.result = result;
         self.path.map_or(Ok(()), |path| write_json(&path, &self.record))
     }
+}
+
+/// The command line as it was given, without secrets.
+fn command_line() -> Vec<String> {
+    std::env::args_os().map(|it| redact(&it.to_string_lossy())).collect()
 }
 
 /// The day that chat templates took for today, where the record at `path` says one.
