@@ -104,9 +104,11 @@ pub mod kernels;
 pub mod log_probs;
 pub mod model;
 pub mod output;
+pub mod printable;
 pub mod progress;
 pub mod reference;
 pub mod report;
+pub mod secrets;
 pub mod statistics;
 pub mod training;
 
