@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::record::changed_settings;
-use crate::stages::Context;
+use crate::stages::{Context, print_text};
 
 /// Part of every key: to be raised when stages compute something else from the same settings.
 const REVISION: u32 = 3;
@@ -160,7 +160,7 @@ impl Graph {
         let key = plan.key(&self.context.device_name);
         let artifact = Artifact { folder: self.out.join(&plan.folder), key };
         if self.dry_run {
-            println!("{:<34} {}", plan.name, self.forecast(&plan, &artifact));
+            print_text(&format!("{:<34} {}", plan.name, self.forecast(&plan, &artifact)))?;
             return Ok(artifact);
         }
         if let Some(marker) = Marker::holds(&artifact.folder, &artifact.key)

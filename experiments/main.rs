@@ -12,17 +12,16 @@ mod run;
 mod shard;
 mod stages;
 mod tasks;
+mod terminal;
 mod toy;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use exalign::{Result, interrupt};
-use tracing_subscriber::EnvFilter;
 
-use command_line::{Color, Command, CommandLine, Global, LogFormat};
-use stages::print_line;
+use command_line::{Command, CommandLine};
+use terminal::{print_line, print_text, say_error, start_logging};
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
@@ -42,7 +41,7 @@ fn main() -> ExitCode {
     match or_lost(command_line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say_error(&error);
             ExitCode::from(error.exit_code() as u8)
         }
     }
@@ -102,10 +101,7 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
         Command::Judge(args) => stages::judge::run(args, &global)?,
         Command::Score(args) => return stages::score::run(args, &global),
         Command::Loss(args) => return stages::loss::run(&args),
-        Command::Info(args) => {
-            println!("{}", stages::info::run(&args, &global)?);
-            return Ok(());
-        }
+        Command::Info(args) => return print_text(&stages::info::run(&args, &global)?),
         Command::Merge(args) => stages::merge::run(&args, &global)?,
         Command::MergeShards(args) => stages::merge_shards::run(&args)?,
         #[cfg(feature = "remote")]
@@ -113,32 +109,4 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
         Command::Report(args) => return stages::report::run(&args),
     };
     print_line(&result)
-}
-
-/// Logs go to standard error: warnings and news by default, more with -v, less with -q.
-fn start_logging(global: &Global) {
-    let level = match i16::from(global.verbose) - i16::from(global.quiet) {
-        ..=-2 => "error",
-        -1 => "warn",
-        0 => "info",
-        1 => "debug",
-        2.. => "trace",
-    };
-    let filter = std::env::var("RUST_LOG")
-        .ok()
-        .and_then(|filter| EnvFilter::try_new(filter).ok())
-        .unwrap_or_else(|| EnvFilter::new(format!("warn,exalign={level}")));
-    let color = match global.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-    };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(color);
-    match global.log_format {
-        LogFormat::Pretty => subscriber.with_target(false).without_time().init(),
-        LogFormat::Json => subscriber.json().init(),
-    }
 }

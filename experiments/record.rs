@@ -8,7 +8,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use exalign::data::Tokenizer;
+use exalign::files::Output;
 use exalign::files::{Content, create_dir, read_sealed, sweep, sweep_folder, write_sealed};
+use exalign::secrets::{redact, redact_json};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -38,9 +40,16 @@ pub struct Record {
 
 /// An output being worked on.
 pub struct Work {
-    path: PathBuf,
-    output: PathBuf,
+    /// The record's place and the output; none where the output is no file, so that nothing is kept
+    /// beside it.
+    place: Option<Place>,
     record: Record,
+}
+
+/// Where an output being worked on is kept.
+struct Place {
+    record: PathBuf,
+    output: PathBuf,
     _lock: File,
 }
 
@@ -57,13 +66,13 @@ impl Record {
     pub fn new(command: &str, settings: Value, device: &str) -> Self {
         Self {
             command: command.to_owned(),
-            settings,
+            settings: redact_json(settings),
             inputs: BTreeMap::new(),
             environment: json!({
                 "exalign": env!("CARGO_PKG_VERSION"),
                 "burn": "0.22.1",
                 "device": device,
-                "command_line": std::env::args().collect::<Vec<_>>(),
+                "command_line": command_line(),
             }),
             complete: false,
             result: Value::Null,
@@ -98,6 +107,9 @@ impl Record {
 
     /// The record of the file `out`.
     pub fn beside(out: &Path) -> PathBuf {
+        if let Ok(Some(path)) = Output::beside(out, ".run.json") {
+            return path;
+        }
         let mut name = out.as_os_str().to_owned();
         name.push(".run.json");
         PathBuf::from(name)
@@ -114,14 +126,31 @@ impl Record {
         self.start(Self::within(dir), dir.join(".lock"), dir, fresh)
     }
 
-    /// Starts on the file `out`, whose record stands beside it.
+    /// Starts on the file `out`, whose record stands beside it; beside a device or a pipe stands
+    /// nothing.
     pub fn start_file(self, out: &Path, fresh: bool) -> Result<Start> {
+        let output = Output::resolve(out)?;
+        if let Output::Stream(stream) = &output {
+            return self.start_stream(stream);
+        }
+        let out = output.path();
         let mut lock = out.as_os_str().to_owned();
         lock.push(".lock");
         if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             create_dir(parent)?;
         }
         self.start(Self::beside(out), lock.into(), out, fresh)
+    }
+
+    fn start_stream(self, stream: &Path) -> Result<Start> {
+        if self.settings.get("shard").is_some() {
+            return Err(Error::usage(format!(
+                "--out {}: expected a file, whose record `exalign merge-shards` reads, found a device or \
+                 a pipe; name a file, or leave --shard out",
+                stream.display()
+            )));
+        }
+        Ok(Start::Go(Box::new(Work { place: None, record: self })))
     }
 
     fn start(self, path: PathBuf, lock: PathBuf, output: &Path, fresh: bool) -> Result<Start> {
@@ -161,8 +190,8 @@ impl Record {
             }
         }
         write_sealed(&path, &self)?;
-        let output = output.to_owned();
-        Ok(Start::Go(Box::new(Work { path, output, record: self, _lock: lock_file })))
+        let place = Place { record: path, output: output.to_owned(), _lock: lock_file };
+        Ok(Start::Go(Box::new(Work { place: Some(place), record: self })))
     }
 
     fn differences(&self, found: &Self) -> Vec<String> {
@@ -185,9 +214,15 @@ impl Work {
     pub fn finish(mut self, result: Value) -> Result<()> {
         self.record.complete = true;
         self.record.result = result;
-        self.record.content = Content::of(&self.output, &["run.json"])?;
-        write_sealed(&self.path, &self.record)
+        let Some(place) = self.place else { return Ok(()) };
+        self.record.content = Content::of(&place.output, &["run.json"])?;
+        write_sealed(&place.record, &self.record)
     }
+}
+
+/// The command line as it was given, without secrets.
+fn command_line() -> Vec<String> {
+    std::env::args_os().map(|it| redact(&it.to_string_lossy())).collect()
 }
 
 /// The day that chat templates took for today, where the record at `path` says one.

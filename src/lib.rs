@@ -103,9 +103,11 @@ pub mod judges;
 pub mod kernels;
 pub mod log_probs;
 pub mod model;
+pub mod printable;
 pub mod progress;
 pub mod reference;
 pub mod report;
+pub mod secrets;
 pub mod statistics;
 pub mod training;
 

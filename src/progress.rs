@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::printable;
+
 /// Progress through a known number of items, with rate and remaining time.
 #[derive(Debug)]
 pub struct Progress {
@@ -26,25 +28,19 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
-        bar.set_prefix(what.to_owned());
+        let what = printable::line(what).into_owned();
+        bar.set_prefix(what.clone());
         bar.set_position(done as u64);
         bar.reset_eta();
         let now = Instant::now();
-        Self {
-            bar,
-            what: what.to_owned(),
-            total: total as u64,
-            done: done as u64,
-            started: now,
-            logged: now,
-        }
+        Self { bar, what, total: total as u64, done: done as u64, started: now, logged: now }
     }
 
     /// `count` more items are done; `message` stands behind the bar.
     pub fn advance(&mut self, count: usize, message: &str) {
         self.done += count as u64;
         self.bar.set_position(self.done);
-        self.bar.set_message(message.to_owned());
+        self.bar.set_message(printable::line(message).into_owned());
         if self.bar.is_hidden() && self.logged.elapsed() > Duration::from_secs(10) {
             self.logged = Instant::now();
             tracing::info!("{}: {} of {} {message}", self.what, self.done, self.total);

@@ -356,3 +356,73 @@ fn an_experiment_ends_in_a_report_and_does_no_stage_twice() {
 fn modified(path: &Path) -> std::time::SystemTime {
     std::fs::metadata(path).unwrap().modified().unwrap()
 }
+
+#[cfg(unix)]
+mod outputs {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    const SAMPLE: &str =
+        "sample --model model --data prompts.jsonl --completions 2 --max-new-tokens 4 --out";
+
+    #[test]
+    fn an_output_that_is_a_link_stays_one_and_its_target_has_the_record() {
+        let place = Workplace::new();
+        place.lines("prompts.jsonl", [json!({"prompt_ids": [1]})]);
+        std::fs::create_dir(place.path("disk")).unwrap();
+        symlink("disk/drawn.jsonl", place.path("drawn.jsonl")).unwrap();
+        let first = place.succeeds(&format!("{SAMPLE} drawn.jsonl"));
+        assert!(place.path("drawn.jsonl").is_symlink());
+        assert_eq!(
+            names(&place.path("disk")),
+            ["drawn.jsonl", "drawn.jsonl.lock", "drawn.jsonl.run.json"]
+        );
+        assert_eq!(place.succeeds(&format!("{SAMPLE} drawn.jsonl")), first, "it is done");
+        assert_eq!(place.succeeds(&format!("{SAMPLE} disk/drawn.jsonl")), first, "by either name");
+        // A folder that is a link to one that is yet to be made.
+        place.groups("groups.jsonl", 4, 3);
+        symlink("disk/far/run", place.path("run")).unwrap();
+        place.succeeds("align --objective exo-rw --model model --data groups.jsonl --out run");
+        assert!(place.path("run").is_symlink() && place.path("disk/far/run/run.json").is_file());
+    }
+
+    #[test]
+    fn an_output_that_is_a_device_or_a_pipe_is_written_through() {
+        let place = Workplace::new();
+        place.lines("prompts.jsonl", [json!({"prompt_ids": [1]}), json!({"prompt_ids": [2]})]);
+        let pipe = place.path("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let before = names(place.folder.path());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::read_to_string(pipe).unwrap()
+        });
+        place.succeeds(&format!("{SAMPLE} pipe"));
+        let drawn = reader.join().unwrap();
+        assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+        let printed = place.succeeds(&format!("{SAMPLE} /dev/stdout"));
+        assert!(printed.starts_with(&drawn) && drawn.lines().count() == 2, "{printed}");
+        // A device of the test's own: root would replace the system's.
+        symlink("/dev/null", place.path("null")).unwrap();
+        place.succeeds(&format!("{SAMPLE} null"));
+        std::fs::remove_file(place.path("null")).unwrap();
+        assert_eq!(names(place.folder.path()), before, "nothing is left beside them");
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        let message = place.refuses(&format!("{SAMPLE} pipe --shard 1/2"), 2);
+        assert!(message.contains("found a device or a pipe"), "{message}");
+        let message = place.refuses(
+            "align --objective exo-rw --model model --data prompts.jsonl --out /dev/null",
+            1,
+        );
+        assert!(!message.is_empty());
+    }
+}

@@ -19,8 +19,9 @@ use super::measured::{Lineage, Measured, Outcome};
 use super::{sentences, wins};
 use crate::grammar::Grammar;
 use crate::run::Run;
+use crate::terminal::print_text;
 
-/// Prints the table, writes the report and says where it is. What a judge that is gone leaves
+/// Writes the report, prints its table and says where it is. What a judge that is gone leaves
 /// unasked does not take the rest with it: the report lacks its win rates then, and says so.
 pub fn report(run: &Run, outcome: Outcome) -> Result<()> {
     let rule = Rule::new(run)?;
@@ -38,14 +39,11 @@ pub fn report(run: &Run, outcome: Outcome) -> Result<()> {
             Some(error)
         }
     };
-    println!("{}", table(&report));
-    for sentence in &report.summary {
-        println!("{sentence}");
-    }
     let out = &run.graph.out;
     report.write(out)?;
     report.write_frontier(&out.join("frontier.svg"))?;
-    println!("\nreport: {}", out.join("report.html").display());
+    print_text(&format!("{}\n{}", table(&report), report.summary.join("\n")))?;
+    print_text(&format!("\nreport: {}", out.join("report.html").display()))?;
     unjudged.map_or(Ok(()), Err)
 }
 

@@ -9,6 +9,7 @@ use exalign::{Error, Result};
 use serde_json::json;
 
 use super::print_line;
+use crate::terminal::is_read;
 
 /// Options of `exalign loss`.
 #[derive(Args, Debug)]
@@ -57,6 +58,9 @@ pub fn run(args: &LossArgs) -> Result<()> {
     };
     for (number, line) in reader.lines().enumerate() {
         let line = line.map_err(Error::io(source, "read"))?;
+        if !is_read() {
+            break;
+        }
         if !line.trim().is_empty() {
             print_line(&json!(evaluate_line(&objective, &line, source, number + 1)?))?;
         }

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use exalign::files::Output;
 use exalign::{Error, Result, files};
 use serde_json::{Value, json};
 
@@ -46,13 +47,22 @@ pub fn run(args: &MergeShardsArgs) -> Result<Value> {
         Start::Go(work) => work,
     };
     let lines = merged(&parts)?;
-    files::write_atomic(&args.out, |writer| {
-        lines.iter().try_for_each(|line| writeln!(writer, "{line}"))
-    })?;
+    let write = |out: &Path| {
+        files::write_atomic(out, |writer| {
+            lines.iter().try_for_each(|line| writeln!(writer, "{line}"))
+        })
+    };
+    write(&args.out)?;
+    // A pipe cannot be read again for what its lines come to.
+    let copy = tempfile::NamedTempFile::new().map_err(Error::io(std::env::temp_dir(), "write"))?;
+    let out = match Output::resolve(&args.out)? {
+        Output::Regular(out) => out,
+        Output::Stream(_) => write(copy.path()).map(|()| copy.path().to_owned())?,
+    };
     let results: Vec<&Value> = parts.iter().map(|part| &part.record.result).collect();
     let result = match command.as_str() {
-        "sample" => sample::merged_result(&args.out, &results)?,
-        "label" => label::merged_result(&args.out)?,
+        "sample" => sample::merged_result(&out, &results)?,
+        "label" => label::merged_result(&out)?,
         "evaluate" => evaluate::merged_result(&settings, &results)?,
         _ => json!({ "records": lines.len() }),
     };

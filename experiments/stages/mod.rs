@@ -23,7 +23,6 @@ pub mod serve_device;
 pub mod sft;
 pub mod training;
 
-use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -36,6 +35,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::command_line::Global;
+pub use crate::terminal::{print_line, print_text};
 
 /// What every stage needs from around it.
 #[derive(Clone, Debug)]
@@ -190,19 +190,4 @@ pub fn table<const N: usize>(header: [&str; N]) -> Table {
     table.remove_style(TableComponent::HorizontalLines);
     table.remove_style(TableComponent::MiddleIntersections);
     table
-}
-
-/// One JSON object on a line of standard output.
-pub fn print_line(value: &Value) -> Result<()> {
-    print_text(&value.to_string())
-}
-
-/// A text on standard output.
-pub fn print_text(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}") {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        outcome => outcome.map_err(Error::io(Path::new("standard output"), "write")),
-    }
 }

@@ -7,6 +7,8 @@ use clap::Args;
 use exalign::report::{HTML_NAME, NamedReport, Report, write_page};
 use exalign::{Result, files};
 
+use super::print_text;
+
 /// Options of `exalign report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
@@ -34,8 +36,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         files::create_dir(folder)?;
     }
     write_page(&out, &reports)?;
-    println!("report: {}", out.display());
-    Ok(())
+    print_text(&format!("report: {}", out.display()))
 }
 
 /// What runs are called: as few of the last parts of their paths as tell them apart.

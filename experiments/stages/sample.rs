@@ -12,6 +12,7 @@ use exalign::data::{
     self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
 };
 use exalign::files::Journal;
+use exalign::files::Output;
 use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
 use exalign::model::{Decoder, ModelFolder};
 use exalign::progress::Progress;
@@ -134,8 +135,7 @@ impl SampleStage {
             .to_string();
         let work = match record.start_file(&self.out, self.fresh)? {
             Start::Done(result) => {
-                // Left where the process was killed after its last line.
-                let _ = std::fs::remove_file(Partial::path(&self.out));
+                Partial::remove(&self.out);
                 return Ok(result);
             }
             Start::Go(work) => work,
@@ -170,7 +170,7 @@ impl SampleStage {
             None => result,
         };
         work.finish(result.clone())?;
-        partial.journal.remove();
+        Partial::remove(&self.out);
         Ok(result)
     }
 }
@@ -331,32 +331,43 @@ fn stop_at(texts: &[String], tokenizer: Option<&Tokenizer>) -> Result<Option<Sto
 
 /// Samples drawn so far, a line a prompt, under the key of what they were drawn with.
 struct Partial {
-    journal: Journal,
+    /// None where the output is a device or a pipe, which nothing is kept beside.
+    journal: Option<Journal>,
     drawn: BTreeMap<usize, Vec<Sample>>,
 }
 
 impl Partial {
-    fn path(out: &Path) -> PathBuf {
-        let mut name = out.as_os_str().to_owned();
-        name.push(".partial");
-        PathBuf::from(name)
+    fn path(out: &Path) -> Result<Option<PathBuf>> {
+        Output::beside(out, ".partial")
     }
 
     fn open(out: &Path, key: &str) -> Result<Self> {
-        let path = Self::path(out);
+        let Some(path) = Self::path(out)? else {
+            return Ok(Self { journal: None, drawn: BTreeMap::new() });
+        };
         let (journal, lines) = Journal::open(&path, key)?;
         let read = |line: &String| {
             serde_json::from_str::<(usize, Vec<Sample>)>(line).map_err(|error| {
                 Error::file(&path, format!("cannot be read: {error}; remove it to draw anew"))
             })
         };
-        Ok(Self { drawn: lines.iter().map(read).collect::<Result<_>>()?, journal })
+        let drawn = lines.iter().map(read).collect::<Result<_>>()?;
+        Ok(Self { journal: Some(journal), drawn })
     }
 
     fn append(&mut self, numbers: &[usize], samples: Vec<Vec<Sample>>) -> Result<()> {
-        let lines = numbers.iter().zip(&samples).map(|it| json!(it).to_string());
-        self.journal.append(&lines.collect::<Vec<_>>())?;
+        if let Some(journal) = &mut self.journal {
+            let lines = numbers.iter().zip(&samples).map(|it| json!(it).to_string());
+            journal.append(&lines.collect::<Vec<_>>())?;
+        }
         self.drawn.extend(numbers.iter().copied().zip(samples));
         Ok(())
+    }
+
+    /// Removes what a finished sampling needs no more, also what one left that was killed at its end.
+    fn remove(out: &Path) {
+        if let Ok(Some(path)) = Self::path(out) {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::command_line::Global;
 use crate::record::{Record, Start};
-use crate::stages::Context;
+use crate::stages::{Context, print_text};
 use line::LineFits;
 use reviews::ReviewFits;
 
@@ -53,9 +53,10 @@ pub fn run(out: Option<PathBuf>, global: &Global, fresh: bool, dry_run: bool) ->
     let out = out.unwrap_or_else(|| Path::new("runs").join("toy"));
     if dry_run {
         let fits = OBJECTIVES.len() * (line::COMPLETIONS.len() + 1);
-        println!("a Gaussian on a line               would run: {fits} fits");
-        println!("reviews of two sentences           would run: 2 fits for every β");
-        return Ok(());
+        return print_text(&format!(
+            "a Gaussian on a line               would run: {fits} fits\n\
+             reviews of two sentences           would run: 2 fits for every β"
+        ));
     }
     let context = Context::new(global)?;
     let seed = global.seed.unwrap_or(0);
@@ -72,12 +73,14 @@ pub fn run(out: Option<PathBuf>, global: &Global, fresh: bool, dry_run: bool) ->
         work.finish(Value::Null)?;
     }
     let toy: Toy = files::read_json(&out.join(NUMBERS))?;
-    println!("{}\n\n{}", line_table(&toy.line), reviews_table(&toy.reviews));
-    for sentence in toy.findings() {
-        println!("{sentence}");
-    }
-    println!("\nfigure: {}\nreport: {}", out.join(FIGURE).display(), out.join(PAGE).display());
-    Ok(())
+    print_text(&format!(
+        "{}\n\n{}\n{}\n\nfigure: {}\nreport: {}",
+        line_table(&toy.line),
+        reviews_table(&toy.reviews),
+        toy.findings().join("\n"),
+        out.join(FIGURE).display(),
+        out.join(PAGE).display()
+    ))
 }
 
 impl Toy {

@@ -70,11 +70,6 @@ impl Journal {
         self.last = last;
         Ok(())
     }
-
-    /// Removes the file: whatever it was kept for is finished.
-    pub fn remove(self) {
-        let _ = std::fs::remove_file(self.path);
-    }
 }
 
 /// The hash of a line that follows a line with the hash `before`.

@@ -6,10 +6,12 @@
 
 mod content;
 mod journal;
+mod output;
 mod sealed;
 
 pub use content::{Change, Content};
 pub use journal::Journal;
+pub use output::{Output, write_through};
 pub use sealed::{read_sealed, write_sealed};
 
 use std::fs::File;
@@ -24,10 +26,15 @@ use crate::{Error, Result};
 
 /// Writes a file through a temporary one beside it and a rename, so that whatever happens on the
 /// way (a full disk, a kill, a power cut) the old content or none is there, never a part of the new.
+/// Links to the file stay; a device or a pipe is written through.
 pub fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
+    let path = &match Output::resolve(path)? {
+        Output::Regular(path) => path,
+        Output::Stream(path) => return write_through(&path, write),
+    };
     create_dir(folder_of(path))?;
     let mut file = temporary(path)?;
     let mut writer = BufWriter::new(&mut file);
@@ -140,11 +147,33 @@ pub fn sync_file(path: &Path) -> Result<()> {
         .map_err(Error::io(path, "write"))
 }
 
+/// Whether a text that a file holds is the name of a file beside it: one normal component, on any
+/// system.
+pub fn is_plain_name(text: &str) -> bool {
+    let mut components = Path::new(text).components();
+    let is_normal = matches!(components.next(), Some(std::path::Component::Normal(_)));
+    let is_plain =
+        |c: char| !(c.is_control() || c == '/' || c == '\\' || (cfg!(windows) && c == ':'));
+    is_normal && components.next().is_none() && text.chars().all(is_plain)
+}
+
 /// Creates a folder and its parents.
+///
+/// # Errors
+/// If it cannot be created.
 pub fn create_dir(folder: &Path) -> Result<()> {
+    let target = &match Output::resolve(folder)? {
+        Output::Regular(target) => target,
+        Output::Stream(_) => {
+            return Err(Error::file(
+                folder,
+                "expected a folder, found a device or a pipe; use another path",
+            ));
+        }
+    };
     let is_missing = |it: &&Path| !it.as_os_str().is_empty() && !it.exists();
-    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
-    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    let missing: Vec<&Path> = target.ancestors().take_while(is_missing).collect();
+    std::fs::create_dir_all(target).map_err(Error::io(folder, "create"))?;
     missing.into_iter().try_for_each(|it| sync_folder(folder_of(it)))
 }
 

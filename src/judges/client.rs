@@ -20,7 +20,7 @@ use super::connection::agent;
 use super::refusal::{Kind, Refusal, excerpt};
 use super::reply::{Other, Reply, reply_in};
 use crate::config::JudgeSettings;
-use crate::{Error, Result, interrupt};
+use crate::{Error, Result, interrupt, secrets};
 
 /// Sends requests to one endpoint.
 pub struct Client {
@@ -73,10 +73,13 @@ impl Client {
     pub fn new(url: &str, settings: &JudgeSettings) -> Result<Self> {
         let address = Address::parse(url)?;
         let key = std::env::var(&settings.key_variable).ok();
+        let key = key.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
+        key.iter().for_each(|it| secrets::keep(it));
+        secrets::keep_fields(&settings.extra);
         Ok(Self {
             agent: agent(&address, settings)?,
             address,
-            key: key.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()),
+            key,
             settings: settings.clone(),
             requests: AtomicUsize::new(0),
             answered: AtomicUsize::new(0),
@@ -127,7 +130,7 @@ impl Client {
                 Attempt::Lasting(why) => return Err(Failure::Ended(self.error(why))),
                 Attempt::Passing(trouble, asked) => (trouble, asked),
             };
-            let why = self.without_key(&trouble.message);
+            let why = trouble.message;
             let longest = Duration::from_secs_f64(self.settings.max_wait);
             if let Some(asked) = asked.filter(|asked| *asked > longest) {
                 return Err(Failure::Ended(self.error(format!(
@@ -210,7 +213,11 @@ impl Client {
         let (status, asked) = (response.status(), retry_after(response.headers()));
         let kind = response.headers().get("content-type").and_then(|it| it.to_str().ok());
         let is_events = kind.is_some_and(|it| it.trim_start().starts_with("text/event-stream"));
-        let text = response.body_mut().read_to_vec().map(decoded);
+        // Endpoints repeat the key; nobody behind this line sees it.
+        let text = response.body_mut().read_to_vec().map(|body| {
+            let text = decoded(body);
+            secrets::without_keys(&text).into_owned()
+        });
         if !status.is_success() {
             let said = text.unwrap_or_default();
             return self.refused(Refusal::new(status.as_u16(), &said), &status.to_string(), asked);
@@ -220,7 +227,7 @@ impl Client {
             Err(error) => return self.not_sent(&error),
         };
         match reply_in(&text, is_events) {
-            Ok(reply) => Attempt::Answered(reply),
+            Ok(reply) => Attempt::Answered(reply.without_keys()),
             Err(Other::Error(error)) => {
                 let refusal = Refusal::in_reply(&error);
                 let status = format!("200 and the error {}", refusal.status);
@@ -294,12 +301,7 @@ impl Client {
 
     /// An error that names the endpoint.
     pub fn error(&self, message: String) -> Error {
-        Error::file(&self.address.base, self.without_key(&message))
-    }
-
-    /// Endpoints repeat the key in what they say of it.
-    pub fn without_key(&self, text: &str) -> String {
-        self.key.as_ref().map_or_else(|| text.to_owned(), |key| text.replace(key.as_str(), "…"))
+        Error::file(&self.address.base, secrets::redact(&message))
     }
 }
 

@@ -24,6 +24,7 @@ use super::{Comparison, Cost, Judge, Judgement};
 use crate::config::JudgeSettings;
 use crate::evaluation::{BothOrders, Verdict};
 use crate::progress::Progress;
+use crate::secrets::without_keys;
 use crate::{Error, Result, interrupt};
 
 /// A language model behind an endpoint.
@@ -111,7 +112,8 @@ impl Endpoint {
             heard.verdict = verdict_in(&answer.text);
         }
         heard.left_out.extend(answer.left_out);
-        heard.text = answer.text;
+        // An answer that was kept by an earlier version may hold the key.
+        heard.text = without_keys(&answer.text).into_owned();
         Ok(())
     }
 
@@ -158,8 +160,7 @@ impl Endpoint {
                 Err(Failure::GivenUp(why)) => return Ok(Err((Kind::Passing, why))),
                 Err(Failure::Refused(refusal)) => refusal,
             };
-            let why =
-                format!("status {} ({})", refusal.status, self.client.without_key(&refusal.said));
+            let why = format!("status {} ({})", refusal.status, refusal.said);
             match self.parameters.after(&refusal, form) {
                 Remedy::Form(next) => form = next,
                 Remedy::None => return Ok(Err((refusal.kind(), why))),

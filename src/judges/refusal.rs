@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::secrets::without_keys;
+
 /// What an endpoint says in place of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -117,7 +119,7 @@ impl Refusal {
 
     /// An error that came with status 200; its own status, or what its words say.
     pub fn in_reply(error: &Value) -> Self {
-        let mut refusal = Self::of(200, error, excerpt(&error.to_string()));
+        let mut refusal = Self::of(200, error, excerpt(&without_keys(&error.to_string())));
         let number = |name: &str| {
             let value = &error[name];
             let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::answers::{Answer, Tokens};
 use super::events::{events, is_stream};
+use crate::secrets::without_keys;
 
 /// A reply with status 200.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +40,17 @@ pub enum Other {
     Error(Value),
     /// Cut, or something else.
     Unreadable,
+}
+
+impl Reply {
+    /// The reply without keys that it repeats, written in whatever way JSON lets it.
+    pub fn without_keys(mut self) -> Self {
+        self.answer.text = without_keys(&self.answer.text).into_owned();
+        if let End::Declined(words) = &mut self.end {
+            *words = without_keys(words).into_owned();
+        }
+        self
+    }
 }
 
 /// The reply in a body; `is_events` where it says that it is a stream.

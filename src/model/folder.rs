@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::adapter::{AdapterFolder, Replacements};
 use super::config::DecoderConfig;
-use super::families::{Binding, Family, SCORE};
+use super::families::{Binding, Family, SCORE, end_of_text};
 use super::precision::Precision;
 use super::quantization;
 use super::weights::{self, Load, SafetensorsFiles, Saving, weight_files};
@@ -291,7 +291,7 @@ fn with_generation_config(mut tokens: Vec<u32>, folder: &Path) -> Result<Vec<u32
     let file = folder.join(GENERATION);
     if file.is_file() {
         let generation: Value = read_json(&file)?;
-        for token in token_list(generation.get("eos_token_id")) {
+        for token in end_of_text(&file, &generation)? {
             if !tokens.contains(&token) {
                 tokens.push(token);
             }
@@ -342,14 +342,4 @@ pub fn classifier_json(config: &Value, family: &Family) -> Value {
         };
     }
     json
-}
-
-fn token_list(value: Option<&Value>) -> Vec<u32> {
-    match value {
-        Some(Value::Array(list)) => {
-            list.iter().filter_map(Value::as_u64).map(|it| it as u32).collect()
-        }
-        Some(value) => value.as_u64().map(|it| it as u32).into_iter().collect(),
-        None => Vec::new(),
-    }
 }

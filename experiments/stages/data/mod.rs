@@ -118,6 +118,7 @@ pub fn run(args: DataArgs, global: &Global) -> Result<()> {
         opening_tokens: args.opening_tokens,
         review_tokens: args.review_tokens,
     };
+    lengths.check(args.experiment.task().published())?;
     let mut settings = json!({
         "experiment": args.experiment.task().name(),
         "held_out": args.held_out,

@@ -31,6 +31,28 @@ pub struct Lengths {
     pub review_tokens: usize,
 }
 
+impl Lengths {
+    /// Refuses openings of reviews that are nothing, or the whole of what is read.
+    pub fn check(&self, kind: SetKind) -> Result<()> {
+        let Self { opening_tokens, review_tokens, .. } = *self;
+        if kind != SetKind::Reviews {
+            return Ok(());
+        }
+        if opening_tokens == 0 {
+            return Err(Error::usage(
+                "--opening-tokens: expected at least 1, since the opening is the prompt, found 0",
+            ));
+        }
+        if review_tokens > 0 && review_tokens <= opening_tokens {
+            return Err(Error::usage(format!(
+                "--review-tokens: expected more than the opening's {opening_tokens} (--opening-tokens), \
+                 since what follows the opening is the answer, found {review_tokens}; 0 reads all"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// The records of a run.
 #[derive(Default)]
 pub struct Records {
@@ -67,6 +89,7 @@ impl Shape<'_> {
     /// # Errors
     /// If limits are in tokens and there is no tokenizer, or a conversation has no chat template.
     pub fn all(&self, published: &mut Published) -> Result<Records> {
+        self.lengths.check(self.kind)?;
         let train = self.fitting(std::mem::take(&mut published.train), published)?;
         let held_out = self.fitting(std::mem::take(&mut published.held_out), published)?;
         let mut records = Records {

@@ -32,6 +32,15 @@ pub(super) fn files_of(folder: &Path) -> Result<Option<BTreeSet<String>>> {
     }
     let state: State = files::read_json(&path)?;
     for DataFile { filename } in &state.data_files {
+        if !files::is_plain_name(filename) {
+            return Err(Error::file(
+                &path,
+                format!(
+                    "`_data_files`: expected the name of a file beside it, found {filename:?}; copy the \
+                     whole folder again"
+                ),
+            ));
+        }
         if !folder.join(filename).is_file() {
             return Err(Error::file(
                 &path,

@@ -26,6 +26,7 @@ pub const COMPANIONS: [&str; 12] = [
 ];
 
 const TOKENIZER: &str = "tokenizer.json";
+const CONFIG: &str = "tokenizer_config.json";
 
 /// The folder of further chat templates, each a file of its own.
 const TEMPLATES: &str = "additional_chat_templates";
@@ -86,8 +87,30 @@ impl TokenizerFolder {
             config: Value::Null,
             model_config: serde_json::from_slice(&model_config).unwrap_or_default(),
         };
-        folder.config = folder.json("tokenizer_config.json")?;
+        folder.config = folder.json(CONFIG)?;
+        folder.check_end()?;
         Ok(folder)
+    }
+
+    /// Refuses an end of text that is none: training and sampling would go on with another, or with
+    /// none.
+    fn check_end(&self) -> Result<()> {
+        let refused = |key: &str, expected: &str| {
+            let found = &self.config[key];
+            let message = format!("`{key}`: expected {expected}, found {found}; correct it there");
+            Err(Error::file(self.path.join(CONFIG), message))
+        };
+        let end = &self.config["eos_token"];
+        if !(end.is_null() || end.is_string() || end["content"].is_string()) {
+            return refused("eos_token", "the text of a token, or an object with its `content`");
+        }
+        let is_id = |it: &Value| it.as_u64().is_some_and(|it| u32::try_from(it).is_ok());
+        let ids = &self.config["eos_token_id"];
+        let are_ids = ids.as_array().map_or(is_id(ids), |ids| ids.iter().all(is_id));
+        if !(ids.is_null() || are_ids) {
+            return refused("eos_token_id", "token ids, whole numbers from 0 to 4294967295");
+        }
+        Ok(())
     }
 
     /// The bytes of a file, if the folder has it.

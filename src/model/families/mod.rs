@@ -108,6 +108,14 @@ impl Binding {
     }
 }
 
+/// The tokens that end a text, as the file `path` with the content `json` names them.
+///
+/// # Errors
+/// If they are anything but ids of tokens.
+pub(in crate::model) fn end_of_text(path: &Path, json: &Value) -> Result<Vec<u32>> {
+    Settings::new(path, json)?.tokens("eos_token_id")
+}
+
 impl Family {
     /// The family that `config.json` (found at `path`) names.
     pub fn of(path: &Path, json: &Value) -> Result<&'static Self> {

@@ -181,7 +181,7 @@ impl<'a> Settings<'a> {
             value
                 .as_u64()
                 .and_then(|token| u32::try_from(token).ok())
-                .ok_or_else(|| self.expected(key, "token ids"))
+                .ok_or_else(|| self.expected(key, "token ids, whole numbers from 0 to 4294967295"))
         };
         match self.get(key) {
             None => Ok(Vec::new()),

@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde_json::Value;
 
-use crate::files::read_json;
+use crate::files::{is_plain_name, read_json};
 use crate::{Error, Result};
 
 /// The tensors of one or several safetensors files.
@@ -297,7 +297,7 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     })?;
     map.iter()
         .map(|(name, file)| match file.as_str() {
-            Some(file) if file.ends_with(".safetensors") && !file.contains(['/', '\\']) => {
+            Some(file) if file.ends_with(".safetensors") && is_plain_name(file) => {
                 Ok(file.to_owned())
             }
             _ => Err(Error::file(

@@ -14,6 +14,7 @@ use safetensors::{Dtype, View};
 use super::files::all_finite;
 use super::packing::{Matrix, Packing, transpose};
 use super::parameters::ParameterPath;
+use crate::files::Output;
 use crate::files::{persist, temporary};
 use crate::model::families::Binding;
 use crate::{Error, Result};
@@ -102,6 +103,8 @@ fn write_file<S: AsRef<str> + Ord + Display, V: View>(
     file: &Path,
     check: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    let target = Output::resolve(file)?;
+    let file = target.path();
     let temporary = temporary(file)?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(tensors, Some(metadata), temporary.path())

@@ -4,13 +4,20 @@
 //! `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean
 //! there. A file is in a snapshot whole or not at all; a download that was cut goes on where it was.
 
+mod answers;
+mod cache;
+mod client;
+
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
-use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use hf_hub::{Cache, Repo, RepoType};
 
+use self::answers::{Commit, FileName};
+use self::cache::Cached;
+use self::client::{Client, Failure, Fetched, hostile};
 use crate::model::weights::{INDEX, SINGLE, shards};
 use crate::progress::Progress;
+use crate::secrets::{self, redact};
 use crate::{Error, Result};
 
 /// A model or a data set on the hub.
@@ -31,7 +38,8 @@ impl HubId {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             !it.is_empty() && !it.starts_with(['.', '-']) && it.chars().all(allowed)
         };
-        let revised = !revision.is_empty()
+        // A reference is a file of its name.
+        let revised = FileName::parse(revision).is_some()
             && !revision.contains("..")
             && revision.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
         (word(owner) && word(model) && revised)
@@ -69,9 +77,10 @@ impl HubId {
 
     fn fetched(&self, wanted: &Wanted) -> Result<PathBuf> {
         let place = Place::from_environment();
-        let cached = place.cache.repo(self.repo(wanted));
+        let repo = Repo::new(self.name.clone(), wanted.repo_type);
+        let cached = Cached::new(place.cache.path(), &repo.folder_name(), &self.revision);
         if let Some(whole) = self.cached(&cached, wanted).filter(|_| place.offline) {
-            return Ok(whole);
+            return cached.check_snapshot(&whole).map(|()| whole);
         }
         if place.offline {
             return Err(self.error(format!(
@@ -81,55 +90,44 @@ impl HubId {
                 wanted.what,
             )));
         }
-        let hub = Hub {
-            id: self,
-            wanted,
-            api: place.api().map_err(|it| self.failed(it, &place, wanted))?,
-            cached,
-        };
-        match hub.fetch() {
-            Err(ApiError::RequestError(error)) if !answered(&error) => {
-                match self.cached(&hub.cached, wanted) {
-                    Some(folder) => {
-                        tracing::warn!(
-                            "{}: {error}; the copy in the cache is used",
-                            place.endpoint
-                        );
-                        Ok(folder)
-                    }
-                    None => Err(self.failed(ApiError::RequestError(error), &place, wanted)),
-                }
+        let client =
+            Client::new(&place.endpoint, wanted.within_addresses(self), place.token.clone());
+        let folder = match (Hub { id: self, wanted, client, cached: &cached }).fetch() {
+            Err(Failure::Request(error)) if !answered(&error) => {
+                let Some(folder) = self.cached(&cached, wanted) else {
+                    return Err(self.failed(Failure::Request(error), &place, wanted));
+                };
+                tracing::warn!("{}: {error}; the copy in the cache is used", place.shown());
+                folder
             }
-            outcome => outcome.map_err(|error| self.failed(error, &place, wanted)),
-        }
-    }
-
-    fn repo(&self, wanted: &Wanted) -> Repo {
-        Repo::with_revision(self.name.clone(), wanted.repo_type, self.revision.clone())
+            outcome => outcome.map_err(|error| self.failed(error, &place, wanted))?,
+        };
+        cached.check_snapshot(&folder)?;
+        Ok(folder)
     }
 
     /// The snapshot of the revision as it was last seen.
-    fn cached(&self, cached: &CacheRepo, wanted: &Wanted) -> Option<PathBuf> {
-        let is_whole = |folder: &PathBuf| has_file(folder, folder, wanted.marks_whole);
-        // The file of no name is the snapshot's folder itself.
-        let named = cached.get("").map(|it| it.components().collect()).filter(is_whole);
-        // A commit has no reference of its own.
-        named.or_else(|| Some(cached.pointer_path(&self.revision)).filter(is_whole))
+    fn cached(&self, cached: &Cached, wanted: &Wanted) -> Option<PathBuf> {
+        let folder = cached.snapshot(&cached.last_seen()?);
+        has_file(&folder, &folder, wanted.marks_whole).then_some(folder)
     }
 
     fn error(&self, message: impl std::fmt::Display) -> Error {
         Error::file(format!("{}@{}", self.name, self.revision), message.to_string())
     }
 
-    fn failed(&self, error: ApiError, place: &Place, wanted: &Wanted) -> Error {
-        let (endpoint, what) = (&place.endpoint, wanted.what);
+    fn failed(&self, error: Failure, place: &Place, wanted: &Wanted) -> Error {
+        let (endpoint, what) = (place.shown(), wanted.what);
         let status = match &error {
-            ApiError::RequestError(request) => match **request {
+            Failure::Request(request) => match **request {
                 ureq::Error::StatusCode(status) => status,
                 _ => 0,
             },
             _ => 0,
         };
+        if let Failure::Own(error) = error {
+            return error;
+        }
         self.error(match status {
             401 | 403 if place.token.is_some() => format!(
                 "{endpoint} does not let the owner of HF_TOKEN read it (status {status}); accept the \
@@ -146,7 +144,7 @@ impl HubId {
             _ => format!(
                 "cannot be fetched from {endpoint}: {}; start the command again to go on, or give \
                  the {what}'s folder",
-                error.to_string().replace('\n', " ")
+                redact(&error.to_string()).replace('\n', " ")
             ),
         })
     }
@@ -163,6 +161,21 @@ struct Wanted<'a> {
     has_weights: bool,
     /// A file without which a snapshot in the cache counts as none.
     marks_whole: &'a dyn Fn(&str) -> bool,
+}
+
+impl Wanted<'_> {
+    /// The kind of repository in addresses of descriptions.
+    fn kind(&self) -> &'static str {
+        if matches!(self.repo_type, RepoType::Dataset) { "datasets" } else { "models" }
+    }
+
+    /// A repository in addresses of files.
+    fn within_addresses(&self, id: &HubId) -> String {
+        match self.repo_type {
+            RepoType::Dataset => format!("datasets/{}", id.name),
+            _ => id.name.clone(),
+        }
+    }
 }
 
 /// Whether there is a file below `folder` whose path from `root` on is one that is looked for.
@@ -193,85 +206,92 @@ impl Place {
         let variable = |name: &str| std::env::var(name).ok().filter(|it| !it.is_empty());
         let cache = variable("HF_HUB_CACHE")
             .map_or_else(Cache::from_env, |folder| Cache::new(PathBuf::from(folder)));
+        let token = variable("HF_TOKEN").or_else(|| cache.token());
+        if let Some(token) = &token {
+            secrets::keep(token);
+        }
         Self {
             endpoint: variable("HF_ENDPOINT")
                 .unwrap_or("https://huggingface.co".to_owned())
                 .trim_end_matches('/')
                 .to_owned(),
-            token: variable("HF_TOKEN").or_else(|| cache.token()),
+            token,
             cache,
             offline: variable("HF_HUB_OFFLINE")
                 .is_some_and(|it| ["1", "true", "yes", "on"].contains(&it.to_lowercase().as_str())),
         }
     }
 
-    fn api(&self) -> std::result::Result<Api, ApiError> {
-        ApiBuilder::from_cache(self.cache.clone())
-            .with_endpoint(self.endpoint.clone())
-            .with_token(self.token.clone())
-            .with_retries(2)
-            .build()
+    /// The endpoint without a user and a password.
+    fn shown(&self) -> String {
+        redact(&self.endpoint)
     }
 }
 
 struct Hub<'a> {
     id: &'a HubId,
     wanted: &'a Wanted<'a>,
-    api: Api,
-    cached: CacheRepo,
+    client: Client,
+    cached: &'a Cached,
 }
 
 impl Hub<'_> {
-    fn fetch(&self) -> std::result::Result<PathBuf, ApiError> {
-        let repo = self.api.repo(self.id.repo(self.wanted));
-        let info = repo.info()?;
-        let folder = self.cached.pointer_path(&info.sha);
-        let there: Vec<&str> = info.siblings.iter().map(|it| it.rfilename.as_str()).collect();
-        let fetch = |file: &str| {
-            if folder.join(file).exists() {
+    fn fetch(&self) -> Fetched<PathBuf> {
+        let HubId { name, revision } = self.id;
+        let described = self.client.described(self.wanted.kind(), name, revision)?;
+        let commit = &described.commit;
+        let folder = self.cached.snapshot(commit);
+        let there: Vec<&str> = described.files.iter().map(String::as_str).collect();
+        let fetch = |file: &FileName| {
+            if folder.join(file.as_str()).exists() {
                 return Ok(());
             }
-            tracing::info!("fetching {file} of {}@{}", self.id.name, self.id.revision);
-            self.download(&repo, file)
+            tracing::info!("fetching {} of {name}@{revision}", file.as_str());
+            self.download(commit, file)
         };
-        for file in there.iter().filter(|it| (self.wanted.is_read)(it)) {
-            fetch(file)?;
+        // All names before anything is written.
+        let read = there.iter().filter(|it| (self.wanted.is_read)(it));
+        for file in read.map(|it| file_name(it)).collect::<Fetched<Vec<_>>>()? {
+            fetch(&file)?;
         }
         if self.wanted.has_weights {
-            for file in weights(&there, &folder, &fetch)? {
-                fetch(&file)?;
+            for file in weights(&there, &folder, &|file| fetch(&file_name(file)?))? {
+                fetch(&file_name(&file)?)?;
             }
         }
-        self.cached.create_ref(&info.sha)?;
-        tracing::info!("{}@{} is {}", self.id.name, self.id.revision, info.sha);
+        self.cached.note(commit)?;
+        tracing::info!("{name}@{revision} is {}", commit.as_str());
         Ok(folder)
     }
 
-    fn download(
-        &self,
-        repo: &hf_hub::api::sync::ApiRepo,
-        file: &str,
-    ) -> std::result::Result<(), ApiError> {
-        let metadata = self.api.metadata(&repo.url(file))?;
-        let blob = self.cached.blob_path(metadata.etag());
-        let part = blob.with_extension("part");
-        let of = |path: &Path| path.metadata().map_or(0, |it| it.len());
-        // Whole, but killed before it was named: asking for the rest of nothing is an error.
-        if of(&part) >= metadata.size() as u64 {
-            std::fs::remove_file(&part)?;
+    fn download(&self, commit: &Commit, file: &FileName) -> Fetched<()> {
+        let url = self.client.url(commit, file);
+        let about = self.client.about(&url, commit)?;
+        let blob = self.cached.blob(&about.etag)?;
+        let _lock = self.cached.lock(&blob)?;
+        cache::remove_link(&blob)?;
+        let size_of = |path: &Path| path.metadata().ok().map(|it| it.len());
+        if size_of(&blob) != Some(about.size) {
+            let part = blob.with_extension("part");
+            cache::remove_link(&part)?;
+            let there = size_of(&part).unwrap_or(0);
+            if there > about.size {
+                std::fs::remove_file(&part).map_err(Error::io(&part, "remove"))?;
+            }
+            let (done, all) = (there.min(about.size) as usize, about.size as usize);
+            let mut bar = Progress::new(file.as_str(), "bytes", done, all);
+            let outcome = self.client.download(&url, about.size, &part, &mut bar);
+            bar.finish();
+            outcome?;
+            std::fs::rename(&part, &blob).map_err(Error::io(&blob, "write"))?;
         }
-        let pointer = repo.download_with_progress(file, Bytes::default())?;
-        if of(&pointer) == metadata.size() as u64 {
-            return Ok(());
-        }
-        // The connection ended early and nobody said so.
-        std::fs::rename(&blob, &part)?;
-        std::fs::remove_file(&pointer)?;
-        Err(ApiError::IoError(std::io::Error::new(
-            std::io::ErrorKind::UnexpectedEof,
-            format!("{file}: expected {} bytes, found {}", metadata.size(), of(&part)),
-        )))
+        Ok(self.cached.link(&blob, commit, file)?)
     }
+}
+
+fn file_name(text: &str) -> Fetched<FileName> {
+    let expected = "expected a path that leads nowhere but below the repository";
+    FileName::parse(text).ok_or_else(|| hostile("the name of a file", text, expected))
 }
 
 /// Whether a file of a model is one that this software, or whoever gets the model from it, reads;
@@ -288,8 +308,8 @@ const ADAPTER: &str = "adapter_config.json";
 fn weights(
     there: &[&str],
     folder: &Path,
-    fetch: &dyn Fn(&str) -> std::result::Result<(), ApiError>,
-) -> std::result::Result<Vec<String>, ApiError> {
+    fetch: &dyn Fn(&str) -> Fetched<()>,
+) -> Fetched<Vec<String>> {
     let first = if there.contains(&ADAPTER) { "adapter_model.safetensors" } else { SINGLE };
     if there.contains(&first) {
         return Ok(vec![first.to_owned()]);
@@ -303,28 +323,6 @@ fn weights(
     Ok(named.into_iter().filter(|file| there.contains(&file.as_str())).collect())
 }
 
-/// A bar of the bytes of one file.
-#[derive(Default)]
-struct Bytes(Option<Progress>);
-
-impl hf_hub::api::Progress for Bytes {
-    fn init(&mut self, size: usize, file: &str) {
-        self.0.get_or_insert_with(|| Progress::new(file, "bytes", 0, size));
-    }
-
-    fn update(&mut self, size: usize) {
-        if let Some(progress) = &mut self.0 {
-            progress.advance(size, "");
-        }
-    }
-
-    fn finish(&mut self) {
-        if let Some(progress) = self.0.take() {
-            progress.finish();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,9 +333,20 @@ mod tests {
         let some = |name: &str, revision: &str| Some((name.to_owned(), revision.to_owned()));
         assert_eq!(id("owner/My-Model_1.5"), some("owner/My-Model_1.5", "main"));
         assert_eq!(id("owner/name@refs/pr/1"), some("owner/name", "refs/pr/1"));
-        for no in
-            ["name", "./name", "/owner/name", "a/b/c", "a/", "a/b@", "a/b@../x", "a b/c", "~/x"]
-        {
+        for no in [
+            "name",
+            "./name",
+            "/owner/name",
+            "a/b/c",
+            "a/",
+            "a/b@",
+            "a/b@../x",
+            "a b/c",
+            "~/x",
+            "a/b@/etc",
+            "a/b@x//y",
+            "a/b@./x",
+        ] {
             assert_eq!(id(no), None, "{no}");
         }
     }

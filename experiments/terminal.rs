@@ -1,0 +1,128 @@
+//! What is said on standard output and standard error.
+//!
+//! Standard output has results, standard error everything else. Nothing foreign reaches a terminal as
+//! more than text, no secret is shown, and whether anybody listens on standard error changes nothing.
+
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use exalign::{Error, Result, printable, secrets};
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+
+use crate::command_line::{Color, Global, LogFormat};
+
+/// Standard error. What cannot be written there is lost; the work goes on.
+struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = std::io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let _ = std::io::stderr().flush();
+        Ok(())
+    }
+}
+
+/// [`StandardError`] for events that are JSON, each written at once.
+struct JsonOnStandardError;
+
+impl Write for JsonOnStandardError {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let event = secrets::redact(&String::from_utf8_lossy(bytes));
+        StandardError.write_all(printable::json(&event).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        StandardError.flush()
+    }
+}
+
+/// Says on one line why the command fails.
+pub fn say_error(error: &Error) {
+    let message = printable::message(&secrets::redact(&error.to_string()));
+    let _ = writeln!(StandardError, "error: {message}");
+}
+
+/// Whether nobody reads standard output any more.
+static IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether standard output is still read: what only prints may end where it is not.
+pub fn is_read() -> bool {
+    !IS_CLOSED.load(Ordering::Relaxed)
+}
+
+/// One JSON object on a line of standard output.
+pub fn print_line(value: &Value) -> Result<()> {
+    print(&printable::json(&value.to_string()))
+}
+
+/// A text on standard output.
+pub fn print_text(text: &str) -> Result<()> {
+    print(&printable::lines(text))
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            IS_CLOSED.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        outcome => outcome.map_err(Error::io(Path::new("standard output"), "write")),
+    }
+}
+
+/// Logs go to standard error: warnings and news by default, more with -v, less with -q.
+pub fn start_logging(global: &Global) {
+    let level = match i16::from(global.verbose) - i16::from(global.quiet) {
+        ..=-2 => "error",
+        -1 => "warn",
+        0 => "info",
+        1 => "debug",
+        2.. => "trace",
+    };
+    let filter = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|filter| EnvFilter::try_new(filter).ok())
+        .unwrap_or_else(|| EnvFilter::new(format!("warn,exalign={level}")));
+    let color = match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
+    match global.log_format {
+        LogFormat::Pretty => subscriber
+            .with_writer(|| StandardError)
+            .with_ansi(color)
+            .with_target(false)
+            .without_time()
+            .fmt_fields(debug_fn(write_field).delimited(" "))
+            .init(),
+        LogFormat::Json => subscriber.with_writer(|| JsonOnStandardError).json().init(),
+    }
+}
+
+/// A field of a log line, the message among them.
+fn write_field(
+    writer: &mut Writer<'_>,
+    field: &tracing::field::Field,
+    value: &dyn std::fmt::Debug,
+) -> std::fmt::Result {
+    let value = printable::message(&secrets::redact(&format!("{value:?}")));
+    match field.name() {
+        "message" => writer.write_str(&value),
+        // What events of other crates' logs say of themselves.
+        name if name.starts_with("log.") => Ok(()),
+        name => write!(writer, "{name}={value}"),
+    }
+}
