@@ -10,7 +10,7 @@ use exalign::data::{
     self, Group, GroupBatch, Intake, Limits, Located, RewardReading, TokenGroup, Tokenization,
     Tokenizer,
 };
-use exalign::log_probs::read_in_batches;
+use exalign::log_probs::{check_tokens, read_in_batches};
 use exalign::model::{ModelFolder, RewardModel, reward_reading};
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
@@ -215,6 +215,7 @@ fn rewards(
 ) -> Result<Vec<Vec<f64>>> {
     let mut rewards: Vec<Vec<f64>> =
         tokens.iter().map(|it| vec![0.0; it.completions.len()]).collect();
+    check_tokens(model.decoder.config(), tokens)?;
     read_in_batches(tokens, |parts, groups| {
         interrupt::check()?;
         let batch = GroupBatch::new(groups, device);
