@@ -3,10 +3,11 @@
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 
+use crate::Error;
 use crate::data::{GroupBatch, TokenGroup};
-use crate::model::Decoder;
 use crate::model::vocabulary_head::token_log_probs;
 use crate::model::weights::all_finite;
+use crate::model::{Decoder, DecoderConfig};
 
 /// A policy assigns log-probabilities to the completions of a batch of groups.
 pub trait Policy: Module + ModuleDisplay {
@@ -41,6 +42,35 @@ pub fn sum_by_completion(per_token: Tensor<1>, batch: &GroupBatch) -> Tensor<2> 
     sums.reshape([batch.num_groups, batch.num_completions])
 }
 
+/// Refuses groups that a model cannot read: that have ids beyond its vocabulary, as those of another
+/// tokenizer may be, or more tokens than it has positions. Devices do not check what they look up.
+///
+/// # Errors
+/// The first such group, by its line.
+pub fn check_tokens(shape: &DecoderConfig, groups: &[TokenGroup]) -> crate::Result<()> {
+    const REMEDY: &str = "give a model of the same vocabulary and length, or drop the record";
+    for group in groups {
+        let mut ids = group.completions.iter().flatten().chain(&group.prompt);
+        if let Some(id) = ids.find(|&&id| id as usize >= shape.vocab_size) {
+            return Err(Error::usage(format!(
+                "line {}: expected token ids below {}, the vocabulary size of the model that reads them, \
+                 found {id}; {REMEDY}",
+                group.line, shape.vocab_size
+            )));
+        }
+        let longest = group.completions.iter().map(Vec::len).max().unwrap_or(0);
+        let length = group.prompt.len() + longest;
+        if length > shape.max_positions {
+            return Err(Error::usage(format!(
+                "line {}: expected at most {} tokens, the positions of the model that reads them, found \
+                 {length}; {REMEDY}",
+                group.line, shape.max_positions
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The log-probability of each token of each completion of each group, without autodiff.
 ///
 /// The first token of a completion after an empty prompt has no predictor and no entry.
@@ -55,6 +85,8 @@ pub fn token_log_probs_of(
     device: &Device,
     mut progress: impl FnMut(usize) -> crate::Result<()>,
 ) -> crate::Result<Vec<Vec<Vec<f32>>>> {
+    check_tokens(decoder.config(), groups)?;
+    check_tokens(decoder.config(), groups)?;
     let mut scored: Vec<Vec<Vec<f32>>> =
         groups.iter().map(|group| vec![Vec::new(); group.completions.len()]).collect();
     read_in_batches(groups, |parts, batch_groups| {

@@ -13,12 +13,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Sight;
-use crate::log_probs::read;
+use crate::data::{Sight, TokenGroup};
+use crate::log_probs::{check_tokens, read};
 use crate::model::Decoder;
 use crate::model::cache::LayerCache;
 use crate::model::weights::all_finite;
-use crate::{Error, Result, interrupt};
+use crate::{Error, Result, interrupt, memory};
 
 /// How completions are drawn.
 #[derive(Clone, Debug)]
@@ -96,6 +96,9 @@ pub fn sample(
     sampling: &Sampling,
     device: &Device,
 ) -> Result<Vec<Vec<Sample>>> {
+    check_memory(decoder, prompts.len(), sampling)?;
+    let prompt = |it: &Prompt| TokenGroup { prompt: it.ids.clone(), ..TokenGroup::default() };
+    check_tokens(decoder.config(), &prompts.iter().map(prompt).collect::<Vec<_>>())?;
     let per_group = sampling.num_completions;
     let mut samples = vec![vec![Sample::default(); per_group]; prompts.len()];
     let room = |group: usize| {
@@ -163,6 +166,25 @@ fn not_finite(prompt: &Prompt, step: usize) -> Error {
         prompt.number + 1,
         step + 1
     ))
+}
+
+/// Refuses more samples at once than there is memory for: what is remembered of every token, where that
+/// is the machine's memory, and a row of logits for each.
+fn check_memory(decoder: &Decoder, num_prompts: usize, sampling: &Sampling) -> Result<()> {
+    let Sampling { num_completions, max_new_tokens, .. } = sampling;
+    let config = decoder.config();
+    let remembered = [2, config.num_layers, config.num_kv_heads, config.head_dim, *max_new_tokens];
+    let samples = memory::product([num_prompts, *num_completions]);
+    let row = memory::product([config.vocab_size, size_of::<f32>()]);
+    let cache = match crate::device::has_own_memory(&decoder.device()) {
+        true => 0,
+        false => memory::product(remembered).saturating_mul(size_of::<f32>() as u128),
+    };
+    memory::check(
+        samples.saturating_mul(row.saturating_add(cache)),
+        &format!("{num_completions} completions of {num_prompts} prompts at once"),
+        "lower generation.completions, generation.max_new_tokens or generation.batch_size",
+    )
 }
 
 /// Rows of a running batch that are worth keeping.

@@ -43,12 +43,12 @@ impl SafetensorsFiles {
             let size = file.metadata().map_err(Error::io(path, "read"))?.len();
             let (metadata, data_start) = read_header(path, &mut file, size)?;
             for (name, info) in metadata.tensors() {
-                if data_start + info.data_offsets.1 as u64 > size {
+                if data_start.saturating_add(info.data_offsets.1 as u64) > size {
                     return Err(Error::file(
                         path,
                         format!(
                             "the file is cut: its header promises {} bytes, it has {size}; fetch it again",
-                            data_start + metadata.data_len() as u64
+                            data_start.saturating_add(metadata.data_len() as u64)
                         ),
                     ));
                 }
@@ -225,6 +225,9 @@ fn widen<const N: usize>(bytes: &[u8], out: &mut Vec<f32>, one: impl Fn([u8; N])
     out.extend(bytes.as_chunks().0.iter().map(|&it| one(it)));
 }
 
+/// The longest header that safetensors allows, in bytes.
+const LONGEST_HEADER: u64 = 100_000_000;
+
 /// The header and where the data begins.
 fn read_header(path: &Path, file: &mut File, size: u64) -> Result<(Metadata, u64)> {
     let cut = |_| {
@@ -236,7 +239,7 @@ fn read_header(path: &Path, file: &mut File, size: u64) -> Result<(Metadata, u64
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(cut)?;
     let length = u64::from_le_bytes(length);
-    if length > size {
+    if length > size.min(LONGEST_HEADER) {
         return Err(Error::file(
             path,
             format!(
