@@ -53,13 +53,26 @@ fn material() -> Workplace {
     place
 }
 
-/// What a folder holds: the content of every file but of those that tell times or lock.
-fn essence(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+/// What the program's folder holds: the content of every file but of those that tell times or lock.
+fn essence(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = contents(root);
+    // The cache is several processes': what one leaves there is swept a day later.
+    found.retain(|name, _| !(name.starts_with("cache/") && name.contains(".part-")));
+    let root = root.to_str().unwrap();
+    for (name, content) in &mut found {
+        if name.ends_with("adapter_config.json") {
+            *content = text(content).replace(root, "ROOT").into_bytes();
+        }
+    }
+    found
+}
+
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for path in entries(folder) {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if path.is_dir() {
-            let inner = essence(&path);
+            let inner = contents(&path);
             found.extend(inner.into_iter().map(|(inside, it)| (format!("{name}/{inside}"), it)));
         } else if name == "metrics.jsonl" {
             found.insert(name, json!(support::metrics(folder)).to_string().into_bytes());

@@ -345,6 +345,7 @@ impl Partial {
         let Some(path) = Self::path(out)? else {
             return Ok(Self { journal: None, drawn: BTreeMap::new() });
         };
+        files::sweep(&path);
         let (journal, lines) = Journal::open(&path, key)?;
         let read = |line: &String| {
             serde_json::from_str::<(usize, Vec<Sample>)>(line).map_err(|error| {

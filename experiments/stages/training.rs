@@ -150,7 +150,7 @@ impl<T: Trainable> Train<'_, T> {
         (self.save)(&module, config.dtype, &model)?;
         let keeping =
             Keeping { every: config.checkpoint.every, keep: config.checkpoint.keep, num_steps };
-        Checkpoints::new(&self.out, keeping).finish();
+        Checkpoints::new(&self.out, keeping).finish()?;
         let result = json!({
             "model": model, "steps": num_steps, "loss": outcome.last_loss, "seconds": outcome.seconds,
         });

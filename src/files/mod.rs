@@ -17,6 +17,7 @@ pub use sealed::{read_sealed, write_sealed};
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -209,6 +210,19 @@ pub fn sweep_folder(folder: &Path) {
     }
 }
 
+/// Removes what killed processes have left in a folder that several write into at once: temporary files
+/// that nobody has touched for a day.
+pub(crate) fn sweep_stale(folder: &Path) {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let is_stale = |name: &str| {
+        let metadata = folder.join(name).metadata();
+        let modified = metadata.and_then(|it| it.modified()).ok();
+        let age = modified.and_then(|it| it.elapsed().ok());
+        name.starts_with('.') && name.contains(PART) && age.is_some_and(|it| it > DAY)
+    };
+    sweep_where(folder, &is_stale);
+}
+
 fn sweep_where(folder: &Path, is_part: &dyn Fn(&str) -> bool) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if !entry.file_name().to_str().is_some_and(is_part) {
@@ -279,6 +293,38 @@ mod tests {
         write_atomic(&path, |writer| writer.write_all(b"new")).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(names(&folder.path().join("deep/er")), ["file"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let long = format!("{}é{}", "x".repeat(199), "y".repeat(40));
+        let parts = ["a", "ab", &long].map(|name| {
+            let kept = temporary(&root.join(name)).unwrap().into_temp_path();
+            kept.keep().unwrap()
+        });
+        write_atomic(&root.join(&long), |writer| writer.write_all(b"a name of many bytes"))
+            .unwrap();
+        let aside = root.join("model/inner");
+        std::fs::create_dir_all(&aside).unwrap();
+        let inside = temporary_folder(&aside.join("step-1")).unwrap().keep();
+        std::fs::write(inside.join("weights"), "half").unwrap();
+        for name in ["a", ".a", "a.part-1"] {
+            std::fs::write(root.join(name), "").unwrap();
+        }
+        sweep(&root.join("a"));
+        assert_eq!(parts.each_ref().map(|it| it.exists()), [false, true, true]);
+        sweep_stale(root);
+        assert!(parts[1].exists());
+        let file = File::options().append(true).open(&parts[1]).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(25 * 60 * 60))
+            .unwrap();
+        sweep_stale(root);
+        assert_eq!(parts.each_ref().map(|it| it.exists()), [false, false, true]);
+        sweep_folder(root);
+        assert!(!inside.exists() && aside.exists());
+        assert_eq!(names(root), [".a", "a", "a.part-1", "model", &long]);
     }
 
     #[test]

@@ -102,7 +102,10 @@ impl Checkpoints {
         write_json(&temporary.path().join(STATE), state)?;
         write_json(&temporary.path().join(CHECKSUMS), &checksums(temporary.path())?)?;
         persist_folder(temporary, &target)?;
-        self.prune(RESUMABLE);
+        if let Err(error) = self.prune(RESUMABLE) {
+            // It only costs space until the end.
+            tracing::warn!("{error}");
+        }
         Ok(())
     }
 
@@ -128,8 +131,11 @@ impl Checkpoints {
     }
 
     /// Drops what only an unfinished training needs.
-    pub fn finish(&self) {
-        self.prune(0);
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn finish(&self) -> Result<()> {
+        self.prune(0)
     }
 
     fn read(
@@ -172,36 +178,34 @@ impl Checkpoints {
     }
 
     /// Keeps optimizer states of the newest `resumable` checkpoints and models as [`Keeping`] says.
-    /// What cannot be removed only costs space.
-    fn prune(&self, resumable: usize) {
+    fn prune(&self, resumable: usize) -> Result<()> {
         let (scheduled, extra): (Vec<usize>, Vec<usize>) =
             self.steps().into_iter().rev().partition(|step| self.keeping.is_due(*step));
         let newest = scheduled.first().copied().unwrap_or(0);
         for (age, step) in extra.into_iter().enumerate() {
             if age >= resumable || step < newest {
-                self.remove(&self.path(step));
+                remove(&self.path(step))?;
             }
         }
         let Keeping { keep, .. } = self.keeping;
         for (age, step) in scheduled.into_iter().enumerate() {
             let folder = self.path(step);
             if keep > 0 && age >= keep.max(resumable) {
-                self.remove(&folder);
+                remove(&folder)?;
             } else if age >= resumable && folder.join(OPTIMIZER).exists() {
-                self.remove(&folder.join(OPTIMIZER));
+                remove(&folder.join(OPTIMIZER))?;
             }
         }
+        Ok(())
     }
+}
 
-    fn remove(&self, path: &Path) {
-        let removed = match path.is_dir() {
-            true => std::fs::remove_dir_all(path),
-            false => std::fs::remove_file(path),
-        };
-        if let Err(error) = removed {
-            tracing::warn!("{}: cannot remove: {error}", path.display());
-        }
+fn remove(path: &Path) -> Result<()> {
+    match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
     }
+    .map_err(Error::io(path, "remove"))
 }
 
 /// Content hashes of a folder's files, the list itself left out.
