@@ -106,6 +106,7 @@ pub mod model;
 pub mod progress;
 pub mod reference;
 pub mod report;
+mod stack;
 pub mod statistics;
 pub mod training;
 
