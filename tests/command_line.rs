@@ -426,3 +426,93 @@ mod outputs {
         assert!(!message.is_empty());
     }
 }
+
+#[test]
+fn an_end_of_text_that_is_no_token_id_is_refused_by_file_and_key() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 2, 3);
+    let config = place.path("model/config.json");
+    let whole: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    let refused = || place.refuses("score --model model --data groups.jsonl", 1);
+    for bad in [
+        json!(4294967318_u64),
+        json!(-1),
+        json!(2.5),
+        json!("22"),
+        json!([22, -1]),
+        json!({}),
+        json!(true),
+    ] {
+        let mut json = whole.clone();
+        json["eos_token_id"] = bad.clone();
+        std::fs::write(&config, json.to_string()).unwrap();
+        let message = refused();
+        assert!(
+            message
+                .contains("config.json: `eos_token_id`: expected token ids, whole numbers from 0"),
+            "{message}"
+        );
+        std::fs::write(&config, whole.to_string()).unwrap();
+        place.write("model/generation_config.json", &json!({ "eos_token_id": bad }).to_string());
+        let message = refused();
+        assert!(message.contains("generation_config.json: `eos_token_id`: "), "{message}");
+        std::fs::remove_file(place.path("model/generation_config.json")).unwrap();
+    }
+    place.write("model/tokenizer.json", "{}");
+    for (bad, key) in [
+        (json!({"eos_token": 7}), "eos_token"),
+        (json!({"eos_token": {"content": 7}}), "eos_token"),
+        (json!({"eos_token_id": "7"}), "eos_token_id"),
+    ] {
+        place.write("model/tokenizer_config.json", &bad.to_string());
+        let message = refused();
+        let expected = format!("tokenizer_config.json: `{key}`: expected ");
+        assert!(message.contains(&expected), "{message}");
+    }
+}
+
+#[test]
+fn an_opening_that_leaves_nothing_of_a_review_is_refused() {
+    let place = Workplace::new();
+    let words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen";
+    place.lines(
+        "reviews.jsonl",
+        (0..4).map(|i| json!({"text": format!("{i} {words}"), "label": 1})),
+    );
+    let data = |more: &str| format!("data sentiment reviews.jsonl --held-out 1 --out out {more}");
+    insta::assert_snapshot!(place.refuses(&data("--review-tokens 5"), 2), @"error: --review-tokens: expected more than the opening's 10 (--opening-tokens), since what follows the opening is the answer, found 5; 0 reads all");
+    insta::assert_snapshot!(place.refuses(&data("--opening-tokens 0"), 2), @"error: --opening-tokens: expected at least 1, since the opening is the prompt, found 0");
+    assert!(!place.path("out").exists());
+    place.succeeds(&data("--review-tokens 11"));
+}
+
+#[test]
+fn an_index_names_files_beside_it_and_no_others() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 2, 3);
+    place.write("secret.safetensors", "");
+    let single = place.path("model/model.safetensors");
+    std::fs::rename(&single, place.path("model/part.safetensors")).unwrap();
+    let outside = place.path("secret.safetensors").display().to_string();
+    for file in
+        ["../secret.safetensors", &outside, "a/../../secret.safetensors", "..", "a\0.safetensors"]
+    {
+        let index = json!({ "weight_map": { "all": file } }).to_string();
+        place.write("model/model.safetensors.index.json", &index);
+        let message = place.refuses("score --model model --data groups.jsonl", 1);
+        assert!(
+            message.contains("expected a safetensors file beside the index, found"),
+            "{message}"
+        );
+    }
+    let index = json!({ "weight_map": { "all": "part.safetensors" } }).to_string();
+    place.write("model/model.safetensors.index.json", &index);
+    place.succeeds("score --model model --data groups.jsonl");
+    // A saved set names its files, too.
+    std::fs::create_dir(place.path("saved")).unwrap();
+    place.write("saved/dataset_info.json", "{}");
+    let state = json!({ "_data_files": [{ "filename": "../groups.jsonl" }] }).to_string();
+    place.write("saved/state.json", &state);
+    let message = place.refuses("data instruction saved --out out", 1);
+    assert!(message.contains("`_data_files`: expected the name of a file beside it"), "{message}");
+}
