@@ -411,6 +411,26 @@ mod outputs {
         assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
         let printed = place.succeeds(&format!("{SAMPLE} /dev/stdout"));
         assert!(printed.starts_with(&drawn) && drawn.lines().count() == 2, "{printed}");
+        let to_file = format!(
+            "{} {SAMPLE} /dev/fd/1 > drawn.jsonl; {0} {SAMPLE} /dev/fd/3 3> third.jsonl",
+            env!("CARGO_BIN_EXE_exalign")
+        );
+        let mut shell = std::process::Command::new("sh");
+        assert!(
+            shell
+                .args(["-c", &to_file])
+                .current_dir(place.folder.path())
+                .status()
+                .unwrap()
+                .success()
+        );
+        let file = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+        let written = file("drawn.jsonl");
+        assert!(written.starts_with(&drawn) && written.lines().count() == 3, "{written}");
+        assert_eq!(file("third.jsonl"), drawn);
+        for name in ["drawn.jsonl", "third.jsonl"] {
+            std::fs::remove_file(place.path(name)).unwrap();
+        }
         // A device of the test's own: root would replace the system's.
         symlink("/dev/null", place.path("null")).unwrap();
         place.succeeds(&format!("{SAMPLE} null"));

@@ -58,10 +58,10 @@ fn the_work_is_done_where_standard_error_is_full_or_closed() {
     closed.args(["-c", &shell]).current_dir(place.folder.path());
     assert!(closed.env("EXALIGN_CACHE", place.path("cache")).status().unwrap().success());
     assert!(place.path("closed/model/config.json").is_file());
-    for (format, code) in [("pretty", 1), ("json", 1)] {
-        let arguments = format!("{ALIGN} none --model missing --log-format {format} -vv");
-        let status = exalign(&place, &arguments).stderr(full()).status().unwrap();
-        assert_eq!(status.code(), Some(code), "an error, and no panic");
+    for format in ["pretty", "json"] {
+        let score = format!("score --model none --data groups.jsonl -vv --log-format {format}");
+        let status = exalign(&place, &score).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(1), "an error, and no panic");
     }
 }
 
@@ -173,13 +173,9 @@ fn nothing_foreign_is_more_than_text_in_a_terminal() {
 #[test]
 fn an_error_line_has_a_length() {
     let place = Workplace::new();
-    let long = "é".repeat(100_000);
-    let message = {
-        let output =
-            exalign(&place, "score --model model").args(["--data", &long]).output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        text(&output.stderr)
-    };
+    let config = json!({ "model_type": "é".repeat(100_000) });
+    place.write("model/config.json", &config.to_string());
+    let message = text(&exalign(&place, "info --model model").output().unwrap().stderr);
     assert!(message.chars().count() < 2200, "{} characters", message.chars().count());
     assert!(message.contains("characters left out)"), "{message}");
 }

@@ -210,11 +210,10 @@ impl Place {
         if let Some(token) = &token {
             secrets::keep(token);
         }
+        let endpoint = variable("HF_ENDPOINT").unwrap_or("https://huggingface.co".to_owned());
+        secrets::keep_user(&endpoint);
         Self {
-            endpoint: variable("HF_ENDPOINT")
-                .unwrap_or("https://huggingface.co".to_owned())
-                .trim_end_matches('/')
-                .to_owned(),
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
             token,
             cache,
             offline: variable("HF_HUB_OFFLINE")
