@@ -407,9 +407,9 @@ mod outputs {
             move || std::fs::read_to_string(pipe).unwrap()
         });
         place.succeeds(&format!("{SAMPLE} pipe"));
-        let drawn = reader.join().unwrap();
         assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
-        let printed = place.succeeds(&format!("{SAMPLE} /dev/stdout"));
+        let drawn = reader.join().unwrap();
+        let printed = place.succeeds(&format!("{SAMPLE} /proc/self/fd/1"));
         assert!(printed.starts_with(&drawn) && drawn.lines().count() == 2, "{printed}");
         let to_file = format!(
             "{} {SAMPLE} /dev/fd/1 > drawn.jsonl; {0} {SAMPLE} /dev/fd/3 3> third.jsonl",
@@ -439,11 +439,15 @@ mod outputs {
         assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
         let message = place.refuses(&format!("{SAMPLE} pipe --shard 1/2"), 2);
         assert!(message.contains("found a device or a pipe"), "{message}");
+        place.groups("groups.jsonl", 4, 3);
         let message = place.refuses(
-            "align --objective exo-rw --model model --data prompts.jsonl --out /dev/null",
+            "align --objective exo-rw --model model --data groups.jsonl --out /dev/null",
             1,
         );
-        assert!(!message.is_empty());
+        assert_eq!(
+            message,
+            "error: /dev/null: expected a folder, found a device or a pipe; use another path"
+        );
     }
 }
 

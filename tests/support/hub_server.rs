@@ -23,8 +23,10 @@ pub struct Behaviour {
     /// Answered in place of [`COMMIT`] in the description, and in the header of every file.
     pub sha: Option<String>,
     pub repo_commit: Option<String>,
-    /// Answered as `ETag`, or where a file lies elsewhere as `X-Linked-Etag`.
+    /// Answered as `ETag`.
     pub etag: Option<String>,
+    /// Answered as `X-Linked-Etag` of files that lie elsewhere.
+    pub linked_etag: Option<String>,
     /// Names of files that the description adds.
     pub named: Vec<String>,
     /// Where redirects lead to, if not to the endpoint.
@@ -118,8 +120,9 @@ fn answer(mut stream: TcpStream, endpoint: &str, behaviour: &mut Behaviour) {
     let commit = behaviour.repo_commit.as_deref().unwrap_or(COMMIT);
     let mut about = format!("X-Repo-Commit: {commit}\r\nETag: \"{etag}\"\r\n");
     if resolved && file.ends_with(".safetensors") {
+        let linked = behaviour.linked_etag.as_ref().unwrap_or(&named);
         let to = behaviour.elsewhere.as_deref().unwrap_or(endpoint);
-        about += &format!("X-Linked-Etag: \"{etag}\"\r\nLocation: {to}/lfs/{file}\r\n");
+        about += &format!("X-Linked-Etag: \"{linked}\"\r\nLocation: {to}/lfs/{file}\r\n");
         return reply("302 Found", &about, b"", 0);
     }
     let range = headers.get("range").and_then(|it| it.strip_prefix("bytes=")?.split_once('-'));
