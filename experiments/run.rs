@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 use exalign::config::{Config, ExperimentConfig, Sources};
 use exalign::data::{ChatTemplate, today};
 use exalign::model::ModelFolder;
+use exalign::output::Output;
+use exalign::secrets::redact_json;
 use exalign::{Error, Result, files};
 use serde_json::{Value, json};
 
@@ -196,7 +198,9 @@ fn guard(
     dry_run: bool,
 ) -> Result<()> {
     let path = Record::within(out);
-    let settings = config.to_json();
+    let settings = redact_json(config.to_json());
+    let out = Output::resolve(out)?;
+    let out = out.path();
     let command = format!("run {}", task.name());
     if fresh && out.exists() && !dry_run {
         if !path.exists() {

@@ -24,6 +24,7 @@
 //! | [`kernels`] | what burn's CPU backend is slow at, forward and backward | know a model |
 //! | [`hub`] | models and data sets by their hub id | read what it fetches |
 //! | [`config`], [`device`], [`files`], [`memory`], [`progress`], [`interrupt`] | settings, devices, files that are whole or absent, what fits in memory, bars, Ctrl-C | |
+//! | [`printable`], [`secrets`] | foreign text for terminals, keys that are never shown | |
 //!
 //! The program (`experiments/`) has the command line, the stages and the experiments; it is the
 //! only one that knows where things lie.
@@ -60,8 +61,7 @@
 //! sentencepiece or tiktoken files · `minijinja` the questions of judges (chat templates print
 //! what Python prints, and have a Jinja of their own) · `gemm` the matrix products inside kernels, the same that burn's CPU backend uses · `pulp`
 //! the widest vectors a processor has, chosen when it runs · `chrono` the date for those that ask ·
-//! `hf-hub` on `ureq` the hub and its cache, `ureq` itself judges behind an endpoint, without an
-//! asynchronous runtime, and `rustls` the certificates of their own that they have · `rayon` both cores · `strsim` "did you mean".
+//! `ureq` the hub and judges behind an endpoint, without an asynchronous runtime, and `rustls` the certificates of their own that they have · `rayon` both cores · `strsim` "did you mean".
 //!
 //! # Example
 //!

@@ -31,6 +31,15 @@ pub fn keep(secret: &str) {
     }
 }
 
+/// Remembers the user and the password of an address.
+pub fn keep_user(url: &str) {
+    let authority = url.split_once("://").map_or(url, |it| it.1).split(['/', '?', '#']).next();
+    if let Some((user, _)) = authority.and_then(|it| it.rsplit_once('@')) {
+        keep(user);
+        keep(user.split_once(':').map_or("", |it| it.1));
+    }
+}
+
 /// Remembers the values of fields that are called like a secret.
 pub fn keep_fields(fields: &Map<String, Value>) {
     for (name, value) in fields {

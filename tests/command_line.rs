@@ -407,10 +407,30 @@ mod outputs {
             move || std::fs::read_to_string(pipe).unwrap()
         });
         place.succeeds(&format!("{SAMPLE} pipe"));
-        let drawn = reader.join().unwrap();
         assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
-        let printed = place.succeeds(&format!("{SAMPLE} /dev/stdout"));
+        let drawn = reader.join().unwrap();
+        let printed = place.succeeds(&format!("{SAMPLE} /proc/self/fd/1"));
         assert!(printed.starts_with(&drawn) && drawn.lines().count() == 2, "{printed}");
+        let to_file = format!(
+            "{} {SAMPLE} /dev/fd/1 > drawn.jsonl; {0} {SAMPLE} /dev/fd/3 3> third.jsonl",
+            env!("CARGO_BIN_EXE_exalign")
+        );
+        let mut shell = std::process::Command::new("sh");
+        assert!(
+            shell
+                .args(["-c", &to_file])
+                .current_dir(place.folder.path())
+                .status()
+                .unwrap()
+                .success()
+        );
+        let file = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+        let written = file("drawn.jsonl");
+        assert!(written.starts_with(&drawn) && written.lines().count() == 3, "{written}");
+        assert_eq!(file("third.jsonl"), drawn);
+        for name in ["drawn.jsonl", "third.jsonl"] {
+            std::fs::remove_file(place.path(name)).unwrap();
+        }
         // A device of the test's own: root would replace the system's.
         symlink("/dev/null", place.path("null")).unwrap();
         place.succeeds(&format!("{SAMPLE} null"));
@@ -419,10 +439,104 @@ mod outputs {
         assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
         let message = place.refuses(&format!("{SAMPLE} pipe --shard 1/2"), 2);
         assert!(message.contains("found a device or a pipe"), "{message}");
+        place.groups("groups.jsonl", 4, 3);
         let message = place.refuses(
-            "align --objective exo-rw --model model --data prompts.jsonl --out /dev/null",
+            "align --objective exo-rw --model model --data groups.jsonl --out /dev/null",
             1,
         );
-        assert!(!message.is_empty());
+        assert_eq!(
+            message,
+            "error: /dev/null: expected a folder, found a device or a pipe; use another path"
+        );
     }
+}
+
+#[test]
+fn an_end_of_text_that_is_no_token_id_is_refused_by_file_and_key() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 2, 3);
+    let config = place.path("model/config.json");
+    let whole: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    let refused = || place.refuses("score --model model --data groups.jsonl", 1);
+    for bad in [
+        json!(4294967318_u64),
+        json!(-1),
+        json!(2.5),
+        json!("22"),
+        json!([22, -1]),
+        json!({}),
+        json!(true),
+    ] {
+        let mut json = whole.clone();
+        json["eos_token_id"] = bad.clone();
+        std::fs::write(&config, json.to_string()).unwrap();
+        let message = refused();
+        assert!(
+            message
+                .contains("config.json: `eos_token_id`: expected token ids, whole numbers from 0"),
+            "{message}"
+        );
+        std::fs::write(&config, whole.to_string()).unwrap();
+        place.write("model/generation_config.json", &json!({ "eos_token_id": bad }).to_string());
+        let message = refused();
+        assert!(message.contains("generation_config.json: `eos_token_id`: "), "{message}");
+        std::fs::remove_file(place.path("model/generation_config.json")).unwrap();
+    }
+    place.write("model/tokenizer.json", "{}");
+    for (bad, key) in [
+        (json!({"eos_token": 7}), "eos_token"),
+        (json!({"eos_token": {"content": 7}}), "eos_token"),
+        (json!({"eos_token_id": "7"}), "eos_token_id"),
+    ] {
+        place.write("model/tokenizer_config.json", &bad.to_string());
+        let message = refused();
+        let expected = format!("tokenizer_config.json: `{key}`: expected ");
+        assert!(message.contains(&expected), "{message}");
+    }
+}
+
+#[test]
+fn an_opening_that_leaves_nothing_of_a_review_is_refused() {
+    let place = Workplace::new();
+    let words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen";
+    place.lines(
+        "reviews.jsonl",
+        (0..4).map(|i| json!({"text": format!("{i} {words}"), "label": 1})),
+    );
+    let data = |more: &str| format!("data sentiment reviews.jsonl --held-out 1 --out out {more}");
+    insta::assert_snapshot!(place.refuses(&data("--review-tokens 5"), 2), @"error: --review-tokens: expected more than the opening's 10 (--opening-tokens), since what follows the opening is the answer, found 5; 0 reads all");
+    insta::assert_snapshot!(place.refuses(&data("--opening-tokens 0"), 2), @"error: --opening-tokens: expected at least 1, since the opening is the prompt, found 0");
+    assert!(!place.path("out").exists());
+    place.succeeds(&data("--review-tokens 11"));
+}
+
+#[test]
+fn an_index_names_files_beside_it_and_no_others() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 2, 3);
+    place.write("secret.safetensors", "");
+    let single = place.path("model/model.safetensors");
+    std::fs::rename(&single, place.path("model/part.safetensors")).unwrap();
+    let outside = place.path("secret.safetensors").display().to_string();
+    for file in
+        ["../secret.safetensors", &outside, "a/../../secret.safetensors", "..", "a\0.safetensors"]
+    {
+        let index = json!({ "weight_map": { "all": file } }).to_string();
+        place.write("model/model.safetensors.index.json", &index);
+        let message = place.refuses("score --model model --data groups.jsonl", 1);
+        assert!(
+            message.contains("expected a safetensors file beside the index, found"),
+            "{message}"
+        );
+    }
+    let index = json!({ "weight_map": { "all": "part.safetensors" } }).to_string();
+    place.write("model/model.safetensors.index.json", &index);
+    place.succeeds("score --model model --data groups.jsonl");
+    // A saved set names its files, too.
+    std::fs::create_dir(place.path("saved")).unwrap();
+    place.write("saved/dataset_info.json", "{}");
+    let state = json!({ "_data_files": [{ "filename": "../groups.jsonl" }] }).to_string();
+    place.write("saved/state.json", &state);
+    let message = place.refuses("data instruction saved --out out", 1);
+    assert!(message.contains("`_data_files`: expected the name of a file beside it"), "{message}");
 }

@@ -3,10 +3,12 @@
 
 mod support;
 
+use std::path::Path;
+
 use assert_cmd::Command;
 use serde_json::json;
 use support::formula::write_tensors;
-use support::hub_server::{COMMIT, HubServer, NAME};
+use support::hub_server::{self, COMMIT, HubServer, NAME};
 use support::{Workplace, text};
 
 struct Case {
@@ -93,7 +95,7 @@ fn a_download_that_is_cut_goes_on_and_never_passes_for_whole() {
     let case = Case::new();
     // More often than is tried again at once.
     case.server.behaviour.lock().unwrap().cuts = 3;
-    insta::assert_snapshot!(case.refusal(NAME, &[]), @"error: owner/tiny@main: cannot be fetched from HUB: Too many retries: I/O error Peer disconnected; start the command again to go on, or give the model's folder");
+    insta::assert_snapshot!(case.refusal(NAME, &[]), @"error: owner/tiny@main: cannot be fetched from HUB: Too many retries: io: Peer disconnected; start the command again to go on, or give the model's folder");
     let snapshot = case.place.path("hf/hub/models--owner--tiny/snapshots").join(COMMIT);
     assert!(!snapshot.join("model.safetensors").exists());
     assert_eq!(case.succeeds(NAME, &[]), case.succeeds("model", &[]));
@@ -194,4 +196,126 @@ fn an_adapters_base_is_fetched_in_the_revision_that_it_names() {
     assert!(asked.iter().any(|path| path.ends_with("/revision/v1")), "{asked:?}");
     settings("owner/none");
     insta::assert_snapshot!(case.refusal("adapter", &[]), @"error: adapter/adapter_config.json: `base_model_name_or_path`: `owner/none@v1` cannot be opened (owner/none@v1: expected a model of this name and revision on HUB, found none; check both, and set HF_TOKEN if it is private); correct base_model_name_or_path there, or give the model yourself: exalign merge --model BASE --adapter adapter --out FOLDER");
+}
+
+/// All files and links below a folder, by their paths in it.
+fn tree(folder: &Path) -> Vec<String> {
+    fn walk(root: &Path, folder: &Path, into: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            match path.is_dir() && !path.is_symlink() {
+                true => walk(root, &path, into),
+                false => into.push(path.strip_prefix(root).unwrap().display().to_string()),
+            }
+        }
+    }
+    let mut paths = Vec::new();
+    walk(folder, folder, &mut paths);
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_commit_or_an_etag_that_is_a_path_is_refused_before_anything_is_written() {
+    let case = Case::new();
+    let before = tree(case.place.folder.path());
+    let outside = case.place.path("outside").display().to_string();
+    let refused = |change: &dyn Fn(&mut hub_server::Behaviour, &str), found: &str| {
+        change(&mut case.server.behaviour.lock().unwrap(), found);
+        let message = case.refusal(NAME, &[]);
+        assert_eq!(tree(case.place.folder.path()), before, "{message}");
+        message
+    };
+    let sha: &dyn Fn(&mut hub_server::Behaviour, &str) = &|it, text| it.sha = Some(text.to_owned());
+    insta::assert_snapshot!(refused(sha, "../../../../outside"), @r#"error: owner/tiny@main: cannot be fetched from HUB: the commit is "../../../../outside", expected hexadecimal digits (`sha`); nothing was written; start the command again to go on, or give the model's folder"#);
+    for found in [outside.as_str(), "..", "", "main", "a\0b", "0123\\..\\x"] {
+        assert!(refused(sha, found).contains("the commit is"), "{found:?}");
+    }
+    case.server.behaviour.lock().unwrap().sha = None;
+    for found in ["../../x", &outside, "..", "a/b", "..\\x", "\"\"", "x.part"] {
+        let message = refused(&|it, text| it.etag = Some(text.to_owned()), found);
+        assert!(message.contains("the etag is"), "{message}");
+    }
+    case.server.behaviour.lock().unwrap().etag = None;
+    let commit: &dyn Fn(&mut hub_server::Behaviour, &str) =
+        &|it, text| it.repo_commit = Some(text.to_owned());
+    assert!(refused(commit, "../../../x").contains("(`x-repo-commit`)"));
+    assert!(refused(commit, "ffff").contains("expected a file of the commit 0123"));
+    case.server.behaviour.lock().unwrap().repo_commit = None;
+    // The small files are there by then; the weights lie elsewhere.
+    case.server.behaviour.lock().unwrap().linked_etag = Some("../../../x".to_owned());
+    let message = case.refusal(NAME, &[]);
+    assert!(message.contains(r#"the etag is "../../../x""#), "{message}");
+    assert_eq!(tree(&case.place.path("hf")).iter().filter(|it| it.ends_with('x')).count(), 0);
+    assert!(!case.place.path("hf/hub/x").exists() && !case.place.path("hf/x").exists());
+    case.server.behaviour.lock().unwrap().linked_etag = None;
+    assert_eq!(case.succeeds(NAME, &[]), case.succeeds("model", &[]));
+}
+
+#[test]
+fn a_file_of_a_data_set_whose_name_leads_out_of_it_is_refused_before_anything_is_written() {
+    let case = Case::new();
+    let outside = case.place.path("outside.jsonl").display().to_string();
+    let mut set = case.place.exalign();
+    set.args(["data", "sentiment", NAME, "--out", "records"])
+        .env("HF_ENDPOINT", &case.server.endpoint)
+        .env("HF_HOME", case.place.path("hf"));
+    let before = tree(case.place.folder.path());
+    for name in
+        ["../outside.jsonl", "a/../../outside.jsonl", "..\\outside.jsonl", "a\0.jsonl", &outside]
+    {
+        case.server.behaviour.lock().unwrap().named =
+            vec!["good.jsonl".to_owned(), name.to_owned()];
+        let message = case.place.refusal(&set.output().unwrap(), "data", 1);
+        assert!(message.contains("the name of a file is"), "{message}");
+        assert_eq!(tree(case.place.folder.path()), before, "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_in_the_cache_that_lead_out_of_it_are_neither_read_nor_written_through() {
+    use std::os::unix::fs::symlink;
+    let case = Case::new();
+    let repository = case.place.path("hf/hub/models--owner--tiny");
+    let victim = case.place.write("victim", "untouched");
+    for folder in ["blobs", "refs"] {
+        std::fs::create_dir_all(repository.join(folder)).unwrap();
+    }
+    for link in ["blobs/etag-of-config-json.part", "blobs/etag-of-config-json.lock", "refs/main"] {
+        symlink(&victim, repository.join(link)).unwrap();
+    }
+    case.succeeds(NAME, &[]);
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
+    let config = repository.join("snapshots").join(COMMIT).join("config.json");
+    std::fs::remove_file(&config).unwrap();
+    std::fs::copy(case.place.path("model/config.json"), &victim).unwrap();
+    symlink(&victim, &config).unwrap();
+    for environment in [vec![], vec![("HF_HUB_OFFLINE", "1")]] {
+        let message = case.refusal(NAME, &environment);
+        assert!(message.contains("found a link that leads out of it, to HERE/victim"), "{message}");
+    }
+    // What another program noted as the commit is a path as well.
+    std::fs::write(repository.join("refs/main"), "../../../../model").unwrap();
+    let message = case.refusal(NAME, &[("HF_HUB_OFFLINE", "1")]);
+    assert!(message.contains("since HF_HUB_OFFLINE is set, found none"), "{message}");
+}
+
+#[test]
+fn the_token_goes_to_no_other_host_and_is_in_no_message() {
+    let case = Case::new();
+    {
+        let mut behaviour = case.server.behaviour.lock().unwrap();
+        behaviour.token = Some("hf_secret".to_owned());
+        behaviour.elsewhere = Some(case.server.endpoint.replace("127.0.0.1", "localhost"));
+    }
+    case.succeeds(NAME, &[("HF_TOKEN", "hf_secret")]);
+    let tokens = case.server.behaviour.lock().unwrap().tokens.clone();
+    let (own, others): (Vec<_>, Vec<_>) =
+        tokens.iter().partition(|(host, _)| host.starts_with("127.0.0.1"));
+    assert!(own.len() > 2 && own.iter().all(|it| it.1.is_some()), "{tokens:?}");
+    assert!(!others.is_empty() && others.iter().all(|it| it.1.is_none()), "{tokens:?}");
+    let hidden = [("HF_ENDPOINT", "http://me:sesame-9@127.0.0.1:9"), ("HF_TOKEN", "hf_secret")];
+    let message = case.refusal("owner/other", &hidden);
+    assert!(message.contains("http://…@127.0.0.1:9") && !message.contains("sesame"), "{message}");
 }

@@ -228,6 +228,66 @@ fn the_key_is_in_no_file_and_no_log_even_where_the_endpoint_repeats_it() {
     assert!(seen >= 6 + 3, "answers, verdicts, their record, the pairs: {seen}");
 }
 
+/// The key in every part of an answer, in whatever way JSON lets it be written, and a secret of the
+/// user's own fields.
+#[test]
+fn what_an_endpoint_repeats_of_keys_in_its_answers_is_kept_nowhere() {
+    const OWN: &str = "own/secret-77";
+    let (place, server) = (Workplace::new(), JudgeServer::start());
+    comparisons(&place, 5);
+    let hidden: String = KEY.bytes().map(|it| format!("\\u{it:04x}")).collect();
+    let streamed = |text: &str| {
+        let pieces = [&text[..text.len() - 9], &text[text.len() - 9..]].map(|piece| {
+            format!("data: {}\n\n", json!({"choices": [{"delta": {"content": piece}}]}))
+        });
+        format!("{}data: [DONE]\n\n", pieces.concat())
+    };
+    server.with(|state| {
+        state.answer = Some(Box::new(move |request| {
+            let text = request["messages"][0]["content"].as_str().unwrap();
+            let said = |it: &str| json!({"choices": [{"message": {"content": it}}]}).to_string();
+            let body = match () {
+                () if text.contains("Question 0?") => said(&format!("{KEY} {OWN} Verdict: A")),
+                () if text.contains("Question 1?") => {
+                    said("Verdict: A, SECRET").replace("SECRET", &hidden)
+                }
+                () if text.contains("Question 2?") => streamed(&format!("Verdict: A {KEY}")),
+                () if text.contains("Question 3?") => {
+                    json!({"error": {"message": format!("{KEY} is over the content policy"),
+                        "param": KEY, "code": 400}})
+                    .to_string()
+                }
+                () => json!({"choices": [{"message": {"refusal": format!("not for {KEY}")}}]})
+                    .to_string(),
+            };
+            let status = if text.contains("Question 3?") { "400 Bad Request" } else { "200 OK" };
+            Some(support::judge_server::Reply::new(status, body))
+        }));
+    });
+    let more = format!(
+        "--out verdicts.jsonl -vv --set judge.extra.api_key={OWN} --set judge.max_refused=9"
+    );
+    let output = judge(&place, &server.url, &more).env("RUST_LOG", "trace").output().unwrap();
+    finished(&output);
+    server.with(|state| assert_eq!(state.requests[0]["api_key"], OWN, "the endpoint has it"));
+    let lines = std::fs::read_to_string(place.path("verdicts.jsonl")).unwrap();
+    assert!(lines.contains("… … Verdict: A") && lines.contains("Verdict: A …"), "{lines}");
+    assert!(lines.contains("not for …") && lines.contains("… is over"), "{lines}");
+    for secret in [KEY, OWN] {
+        for said in [&output.stdout, &output.stderr] {
+            assert!(!text(said).contains(secret), "{}", text(said));
+        }
+        let mut seen = 0;
+        search(place.folder.path(), &mut |path| {
+            let bytes = std::fs::read(path).unwrap();
+            let holds = bytes.windows(secret.len()).any(|it| it == secret.as_bytes());
+            assert!(!holds, "{} holds {secret}", path.display());
+            seen += 1;
+        });
+        assert!(seen >= 6 + 2, "answers, verdicts and their record: {seen}");
+    }
+}
+
 fn search(folder: &Path, look: &mut impl FnMut(&Path)) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -12,6 +12,7 @@ use exalign::report::{
     Area, Distribution, FrontierPoint, Optimum, Repetition, Report, ResultRow, SampleCompletion,
     SamplePrompt, Series, policy_name,
 };
+use exalign::secrets::redact_json;
 use exalign::statistics::{Interval, bootstrap, student};
 
 use super::curves::curves;
@@ -72,7 +73,7 @@ fn build(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Report> {
         distributions: distributions(outcome),
         samples: outcome.lineages.first().map_or(Vec::new(), |it| samples(outcome, it, shown)),
         stages: run.graph.costs.clone(),
-        configuration: run.config.to_json(),
+        configuration: redact_json(run.config.to_json()),
         provenance: provenance(run),
         results,
     })

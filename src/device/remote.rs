@@ -55,6 +55,7 @@ pub fn token(file: Option<&Path>) -> Result<String> {
             token.len()
         )));
     }
+    crate::secrets::keep(token);
     Ok(token.to_owned())
 }
 

@@ -17,7 +17,7 @@ const MOST_LINKS: usize = 40;
 pub enum Output {
     /// A file or folder, there or yet to be made; no link.
     Regular(PathBuf),
-    /// A device, a pipe or a socket, by the name that was given.
+    /// A device, a pipe, a socket, or whatever this process has open under a number.
     Stream(PathBuf),
 }
 
@@ -31,15 +31,14 @@ impl Output {
         for _ in 0..MOST_LINKS {
             match target.symlink_metadata() {
                 Ok(found) if found.file_type().is_symlink() => {
-                    let next = target.read_link().map_err(Error::io(&target, "read the link"))?;
-                    // What a process has open is named by links that lead to no path.
-                    if target.starts_with("/proc") {
-                        return Ok(Self::Stream(path.to_owned()));
+                    if is_opened(&target) {
+                        return Ok(Self::Stream(target));
                     }
+                    let next = target.read_link().map_err(Error::io(&target, "read the link"))?;
                     target = target.parent().unwrap_or(Path::new("")).join(next);
                 }
                 Ok(found) if is_stream(found.file_type()) => {
-                    return Ok(Self::Stream(path.to_owned()));
+                    return Ok(Self::Stream(target));
                 }
                 // What cannot be looked at is named by whoever writes there.
                 _ => return Ok(Self::Regular(target)),
@@ -74,6 +73,12 @@ impl Output {
     }
 }
 
+/// Whether a link stands for what a process has open, as `/dev/fd/1` does; such links lead to no path.
+fn is_opened(link: &Path) -> bool {
+    let folder = link.parent().and_then(|it| it.canonicalize().ok());
+    folder.is_some_and(|it| it.starts_with("/proc"))
+}
+
 fn is_stream(kind: FileType) -> bool {
     !(kind.is_file() || kind.is_dir() || kind.is_symlink())
 }
@@ -86,7 +91,9 @@ pub fn write_through(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    // A standard output that is a file goes on where it is.
+    if is_opened(path) && path.file_name().is_some_and(|it| it == "1") {
+        return through_standard_output(path, write);
+    }
     let file = OpenOptions::new().append(true).open(path).map_err(Error::io(path, "write"))?;
     let mut writer = BufWriter::new(&file);
     write(&mut writer).and_then(|()| writer.flush()).map_err(Error::io(path, "write"))?;
@@ -97,6 +104,19 @@ pub fn write_through(
             Err(Error::io(path, "write")(error))
         }
         _ => Ok(()),
+    }
+}
+
+/// Not opened once more: a file would be written from its beginning again by whatever is printed later.
+fn through_standard_output(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(Error::io(path, "write")),
     }
 }
 

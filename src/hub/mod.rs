@@ -10,8 +10,6 @@ mod client;
 
 use std::path::{Path, PathBuf};
 
-use hf_hub::{Cache, Repo, RepoType};
-
 use self::answers::{Commit, FileName};
 use self::cache::Cached;
 use self::client::{Client, Failure, Fetched, hostile};
@@ -53,7 +51,7 @@ impl HubId {
     pub fn folder(&self) -> Result<PathBuf> {
         self.fetched(&Wanted {
             what: "model",
-            repo_type: RepoType::Model,
+            kind: "models",
             is_read: &is_read,
             has_weights: true,
             marks_whole: &|file| ["config.json", "adapter_config.json"].contains(&file),
@@ -68,7 +66,7 @@ impl HubId {
     pub fn dataset_folder(&self, is_read: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
         self.fetched(&Wanted {
             what: "data set",
-            repo_type: RepoType::Dataset,
+            kind: "datasets",
             is_read,
             has_weights: false,
             marks_whole: is_read,
@@ -77,8 +75,8 @@ impl HubId {
 
     fn fetched(&self, wanted: &Wanted) -> Result<PathBuf> {
         let place = Place::from_environment();
-        let repo = Repo::new(self.name.clone(), wanted.repo_type);
-        let cached = Cached::new(place.cache.path(), &repo.folder_name(), &self.revision);
+        let folder = format!("{}--{}", wanted.kind, self.name.replace('/', "--"));
+        let cached = Cached::new(&place.cache, &folder, &self.revision);
         if let Some(whole) = self.cached(&cached, wanted).filter(|_| place.offline) {
             return cached.check_snapshot(&whole).map(|()| whole);
         }
@@ -86,7 +84,7 @@ impl HubId {
             return Err(self.error(format!(
                 "expected it in {}, since HF_HUB_OFFLINE is set, found none; unset it, or give the \
                  {}'s folder",
-                place.cache.path().display(),
+                place.cache.display(),
                 wanted.what,
             )));
         }
@@ -154,7 +152,8 @@ impl HubId {
 struct Wanted<'a> {
     /// In words.
     what: &'static str,
-    repo_type: RepoType,
+    /// In addresses: `models` or `datasets`.
+    kind: &'static str,
     /// The files, weights aside.
     is_read: &'a dyn Fn(&str) -> bool,
     /// Whether a model's weights are among them.
@@ -164,15 +163,10 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// The kind of repository in addresses of descriptions.
-    fn kind(&self) -> &'static str {
-        if matches!(self.repo_type, RepoType::Dataset) { "datasets" } else { "models" }
-    }
-
     /// A repository in addresses of files.
     fn within_addresses(&self, id: &HubId) -> String {
-        match self.repo_type {
-            RepoType::Dataset => format!("datasets/{}", id.name),
+        match self.kind {
+            "datasets" => format!("datasets/{}", id.name),
             _ => id.name.clone(),
         }
     }
@@ -196,7 +190,7 @@ fn answered(error: &ureq::Error) -> bool {
 /// Where models come from and where they are kept.
 struct Place {
     endpoint: String,
-    cache: Cache,
+    cache: PathBuf,
     token: Option<String>,
     offline: bool,
 }
@@ -204,17 +198,22 @@ struct Place {
 impl Place {
     fn from_environment() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|it| !it.is_empty());
-        let cache = variable("HF_HUB_CACHE")
-            .map_or_else(Cache::from_env, |folder| Cache::new(PathBuf::from(folder)));
-        let token = variable("HF_TOKEN").or_else(|| cache.token());
+        let home = || match variable("HF_HOME") {
+            Some(home) => PathBuf::from(home),
+            None => std::env::home_dir().unwrap_or_default().join(".cache/huggingface"),
+        };
+        let cache = variable("HF_HUB_CACHE").map_or_else(|| home().join("hub"), PathBuf::from);
+        // Where `hf auth login` puts it.
+        let logged_in = || std::fs::read_to_string(cache.parent()?.join("token")).ok();
+        let token = variable("HF_TOKEN").or_else(logged_in).map(|it| it.trim().to_owned());
+        let token = token.filter(|it| !it.is_empty());
         if let Some(token) = &token {
             secrets::keep(token);
         }
+        let endpoint = variable("HF_ENDPOINT").unwrap_or("https://huggingface.co".to_owned());
+        secrets::keep_user(&endpoint);
         Self {
-            endpoint: variable("HF_ENDPOINT")
-                .unwrap_or("https://huggingface.co".to_owned())
-                .trim_end_matches('/')
-                .to_owned(),
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
             token,
             cache,
             offline: variable("HF_HUB_OFFLINE")
@@ -238,7 +237,7 @@ struct Hub<'a> {
 impl Hub<'_> {
     fn fetch(&self) -> Fetched<PathBuf> {
         let HubId { name, revision } = self.id;
-        let described = self.client.described(self.wanted.kind(), name, revision)?;
+        let described = self.client.described(self.wanted.kind, name, revision)?;
         let commit = &described.commit;
         let folder = self.cached.snapshot(commit);
         let there: Vec<&str> = described.files.iter().map(String::as_str).collect();

@@ -12,7 +12,7 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnecto
 use super::address::Address;
 use super::tls::TlsConnector;
 use crate::config::JudgeSettings;
-use crate::{Error, Result};
+use crate::{Error, Result, secrets};
 
 /// Where systems keep the certificates that they trust.
 const SYSTEM: [&str; 6] = [
@@ -108,6 +108,7 @@ fn proxy(address: &Address, variable: impl Fn(&str) -> Option<String>) -> Result
     }
     let own = if address.is_secure() { "HTTPS_PROXY" } else { "HTTP_PROXY" };
     let Some((name, url)) = either(own).or_else(|| either("ALL_PROXY")) else { return Ok(None) };
+    secrets::keep_user(&url);
     // The value may hold a password and is not shown.
     let refused = |why: &str| {
         Err(Error::usage(format!(

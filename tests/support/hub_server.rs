@@ -20,6 +20,19 @@ pub struct Behaviour {
     pub cuts: usize,
     /// The paths that were asked for.
     pub asked: Vec<String>,
+    /// Answered in place of [`COMMIT`] in the description, and in the header of every file.
+    pub sha: Option<String>,
+    pub repo_commit: Option<String>,
+    /// Answered as `ETag`.
+    pub etag: Option<String>,
+    /// Answered as `X-Linked-Etag` of files that lie elsewhere.
+    pub linked_etag: Option<String>,
+    /// Names of files that the description adds.
+    pub named: Vec<String>,
+    /// Where redirects lead to, if not to the endpoint.
+    pub elsewhere: Option<String>,
+    /// The host that was asked and the token that came, for each request.
+    pub tokens: Vec<(String, Option<String>)>,
 }
 
 pub struct HubServer {
@@ -76,21 +89,21 @@ fn answer(mut stream: TcpStream, endpoint: &str, behaviour: &mut Behaviour) {
         );
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent]));
     };
+    let of = |name: &str| headers.get(name).cloned();
+    behaviour.tokens.push((of("host").unwrap_or_default(), of("authorization")));
     let expected = behaviour.token.as_ref().map(|token| format!("Bearer {token}"));
-    if expected.is_some() && headers.get("authorization") != expected.as_ref() {
+    let is_stored = path.starts_with("/lfs/");
+    if !is_stored && expected.is_some() && headers.get("authorization") != expected.as_ref() {
         return reply("401 Unauthorized", "", b"", 0);
     }
     let revisions = ["main", "v1", COMMIT];
     for revision in revisions {
         let described = |kind: &str| path == format!("/api/{kind}/{NAME}/revision/{revision}");
         if described("models") || described("datasets") {
-            let siblings: Vec<String> = behaviour
-                .files
-                .keys()
-                .map(|name| format!("{{\"rfilename\": \"{name}\"}}"))
-                .collect();
-            let body =
-                format!("{{\"sha\": \"{COMMIT}\", \"siblings\": [{}]}}", siblings.join(", "));
+            let names = behaviour.files.keys().chain(&behaviour.named);
+            let siblings: Vec<_> = names.map(|it| serde_json::json!({ "rfilename": it })).collect();
+            let sha = behaviour.sha.as_deref().unwrap_or(COMMIT);
+            let body = serde_json::json!({ "sha": sha, "siblings": siblings }).to_string();
             return reply("200 OK", "", body.as_bytes(), body.len());
         }
     }
@@ -102,10 +115,14 @@ fn answer(mut stream: TcpStream, endpoint: &str, behaviour: &mut Behaviour) {
     let Some(content) = behaviour.files.get(file) else {
         return reply("404 Not Found", "", b"", 0);
     };
-    let etag = format!("etag-of-{}", file.replace(['.', '/'], "-"));
-    let mut about = format!("X-Repo-Commit: {COMMIT}\r\nETag: \"{etag}\"\r\n");
+    let named = format!("etag-of-{}", file.replace(['.', '/'], "-"));
+    let etag = behaviour.etag.as_ref().unwrap_or(&named);
+    let commit = behaviour.repo_commit.as_deref().unwrap_or(COMMIT);
+    let mut about = format!("X-Repo-Commit: {commit}\r\nETag: \"{etag}\"\r\n");
     if resolved && file.ends_with(".safetensors") {
-        about += &format!("X-Linked-Etag: \"{etag}\"\r\nLocation: {endpoint}/lfs/{file}\r\n");
+        let linked = behaviour.linked_etag.as_ref().unwrap_or(&named);
+        let to = behaviour.elsewhere.as_deref().unwrap_or(endpoint);
+        about += &format!("X-Linked-Etag: \"{linked}\"\r\nLocation: {to}/lfs/{file}\r\n");
         return reply("302 Found", &about, b"", 0);
     }
     let range = headers.get("range").and_then(|it| it.strip_prefix("bytes=")?.split_once('-'));
