@@ -53,16 +53,19 @@ fn a_row_has_a_largest_size_in_every_form_of_file() {
     ];
     for (name, text, line) in forms {
         place.write(name, &text);
-        let arguments = format!("pairs --data {name} --out o --set data.max_row_bytes=1000");
+        let arguments = format!("pairs --data {name} --out {name}.o --set data.max_row_bytes=1000");
         let said = place.refuses(&arguments, 1);
         let expected = format!(
             "error: {name}:{line}: expected at most 1000 bytes in a row, found more; write one record a line, \
              drop the row, or raise data.max_row_bytes"
         );
         assert_eq!(said, expected);
-        assert!(!place.path("o").exists());
+        assert!(!place.path(&format!("{name}.o")).exists());
     }
     place.succeeds("pairs --data lines.jsonl --out o");
+    let names = std::fs::read_dir(place.folder.path()).unwrap().flatten();
+    let parts = names.filter(|it| it.file_name().to_string_lossy().starts_with(".part"));
+    assert_eq!(parts.count(), 0, "what was written before the error is gone");
 }
 
 #[test]
@@ -80,7 +83,8 @@ fn a_cell_has_a_largest_size() {
     let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    let said = place.refuses("pairs --data rows.parquet --out o --set data.max_row_bytes=1000", 1);
+    let said =
+        place.refuses("pairs --data rows.parquet --out refused --set data.max_row_bytes=1000", 1);
     assert!(
         said.starts_with("error: rows.parquet:2: expected at most 1000 bytes in a row"),
         "{said}"
@@ -115,8 +119,8 @@ fn what_cannot_fit_in_memory_is_refused_by_the_setting_that_asks_for_it() {
     for (arguments, setting, remedy) in [
         (format!("{align} --lora-rank 1000000000"), "`adapter.rank` 1000000000", "--lora-rank"),
         (
-            format!("{align} --lora-rank {}", u64::MAX),
-            "`adapter.rank` 18446744073709551615",
+            format!("{align} --lora-rank {}", i64::MAX),
+            "`adapter.rank` 9223372036854775807",
             "--lora-rank",
         ),
         (
@@ -125,7 +129,7 @@ fn what_cannot_fit_in_memory_is_refused_by_the_setting_that_asks_for_it() {
             "generation.completions",
         ),
         (
-            format!("{sample} --completions {}", u64::MAX),
+            format!("{sample} --completions {}", i64::MAX),
             "completions of 1 prompts",
             "generation.completions",
         ),
@@ -134,6 +138,8 @@ fn what_cannot_fit_in_memory_is_refused_by_the_setting_that_asks_for_it() {
         assert!(said.starts_with(&format!("error: {setting}")) || said.contains(setting), "{said}");
         assert!(said.contains("fits in the") && said.contains(remedy), "{said}");
     }
+    let said = place.refuses("run sentiment --out run --set data.prompts=1000000000000", 2);
+    assert!(said.contains("`data`: 1000000000000") && said.contains("lower data.demo"), "{said}");
     let said = place.refuses(
         "run sentiment --out run --set model.hidden_size=1000000 --set model.num_heads=2",
         2,
@@ -209,6 +215,33 @@ fn a_reference_with_fewer_tokens_or_positions_than_the_policy_is_refused() {
     let said = place.refuses(&align("near", "groups.jsonl", "b"), 2);
     assert!(said.contains("expected at most 4 tokens, the positions of the model"), "{said}");
     place.succeeds(&align("near", "short.jsonl", "c"));
+}
+
+#[test]
+fn ids_that_a_reward_model_has_not_are_refused() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 8, 2);
+    place.succeeds("reward --model model --data groups.jsonl --out r --epochs 1");
+    for (name, beyond) in [
+        (
+            "prompt.jsonl",
+            json!({"prompt_ids": [1, 23], "completion_ids": [[2], [3]], "rewards": [0, 1]}),
+        ),
+        (
+            "last.jsonl",
+            json!({"prompt_ids": [1], "completion_ids": [[2], [4_294_967_295u32]], "rewards": [0, 1]}),
+        ),
+    ] {
+        place.lines(name, [beyond]);
+        for command in ["label --out o --reward r --data", "judge --judge reward:r --data"] {
+            let said = place.refuses(&format!("{command} {name}"), 1);
+            assert!(said.contains(&format!("{name}:1: ")), "{said}");
+            assert!(
+                said.contains("expected token ids below the model's vocabulary size 23"),
+                "{said}"
+            );
+        }
+    }
 }
 
 #[test]

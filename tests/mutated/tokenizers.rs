@@ -99,6 +99,73 @@ fn tokenizers_are_read_or_refused() {
     });
 }
 
+/// A sentencepiece model in its protocol buffers: pieces of text, score and type; the model's type.
+fn sentencepiece(model_type: u8) -> Vec<u8> {
+    let pieces = [
+        ("<unk>", 2),
+        ("<s>", 3),
+        ("</s>", 3),
+        ("▁", 1),
+        ("a", 1),
+        ("▁the", 1),
+        ("b", 1),
+        ("<0x0A>", 6),
+    ];
+    let mut out = Vec::new();
+    for (number, (text, kind)) in pieces.into_iter().enumerate() {
+        let mut piece = vec![0x0a, text.len() as u8];
+        piece.extend(text.bytes());
+        piece.push(0x15);
+        piece.extend((-(number as f32)).to_le_bytes());
+        piece.extend([0x18, kind]);
+        out.extend([0x0a, piece.len() as u8]);
+        out.extend(piece);
+    }
+    out.extend([0x12, 0x02, 0x18, model_type]);
+    out
+}
+
+#[test]
+fn tokenizers_of_older_forms_are_read_or_refused() {
+    let forms: [&[(&str, Vec<u8>)]; 3] = [
+        &[
+            ("tokenizer.model", sentencepiece(1)),
+            ("tokenizer_config.json", br#"{"tokenizer_class": "LlamaTokenizer"}"#.to_vec()),
+        ],
+        &[
+            ("tokenizer.model", sentencepiece(2)),
+            ("tokenizer_config.json", br#"{"tokenizer_class": "LlamaTokenizer"}"#.to_vec()),
+        ],
+        &[
+            ("vocab.json", byte_level()["model"]["vocab"].to_string().into_bytes()),
+            ("merges.txt", b"#version: 0.2\nh e\nt he\n".to_vec()),
+            ("tokenizer_config.json", br#"{"tokenizer_class": "GPT2Tokenizer"}"#.to_vec()),
+        ],
+    ];
+    let folders: Vec<_> = forms
+        .iter()
+        .map(|files| {
+            let folder = tempfile::tempdir().unwrap();
+            let write =
+                |(name, bytes): &(&str, Vec<u8>)| std::fs::write(folder.path().join(name), bytes);
+            files.iter().try_for_each(write).unwrap();
+            assert!(Tokenizer::from_folder(folder.path(), &[0]).is_ok());
+            folder
+        })
+        .collect();
+    let files =
+        forms.iter().enumerate().flat_map(|(form, files)| files.iter().map(move |it| (form, it)));
+    let files: Vec<_> = files.collect();
+    let seeds: Vec<_> = files.iter().map(|(_, (_, bytes))| bytes.clone()).collect();
+    try_all("older-tokenizer", 300, &seeds, |seed, bytes| {
+        let (form, (name, whole)) = files[seed];
+        let path = folders[form].path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        read(folders[form].path());
+        std::fs::write(&path, whole).unwrap();
+    });
+}
+
 /// Changes that were found so, and others that stand for their kind.
 #[test]
 fn what_was_found_once_is_an_error() {

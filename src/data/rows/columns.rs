@@ -13,6 +13,7 @@ use parquet::errors::ParquetError;
 
 use super::RawRows;
 use super::content::Content;
+use super::frames::Frames;
 use super::limit::{max_row_bytes, too_large};
 use super::values;
 use crate::device::quietly;
@@ -65,7 +66,7 @@ pub(super) fn arrow(mut content: Content, is_file: bool) -> Result<RawRows> {
         let name = name.clone();
         move |error: ArrowError| damaged(&name, "Arrow", &error.to_string())
     };
-    let source = Tail { source: content.source, last: [1; 8] };
+    let source = Tail { source: Frames::new(content.source), last: [1; 8] };
     let mut reader = guarded(|| StreamReader::try_new(source, None)).map_err(&failed)?;
     let mut is_done = false;
     Ok(rows(
@@ -94,7 +95,7 @@ fn guarded<T, E: From<std::io::Error>>(read: impl FnOnce() -> Result<T, E>) -> R
 
 /// A source that knows what was read of it last.
 struct Tail {
-    source: Box<dyn BufRead>,
+    source: Frames<Box<dyn BufRead>>,
     last: [u8; 8],
 }
 

@@ -16,6 +16,7 @@
 mod cells;
 mod columns;
 mod content;
+mod frames;
 mod json;
 mod kind;
 mod limit;

@@ -175,8 +175,11 @@ impl Tokenizer {
             return encode(reader, text);
         }
         let pieces = Pieces::of(reader);
-        let ids = pieces.map(|it| it.encode([reader, &self.continuing], text, [PIECE, MAX_WHOLE]));
-        match ids.transpose().map_err(failed("encode a text"))?.flatten() {
+        let in_pieces = || match pieces {
+            Some(it) => it.encode([reader, &self.continuing], text, [PIECE, MAX_WHOLE]),
+            None => Ok(None),
+        };
+        match guarded("encode a text", in_pieces)? {
             Some(ids) => Ok(ids),
             None if text.len() <= MAX_WHOLE => encode(reader, text),
             None => Err(Error::usage(format!(
@@ -197,7 +200,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot decode the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(failed("decode ids"))
+        guarded("decode ids", || self.inner.decode(ids, true))
     }
 
     /// The text of ids, special tokens written as they stand in the vocabulary.
@@ -205,7 +208,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot decode the ids.
     pub fn decode_all(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, false).map_err(failed("decode ids"))
+        guarded("decode ids", || self.inner.decode(ids, false))
     }
 
     /// The text that `ids` add after `before`, special tokens skipped. A letter that begins in
@@ -331,8 +334,13 @@ fn ends_left_away(tokenizer: &tokenizers::Tokenizer, class: &Class) -> Result<Op
 }
 
 fn encode(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
-    let encoding = tokenizer.encode_fast(text, false).map_err(failed("encode a text"))?;
+    let encoding = guarded("encode a text", || tokenizer.encode_fast(text, false))?;
     Ok(encoding.get_ids().to_vec())
+}
+
+/// What `work` gives. The parts of a tokenizer that others made may panic.
+fn guarded<T>(action: &'static str, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    quietly(work).unwrap_or_else(|panic| Err(panic.into())).map_err(failed(action))
 }
 
 /// A hash of files, whatever their order, and of ids.
