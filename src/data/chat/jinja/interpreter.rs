@@ -56,17 +56,7 @@ impl<'t> Interpreter<'t> {
         let context = variables.into_iter().collect();
         let (scopes, changed, namespaces) = (Vec::new(), Vec::new(), Vec::new());
         let out = String::new();
-        Self {
-            template,
-            moment,
-            context,
-            scopes,
-            out,
-            changed,
-            namespaces,
-            depth: 0,
-            max_depth,
-        }
+        Self { template, moment, context, scopes, out, changed, namespaces, depth: 0, max_depth }
     }
 
     pub fn run(mut self) -> Outcome<String> {
