@@ -173,7 +173,8 @@ fn metrics_and_checkpoint_agree_or_an_earlier_one_is_taken() {
     let stopped = Stopped::new();
     let path = stopped.path("metrics.jsonl");
     let all = |_: usize| true;
-    let cases: [(&str, fn(usize) -> bool, (&str, &str)); 6] = [
+    type IsKept = fn(usize) -> bool;
+    let cases: [(&str, IsKept, (&str, &str)); 6] = [
         ("continuing after step 4", |step| step <= 5, ("", "")),
         ("continuing after step 2", |step| step <= 3, ("", "")),
         ("continuing after step 2", |step| step != 4, ("", "")),
