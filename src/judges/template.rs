@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use minijinja::{Environment, UndefinedBehavior, context};
-
+use crate::data::jinja::{self, Purpose, Value};
 use crate::{Error, Result};
 
 /// What a judge is asked when its answer held no verdict, after the same question once more.
@@ -62,12 +61,15 @@ impl Template {
     /// # Errors
     /// If the template does something that cannot be done.
     pub fn question(&self, prompt: &str, a: &str, b: &str) -> Result<String> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        let (prompt, a, b) = (prompt.trim(), a.trim(), b.trim());
-        environment.render_str(&self.text, context! { prompt, a, b }).map_err(|error| {
-            Error::file(&self.name, format!("cannot be filled in: {error}; correct the template"))
-        })
+        let variables = || {
+            let texts = [("prompt", prompt), ("a", a), ("b", b)];
+            texts.map(|(name, text)| (name.to_owned(), Value::text(text.trim()))).into()
+        };
+        jinja::parse_question(&self.text)
+            .and_then(|template| jinja::render(&template, variables, Purpose::Question))
+            .map_err(|fault| {
+                Error::file(&self.name, format!("cannot be filled in: {fault}; correct the template"))
+            })
     }
 
     /// The same question for a judge that did not say a verdict.

@@ -26,7 +26,8 @@ impl Value {
             }
             (Self::View(a, x), Self::View(b, y)) => match (a, b) {
                 (View::Keys, View::Keys) => {
-                    x.len() == y.len() && x.iter().all(|(key, _)| budget::steps(1).is_ok() && y.get(key).is_some())
+                    x.len() == y.len()
+                        && x.iter().all(|(key, _)| budget::steps(1).is_ok() && y.get(key).is_some())
                 }
                 (View::Items, View::Items) => same_entries(x, y),
                 _ => false,

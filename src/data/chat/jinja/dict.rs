@@ -93,9 +93,9 @@ impl Dict {
         match view {
             View::Keys => self.keys(),
             View::Values => entries.map(|(_, value)| value.clone()).collect(),
-            View::Items => entries
-                .map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()]))
-                .collect(),
+            View::Items => {
+                entries.map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()])).collect()
+            }
         }
     }
 }

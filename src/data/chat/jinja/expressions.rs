@@ -35,7 +35,11 @@ impl Parser {
             if end || ends.iter().any(|end| self.is_name(end)) {
                 break;
             }
-            let item = if with_condition { self.expression() } else { self.deeper(|it| it.apart(Self::or)) };
+            let item = if with_condition {
+                self.expression()
+            } else {
+                self.deeper(|it| it.apart(Self::or))
+            };
             items.push(item?);
             if !self.skip_op(",") {
                 break;

@@ -76,14 +76,17 @@ fn add(left: &Value, right: &Value) -> Option<Outcome<Value>> {
         true => Err(fault!("a sum is longer than {most}")),
         false => Ok(()),
     };
-    let listed = |a: &[Value], b: &[Value]| fits(a.len(), b.len(), MAX_ITEMS).map(|()| [a, b].concat());
+    let listed =
+        |a: &[Value], b: &[Value]| fits(a.len(), b.len(), MAX_ITEMS).map(|()| [a, b].concat());
     Some(match (left, right) {
         (List(a), List(b)) => listed(a, b).map(Value::list),
         (Tuple(a) | Group(a), Tuple(b) | Group(b)) => listed(a, b).map(Value::tuple),
         _ => {
             let (a, b) = (left.as_str()?, right.as_str()?);
             fits(a.len(), b.len(), MAX_LENGTH).map(|()| match (left, right) {
-                (Safe(_), _) | (_, Safe(_)) => Value::safe([escaped(left), escaped(right)].concat()),
+                (Safe(_), _) | (_, Safe(_)) => {
+                    Value::safe([escaped(left), escaped(right)].concat())
+                }
                 _ => Value::text([a, b].concat()),
             })
         }

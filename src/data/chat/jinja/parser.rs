@@ -10,7 +10,7 @@ use super::targets::binds;
 use super::{names, walk};
 
 /// Statements and expressions within each other.
-const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 120;
 /// Attributes, calls, filters and the like behind one another.
 const MAX_TRAILERS: usize = 200;
 /// The bytes of a template.
@@ -28,11 +28,11 @@ pub(super) struct Parser {
 }
 
 /// Reads a template.
-pub fn parse(source: &str) -> Outcome<Template> {
+pub fn parse(source: &str, trims: bool) -> Outcome<Template> {
     if source.len() > MAX_SOURCE {
         refuse!("it is longer than {MAX_SOURCE} bytes");
     }
-    let tokens = tokens(source)?;
+    let tokens = tokens(source, trims)?;
     let template = Template::default();
     let mut parser = Parser { tokens, at: 0, depth: 0, trailers: 0, template, in_loop: false };
     let statements = parser.statements_until(&[])?;

@@ -1,8 +1,8 @@
 //! `text % values`.
 
+use super::budget::{self, MAX_LENGTH};
 use super::fault::{Outcome, fault, refuse};
 use super::numbers::{Layout, pad, real, whole};
-use super::budget::{self, MAX_LENGTH};
 use super::value::Value;
 
 /// What stands between `%` and the letter of a conversion.

@@ -3,10 +3,10 @@
 use super::arguments::{Given, whole};
 use super::budget;
 use super::fault::{Outcome, fault, refuse};
+use super::filters::blanks;
 use super::operators::{escape, escaped};
 use super::unicode::is_alphanumeric;
 use super::value::{Dict, Value};
-use super::filters::blanks;
 use super::{search, strings};
 
 /// Filters that take a value as text.
