@@ -6,6 +6,7 @@
 
 mod class_rules;
 mod folder;
+mod patterns;
 mod published;
 mod scores;
 mod seam;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use self::class_rules::Class;
 use self::folder::TokenizerFolder;
 pub use self::folder::{COMPANIONS, companion_files};
+use self::patterns::Patterns;
 use self::special_tokens::SpecialTokens;
 use super::{ChatSettings, ChatTemplate, Ends};
 use crate::files::write_atomic;
@@ -29,6 +31,7 @@ pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     /// The same without what it puts in front of a text, for text that goes on.
     continuing: Arc<tokenizers::Tokenizer>,
+    patterns: Arc<Patterns>,
     /// The ids that it puts in front of a text.
     front: Vec<u32>,
     ends: Ends,
@@ -114,6 +117,7 @@ impl Tokenizer {
         let inner = Arc::new(tokenizer);
         let continuing = seam::without_beginning(&inner)?.map_or_else(|| inner.clone(), Arc::new);
         Ok(Self {
+            patterns: Arc::new(Patterns::of(&inner)),
             inner,
             continuing,
             front,
@@ -133,7 +137,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode the text.
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = encode(&self.inner, text)?;
+        let ids = self.encode(&self.inner, text)?;
         Ok(self.front.iter().copied().chain(ids).collect())
     }
 
@@ -142,7 +146,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode the text.
     pub fn encode_completion(&self, text: &str) -> Result<Vec<u32>> {
-        encode(&self.inner, text)
+        self.encode(&self.inner, text)
     }
 
     /// The ids of a text that goes on after another: nothing is put in front of it, so that the ids
@@ -151,7 +155,15 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode the text.
     pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>> {
-        encode(&self.continuing, text)
+        self.encode(&self.continuing, text)
+    }
+
+    fn encode(&self, tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
+        self.patterns
+            .check(tokenizer, text)
+            .map_err(|fault| failed("encode a text")(fault.into()))?;
+        let encoding = tokenizer.encode_fast(text, false).map_err(failed("encode a text"))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The ids that stand in front of a text: the begin token, or nothing.
@@ -295,11 +307,6 @@ fn ends_left_away(tokenizer: &tokenizers::Tokenizer, class: &Class) -> Result<Op
             tokens.join(" ")
         )
     }))
-}
-
-fn encode(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
-    let encoding = tokenizer.encode_fast(text, false).map_err(failed("encode a text"))?;
-    Ok(encoding.get_ids().to_vec())
 }
 
 /// A hash of files, whatever their order, and of ids.

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::Purpose;
 use super::arguments::Given;
 use super::ast::{Block, Statement, Target, Template};
-use super::Purpose;
 use super::budget;
 use super::fault::{Outcome, refuse};
 use super::value::{Closure, Dict, Function, Value};

@@ -14,7 +14,8 @@ fn rendered(template: &str, variables: &Json) -> Result<String, String> {
     let template = parse(template).map_err(|it| it.to_string())?;
     let variables = variables.as_object().unwrap();
     let given = variables.iter().map(|(name, value)| (name.clone(), Value::from_json(value)));
-    render(&template, || given.clone().collect(), Purpose::Chat(moment())).map_err(|it| it.to_string())
+    render(&template, || given.clone().collect(), Purpose::Chat(moment()))
+        .map_err(|it| it.to_string())
 }
 
 fn refusal(template: &str) -> String {
