@@ -36,7 +36,7 @@ fn what_does_not_end_is_stopped() {
         (again("'a' * 9999999", "{% set x = '%.0s' % ns.t %}", 9999), STEPS),
         (again("1", "{% set x = range(99999) | reverse %}", 9999), STEPS),
         (again("1", "{% set x = [1] | batch(999999, 0) %}", 9999), STEPS),
-        (again("1", "{% set x = ('a', 'b') | map(*['upper'] * 99999) %}", 9999), BYTES),
+        (again("1", "{% set x = ('a', 'b') | map(*['upper'] * 99999) %}", 9999), STEPS),
         ("{{ dict(range(100000) | batch(2)) }}".to_owned(), STEPS),
         ("{{ ('<a>' * 4000000) | striptags }}".to_owned(), STEPS),
         ("{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}".to_owned(), STEPS),
