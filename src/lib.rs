@@ -58,8 +58,7 @@
 //! `tracing-subscriber` logs · `indicatif` progress · `comfy-table` tables in the terminal ·
 //! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `parquet` and `arrow` tables as sets are published · `rand_chacha` random
 //! numbers that are the same everywhere · `prost` and `base64` tokenizers published as
-//! sentencepiece or tiktoken files · `minijinja` the questions of judges (chat templates print
-//! what Python prints, and have a Jinja of their own) · `gemm` the matrix products inside kernels, the same that burn's CPU backend uses · `pulp`
+//! sentencepiece or tiktoken files · `gemm` the matrix products inside kernels, the same that burn's CPU backend uses · `pulp`
 //! the widest vectors a processor has, chosen when it runs · `chrono` the date for those that ask ·
 //! `ureq` the hub and judges behind an endpoint, without an asynchronous runtime, and `rustls` the certificates of their own that they have · `rayon` both cores · `strsim` "did you mean".
 //!

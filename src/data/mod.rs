@@ -24,6 +24,7 @@ mod tokenization;
 mod tokenizer;
 
 pub use batch::GroupBatch;
+pub(crate) use chat::jinja;
 pub use chat::{ChatSettings, ChatTemplate, Conversation, Ending, today};
 pub use ends::{EndSource, Ends};
 pub use fields::{Fields, Problem};

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use minijinja::{Environment, UndefinedBehavior, context};
-
+use crate::data::jinja::{self, Purpose, Value};
 use crate::{Error, Result};
 
 /// What a judge is asked when its answer held no verdict, after the same question once more.
@@ -62,12 +61,18 @@ impl Template {
     /// # Errors
     /// If the template does something that cannot be done.
     pub fn question(&self, prompt: &str, a: &str, b: &str) -> Result<String> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        let (prompt, a, b) = (prompt.trim(), a.trim(), b.trim());
-        environment.render_str(&self.text, context! { prompt, a, b }).map_err(|error| {
-            Error::file(&self.name, format!("cannot be filled in: {error}; correct the template"))
-        })
+        let variables = || {
+            let texts = [("prompt", prompt), ("a", a), ("b", b)];
+            texts.map(|(name, text)| (name.to_owned(), Value::text(text.trim()))).into()
+        };
+        jinja::parse_question(&self.text)
+            .and_then(|template| jinja::render(&template, variables, Purpose::Question))
+            .map_err(|fault| {
+                Error::file(
+                    &self.name,
+                    format!("cannot be filled in: {fault}; correct the template"),
+                )
+            })
     }
 
     /// The same question for a judge that did not say a verdict.
@@ -96,6 +101,56 @@ mod tests {
         }
     }
 
+    fn filled(text: &str) -> String {
+        let template = Template { name: "mine.txt".to_owned(), text: text.to_owned() };
+        let shown = template.question(" p ", "a\n", "b").map_err(|error| error.to_string());
+        shown.unwrap_or_else(|error| error)
+    }
+
+    #[test]
+    fn a_template_is_filled_in_as_it_is_written() {
+        let text = "<{{ prompt }}>\n  {% if a %}\n{{ a }} & {{ b | upper }}\n{% endif %}\n.\n";
+        assert_eq!(filled(text), "<p>\n  \na & B\n\n.");
+        assert_eq!(filled("{%- if c is not defined %}{{ c | default('-') }}{% endif %}"), "-");
+        for text in [
+            "{{ c }}",
+            "{{ c ~ a }}",
+            "{{ c | trim }}",
+            "{{ a.c }}",
+            "{{ not c }}",
+            "{{ a and c }}",
+            "{{ a if c }}",
+            "{% if c %}{% endif %}",
+            "{% for it in c %}{% endfor %}",
+            "{% for it in [1] if c %}{% endfor %}",
+        ] {
+            assert!(filled(text).starts_with("mine.txt: cannot be filled in: "), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_would_take_the_machine_is_stopped() {
+        let again = |what: &str| {
+            format!(
+                "{{% set ns = namespace(t=[1]) %}}{{% for i in range(9999) %}}{what}{{% endfor %}}"
+            )
+        };
+        for (text, limit) in [
+            (again("{% for j in range(9999) %}{% endfor %}"), "does not end within"),
+            (again("{% set ns.t = ns.t + ns.t %}"), "longer than"),
+            (again("{% set ns.t = [ns.t] %}"), "deep in each other"),
+            ("{{ a * 999999999 }}".to_owned(), "longer than"),
+            ("{{ [a] | tojson(indent=999999999) }}".to_owned(), "longer than"),
+            ("{{ '%999999999s' % a }}".to_owned(), "wider than"),
+            (format!("{{{{ a{} }}}}", ".b".repeat(100_000)), "behind each other"),
+            ("{% include '/etc/hostname' %}".to_owned(), "needs another template"),
+            ("{{ strftime_now('%c') }}".to_owned(), "of chat templates"),
+        ] {
+            let found = filled(&text);
+            assert!(found.contains(limit) && found.len() < 300, "{text:.60}: {found:.300}");
+        }
+    }
+
     #[test]
     fn a_template_without_a_place_for_an_answer_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -106,7 +161,7 @@ mod tests {
             error.replace(&format!("{}/", folder.path().display()), "")
         };
         insta::assert_snapshot!(refusal("{{ prompt }} {{ a }}"), @"mine.txt: expected a template with {{ b }} in it, found none; add it");
-        assert!(refusal("{{ promt }}").starts_with("mine.txt: cannot be filled in: "));
+        insta::assert_snapshot!(refusal("{{ promt }}"), @"mine.txt: cannot be filled in: 'promt' is undefined; correct the template");
         insta::assert_snapshot!(Template::load("poetry").unwrap_err(), @"`judge.template`: expected one of generic, summarization, dialogue, instruction or a file, found `poetry`");
     }
 }

@@ -153,7 +153,7 @@ impl ChatTemplate {
             let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
             kwargs.chain(own).collect()
         };
-        jinja::render(template, variables, self.moment).map_err(|fault| {
+        jinja::render(template, variables, jinja::Purpose::Chat(self.moment)).map_err(|fault| {
             format!("the chat template in {} refuses: {fault}", self.source.display())
         })
     }

@@ -6,6 +6,7 @@
 
 mod class_rules;
 mod folder;
+mod patterns;
 mod pieces;
 mod published;
 mod scores;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use self::class_rules::Class;
 use self::folder::TokenizerFolder;
 pub use self::folder::{COMPANIONS, companion_files};
+use self::patterns::Patterns;
 use self::pieces::Pieces;
 use self::special_tokens::SpecialTokens;
 use super::{ChatSettings, ChatTemplate, Ends};
@@ -37,6 +39,7 @@ pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     /// The same without what it puts in front of a text, for text that goes on.
     continuing: Arc<tokenizers::Tokenizer>,
+    patterns: Arc<Patterns>,
     /// The ids that it puts in front of a text.
     front: Vec<u32>,
     ends: Ends,
@@ -129,6 +132,7 @@ impl Tokenizer {
         let inner = Arc::new(tokenizer);
         let continuing = seam::without_beginning(&inner)?.map_or_else(|| inner.clone(), Arc::new);
         Ok(Self {
+            patterns: Arc::new(Patterns::of(&inner)),
             inner,
             continuing,
             front,
@@ -171,6 +175,7 @@ impl Tokenizer {
 
     /// The ids of a text; those of a long one piece by piece.
     fn encode(&self, reader: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
+        guarded("encode a text", || self.patterns.check(reader, text).map_err(Into::into))?;
         if text.len() <= 2 * PIECE {
             return encode(reader, text);
         }

@@ -74,6 +74,13 @@ mod tests {
     }
 
     #[test]
+    fn an_expression_that_takes_too_many_steps_is_refused() {
+        let name = "a".repeat(60);
+        let error = is_full_match("(?:(?!x)(?:a|a))*b", &name).unwrap_err();
+        assert!(error.contains("backtracking"), "{error}");
+    }
+
+    #[test]
     fn a_key_takes_the_end_of_a_name_from_a_dot_on() {
         let name = "model.layers.11.self_attn.q_proj";
         for (key, expected) in [

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::Purpose;
 use super::arguments::{Given, whole};
 use super::ast::Macro;
 use super::braces;
@@ -68,7 +69,10 @@ impl<'t> Interpreter<'t> {
                 let [format] = given.bind("strftime_now", ["format"], 1)?;
                 let format = format.unwrap_or(Value::None);
                 let format = super::arguments::text(&format, "strftime_now")?;
-                strftime(&self.moment, format).map(Value::text)
+                let Purpose::Chat(moment) = self.purpose else {
+                    refuse!("strftime_now() is a function of chat templates");
+                };
+                strftime(&moment, format).map(Value::text)
             }
         }
     }

@@ -44,6 +44,7 @@ impl<'t> Interpreter<'t> {
                 let mut text = String::new();
                 for part in parts {
                     let value = self.evaluate(part, scope)?;
+                    let value = self.used(value)?;
                     budget::steps(1)?;
                     match value.as_str() {
                         Some(part) => text.push_str(part),
@@ -55,14 +56,14 @@ impl<'t> Interpreter<'t> {
             }
             Expr::Negative(it) => operators::signed(&self.evaluate(it, scope)?, true)?,
             Expr::Positive(it) => operators::signed(&self.evaluate(it, scope)?, false)?,
-            Expr::Not(it) => Value::Bool(!self.evaluate(it, scope)?.is_true()),
+            Expr::Not(it) => Value::Bool(!self.holds(it, scope)?),
             Expr::And(operands) => self.until(operands, scope, false)?,
             Expr::Or(operands) => self.until(operands, scope, true)?,
             Expr::Compare(first, rest) => Value::Bool(self.compare(first, rest, scope)?),
             Expr::Condition(it) => {
                 let (test, value, other) = &**it;
                 match other {
-                    _ if self.evaluate(test, scope)?.is_true() => self.evaluate(value, scope)?,
+                    _ if self.holds(test, scope)? => self.evaluate(value, scope)?,
                     Some(other) => self.evaluate(other, scope)?,
                     None => Value::undefined(
                         "the inline if-expression evaluated to false and no else section was \
@@ -90,7 +91,10 @@ impl<'t> Interpreter<'t> {
             }
             Expr::Call(..) => self.call_expression(expression, scope, None)?,
             Expr::Filter(Some(input), name, arguments) => {
-                let input = self.evaluate(input, scope)?;
+                let mut input = self.evaluate(input, scope)?;
+                if !matches!(&**name, "default" | "d") {
+                    input = self.used(input)?;
+                }
                 self.filter_expression(name, input, arguments, scope)?
             }
             Expr::Filter(None, ..) => refuse!("a filter stands alone"),
@@ -100,6 +104,12 @@ impl<'t> Interpreter<'t> {
                 Value::Bool(self.test(name, &input, &given)?)
             }
         })
+    }
+
+    /// Whether an expression is true.
+    pub fn holds(&mut self, expression: &'t Expr, scope: usize) -> Outcome<bool> {
+        let value = self.evaluate(expression, scope)?;
+        Ok(self.used(value)?.is_true())
     }
 
     fn all(&mut self, items: &'t [Expr], scope: usize) -> Outcome<Vec<Value>> {
@@ -112,6 +122,7 @@ impl<'t> Interpreter<'t> {
         let mut value = Value::None;
         for operand in operands {
             value = self.evaluate(operand, scope)?;
+            value = self.used(value)?;
             if value.is_true() == wanted {
                 break;
             }

@@ -1,9 +1,10 @@
 //! Tokens → expressions, as jinja2's parser reads them.
 
 use super::ast::{Comparison, Expr, Literal, Operator};
+use super::cursor::describe;
 use super::fault::Outcome;
 use super::lexer::Token;
-use super::parser::{Parser, describe};
+use super::parser::Parser;
 
 impl Parser {
     pub(super) fn expression(&mut self) -> Outcome<Expr> {

@@ -4,8 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use chrono::NaiveDateTime;
-
+use super::Purpose;
 use super::arguments::Given;
 use super::ast::{Block, Statement, Target, Template};
 use super::budget;
@@ -34,7 +33,7 @@ struct Scope<'t> {
 /// A template being rendered.
 pub struct Interpreter<'t> {
     pub template: &'t Template,
-    pub moment: NaiveDateTime,
+    pub purpose: Purpose,
     context: HashMap<String, Value>,
     scopes: Vec<Scope<'t>>,
     out: String,
@@ -50,13 +49,13 @@ impl<'t> Interpreter<'t> {
     pub fn new(
         template: &'t Template,
         variables: impl IntoIterator<Item = (String, Value)>,
-        moment: NaiveDateTime,
+        purpose: Purpose,
         max_depth: usize,
     ) -> Self {
         let context = variables.into_iter().collect();
         let (scopes, changed, namespaces) = (Vec::new(), Vec::new(), Vec::new());
         let out = String::new();
-        Self { template, moment, context, scopes, out, changed, namespaces, depth: 0, max_depth }
+        Self { template, purpose, context, scopes, out, changed, namespaces, depth: 0, max_depth }
     }
 
     pub fn run(mut self) -> Outcome<String> {
@@ -121,6 +120,14 @@ impl<'t> Interpreter<'t> {
         Ok((text, result?))
     }
 
+    /// Refuses what is undefined where it must not be used.
+    pub fn used(&self, value: Value) -> Outcome<Value> {
+        match &value {
+            Value::Undefined(why) if self.purpose == Purpose::Question => refuse!("{why}"),
+            _ => Ok(value),
+        }
+    }
+
     pub fn write(&mut self, value: &Value) -> Outcome<()> {
         match value.as_str() {
             Some(text) => self.write_text(text),
@@ -177,11 +184,12 @@ impl<'t> Interpreter<'t> {
             Statement::Data(text) => self.write_text(text)?,
             Statement::Print(expression) => {
                 let value = self.evaluate(expression, scope)?;
+                let value = self.used(value)?;
                 self.write(&value)?;
             }
             Statement::If(branches, otherwise) => {
                 for (test, body) in branches {
-                    if self.evaluate(test, scope)?.is_true() {
+                    if self.holds(test, scope)? {
                         return self.statements(body, scope);
                     }
                 }
@@ -189,6 +197,7 @@ impl<'t> Interpreter<'t> {
             }
             Statement::For(index) => {
                 let items = self.evaluate(&self.template.loops[*index].items, scope)?;
+                let items = self.used(items)?;
                 return self.run_loop(*index, &items, scope, 0);
             }
             Statement::Macro(index) => {

@@ -29,11 +29,13 @@ const SEPARATORS: [&str; 2] = [",", ";"];
 /// The bytes of a name.
 const MAX_NAME: usize = 1000;
 
-/// The tokens of a template, each with its line.
-pub fn tokens(source: &str) -> Outcome<Vec<(Token, usize)>> {
+/// The tokens of a template, each with its line. Where it `trims`, a block takes the line's end
+/// after it, and the blanks before it on a line of its own.
+pub fn tokens(source: &str, trims: bool) -> Outcome<Vec<(Token, usize)>> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let source = source.strip_suffix('\n').unwrap_or(&source);
-    let mut lexer = Lexer { source, at: 0, line: 1, line_starts: true, tokens: Vec::new() };
+    let tokens = Vec::new();
+    let mut lexer = Lexer { source, trims, at: 0, line: 1, line_starts: true, tokens };
     lexer.root()?;
     lexer.push(Token::End);
     Ok(lexer.tokens)
@@ -41,6 +43,7 @@ pub fn tokens(source: &str) -> Outcome<Vec<(Token, usize)>> {
 
 struct Lexer<'s> {
     source: &'s str,
+    trims: bool,
     at: usize,
     line: usize,
     /// Whether the last match ended with a line.
@@ -101,6 +104,7 @@ impl<'s> Lexer<'s> {
         let text = if sign == Some('-') {
             text.trim_end_matches(is_space)
         } else if sign.is_none()
+            && self.trims
             && !variable
             && (line > 0 || self.line_starts)
             && text[line..].chars().all(is_space)
@@ -132,7 +136,7 @@ impl<'s> Lexer<'s> {
     fn after_block(&mut self, strips: bool, keeps: bool) {
         if strips {
             self.skip_blanks();
-        } else if !keeps && self.rest().starts_with('\n') {
+        } else if self.trims && !keeps && self.rest().starts_with('\n') {
             self.take(1);
         }
     }

@@ -79,7 +79,7 @@ impl Interpreter<'_> {
             let Some(test) = &it.test else { return Ok(Some(item.clone())) };
             let passed = self.within(Some(outer), &NO_BLOCK, |this, scope| {
                 this.set(&it.target, item.clone(), scope)?;
-                let passes = this.evaluate(test, scope)?.is_true();
+                let passes = this.holds(test, scope)?;
                 passes.then(|| this.value_of(&it.target, item, scope)).transpose()
             })?;
             if passed.is_some() {

@@ -9,7 +9,8 @@
 //!
 //! Why not a crate: what a template prints is what Python prints. `minijinja` has operators,
 //! attributes and printing of its own, which no callback reaches (`'%s' % x`, `'a' ~ none`,
-//! `tool.items` of a dictionary with such a key, errors where Python has them).
+//! `tool.items` of a dictionary with such a key, errors where Python has them), and joins lists
+//! without asking its fuel. The questions of judges are rendered by the same interpreter.
 
 mod arguments;
 mod ast;
@@ -19,6 +20,7 @@ mod budget;
 mod call;
 mod checks;
 mod compare;
+mod cursor;
 mod dict;
 mod escapes;
 mod evaluate;
@@ -40,6 +42,7 @@ mod print;
 mod search;
 mod sequence;
 mod sort;
+mod source;
 mod strings;
 mod targets;
 mod texts;
@@ -63,25 +66,42 @@ const MAX_DEPTHS: [usize; 2] = [80, 400];
 /// The bytes of a stack that has room for the most, and for what nests in a template.
 const STACK: usize = 64 << 20;
 
-/// Reads a template.
+/// What a template is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Purpose {
+    /// Conversations, at the moment that `strftime_now` takes for now.
+    Chat(NaiveDateTime),
+    /// Questions: what is undefined can be asked about, and not be used.
+    Question,
+}
+
+/// Reads a template of conversations.
 ///
 /// # Errors
 /// What is wrong with it, and in which line.
 pub fn parse(source: &str) -> Result<Template, Fault> {
-    on_own_stack(|| parser::parse(source))
+    on_own_stack(|| parser::parse(source, true))
 }
 
-/// The text of a template with variables, at a moment.
+/// Reads a template of questions: blocks take no line's end and no blanks with them.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_question(source: &str) -> Result<Template, Fault> {
+    on_own_stack(|| parser::parse(source, false))
+}
+
+/// The text of a template with variables.
 ///
 /// # Errors
 /// What the template refuses, or cannot do.
 pub fn render(
     template: &Template,
     variables: impl Fn() -> Vec<(String, Value)> + Sync,
-    moment: NaiveDateTime,
+    purpose: Purpose,
 ) -> Result<String, Fault> {
     let [shallow, deep] = MAX_DEPTHS;
-    let run = |depth| interpreter::Interpreter::new(template, variables(), moment, depth).run();
+    let run = |depth| interpreter::Interpreter::new(template, variables(), purpose, depth).run();
     let result = budget::run(|| run(shallow));
     // A rendering changes nothing, so that it can begin again where there is more room.
     if budget::was_too_deep() { on_own_stack(|| run(deep)) } else { result }

@@ -4,21 +4,21 @@ use std::sync::OnceLock;
 
 use super::ast::{Block, Expr, For, Macro, Statement, Template};
 use super::budget;
-use super::fault::{Fault, Outcome, refuse};
+use super::fault::{Outcome, refuse};
 use super::lexer::{Token, tokens};
 use super::targets::binds;
 use super::{names, walk};
 
 /// Statements and expressions within each other.
-const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 120;
 /// Attributes, calls, filters and the like behind one another.
 const MAX_TRAILERS: usize = 200;
 /// The bytes of a template.
 const MAX_SOURCE: usize = 1 << 20;
 
 pub(super) struct Parser {
-    tokens: Vec<(Token, usize)>,
-    at: usize,
+    pub(super) tokens: Vec<(Token, usize)>,
+    pub(super) at: usize,
     depth: usize,
     /// Trailers of what is being read, or the most within it.
     trailers: usize,
@@ -28,11 +28,11 @@ pub(super) struct Parser {
 }
 
 /// Reads a template.
-pub fn parse(source: &str) -> Outcome<Template> {
+pub fn parse(source: &str, trims: bool) -> Outcome<Template> {
     if source.len() > MAX_SOURCE {
         refuse!("it is longer than {MAX_SOURCE} bytes");
     }
-    let tokens = tokens(source)?;
+    let tokens = tokens(source, trims)?;
     let template = Template::default();
     let mut parser = Parser { tokens, at: 0, depth: 0, trailers: 0, template, in_loop: false };
     let statements = parser.statements_until(&[])?;
@@ -44,72 +44,6 @@ pub fn parse(source: &str) -> Outcome<Template> {
 }
 
 impl Parser {
-    pub(super) fn peek(&self) -> &Token {
-        &self.tokens[self.at.min(self.tokens.len() - 1)].0
-    }
-
-    pub(super) fn peek_second(&self) -> &Token {
-        &self.tokens[(self.at + 1).min(self.tokens.len() - 1)].0
-    }
-
-    pub(super) fn next(&mut self) -> Token {
-        let token = self.peek().clone();
-        self.at += 1;
-        token
-    }
-
-    pub(super) fn fail<T>(&self, message: &str) -> Outcome<T> {
-        let line = self.tokens[self.at.min(self.tokens.len() - 1)].1;
-        Err(Fault::at(line, message))
-    }
-
-    pub(super) fn unexpected<T>(&self, expected: &str) -> Outcome<T> {
-        self.fail(&format!("expected {expected}, found {}", describe(self.peek())))
-    }
-
-    pub(super) fn is_op(&self, operator: &str) -> bool {
-        matches!(self.peek(), Token::Op(it) if *it == operator)
-    }
-
-    pub(super) fn is_name(&self, name: &str) -> bool {
-        matches!(self.peek(), Token::Name(it) if it == name)
-    }
-
-    pub(super) fn skip_op(&mut self, operator: &str) -> bool {
-        let found = self.is_op(operator);
-        self.at += usize::from(found);
-        found
-    }
-
-    pub(super) fn skip_name(&mut self, name: &str) -> bool {
-        let found = self.is_name(name);
-        self.at += usize::from(found);
-        found
-    }
-
-    pub(super) fn expect_op(&mut self, operator: &str) -> Outcome<()> {
-        if self.skip_op(operator) { Ok(()) } else { self.unexpected(&format!("`{operator}`")) }
-    }
-
-    pub(super) fn expect_name(&mut self) -> Outcome<Box<str>> {
-        match self.peek().clone() {
-            Token::Name(name) => {
-                self.at += 1;
-                Ok(name.into())
-            }
-            _ => self.unexpected("a name"),
-        }
-    }
-
-    fn expect(&mut self, token: Token) -> Outcome<()> {
-        if *self.peek() == token {
-            self.at += 1;
-            Ok(())
-        } else {
-            self.unexpected(describe(&token).as_str())
-        }
-    }
-
     /// Runs `read` one level deeper.
     pub(super) fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
         self.depth += 1;
@@ -361,20 +295,5 @@ impl Parser {
         self.in_loop = outer;
         self.template.macros.push(Macro { name, parameters, body, reads: OnceLock::new() });
         Ok(self.template.macros.len() - 1)
-    }
-}
-
-pub(super) fn describe(token: &Token) -> String {
-    match token {
-        Token::Data(_) => "text".to_owned(),
-        Token::VariableBegin => "`{{`".to_owned(),
-        Token::VariableEnd => "`}}`".to_owned(),
-        Token::BlockBegin => "`{%`".to_owned(),
-        Token::BlockEnd => "`%}`".to_owned(),
-        Token::Name(name) => format!("`{name}`"),
-        Token::Text(_) => "a string".to_owned(),
-        Token::Int(_) | Token::Float(_) => "a number".to_owned(),
-        Token::Op(operator) => format!("`{operator}`"),
-        Token::End => "the end of the template".to_owned(),
     }
 }

@@ -1,3 +1,6 @@
+mod attacks;
+mod mutations;
+
 use serde_json::Value as Json;
 
 use super::*;
@@ -11,7 +14,8 @@ fn rendered(template: &str, variables: &Json) -> Result<String, String> {
     let template = parse(template).map_err(|it| it.to_string())?;
     let variables = variables.as_object().unwrap();
     let given = variables.iter().map(|(name, value)| (name.clone(), Value::from_json(value)));
-    render(&template, || given.clone().collect(), moment()).map_err(|it| it.to_string())
+    render(&template, || given.clone().collect(), Purpose::Chat(moment()))
+        .map_err(|it| it.to_string())
 }
 
 fn refusal(template: &str) -> String {
@@ -54,35 +58,6 @@ fn what_python_could_and_this_does_not_is_refused_by_name() {
         ("{{ ('%s' | e) % 'a' }}", "marked safe"),
     ] {
         assert!(refusal(template).contains(named), "{template}: {}", refusal(template));
-    }
-}
-
-#[test]
-fn steps_depth_and_length_are_bounded() {
-    let loops = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x\
-                 {% endfor %}{% endfor %}{% endfor %}";
-    let grows = "{% set ns = namespace(t='ab') %}{% for i in range(99) %}\
-                 {% set ns.t = ns.t ~ ns.t %}{% endfor %}";
-    let lists = "{% set ns = namespace(t=[1]) %}{% for i in range(99) %}\
-                 {% set ns.t = ns.t + ns.t %}{% endfor %}";
-    let macros = "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}";
-    let nested = format!("{}1{}", "(".repeat(10_000), ")".repeat(10_000));
-    for (template, named) in [
-        (loops, "does not end within"),
-        (grows, "longer than"),
-        (lists, "longer than"),
-        (macros, "too deep"),
-        (&format!("{{{{ {nested} }}}}"), "within each other"),
-        (&"{% if x %}".repeat(10_000), "within each other"),
-        ("{{ 'a' * 999999999 }}", "longer than"),
-        ("{{ [0] * 999999999 }}", "longer than"),
-        ("{{ 'a'.center(999999999) }}", "longer than"),
-        ("{{ '%999999999d' % 1 }}", "wider than"),
-        ("{{ '{:999999999}'.format(1) }}", "wider than"),
-        ("{{ ('a' * 99999).replace('a', 'b' * 99999) }}", "longer than"),
-        ("{{ ('b' * 999).join(['a'] * 99999) }}", "longer than"),
-    ] {
-        assert!(refusal(template).contains(named), "{template:.60}: {}", refusal(template));
     }
 }
 

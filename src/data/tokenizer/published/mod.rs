@@ -12,8 +12,10 @@ use super::class_rules::{Class, Parts};
 use super::folder::TokenizerFolder;
 use crate::{Error, Result};
 
+pub use self::byte_level::QWEN2_WORDS;
 #[cfg(test)]
 pub use self::byte_level::visible;
+pub use self::ranks::WORDS;
 
 /// The file of sentencepiece models and ranks.
 pub const FILE: &str = "tokenizer.model";

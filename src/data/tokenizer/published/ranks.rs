@@ -24,7 +24,7 @@ pub fn read(bytes: &[u8]) -> Option<Vec<(Vec<u8>, u32)>> {
 }
 
 /// How text is cut into words before bytes are merged: GLM-4's rule, which is cl100k's.
-const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The `tokenizer.json` of ranks.
 pub fn tokenizer_json(mut ranks: Vec<(Vec<u8>, u32)>, config: &Value) -> Value {

@@ -1,0 +1,117 @@
+//! Regular expressions of a tokenizer that can take too many steps.
+//!
+//! Where an expression goes back too often, `tokenizers` stops without a word and reads the rest of
+//! the text as one piece: other ids than its file means. Expressions that can come to that are
+//! tried on a text before it is encoded, and refuse it by name.
+
+use std::collections::BTreeMap;
+
+use fancy_regex::Regex;
+use serde_json::Value;
+use tokenizers::pre_tokenizers::split::SplitPattern;
+use tokenizers::{
+    OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
+};
+
+use super::published::{QWEN2_WORDS, WORDS};
+
+/// Expressions that are known to go back no farther than a run of blanks is long, and the bytes of
+/// a text in which no run is as long as the most steps back.
+const TAME: [&str; 2] = [WORDS, QWEN2_WORDS];
+const TAME_LENGTH: usize = 1 << 18;
+
+/// What only an expression with steps back has.
+const MARKS: [&str; 11] =
+    ["(?=", "(?!", "(?<", "(?>", "(?(", "\\k", "\\g", "\\G", "\\K", "++", "*+"];
+
+/// The expressions of a tokenizer that go back.
+#[derive(Debug, Default)]
+pub(super) struct Patterns {
+    of_pre_tokenizer: BTreeMap<String, Regex>,
+    of_normalizer: BTreeMap<String, Regex>,
+}
+
+impl Patterns {
+    pub fn of(tokenizer: &tokenizers::Tokenizer) -> Self {
+        let of_normalizer = tokenizer.get_normalizer().map(serde_json::to_value);
+        let of_pre_tokenizer = tokenizer.get_pre_tokenizer().map(serde_json::to_value);
+        let found = |part: Option<serde_json::Result<Value>>| {
+            let mut found = BTreeMap::new();
+            collect(&part.and_then(Result::ok).unwrap_or_default(), &mut found);
+            found
+        };
+        Self { of_normalizer: found(of_normalizer), of_pre_tokenizer: found(of_pre_tokenizer) }
+    }
+
+    /// Refuses a text that an expression takes too many steps for.
+    pub fn check(&self, tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<(), String> {
+        let is_tame = |(pattern, _): (&String, _)| TAME.contains(&pattern.as_str());
+        let all_tame = self.of_pre_tokenizer.iter().all(is_tame) && self.of_normalizer.is_empty();
+        if all_tame && (self.of_pre_tokenizer.is_empty() || text.len() < TAME_LENGTH) {
+            return Ok(());
+        }
+        self.of_normalizer.iter().try_for_each(|(pattern, regex)| attempt(pattern, regex, text))?;
+        let Some(step) = tokenizer.get_pre_tokenizer() else { return Ok(()) };
+        let added = tokenizer.get_added_vocabulary();
+        let mut pieces = added.extract_and_normalize(tokenizer.get_normalizer(), text);
+        self.walk(step, &mut pieces)
+    }
+
+    /// Cuts pieces as a pre-tokenizer does, after its expressions were tried on them.
+    fn walk(
+        &self,
+        step: &PreTokenizerWrapper,
+        pieces: &mut PreTokenizedString,
+    ) -> Result<(), String> {
+        if let PreTokenizerWrapper::Sequence(steps) = step {
+            return steps.as_ref().iter().try_for_each(|it| self.walk(it, pieces));
+        }
+        if let PreTokenizerWrapper::Split(split) = step
+            && let SplitPattern::Regex(pattern) = &split.pattern
+            && let Some(regex) = self.of_pre_tokenizer.get(pattern)
+        {
+            for (piece, _, tokens) in
+                pieces.get_splits(OffsetReferential::Original, OffsetType::None)
+            {
+                if tokens.is_none() {
+                    attempt(pattern, regex, piece)?;
+                }
+            }
+        }
+        step.pre_tokenize(pieces).map_err(|error| error.to_string())
+    }
+}
+
+/// Finds all that an expression finds in a text.
+fn attempt(pattern: &str, regex: &Regex, text: &str) -> Result<(), String> {
+    let mut found = regex.find_iter(text);
+    found.try_for_each(|it| it.map(drop)).map_err(|error| {
+        let pattern: String = pattern.chars().take(80).collect();
+        format!("its expression `{pattern}` gives up on a text of {} bytes: {error}", text.len())
+    })
+}
+
+/// The expressions that go back in a part of a tokenizer.
+fn collect(part: &Value, found: &mut BTreeMap<String, Regex>) {
+    match part {
+        Value::Object(map) => {
+            if let Some(pattern) = map.get("Regex").and_then(Value::as_str)
+                && goes_back(pattern)
+                && let Ok(regex) = Regex::new(pattern)
+            {
+                found.insert(pattern.to_owned(), regex);
+            }
+            map.values().for_each(|it| collect(it, found));
+        }
+        Value::Array(items) => items.iter().for_each(|it| collect(it, found)),
+        _ => {}
+    }
+}
+
+fn goes_back(pattern: &str) -> bool {
+    let refers = pattern.as_bytes().windows(2).any(|it| it[0] == b'\\' && it[1].is_ascii_digit());
+    refers
+        || MARKS.iter().any(|mark| pattern.contains(mark))
+        || pattern.contains("?+")
+        || pattern.contains("}+")
+}
