@@ -2,15 +2,17 @@
 //!
 //! A stage's key is the hash of its settings and of its inputs' keys, so that all keys are known
 //! before anything runs. A stage with the same key as one of an earlier run is taken from there: the
-//! files are linked (a copy where the disk cannot), so that either run's folder can go without the
-//! other. What runs have left is noted in the cache folder, as places of folders, never their only
-//! copy.
+//! files are copied (sharing their blocks where the disk can), so that either run's folder can change
+//! or go without the other. What runs have left is noted in the cache folder, as places of folders,
+//! never their only copy. A finished stage is believed where its files are what they were; where they
+//! are not, it is made again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use exalign::files::Content;
 use exalign::reference::cache_folder;
 use exalign::report::StageCost;
 use exalign::{Error, Result, files, interrupt};
@@ -97,11 +99,13 @@ struct Marker {
     key: String,
     plan: Plan,
     seconds: f64,
+    /// What the stage left.
+    content: Content,
 }
 
 impl Marker {
     fn read(folder: &Path) -> Option<Self> {
-        files::read_json(&folder.join(MARKER)).ok()
+        files::read_sealed(&folder.join(MARKER)).ok()
     }
 
     fn holds(folder: &Path, key: &str) -> Option<Self> {
@@ -159,19 +163,19 @@ impl Graph {
             print_text(&format!("{:<34} {}", plan.name, self.forecast(&plan, &artifact)))?;
             return Ok(artifact);
         }
-        if let Some(marker) = Marker::holds(&artifact.folder, &artifact.key) {
+        if let Some(marker) = Marker::holds(&artifact.folder, &artifact.key)
+            && !marker.content.set_changes_aside(&artifact.folder)?
+        {
             self.note_cost(&plan, &marker, true);
             return Ok(artifact);
         }
         // Two runs that need the same stage: one makes it, the other waits and takes it.
         let _lock = self.lock(&plan.name, &artifact.key)?;
         if let Some(from) = self.found_elsewhere(&artifact) {
-            match link_folder(&from, &artifact.folder) {
-                Ok(()) => {
+            match take(&from, &artifact) {
+                Ok(marker) => {
                     tracing::info!("stage {}: taken from {}", plan.name, from.display());
-                    if let Some(marker) = Marker::read(&artifact.folder) {
-                        self.note_cost(&plan, &marker, true);
-                    }
+                    self.note_cost(&plan, &marker, true);
                     return Ok(artifact);
                 }
                 Err(error) => tracing::warn!("{error}; it is computed again"),
@@ -180,10 +184,12 @@ impl Graph {
         tracing::info!("stage {}", plan.name);
         let started = Instant::now();
         files::create_dir(&artifact.folder)?;
+        files::sweep_folder(&artifact.folder);
         work(&artifact.folder, &self.context)?;
         let seconds = started.elapsed().as_secs_f64();
-        let marker = Marker { key: artifact.key.clone(), plan: plan.clone(), seconds };
-        files::write_json(&artifact.folder.join(MARKER), &marker)?;
+        let content = Content::of(&artifact.folder, &[MARKER])?;
+        let marker = Marker { key: artifact.key.clone(), plan: plan.clone(), seconds, content };
+        files::write_sealed(&artifact.folder.join(MARKER), &marker)?;
         self.note_place(&plan, &artifact);
         self.note_cost(&plan, &marker, false);
         Ok(artifact)
@@ -203,7 +209,7 @@ impl Graph {
         let Ok(folder) = artifact.folder.canonicalize() else { return };
         let entry = Entry { folder, key: artifact.key.clone(), plan: plan.clone() };
         for path in [self.place_of(&artifact.key), self.latest_of(plan)] {
-            if let Err(error) = files::write_json(&path, &entry) {
+            if let Err(error) = files::write_sealed(&path, &entry) {
                 tracing::warn!("other runs will not find stage {}: {error}", plan.name);
             }
         }
@@ -219,7 +225,7 @@ impl Graph {
     }
 
     fn found_elsewhere(&self, artifact: &Artifact) -> Option<PathBuf> {
-        let entry: Entry = files::read_json(&self.place_of(&artifact.key)).ok()?;
+        let entry: Entry = files::read_sealed(&self.place_of(&artifact.key)).ok()?;
         let usable = !self.fresh
             && Marker::holds(&entry.folder, &artifact.key).is_some()
             && artifact.folder.canonicalize().ok().as_ref() != Some(&entry.folder);
@@ -234,7 +240,7 @@ impl Graph {
         if let Some(folder) = self.found_elsewhere(artifact) {
             return format!("taken from {}", folder.display());
         }
-        let Ok(latest) = files::read_json::<Entry>(&self.latest_of(plan)) else {
+        let Ok(latest) = files::read_sealed::<Entry>(&self.latest_of(plan)) else {
             return "would run".to_owned();
         };
         let mut reasons = changed_settings(&plan.settings, &latest.plan.settings);
@@ -280,33 +286,34 @@ fn would_run(mut reasons: Vec<String>) -> String {
     }
 }
 
-/// Makes `to` hold the files of `from`, the marker last.
-fn link_folder(from: &Path, to: &Path) -> Result<()> {
+/// Makes the stage's folder one with the files of `from`, whole or not at all.
+fn take(from: &Path, artifact: &Artifact) -> Result<Marker> {
+    let to = &artifact.folder;
+    let damaged = |what: &str| Error::file(from, format!("{what} since that run finished it"));
+    let marker = Marker::holds(from, &artifact.key).ok_or_else(|| damaged("was changed"))?;
     files::create_dir(to)?;
-    let entries = std::fs::read_dir(from).map_err(Error::io(from, "read"))?;
-    let mut marker = None;
-    for entry in entries {
-        let path = entry.map_err(Error::io(from, "read"))?.path();
-        let Some(name) = path.file_name() else { continue };
-        let target = to.join(name);
-        if path.is_dir() {
-            link_folder(&path, &target)?;
-        } else if name == MARKER {
-            marker = Some((path, target));
-        } else if path.extension().is_none_or(|extension| extension != "lock") && name != ".lock" {
-            link_file(&path, &target)?;
-        }
+    files::sweep(to);
+    let copy = files::temporary_folder(to)?;
+    for name in marker.content.names() {
+        copy_file(&from.join(name), &copy.path().join(name))?;
     }
-    marker.map_or(Ok(()), |(path, target)| link_file(&path, &target))
+    // The copy is looked at and not the original, so that copying is checked as well.
+    if let Some(change) = marker.content.changes(copy.path(), false)?.first() {
+        return Err(damaged(&change.within(copy.path())));
+    }
+    let content = Content::of(copy.path(), &[])?;
+    let marker = Marker { content, ..marker };
+    files::write_sealed(&copy.path().join(MARKER), &marker)?;
+    files::persist_folder(copy, to)?;
+    Ok(marker)
 }
 
-fn link_file(from: &Path, to: &Path) -> Result<()> {
-    if to.exists() {
-        std::fs::remove_file(to).map_err(Error::io(to, "replace"))?;
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    if let Some(folder) = to.parent() {
+        files::create_dir(folder)?;
     }
-    std::fs::hard_link(from, to)
-        .or_else(|_| std::fs::copy(from, to).map(|_| ()))
-        .map_err(Error::io(to, "write"))
+    std::fs::copy(from, to).map_err(Error::io(to, "write"))?;
+    files::sync_file(to)
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use exalign::data::Tokenizer;
-use exalign::files::{create_dir, read_json, write_json};
-use exalign::output::Output;
+use exalign::files::Output;
+use exalign::files::{Content, create_dir, read_sealed, sweep, sweep_folder, write_sealed};
 use exalign::secrets::{redact, redact_json};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -33,14 +33,24 @@ pub struct Record {
     /// What came out, once finished.
     #[serde(default)]
     pub result: Value,
+    /// What the output consists of, once finished.
+    #[serde(default)]
+    content: Content,
 }
 
 /// An output being worked on.
 pub struct Work {
-    /// None where the output is no file, so that nothing is kept beside it.
-    path: Option<PathBuf>,
+    /// The record's place and the output; none where the output is no file, so that nothing is kept
+    /// beside it.
+    place: Option<Place>,
     record: Record,
-    _lock: Option<File>,
+}
+
+/// Where an output being worked on is kept.
+struct Place {
+    record: PathBuf,
+    output: PathBuf,
+    _lock: File,
 }
 
 /// What to do about an output.
@@ -66,7 +76,13 @@ impl Record {
             }),
             complete: false,
             result: Value::Null,
+            content: Content::default(),
         }
+    }
+
+    /// The record at `path`.
+    pub fn read(path: &Path) -> Result<Self> {
+        read_sealed(path)
     }
 
     /// Names an input by its content.
@@ -134,7 +150,7 @@ impl Record {
                 stream.display()
             )));
         }
-        Ok(Start::Go(Box::new(Work { path: None, record: self, _lock: None })))
+        Ok(Start::Go(Box::new(Work { place: None, record: self })))
     }
 
     fn start(self, path: PathBuf, lock: PathBuf, output: &Path, fresh: bool) -> Result<Start> {
@@ -145,8 +161,14 @@ impl Record {
                 "another exalign process is working on it; wait for it or use another --out",
             ));
         }
+        match output.is_dir() {
+            true => sweep_folder(output),
+            false => [output, &path].into_iter().for_each(sweep),
+        }
         if path.exists() && !fresh {
-            let found: Record = read_json(&path)?;
+            let found = Self::read(&path).map_err(|error| {
+                Error::usage(format!("{error}. Use another --out, or --fresh to start over"))
+            })?;
             let differences = self.differences(&found);
             if !differences.is_empty() {
                 return Err(Error::Usage(format!(
@@ -155,8 +177,7 @@ impl Record {
                     differences.join("; ")
                 )));
             }
-            // The record of a file that was since removed means nothing.
-            if found.complete && output.exists() {
+            if found.complete && !found.content.set_changes_aside(output)? {
                 return Ok(Start::Done(found.result));
             }
         }
@@ -168,8 +189,9 @@ impl Record {
                 }
             }
         }
-        write_json(&path, &self)?;
-        Ok(Start::Go(Box::new(Work { path: Some(path), record: self, _lock: Some(lock_file) })))
+        write_sealed(&path, &self)?;
+        let place = Place { record: path, output: output.to_owned(), _lock: lock_file };
+        Ok(Start::Go(Box::new(Work { place: Some(place), record: self })))
     }
 
     fn differences(&self, found: &Self) -> Vec<String> {
@@ -188,11 +210,13 @@ impl Record {
 }
 
 impl Work {
-    /// The output is finished.
+    /// The output is finished: every file of it is written.
     pub fn finish(mut self, result: Value) -> Result<()> {
         self.record.complete = true;
         self.record.result = result;
-        self.path.map_or(Ok(()), |path| write_json(&path, &self.record))
+        let Some(place) = self.place else { return Ok(()) };
+        self.record.content = Content::of(&place.output, &["run.json"])?;
+        write_sealed(&place.record, &self.record)
     }
 }
 
@@ -203,7 +227,7 @@ fn command_line() -> Vec<String> {
 
 /// The day that chat templates took for today, where the record at `path` says one.
 pub fn date_in(path: &Path) -> Option<String> {
-    let record: Record = read_json(path).ok()?;
+    let record = Record::read(path).ok()?;
     let date = record.settings.get("chat")?.get("date")?.as_str()?;
     Some(date.to_owned())
 }

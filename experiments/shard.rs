@@ -110,7 +110,8 @@ impl Portion {
         mut work: impl FnMut(&[T]) -> Result<Vec<R>>,
     ) -> Result<Vec<R>> {
         let mut made = vec![R::default(); self.num_records];
-        for (block, items) in self.blocks.iter().zip(self.items(items)) {
+        for block in &self.blocks {
+            let items: Vec<T> = block.iter().map(|&record| items[record].clone()).collect();
             for (&record, result) in block.iter().zip(work(&items)?) {
                 made[record] = result;
             }

@@ -23,8 +23,8 @@
 //! | [`statistics`] | means and shares with their intervals | know of what |
 //! | [`kernels`] | what burn's CPU backend is slow at, forward and backward | know a model |
 //! | [`hub`] | models and data sets by their hub id | read what it fetches |
-//! | [`config`], [`device`], [`files`], [`progress`], [`interrupt`] | settings, devices, files that are whole or absent, bars, Ctrl-C | |
-//! | [`output`], [`printable`], [`secrets`] | what a path leads to, foreign text for terminals, keys that are never shown | |
+//! | [`config`], [`device`], [`files`], [`memory`], [`progress`], [`interrupt`] | settings, devices, files that are whole or absent, what fits in memory, bars, Ctrl-C | |
+//! | [`printable`], [`secrets`] | foreign text for terminals, keys that are never shown | |
 //!
 //! The program (`experiments/`) has the command line, the stages and the experiments; it is the
 //! only one that knows where things lie.
@@ -102,8 +102,8 @@ pub mod interrupt;
 pub mod judges;
 pub mod kernels;
 pub mod log_probs;
+pub mod memory;
 pub mod model;
-pub mod output;
 pub mod printable;
 pub mod progress;
 pub mod reference;

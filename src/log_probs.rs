@@ -3,9 +3,11 @@
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 
+use crate::Error;
 use crate::data::{GroupBatch, TokenGroup};
-use crate::model::Decoder;
 use crate::model::vocabulary_head::token_log_probs;
+use crate::model::weights::all_finite;
+use crate::model::{Decoder, DecoderConfig};
 
 /// A policy assigns log-probabilities to the completions of a batch of groups.
 pub trait Policy: Module + ModuleDisplay {
@@ -40,10 +42,42 @@ pub fn sum_by_completion(per_token: Tensor<1>, batch: &GroupBatch) -> Tensor<2> 
     sums.reshape([batch.num_groups, batch.num_completions])
 }
 
+/// Refuses groups that a model cannot read: that have ids beyond its vocabulary, as those of another
+/// tokenizer may be, or more tokens than it has positions. Devices do not check what they look up.
+///
+/// # Errors
+/// The first such group, by its line.
+pub fn check_tokens(shape: &DecoderConfig, groups: &[TokenGroup]) -> crate::Result<()> {
+    const REMEDY: &str = "give a model of the same vocabulary and length, or drop the record";
+    for group in groups {
+        let mut ids = group.completions.iter().flatten().chain(&group.prompt);
+        if let Some(id) = ids.find(|&&id| id as usize >= shape.vocab_size) {
+            return Err(Error::usage(format!(
+                "line {}: expected token ids below {}, the vocabulary size of the model that reads them, \
+                 found {id}; {REMEDY}",
+                group.line, shape.vocab_size
+            )));
+        }
+        let longest = group.completions.iter().map(Vec::len).max().unwrap_or(0);
+        let length = group.prompt.len() + longest;
+        if length > shape.max_positions {
+            return Err(Error::usage(format!(
+                "line {}: expected at most {} tokens, the positions of the model that reads them, found \
+                 {length}; {REMEDY}",
+                group.line, shape.max_positions
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The log-probability of each token of each completion of each group, without autodiff.
 ///
 /// The first token of a completion after an empty prompt has no predictor and no entry.
 /// `progress` hears the number of completions finished.
+///
+/// # Errors
+/// [`crate::Error::Numeric`] where a log-probability is not finite; those of `progress`.
 pub fn token_log_probs_of(
     decoder: &Decoder,
     groups: &[TokenGroup],
@@ -51,6 +85,8 @@ pub fn token_log_probs_of(
     device: &Device,
     mut progress: impl FnMut(usize) -> crate::Result<()>,
 ) -> crate::Result<Vec<Vec<Vec<f32>>>> {
+    check_tokens(decoder.config(), groups)?;
+    check_tokens(decoder.config(), groups)?;
     let mut scored: Vec<Vec<Vec<f32>>> =
         groups.iter().map(|group| vec![Vec::new(); group.completions.len()]).collect();
     read_in_batches(groups, |parts, batch_groups| {
@@ -63,12 +99,27 @@ pub fn token_log_probs_of(
         for part in parts {
             for completion in part.completions.clone() {
                 let len = lengths.next().copied().unwrap_or(0);
-                scored[part.group][completion] = values.by_ref().take(len).collect();
+                let values: Vec<f32> = values.by_ref().take(len).collect();
+                if !all_finite(&values) {
+                    return Err(not_finite("a log-prob", &groups[part.group], completion));
+                }
+                scored[part.group][completion] = values;
             }
         }
         progress(parts.iter().map(|part| part.completions.len()).sum())
     })?;
     Ok(scored)
+}
+
+/// Why what a model says of a completion is of no use.
+pub fn not_finite(what: &str, group: &TokenGroup, completion: usize) -> crate::Error {
+    crate::Error::Numeric(format!(
+        "{}: {what} of completion {} is not finite, so that nothing can be concluded from it. Keep the weights \
+         as f32 or bf16 if they are f16 (--dtype), look at an adapter's lora_alpha, or take an earlier checkpoint \
+         of the model",
+        group.name(),
+        completion + 1
+    ))
 }
 
 /// The values of a small tensor as f32.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::data::TokenGroup;
-use crate::files::write_atomic;
+use crate::files::{sweep_stale, write_atomic};
 
 /// Groups in one shard: what an interrupted computation loses at most.
 const SHARD: usize = 64;
@@ -41,6 +41,7 @@ impl ReferenceStore {
             let values = match read_shard(&path, lengths.iter().sum()) {
                 Some(values) => values,
                 None => {
+                    sweep_stale(&self.folder);
                     let values: Vec<f32> =
                         compute(shard)?.into_iter().flatten().flatten().collect();
                     write_shard(&path, &values)?;

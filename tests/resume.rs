@@ -203,6 +203,66 @@ fn an_experiment_killed_at_any_moment_ends_with_the_same_weights_and_the_same_re
     assert_eq!(figures(&killed.succeeds(SMALL_EXPERIMENT)), figures(&printed));
 }
 
+/// The steps with a checkpoint.
+fn checkpoints(dir: &Path) -> Vec<usize> {
+    let keeping = exalign::training::Keeping::default();
+    exalign::training::Checkpoints::new(dir, keeping).steps()
+}
+
+/// Starts the command line, and stops it by Ctrl-C as soon as `out` has a line of metrics more than
+/// before, until it finishes by itself; how often it was stopped.
+#[cfg(unix)]
+fn until_done_despite_interrupts(place: &Workplace, arguments: &str, out: &str) -> usize {
+    let log = place.path(out).join("metrics.jsonl");
+    let steps = || std::fs::read_to_string(&log).unwrap_or_default().lines().count();
+    for stops in 0..200 {
+        let before = steps();
+        let mut child = Command::new(assert_cmd::cargo::cargo_bin("exalign"))
+            .args(arguments.split_whitespace())
+            .current_dir(place.folder.path())
+            .env("EXALIGN_CACHE", place.path("cache"))
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        while steps() == before && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        let output = child.wait_with_output().unwrap();
+        match output.status.code() {
+            Some(0) => return stops,
+            code => assert_eq!(code, Some(130), "{}", text(&output.stderr)),
+        }
+    }
+    panic!("the work never ends");
+}
+
+#[cfg(unix)]
+#[test]
+fn checkpoints_of_interrupts_go_when_the_training_goes_on() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 50, 4);
+    for (every, expected) in [(5, vec![5, 10, 15, 20, 21]), (0, vec![])] {
+        let align = |out: &str| {
+            format!(
+                "align --objective exo-rw --model model --data groups.jsonl --out {out}-{every} {SETTINGS} \
+                 --set training.epochs=3 --set checkpoint.every={every} --set checkpoint.keep=0"
+            )
+        };
+        place.succeeds(&align("whole"));
+        let stopped = format!("stopped-{every}");
+        let stops = until_done_despite_interrupts(&place, &align("stopped"), &stopped);
+        assert!(stops > 2, "it was stopped {stops} times");
+        let whole = place.path(&format!("whole-{every}"));
+        let stopped = place.path(&stopped);
+        assert_eq!(checkpoints(&whole), expected);
+        assert_eq!(checkpoints(&stopped), expected);
+        assert_eq!(metrics(&stopped), metrics(&whole));
+        assert!(weights(&stopped) == weights(&whole), "the weights differ");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_leaves_a_checkpoint_and_exit_code_130() {
@@ -233,4 +293,5 @@ fn ctrl_c_leaves_a_checkpoint_and_exit_code_130() {
     assert!(newest_checkpoint(&place.path("stopped").join("checkpoints")) >= 3);
     place.succeeds(&align("stopped"));
     assert!(weights(&place.path("stopped")) == weights(&place.path("whole")));
+    assert_eq!(checkpoints(&place.path("stopped")), [56]);
 }

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use exalign::data::Tokenizer;
 use exalign::model::families::{Family, gpt2_config_json};
 use exalign::model::{self, Decoder, weights};
-use exalign::{Result, files};
+use exalign::{Result, files, memory};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -45,6 +45,11 @@ pub fn new_model(
     let path = folder.join("config.json");
     let family = Family::of(&path, &json)?;
     let shape = family.shape(&path, &json)?;
+    memory::check(
+        shape.num_weights().saturating_mul(4),
+        &format!("`model`: {} layers of width {}", shape.num_layers, shape.hidden_size),
+        "lower model.num_layers, model.hidden_size or model.max_positions",
+    )?;
     let decoder = weights::initialize(Decoder::new(shape.clone(), device), &shape, seed, device);
     Tokenizer::from_tokenizer(tokenizer, &[end_of_text])?.save(folder)?;
     let mut tokenizer_config = json!({

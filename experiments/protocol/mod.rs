@@ -21,7 +21,7 @@ use exalign::alignment::{Labels, ObjectiveName};
 use exalign::config::{Config, Stage};
 use exalign::data::Tokenizer;
 use exalign::model::ModelFolder;
-use exalign::training::Checkpoints;
+use exalign::training::{Checkpoints, Keeping};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -410,7 +410,7 @@ impl Pipeline<'_> {
             let policies = match aligned {
                 None => vec![(0, reference.clone())],
                 Some(aligned) => {
-                    let checkpoints = Checkpoints::new(&aligned.folder, 0);
+                    let checkpoints = Checkpoints::new(&aligned.folder, Keeping::default());
                     let steps = checkpoints.steps().into_iter();
                     steps.map(|step| (step, checkpoints.path(step))).collect()
                 }

@@ -157,7 +157,7 @@ impl Judge for ByRule<'_> {
 /// A score each for the two answers; without them no verdict.
 fn by_scores(scores: Option<&[f64]>) -> Judgement {
     let verdict = match scores {
-        Some([a, b]) => Some(Verdict::of_scores(*a, *b)),
+        Some([a, b]) => Verdict::of_scores(*a, *b),
         _ => None,
     };
     Judgement::new(BothOrders::unordered(verdict), json!(scores))

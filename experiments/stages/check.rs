@@ -45,6 +45,7 @@ pub fn run(args: &CheckArgs, global: &Global) -> Result<()> {
     let config = configuration(global, Stage::Align, vec![])?;
     let folder = ModelFolder::open(&args.model)?;
     let tokenizer = tokenizer(&folder, &config)?;
+    folder.check_weights()?;
     let auditor = Auditor {
         tokenizer: tokenizer.as_ref(),
         limits: limits(&config, &folder),

@@ -114,7 +114,7 @@ impl Evaluated {
     /// What [`Evaluate::run_kept`] left in the file `out` and its record.
     pub fn read(out: &Path) -> Result<Self> {
         let groups = data::read_all::<Group>(out, 0)?.into_iter().map(|it| it.record).collect();
-        let record: Record = files::read_json(&Record::beside(out))?;
+        let record = Record::read(&Record::beside(out))?;
         let damaged = |error: serde_json::Error| {
             Error::file(out, format!("its record cannot be read: {error}; remove both"))
         };
@@ -131,6 +131,13 @@ impl Evaluate {
     pub fn run(self, context: &Context) -> Result<(Evaluated, Portion)> {
         let config = &self.config;
         let temperature = config.generation.temperature;
+        if temperature == 0.0 {
+            return Err(Error::usage(
+                "generation.temperature: expected a number above 0, found 0: the KL is that of the policy at \
+                 this temperature, and at 0 there is none; `exalign sample --temperature 0` takes the most \
+                 probable tokens",
+            ));
+        }
         let folder = ModelFolder::open(&self.policy)?.kept_as(config.dtype);
         let reference = ModelFolder::open(&self.reference)?.kept_as(config.dtype);
         let judge = Judge::open(&self.reward, config)?;

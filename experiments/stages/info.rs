@@ -47,6 +47,10 @@ pub fn run(args: &InfoArgs, _: &Global) -> Result<String> {
         for warning in tokenizer.iter().flat_map(Tokenizer::warnings) {
             text += &format!("\n{warning}");
         }
+        // Only told: what there is to say of the model is said all the same.
+        if let Err(error) = folder.check_weights() {
+            text += &format!("\n{error}");
+        }
     }
     Ok(text)
 }

@@ -328,36 +328,17 @@ impl Judge for RewardJudge {
 
     fn judge(&mut self, comparisons: &[Comparison]) -> Result<Vec<Judgement>> {
         let groups: Vec<Group> = comparisons.iter().map(|it| it.group.clone()).collect();
-        let tokens = self.rewarder.all_tokens(&self.source, &groups)?;
+        let mut tokens = self.rewarder.all_tokens(&self.source, &groups)?;
+        for (tokens, line) in tokens.iter_mut().zip(comparisons.iter().map(|it| it.line)) {
+            tokens.line = line.unwrap_or(tokens.line);
+        }
         let all = Shard::WHOLE.of_groups(&tokens)?;
         let rewards = self.rewarder.rewards(&tokens, &all, &self.device)?;
-        let judgements = comparisons.iter().zip(rewards).enumerate();
-        judgements
-            .map(|(at, (comparison, rewards))| {
-                self.check(comparison.line.unwrap_or(at + 1), &rewards)?;
-                let verdict = Verdict::of_scores(rewards[0], rewards[1]);
-                Ok(Judgement::new(BothOrders::unordered(Some(verdict)), json!(rewards)))
-            })
-            .collect()
-    }
-}
-
-impl RewardJudge {
-    /// Refuses rewards that cannot be compared.
-    fn check(&self, line: usize, rewards: &[f64]) -> Result<()> {
-        match rewards.iter().position(|it| !it.is_finite()) {
-            None => Ok(()),
-            Some(place) => Err(Error::record(
-                &self.source,
-                line,
-                format!(
-                    "`completions[{place}]`: expected a finite reward, found {}; drop the record, and \
-                     look for weights of {} that are not finite",
-                    rewards[place],
-                    self.rewarder.folder.path.display()
-                ),
-            )),
-        }
+        let judgement = |rewards: Vec<f64>| {
+            let verdict = Verdict::of_scores(rewards[0], rewards[1]);
+            Judgement::new(BothOrders::unordered(verdict), json!(rewards))
+        };
+        Ok(rewards.into_iter().map(judgement).collect())
     }
 }
 

@@ -1,5 +1,6 @@
 //! `exalign label`: rewards for the completions of groups.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -9,7 +10,7 @@ use exalign::data::{
     self, Group, GroupBatch, Intake, Limits, Located, RewardReading, TokenGroup, Tokenization,
     Tokenizer,
 };
-use exalign::log_probs::read_in_batches;
+use exalign::log_probs::{check_tokens, not_finite, read_in_batches};
 use exalign::model::{ModelFolder, RewardModel, reward_reading};
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
@@ -92,10 +93,13 @@ impl Label {
         };
         let portion = self.shard.unwrap_or(Shard::WHOLE).of_groups(&tokens)?;
         let rewards = portion.take(&judge.rewards(&tokens, &portion, &context.device)?);
-        let mut labelled = portion.take(&groups);
-        for (group, rewards) in labelled.iter_mut().zip(rewards) {
-            group.rewards = Some(rewards);
-        }
+        drop(tokens);
+        let mine: HashSet<usize> = portion.records().into_iter().collect();
+        let groups = groups.into_iter().enumerate().filter(|(record, _)| mine.contains(record));
+        let labelled: Vec<Group> = groups
+            .zip(rewards)
+            .map(|((_, group), rewards)| Group { rewards: Some(rewards), ..group })
+            .collect();
         write_lines(&self.out, &labelled)?;
         let result = summary(&labelled);
         let result = match self.shard {
@@ -192,7 +196,8 @@ impl Judge {
         device: &Device,
     ) -> Result<Vec<Vec<f64>>> {
         let model = RewardModel::load(&self.folder, 0, device)?;
-        let completions = portion.take(tokens).iter().map(|it| it.completions.len()).sum();
+        let records = portion.records();
+        let completions = records.iter().map(|&it| tokens[it].completions.len()).sum();
         let mut progress = Progress::new("labelling", "completions", 0, completions);
         let rewards =
             portion.by_record(tokens, |block| rewards(&model, block, device, &mut progress))?;
@@ -210,6 +215,7 @@ fn rewards(
 ) -> Result<Vec<Vec<f64>>> {
     let mut rewards: Vec<Vec<f64>> =
         tokens.iter().map(|it| vec![0.0; it.completions.len()]).collect();
+    check_tokens(model.decoder.config(), tokens)?;
     read_in_batches(tokens, |parts, groups| {
         interrupt::check()?;
         let batch = GroupBatch::new(groups, device);
@@ -219,6 +225,9 @@ fn rewards(
             })?;
         for (part, values) in parts.iter().zip(values.chunks(batch.num_completions)) {
             for (completion, &reward) in part.completions.clone().zip(values) {
+                if !reward.is_finite() {
+                    return Err(not_finite("the reward", &tokens[part.group], completion));
+                }
                 rewards[part.group][completion] = reward.into();
             }
             progress.advance(values.len(), "");

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::training::{Subject, load_decoder};
 use super::{Context, dtype, plain_tokenizer};
 use crate::command_line::Global;
+use crate::record::{Record, Start};
 
 /// Options of `exalign merge`.
 #[derive(Args, Debug)]
@@ -42,24 +43,34 @@ fn carry_generation_config(folder: &ModelFolder, out: &Path) -> Result<()> {
 
 /// Runs the command.
 pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
-    if args.out.join("config.json").exists() {
+    let out = &args.out;
+    if out.join("config.json").exists() && !Record::within(out).exists() {
         return Err(Error::file(
-            &args.out,
+            out,
             "expected a folder without a model, found config.json; merge into a new folder",
         ));
     }
-    let device = Context::new(global)?.device;
+    let context = Context::new(global)?;
+    let device = &context.device;
     let base = ModelFolder::open(&args.model)?;
     let folder = base.with_adapter(AdapterFolder::open(&args.adapter)?)?;
-    let merged = Subject::whole(folder.clone(), plain_tokenizer(&folder)?);
+    let tokenizer = plain_tokenizer(&folder)?;
+    let record = Record::new("merge", json!({ "dtype": args.dtype }), &context.device_name)
+        .input("model with adapter", folder.content_hash()?)
+        .tokenizer(tokenizer.as_ref());
+    let work = match record.start_folder(out, false)? {
+        Start::Done(result) => return Ok(result),
+        Start::Go(work) => work,
+    };
+    let merged = Subject::whole(folder.clone(), tokenizer);
+    carry_generation_config(&folder, out)?;
     if folder.is_classifier() {
-        let model = RewardModel::load(&folder, 0, &device)?;
-        carry_generation_config(&folder, &args.out)?;
-        merged.save_reward_model(&model, &reward_reading(&folder), args.dtype, &args.out)?;
+        let model = RewardModel::load(&folder, 0, device)?;
+        merged.save_reward_model(&model, &reward_reading(&folder), args.dtype, out)?;
     } else {
-        let decoder = load_decoder(&folder, &device)?;
-        carry_generation_config(&folder, &args.out)?;
-        merged.save_decoder(&decoder, args.dtype, &args.out)?;
+        merged.save_decoder(&load_decoder(&folder, device)?, args.dtype, out)?;
     }
-    Ok(json!({ "model": args.out }))
+    let result = json!({ "model": out });
+    work.finish(result.clone())?;
+    Ok(result)
 }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use exalign::output::Output;
+use exalign::files::Output;
 use exalign::{Error, Result, files};
 use serde_json::{Value, json};
 
@@ -38,8 +38,8 @@ pub fn run(args: &MergeShardsArgs) -> Result<Value> {
     if let Some(settings) = record.settings.as_object_mut() {
         settings.remove("shard");
     }
-    let whole = Record::new(&record.command, record.settings, "merged from shards");
-    let whole = Record { inputs: record.inputs, ..whole };
+    let mut whole = Record::new(&record.command, record.settings, "merged from shards");
+    whole.inputs = record.inputs;
     let command = whole.command.clone();
     let settings = whole.settings.clone();
     let work = match whole.start_file(&args.out, args.fresh)? {
@@ -123,7 +123,7 @@ impl Part {
                 ),
             ));
         }
-        let record: Record = files::read_json(&beside)?;
+        let record = Record::read(&beside)?;
         let shard = serde_json::from_value(record.settings["shard"].clone()).map_err(|_| {
             Error::file(
                 path,

@@ -23,6 +23,7 @@ pub mod serve_device;
 pub mod sft;
 pub mod training;
 
+use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -181,6 +182,45 @@ pub fn write_lines<T: Serialize>(path: &Path, records: impl IntoIterator<Item = 
             .into_iter()
             .try_for_each(|record| writeln!(writer, "{}", serde_json::to_string(&record)?))
     })
+}
+
+/// Writes records while they are made, so that none has to stay in memory.
+///
+/// # Errors
+/// Those of `make`, and if the file cannot be written; there is no file then.
+pub fn write_lines_as_made<R>(
+    path: &Path,
+    make: impl FnOnce(&mut LineWriter) -> Result<R>,
+) -> Result<R> {
+    let mut made = None;
+    let written = files::write_atomic(path, |writer| {
+        let outcome = make(&mut LineWriter { path, writer });
+        let is_whole = outcome.is_ok();
+        made = Some(outcome);
+        if is_whole { Ok(()) } else { Err(std::io::Error::other("the records end in an error")) }
+    });
+    match made {
+        Some(outcome @ Err(_)) => outcome,
+        Some(outcome) => written.and(outcome),
+        None => written.and(Err(Error::Interrupted)),
+    }
+}
+
+/// Where records go, one a line.
+pub struct LineWriter<'a> {
+    path: &'a Path,
+    writer: &'a mut dyn Write,
+}
+
+impl LineWriter<'_> {
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn put<T: Serialize>(&mut self, record: &T) -> Result<()> {
+        let line = serde_json::to_string(record).map_err(std::io::Error::from);
+        line.and_then(|line| writeln!(self.writer, "{line}")).map_err(Error::io(self.path, "write"))
+    }
 }
 
 /// A table without lines between its rows.

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Context, configuration, write_lines};
+use super::{Context, configuration, write_lines_as_made};
 use crate::command_line::Global;
 use crate::record::{Record, Start};
 
@@ -92,18 +92,22 @@ impl Pairs {
             Start::Done(result) => return Ok(result),
             Start::Go(work) => work,
         };
-        let (groups, intake) =
-            data::read_records(&self.data, self.skip_bad, |located: Located<Group>, _| {
+        let (mut num_groups, mut num_pairs) = (0, 0);
+        let intake = write_lines_as_made(&self.out, |lines| {
+            let take = |located: Located<Group>, _: &mut _| {
                 located.check_for_alignment()?;
-                Ok(located.record)
-            })?;
+                if let Some(pair) = self.pair(num_groups, &located.record) {
+                    lines.put(&AsPreference(&pair))?;
+                    num_pairs += 1;
+                }
+                num_groups += 1;
+                Ok(())
+            };
+            data::read_records(&self.data, self.skip_bad, take).map(|(_, intake)| intake)
+        })?;
         intake.tell(&self.data);
-        let groups_and_numbers = groups.iter().zip(0..);
-        let pairs: Vec<Group> =
-            groups_and_numbers.filter_map(|(group, number)| self.pair(number, group)).collect();
-        write_lines(&self.out, pairs.iter().map(AsPreference))?;
         let result = json!({
-            "groups": groups.len(), "pairs": pairs.len(), "ties_left_out": groups.len() - pairs.len(),
+            "groups": num_groups, "pairs": num_pairs, "ties_left_out": num_groups - num_pairs,
         });
         work.finish(result.clone())?;
         Ok(result)

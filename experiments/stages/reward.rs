@@ -120,6 +120,7 @@ impl Reward {
                 group.completions.iter_mut().for_each(|ids| {
                     reading.settle(ids, is_templated, &tokenization);
                 });
+                tokenization.check(&located, "text", &group.completions[0])?;
                 Ok(group)
             })?
         } else {

@@ -4,8 +4,6 @@
 //! goes on where it was.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,9 +11,10 @@ use exalign::config::{Config, Stage};
 use exalign::data::{
     self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
 };
+use exalign::files::Journal;
+use exalign::files::Output;
 use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
 use exalign::model::{Decoder, ModelFolder};
-use exalign::output::Output;
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};
@@ -135,7 +134,10 @@ impl SampleStage {
             .to_hex()
             .to_string();
         let work = match record.start_file(&self.out, self.fresh)? {
-            Start::Done(result) => return Ok(result),
+            Start::Done(result) => {
+                Partial::remove(&self.out);
+                return Ok(result);
+            }
             Start::Go(work) => work,
         };
         let mut partial = Partial::open(&self.out, &key)?;
@@ -168,7 +170,7 @@ impl SampleStage {
             None => result,
         };
         work.finish(result.clone())?;
-        partial.remove();
+        Partial::remove(&self.out);
         Ok(result)
     }
 }
@@ -330,45 +332,43 @@ fn stop_at(texts: &[String], tokenizer: Option<&Tokenizer>) -> Result<Option<Sto
 /// Samples drawn so far, a line a prompt, under the key of what they were drawn with.
 struct Partial {
     /// None where the output is a device or a pipe, which nothing is kept beside.
-    path: Option<PathBuf>,
+    journal: Option<Journal>,
     drawn: BTreeMap<usize, Vec<Sample>>,
 }
 
 impl Partial {
+    fn path(out: &Path) -> Result<Option<PathBuf>> {
+        Output::beside(out, ".partial")
+    }
+
     fn open(out: &Path, key: &str) -> Result<Self> {
-        let mut drawn = BTreeMap::new();
-        let Some(path) = Output::beside(out, ".partial")? else {
-            return Ok(Self { path: None, drawn });
+        let Some(path) = Self::path(out)? else {
+            return Ok(Self { journal: None, drawn: BTreeMap::new() });
         };
-        if let Ok(text) = std::fs::read_to_string(&path) {
-            let mut lines = text.lines();
-            if lines.next() == Some(key) {
-                // The last line may be cut; it is drawn again.
-                drawn.extend(
-                    lines.map_while(|line| serde_json::from_str::<(usize, Vec<Sample>)>(line).ok()),
-                );
-            }
-        }
-        files::write_atomic(&path, |writer| {
-            writeln!(writer, "{key}")?;
-            drawn.iter().try_for_each(|line| writeln!(writer, "{}", json!(line)))
-        })?;
-        Ok(Self { path: Some(path), drawn })
+        files::sweep(&path);
+        let (journal, lines) = Journal::open(&path, key)?;
+        let read = |line: &String| {
+            serde_json::from_str::<(usize, Vec<Sample>)>(line).map_err(|error| {
+                Error::file(&path, format!("cannot be read: {error}; remove it to draw anew"))
+            })
+        };
+        let drawn = lines.iter().map(read).collect::<Result<_>>()?;
+        Ok(Self { journal: Some(journal), drawn })
     }
 
     fn append(&mut self, numbers: &[usize], samples: Vec<Vec<Sample>>) -> Result<()> {
-        let mut lines = String::new();
-        for (&number, samples) in numbers.iter().zip(samples) {
-            lines += &format!("{}\n", json!((number, &samples)));
-            self.drawn.insert(number, samples);
+        if let Some(journal) = &mut self.journal {
+            let lines = numbers.iter().zip(&samples).map(|it| json!(it).to_string());
+            journal.append(&lines.collect::<Vec<_>>())?;
         }
-        let Some(path) = &self.path else { return Ok(()) };
-        let mut file =
-            OpenOptions::new().append(true).open(path).map_err(Error::io(path, "write"))?;
-        file.write_all(lines.as_bytes()).map_err(Error::io(path, "write"))
+        self.drawn.extend(numbers.iter().copied().zip(samples));
+        Ok(())
     }
 
-    fn remove(self) {
-        self.path.map(std::fs::remove_file);
+    /// Removes what a finished sampling needs no more, also what one left that was killed at its end.
+    fn remove(out: &Path) {
+        if let Ok(Some(path)) = Self::path(out) {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }

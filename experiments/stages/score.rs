@@ -72,7 +72,8 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
     intake.tell(&args.data);
     let portion = args.shard.unwrap_or(Shard::WHOLE).of_groups(&groups)?;
     let Some(out) = &args.out else {
-        return lines(&args, &groups, &portion, &folder, &context)?.iter().try_for_each(print_line);
+        let mut lines = lines(&args, &groups, &portion, &folder, &context)?;
+        return lines.try_for_each(|line| print_line(&line));
     };
     let settings = json!({
         "temperature": args.temperature, "per_token": args.per_token, "dtype": config.dtype,
@@ -93,15 +94,16 @@ pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
 }
 
 /// What is written of each group of a portion.
-fn lines(
-    args: &ScoreArgs,
-    groups: &[TokenGroup],
+fn lines<'a>(
+    args: &'a ScoreArgs,
+    groups: &'a [TokenGroup],
     portion: &Portion,
     folder: &ModelFolder,
     context: &Context,
-) -> Result<Vec<Value>> {
+) -> Result<impl Iterator<Item = Value> + use<'a>> {
     let decoder = training::load_decoder(folder, &context.device)?;
-    let completions = portion.take(groups).iter().map(|it| it.completions.len()).sum();
+    let records = portion.records();
+    let completions = records.iter().map(|&it| groups[it].completions.len()).sum();
     let mut progress = Progress::new("scoring", "completions", 0, completions);
     let scored = portion.by_record(groups, |block| {
         token_log_probs_of(&decoder, block, args.temperature, &context.device, |finished| {
@@ -110,19 +112,21 @@ fn lines(
         })
     })?;
     progress.finish();
-    let line = |(group, completions): (TokenGroup, Vec<Vec<f32>>)| {
-        let sum = |tokens: &Vec<f32>| tokens.iter().copied().map(f64::from).sum::<f64>();
-        let mut line = json!({
-            "log_probs": completions.iter().map(sum).collect::<Vec<_>>(),
-            "num_tokens": completions.iter().map(Vec::len).collect::<Vec<_>>(),
-        });
-        if let Some(id) = group.id {
-            line["id"] = id;
-        }
-        if args.per_token {
-            line["token_log_probs"] = json!(completions);
-        }
-        line
-    };
-    Ok(portion.take(groups).into_iter().zip(portion.take(&scored)).map(line).collect())
+    Ok(records.into_iter().map(move |record| line(args, &groups[record], &scored[record])))
+}
+
+/// What is written of a group whose completions have these log-probs, token by token.
+fn line(args: &ScoreArgs, group: &TokenGroup, completions: &[Vec<f32>]) -> Value {
+    let sum = |tokens: &Vec<f32>| tokens.iter().copied().map(f64::from).sum::<f64>();
+    let mut line = json!({
+        "log_probs": completions.iter().map(sum).collect::<Vec<_>>(),
+        "num_tokens": completions.iter().map(Vec::len).collect::<Vec<_>>(),
+    });
+    if let Some(id) = &group.id {
+        line["id"] = id.clone();
+    }
+    if args.per_token {
+        line["token_log_probs"] = json!(completions);
+    }
+    line
 }

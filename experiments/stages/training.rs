@@ -13,7 +13,8 @@ use exalign::model::families::Binding;
 use exalign::model::folder::with_precision;
 use exalign::model::{self, Decoder, ModelFolder, Precision, RewardModel};
 use exalign::training::{
-    Checkpoints, Micro, Optimization, Plan, SaveModule, Schedule, Step, Trainable, Training,
+    Checkpoints, Keeping, Micro, Optimization, Plan, SaveModule, Schedule, Step, Trainable,
+    Training,
 };
 use exalign::{Error, Result};
 use serde_json::{Value, json};
@@ -139,7 +140,7 @@ impl<T: Trainable> Train<'_, T> {
                         .collect(),
                     num_groups: records.len(),
                     num_tokens: records.iter().map(|&it| groups[it].num_tokens()).sum(),
-                    records: records.iter().map(|&it| name(&groups[it])).collect(),
+                    records: records.iter().map(|&it| groups[it].name()).collect(),
                 })
             }),
             devices: self.devices,
@@ -147,11 +148,13 @@ impl<T: Trainable> Train<'_, T> {
         let (module, outcome) = training.run()?;
         let model = self.out.join("model");
         (self.save)(&module, config.dtype, &model)?;
+        let keeping =
+            Keeping { every: config.checkpoint.every, keep: config.checkpoint.keep, num_steps };
+        Checkpoints::new(&self.out, keeping).finish()?;
         let result = json!({
             "model": model, "steps": num_steps, "loss": outcome.last_loss, "seconds": outcome.seconds,
         });
         work.finish(result.clone())?;
-        Checkpoints::new(&self.out, config.checkpoint.keep).finish();
         Ok(result)
     }
 }
@@ -182,15 +185,6 @@ fn optimization(config: &Config, num_steps: usize) -> Optimization {
         epsilon: optimizer.epsilon,
         weight_decay: optimizer.weight_decay,
         clip_norm: optimizer.clip_norm,
-    }
-}
-
-/// How a message names a record.
-fn name(group: &TokenGroup) -> String {
-    match &group.id {
-        Some(Value::String(id)) => id.clone(),
-        Some(id) => id.to_string(),
-        None => format!("line {}", group.line),
     }
 }
 

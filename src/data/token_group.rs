@@ -16,6 +16,15 @@ pub struct TokenGroup {
 }
 
 impl TokenGroup {
+    /// How a message names the record: by its `id`, else by its line.
+    pub fn name(&self) -> String {
+        match &self.id {
+            Some(serde_json::Value::String(id)) => id.clone(),
+            Some(id) => id.to_string(),
+            None => format!("line {}", self.line),
+        }
+    }
+
     /// Tokens of the prompt and of all completions.
     pub fn num_tokens(&self) -> usize {
         self.prompt.len() + self.completions.iter().map(Vec::len).sum::<usize>()

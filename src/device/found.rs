@@ -152,6 +152,12 @@ fn model(device: &Device) -> String {
     })
 }
 
+/// Whether a device computes in a memory that is not the machine's.
+pub(crate) fn has_own_memory(device: &Device) -> bool {
+    let is_remote = cfg!(feature = "remote") && format!("{device:?}").contains("Remote");
+    is_remote || (card::name(device).is_some() && !is_emulated(device))
+}
+
 /// A card's own memory; the machine's for what runs on the CPU.
 fn memory(device: &Device) -> Option<u64> {
     if card::name(device).is_some() && !is_emulated(device) {

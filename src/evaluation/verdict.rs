@@ -20,13 +20,13 @@ impl Verdict {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::A, Self::Tie, Self::B];
 
-    /// By two scores, of which the higher is better.
-    pub fn of_scores(a: f64, b: f64) -> Self {
-        match a.total_cmp(&b) {
-            _ if a == b => Self::Tie,
+    /// By two scores, of which the higher is better; none where one of them is no number.
+    pub fn of_scores(a: f64, b: f64) -> Option<Self> {
+        a.partial_cmp(&b).map(|order| match order {
             std::cmp::Ordering::Less => Self::B,
-            _ => Self::A,
-        }
+            std::cmp::Ordering::Equal => Self::Tie,
+            std::cmp::Ordering::Greater => Self::A,
+        })
     }
 
     /// The same verdict with the answers named the other way round.
@@ -142,7 +142,14 @@ mod tests {
     fn scores_that_are_equal_are_a_tie() {
         let verdicts =
             [(1.0, 0.5), (0.0, -0.0), (-2.0, 1.0)].map(|(a, b)| Verdict::of_scores(a, b));
-        assert_eq!(verdicts, [A, Tie, B]);
+        assert_eq!(verdicts, [A, Tie, B].map(Some));
+    }
+
+    #[test]
+    fn a_score_that_is_no_number_decides_nothing() {
+        for (a, b) in [(f64::NAN, 0.0), (0.0, f64::NAN), (f64::NAN, f64::NAN)] {
+            assert_eq!(Verdict::of_scores(a, b), None);
+        }
     }
 
     #[test]

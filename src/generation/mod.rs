@@ -13,11 +13,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Sight;
-use crate::log_probs::read;
+use crate::data::{Sight, TokenGroup};
+use crate::log_probs::{check_tokens, read};
 use crate::model::Decoder;
 use crate::model::cache::LayerCache;
-use crate::{Result, interrupt};
+use crate::model::weights::all_finite;
+use crate::{Error, Result, interrupt, memory};
 
 /// How completions are drawn.
 #[derive(Clone, Debug)]
@@ -85,7 +86,7 @@ impl Sample {
 /// Draws completions for a batch of prompts: `samples[prompt][sample]`.
 ///
 /// # Errors
-/// [`crate::Error::Interrupted`] after Ctrl-C.
+/// [`Error::Interrupted`] after Ctrl-C; [`Error::Numeric`] where logits are not finite.
 ///
 /// # Panics
 /// If a prompt is empty or leaves no room within the model's positions.
@@ -95,6 +96,9 @@ pub fn sample(
     sampling: &Sampling,
     device: &Device,
 ) -> Result<Vec<Vec<Sample>>> {
+    check_memory(decoder, prompts.len(), sampling)?;
+    let prompt = |it: &Prompt| TokenGroup { prompt: it.ids.clone(), ..TokenGroup::default() };
+    check_tokens(decoder.config(), &prompts.iter().map(prompt).collect::<Vec<_>>())?;
     let per_group = sampling.num_completions;
     let mut samples = vec![vec![Sample::default(); per_group]; prompts.len()];
     let room = |group: usize| {
@@ -111,20 +115,24 @@ pub fn sample(
     for step in 0..sampling.max_new_tokens {
         interrupt::check()?;
         let vocabulary = decoder.config().vocab_size;
-        let tokens: Vec<u32> = slots
+        // None where the logits are no distribution: nobody may read the token of a slot that has ended.
+        let drawn: Vec<Option<u32>> = slots
             .par_iter()
             .zip(&logits_row)
             .map(|(&(group, k), &row)| {
                 let seed = choice::seed(sampling.seed, prompts[group].number, k, step);
-                sampling.choice.pick(&logits[row * vocabulary..][..vocabulary], seed)
+                let logits = &logits[row * vocabulary..][..vocabulary];
+                all_finite(logits).then(|| sampling.choice.pick(logits, seed))
             })
             .collect();
+        let tokens: Vec<u32> = drawn.iter().map(|token| token.unwrap_or(0)).collect();
         let mut running = vec![false; slots.len()];
-        for (slot, (&(group, k), &token)) in slots.iter().zip(&tokens).enumerate() {
+        for (slot, (&(group, k), &token)) in slots.iter().zip(&drawn).enumerate() {
             let sample = &mut samples[group][k];
             if sample.ids.len() < step || sample.ended(sampling, room(group)) {
                 continue;
             }
+            let token = token.ok_or_else(|| not_finite(&prompts[group], step))?;
             sample.ids.push(token);
             sample.finished = sampling.end_of_text.contains(&token);
             running[slot] = !sample.ended(sampling, room(group));
@@ -147,6 +155,36 @@ pub fn sample(
         logits_row = (0..slots.len()).collect();
     }
     Ok(samples)
+}
+
+/// Why no token can be drawn.
+fn not_finite(prompt: &Prompt, step: usize) -> Error {
+    Error::Numeric(format!(
+        "prompt {}: the logits for token {} of a completion are not finite, so that none can be drawn. Keep the \
+         weights as f32 or bf16 if they are f16 (--dtype), look at an adapter's lora_alpha, or take an earlier \
+         checkpoint of the model",
+        prompt.number + 1,
+        step + 1
+    ))
+}
+
+/// Refuses more samples at once than there is memory for: what is remembered of every token, where that
+/// is the machine's memory, and a row of logits for each.
+fn check_memory(decoder: &Decoder, num_prompts: usize, sampling: &Sampling) -> Result<()> {
+    let Sampling { num_completions, max_new_tokens, .. } = sampling;
+    let config = decoder.config();
+    let remembered = [2, config.num_layers, config.num_kv_heads, config.head_dim, *max_new_tokens];
+    let samples = memory::product([num_prompts, *num_completions]);
+    let row = memory::product([config.vocab_size, size_of::<f32>()]);
+    let cache = match crate::device::has_own_memory(&decoder.device()) {
+        true => 0,
+        false => memory::product(remembered).saturating_mul(size_of::<f32>() as u128),
+    };
+    memory::check(
+        samples.saturating_mul(row.saturating_add(cache)),
+        &format!("{num_completions} completions of {num_prompts} prompts at once"),
+        "lower generation.completions, generation.max_new_tokens or generation.batch_size",
+    )
 }
 
 /// Rows of a running batch that are worth keeping.

@@ -49,14 +49,14 @@ impl Answers {
     /// The answer to a request; none where it was not asked, its file is damaged, or the answer says
     /// nothing.
     pub fn get(&self, request: &Value) -> Option<Answer> {
-        files::read_json(&self.path(request)).ok().filter(|answer: &Answer| !answer.is_empty())
+        files::read_sealed(&self.path(request)).ok().filter(|answer: &Answer| !answer.is_empty())
     }
 
     /// Keeps an answer, unless it says nothing. Its file appears whole or not at all.
     pub fn keep(&self, request: &Value, answer: &Answer) -> Result<()> {
         match answer.is_empty() {
             true => Ok(()),
-            false => files::write_json(&self.path(request), answer),
+            false => files::write_sealed(&self.path(request), answer),
         }
     }
 
@@ -81,9 +81,13 @@ mod tests {
         assert_eq!(answers.get(&request), Some(answer));
         assert_eq!(answers.get(&json!({"model": "n", "messages": []})), None);
         assert_eq!(Answers::new(cache.path(), "http://two/v1").get(&request), None);
-        std::fs::write(answers.path(&request), "{\"text\": ").unwrap();
-        assert_eq!(answers.get(&request), None);
+        let whole = std::fs::read_to_string(answers.path(&request)).unwrap();
+        for damaged in ["{\"text\": ", &whole.replace("\"A\"", "\"B\"")] {
+            std::fs::write(answers.path(&request), damaged).unwrap();
+            assert_eq!(answers.get(&request), None, "{damaged}");
+        }
     }
+
     #[test]
     fn an_answer_that_says_nothing_is_not_kept_and_not_found_where_it_was() {
         let cache = tempfile::tempdir().unwrap();
@@ -93,7 +97,7 @@ mod tests {
             let answer = Answer { text: text.to_owned(), ..Answer::default() };
             answers.keep(&request, &answer).unwrap();
             assert!(!answers.path(&request).exists(), "{text}");
-            files::write_json(&answers.path(&request), &answer).unwrap();
+            files::write_sealed(&answers.path(&request), &answer).unwrap();
             assert_eq!(answers.get(&request), None, "{text}");
             std::fs::remove_file(answers.path(&request)).unwrap();
         }

@@ -1,5 +1,7 @@
 //! The shape of a decoder, whatever family it comes from.
 
+use crate::memory::product;
+
 /// Everything that tells one decoder-only transformer from another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecoderConfig {
@@ -52,6 +54,25 @@ impl DecoderConfig {
     /// Query heads for every key/value head.
     pub fn queries_per_kv(&self) -> usize {
         self.num_heads / self.num_kv_heads
+    }
+
+    /// How many weights the matrices have: all of the weights but for norms and biases.
+    pub fn num_weights(&self) -> u128 {
+        let attention = [self.num_heads, self.num_kv_heads, self.num_kv_heads, self.num_heads]
+            .map(|heads| product([self.hidden_size, heads, self.head_dim]));
+        let matrices = match self.feed_forward {
+            FeedForwardKind::SwiGlu => 3,
+            FeedForwardKind::GeluTanh | FeedForwardKind::GeluErf => 2,
+        };
+        let feed_forward = product([matrices, self.hidden_size, self.intermediate_size]);
+        let block = attention.into_iter().fold(feed_forward, u128::saturating_add);
+        let is_learned = self.position_encoding == PositionEncoding::Learned;
+        let positions = if is_learned { self.max_positions } else { 0 };
+        let heads = if self.tied_embeddings { 1 } else { 2 };
+        block
+            .saturating_mul(self.num_layers as u128)
+            .saturating_add(product([heads, self.vocab_size, self.hidden_size]))
+            .saturating_add(product([positions, self.hidden_size]))
     }
 }
 

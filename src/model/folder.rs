@@ -55,7 +55,11 @@ impl ModelFolder {
     /// # Errors
     /// If the folder or file is missing, or the architecture is not supported.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let given = path.as_ref();
+        Self::open_beneath(path.as_ref(), &mut Vec::new())
+    }
+
+    /// The same, as the base of adapters in the folders `above`.
+    fn open_beneath(given: &Path, above: &mut Vec<PathBuf>) -> Result<Self> {
         let on_hub = given.to_str().filter(|_| !given.exists()).and_then(HubId::parse);
         let path = &match &on_hub {
             Some(id) => id.folder()?,
@@ -68,20 +72,25 @@ impl ModelFolder {
                  model.safetensors and tokenizer.json, or a hub id such as owner/name@revision",
             ));
         }
-        if AdapterFolder::is_at(path) {
-            return Self::open_adapted(AdapterFolder::open(path)?);
+        let name = match on_hub {
+            Some(_) => given.display().to_string(),
+            None => std::fs::canonicalize(path).unwrap_or(path.clone()).display().to_string(),
+        };
+        match AdapterFolder::is_at(path) {
+            true => Self::open_adapted(AdapterFolder::open(path)?, name, above),
+            false => Self::open_plain(path, name),
         }
-        let file = path.join("config.json");
+    }
+
+    /// A folder with a model of its own, whatever adapter stands beside it.
+    fn open_plain(path: &Path, name: String) -> Result<Self> {
+        let file = path.join(CONFIG);
         let json: Value = read_json(&file)?;
         let family = Family::of(&file, &json)?;
         quantization::refuse(&file, &json)?;
         let mut shape = family.shape(&file, &json)?;
         let own = std::mem::take(&mut shape.end_of_text);
         shape.end_of_text = with_generation_config(own, path)?;
-        let name = match on_hub {
-            Some(_) => given.display().to_string(),
-            None => std::fs::canonicalize(path).unwrap_or(path.clone()).display().to_string(),
-        };
         Ok(Self {
             path: path.to_owned(),
             name,
@@ -94,12 +103,37 @@ impl ModelFolder {
         })
     }
 
-    /// The base model that an adapter names, with the adapter added.
-    fn open_adapted(adapter: AdapterFolder) -> Result<Self> {
+    /// The base model that an adapter names, with the adapter added. An adapter may stand beside its
+    /// own base, in the same folder.
+    fn open_adapted(
+        adapter: AdapterFolder,
+        name: String,
+        above: &mut Vec<PathBuf>,
+    ) -> Result<Self> {
         let base = adapter.base()?;
-        let opened = Self::open(&base).map_err(|error| {
-            adapter.base_error(&format!("`{}` cannot be opened ({error})", base.display()))
-        })?;
+        let of = |path: &Path| std::fs::canonicalize(path).unwrap_or(path.to_owned());
+        let own = of(&adapter.path);
+        if of(&base) == own && base.join(CONFIG).is_file() {
+            return Self::open_plain(&base, name)?.with_adapter(adapter);
+        }
+        let is_circle = above.contains(&own);
+        above.push(own);
+        if is_circle {
+            let names: Vec<String> = above.iter().map(|it| it.display().to_string()).collect();
+            return Err(adapter.base_error(&format!(
+                "expected the folder of a model, found an adapter that is the base of itself ({})",
+                names.join(", whose base is ")
+            )));
+        }
+        let depth = above.len();
+        let opened =
+            Self::open_beneath(&base, above).map_err(|error| match above.len() > depth {
+                // An adapter beneath has said it.
+                true => error,
+                false => {
+                    adapter.base_error(&format!("`{}` cannot be opened ({error})", base.display()))
+                }
+            })?;
         opened.with_adapter(adapter)
     }
 
@@ -177,6 +211,23 @@ impl ModelFolder {
             Some(adapter) => adapter.is_classifier(),
             None => self.json["architectures"][0] == self.family.classifier_architecture,
         }
+    }
+
+    /// Reads all weights, and those of the adapter, for the one purpose of finding numbers that are not
+    /// finite. A folder without weights has none.
+    ///
+    /// # Errors
+    /// If there is one, or a file cannot be read.
+    pub fn check_weights(&self) -> Result<()> {
+        if weight_files(&self.path).is_err() {
+            return Ok(());
+        }
+        self.files()?.check_finite()?;
+        let adapter: Vec<PathBuf> = self.adapter.iter().flat_map(AdapterFolder::files).collect();
+        let weights =
+            adapter.iter().filter(|it| it.extension().is_some_and(|it| it == "safetensors"));
+        let weights: Vec<PathBuf> = weights.cloned().collect();
+        SafetensorsFiles::open(&weights, |name| name)?.check_finite()
     }
 
     /// The head of a reward model or classifier, `[labels, hidden]`, row by row.
@@ -265,6 +316,9 @@ impl ModelFolder {
     }
 }
 
+/// What describes a model.
+const CONFIG: &str = "config.json";
+
 /// Where the tokens that end a text stand beside `config.json`.
 const GENERATION: &str = "generation_config.json";
 
@@ -294,7 +348,7 @@ pub fn save<M: Module>(
     config: &Value,
     folder: &Path,
 ) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    crate::files::create_dir(folder)?;
     write_json(&folder.join("config.json"), config)?;
     // `torch_dtype` before transformers 4.56, which takes the other where both are there.
     let named = config["dtype"].as_str().or(config["torch_dtype"].as_str());

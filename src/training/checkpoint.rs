@@ -2,18 +2,23 @@
 //!
 //! `DIR/checkpoints/step-N/` is a Hugging Face folder (so that it can be evaluated) with
 //! `optimizer.bpk` and `state.json` beside the model; after the last step there is no optimizer's state,
-//! which nothing would read. It is written under another name and renamed; `checksums.json` tells a
-//! damaged one.
+//! which nothing would read. It is written under another name and renamed once all of it has reached
+//! the disk; `checksums.json` tells a damaged one. `state.json` also says what `metrics.jsonl` held
+//! then, so that a training goes on from a checkpoint only where its metrics do.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::optim::OptimizerRecord;
+use serde::{Deserialize, Serialize};
 
-use crate::files::{hash_file, read_json, write_json};
+use crate::files::{
+    create_dir, hash_file, persist_folder, read_json, sync_file, temporary_folder, write_json,
+};
 use crate::{Error, Result};
 
 const OPTIMIZER: &str = "optimizer.bpk";
+const STATE: &str = "state.json";
 const CHECKSUMS: &str = "checksums.json";
 /// Whole checkpoints: the newest, and one more should the newest turn out damaged.
 const RESUMABLE: usize = 2;
@@ -21,13 +26,41 @@ const RESUMABLE: usize = 2;
 /// The checkpoints of one training.
 pub struct Checkpoints {
     folder: PathBuf,
-    keep: usize,
+    keeping: Keeping,
+}
+
+/// Which checkpoints there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keeping {
+    /// Steps between checkpoints; 0 writes none. An interrupt writes one off this schedule, which is
+    /// there to go on from and goes when there is a later one.
+    pub every: usize,
+    /// The newest models of the schedule that stay; 0 keeps all.
+    pub keep: usize,
+    /// The steps of the training, after the last of which there is a checkpoint.
+    pub num_steps: usize,
+}
+
+impl Keeping {
+    /// Whether there is to be a checkpoint after `step` steps.
+    pub fn is_due(&self, step: usize) -> bool {
+        self.every > 0 && (step.is_multiple_of(self.every) || step == self.num_steps)
+    }
+}
+
+/// Where a training stood.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Steps taken.
+    pub step: usize,
+    /// The hash of the lines of `metrics.jsonl` up to then.
+    pub metrics: String,
 }
 
 impl Checkpoints {
-    /// Under `DIR/checkpoints`; the newest `keep` models stay (0: all).
-    pub fn new(dir: &Path, keep: usize) -> Self {
-        Self { folder: dir.join("checkpoints"), keep }
+    /// Under `DIR/checkpoints`.
+    pub fn new(dir: &Path, keeping: Keeping) -> Self {
+        Self { folder: dir.join("checkpoints"), keeping }
     }
 
     /// The folder of the checkpoint after `step` steps.
@@ -47,68 +80,94 @@ impl Checkpoints {
         steps
     }
 
-    /// Writes the checkpoint after `step` steps; `write_model` fills the folder with the model.
+    /// Writes a checkpoint; `write_model` fills the folder with the model.
     pub fn write(
         &self,
-        step: usize,
+        state: &State,
         optimizer: Option<OptimizerRecord>,
         write_model: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<()> {
-        std::fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder, "create"))?;
-        let temporary = tempfile::Builder::new()
-            .prefix(".step.")
-            .tempdir_in(&self.folder)
-            .map_err(Error::io(&self.folder, "write into"))?;
+        create_dir(&self.folder)?;
+        let target = self.path(state.step);
+        let temporary = temporary_folder(&target)?;
         // First, since the state is a copy that goes when it is written.
         if let Some(optimizer) = optimizer {
-            optimizer.save(temporary.path().join(OPTIMIZER)).map_err(|error| {
-                Error::file(temporary.path(), format!("cannot keep the optimizer's state: {error}"))
+            let file = temporary.path().join(OPTIMIZER);
+            optimizer.save(&file).map_err(|error| {
+                Error::file(&file, format!("cannot keep the optimizer's state: {error}"))
             })?;
+            sync_file(&file)?;
         }
         write_model(temporary.path())?;
-        write_json(&temporary.path().join("state.json"), &serde_json::json!({ "step": step }))?;
+        write_json(&temporary.path().join(STATE), state)?;
         write_json(&temporary.path().join(CHECKSUMS), &checksums(temporary.path())?)?;
-        let target = self.path(step);
-        if target.exists() {
-            std::fs::remove_dir_all(&target).map_err(Error::io(&target, "replace"))?;
+        persist_folder(temporary, &target)?;
+        if let Err(error) = self.prune(RESUMABLE) {
+            // It only costs space until the end.
+            tracing::warn!("{error}");
         }
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let shared = std::fs::Permissions::from_mode(0o755);
-            std::fs::set_permissions(temporary.path(), shared)
-                .map_err(Error::io(&target, "write"))?;
-        }
-        std::fs::rename(temporary.keep(), &target).map_err(Error::io(&target, "write"))?;
-        self.prune(RESUMABLE);
         Ok(())
     }
 
-    /// The newest undamaged checkpoint that a training of `num_steps` steps can go on from, with the
-    /// optimizer's state; after the last step none is needed.
-    pub fn latest(&self, num_steps: usize) -> Option<(usize, Option<OptimizerRecord>)> {
-        let usable = |step: &usize| *step == num_steps || self.path(*step).join(OPTIMIZER).exists();
-        self.steps().into_iter().rev().filter(usable).find_map(|step| match self.read(step) {
-            Ok(optimizer) => Some((step, optimizer)),
-            Err(error) => {
-                tracing::warn!("passing over a damaged checkpoint: {error}");
-                None
+    /// The newest undamaged checkpoint that the training can go on from, with the optimizer's state;
+    /// after the last step none is needed. `metrics` tells the hash of the metrics of so many steps,
+    /// none where those are not there.
+    pub fn latest(
+        &self,
+        metrics: impl Fn(usize) -> Option<String>,
+    ) -> Option<(usize, Option<OptimizerRecord>)> {
+        let usable = |step: &usize| {
+            *step == self.keeping.num_steps || self.path(*step).join(OPTIMIZER).exists()
+        };
+        self.steps().into_iter().rev().filter(usable).find_map(|step| {
+            match self.read(step, &metrics) {
+                Ok(optimizer) => Some((step, optimizer)),
+                Err(error) => {
+                    tracing::warn!("passing over a damaged checkpoint: {error}");
+                    None
+                }
             }
         })
     }
 
     /// Drops what only an unfinished training needs.
-    pub fn finish(&self) {
-        self.prune(0);
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn finish(&self) -> Result<()> {
+        self.prune(0)
     }
 
-    fn read(&self, step: usize) -> Result<Option<OptimizerRecord>> {
+    fn read(
+        &self,
+        step: usize,
+        metrics: &impl Fn(usize) -> Option<String>,
+    ) -> Result<Option<OptimizerRecord>> {
         let folder = self.path(step);
         let expected: BTreeMap<String, String> = read_json(&folder.join(CHECKSUMS))?;
         let found = checksums(&folder)?;
-        if let Some((file, _)) = expected.iter().find(|(file, hash)| found.get(*file) != Some(hash))
-        {
+        let differs = |file: &&String| expected.get(*file) != found.get(*file);
+        if let Some(file) = expected.keys().chain(found.keys()).find(differs) {
             return Err(Error::file(folder.join(file), "its content is not what was written"));
+        }
+        let has = |is_it: &dyn Fn(&str) -> bool| expected.keys().any(|file| is_it(file));
+        let lacks =
+            |what: &str| Err(Error::file(folder.join(CHECKSUMS), format!("names no {what}")));
+        if !has(&|file| file.ends_with(".safetensors")) {
+            return lacks("weights");
+        }
+        if step != self.keeping.num_steps && !has(&|file| file == OPTIMIZER) {
+            return lacks(OPTIMIZER);
+        }
+        let state: State = read_json(&folder.join(STATE))?;
+        if state.step != step {
+            let message = format!("expected step {step}, found {}", state.step);
+            return Err(Error::file(folder.join(STATE), message));
+        }
+        if metrics(step).as_ref() != Some(&state.metrics) {
+            let message =
+                format!("metrics.jsonl no longer holds its first {step} lines as they were");
+            return Err(Error::file(folder, message));
         }
         let optimizer = folder.join(OPTIMIZER);
         let load = |_| {
@@ -118,28 +177,35 @@ impl Checkpoints {
         expected.get(OPTIMIZER).map(load).transpose()
     }
 
-    /// Keeps optimizer states of the newest `resumable` checkpoints and models as `keep` says.
-    /// What cannot be removed only costs space.
-    fn prune(&self, resumable: usize) {
-        for (age, step) in self.steps().into_iter().rev().enumerate() {
+    /// Keeps optimizer states of the newest `resumable` checkpoints and models as [`Keeping`] says.
+    fn prune(&self, resumable: usize) -> Result<()> {
+        let (scheduled, extra): (Vec<usize>, Vec<usize>) =
+            self.steps().into_iter().rev().partition(|step| self.keeping.is_due(*step));
+        let newest = scheduled.first().copied().unwrap_or(0);
+        for (age, step) in extra.into_iter().enumerate() {
+            if age >= resumable || step < newest {
+                remove(&self.path(step))?;
+            }
+        }
+        let Keeping { keep, .. } = self.keeping;
+        for (age, step) in scheduled.into_iter().enumerate() {
             let folder = self.path(step);
-            let outcome = if self.keep > 0 && age >= self.keep.max(resumable) {
-                std::fs::remove_dir_all(&folder)
+            if keep > 0 && age >= keep.max(resumable) {
+                remove(&folder)?;
             } else if age >= resumable && folder.join(OPTIMIZER).exists() {
-                std::fs::remove_file(folder.join(OPTIMIZER))
-            } else {
-                Ok(())
-            };
-            if let Err(error) = outcome {
-                tracing::warn!("{}: cannot remove: {error}", folder.display());
+                remove(&folder.join(OPTIMIZER))?;
             }
         }
-        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(".step.") {
-                let _ = std::fs::remove_dir_all(entry.path());
-            }
-        }
+        Ok(())
     }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    }
+    .map_err(Error::io(path, "remove"))
 }
 
 /// Content hashes of a folder's files, the list itself left out.

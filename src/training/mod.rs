@@ -12,6 +12,7 @@ mod aligner;
 mod checkpoint;
 mod fine_tuner;
 mod gradients;
+mod metrics;
 mod plan;
 mod reward_trainer;
 mod schedule;
@@ -22,7 +23,7 @@ mod together;
 
 pub use adam::FusedAdam;
 pub use aligner::{Aligner, AlignmentBatch};
-pub use checkpoint::Checkpoints;
+pub use checkpoint::{Checkpoints, Keeping};
 pub use fine_tuner::FineTuner;
 pub use plan::{Plan, PlannedStep};
 pub use reward_trainer::{RewardTrainer, ScoredBatch};

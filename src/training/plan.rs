@@ -35,7 +35,7 @@ impl Plan {
         max_steps: usize,
         shuffle: Option<u64>,
     ) -> Self {
-        let whole = epochs * num_records.div_ceil(batch_size);
+        let whole = epochs.saturating_mul(num_records.div_ceil(batch_size));
         let num_steps = if max_steps == 0 { whole } else { whole.min(max_steps) };
         Self { num_records, batch_size, micro_batch_size, num_steps, shuffle }
     }
@@ -57,7 +57,8 @@ impl Plan {
             random.set_stream(epoch as u64);
             order.shuffle(&mut random);
         }
-        let range = batch * self.batch_size..((batch + 1) * self.batch_size).min(self.num_records);
+        let range = batch * self.batch_size
+            ..(batch + 1).saturating_mul(self.batch_size).min(self.num_records);
         let mut records = order[range].to_vec();
         records.sort_by_key(|&record| (size(record), record));
         let micro_batches = records

@@ -3,9 +3,7 @@
 //! burn's own loop saves by epoch, sums accumulated gradients and clips every tensor apart; this
 //! one checkpoints by step, takes means and clips the global norm, which is why it is custom.
 
-use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -20,12 +18,14 @@ use burn::train::{
 };
 
 use super::adam::FusedAdam;
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{Checkpoints, Keeping, State};
 use super::gradients::{global_norm, scale};
+use super::metrics::Metrics;
 use super::schedule::Schedule;
 use super::silent::Silent;
 use super::step::{Step, StepOutput, Trainable, Trainee};
 use super::together::Together;
+use crate::files::sweep_folder;
 use crate::model::Precision;
 use crate::model::weights::with_stable_ids;
 use crate::progress::Progress;
@@ -96,9 +96,16 @@ impl<T: Trainable> Training<'_, T> {
     /// [`Error::Interrupted`] after Ctrl-C, with a checkpoint written; [`Error::Numeric`] before a
     /// loss or gradient that is not finite reaches the weights.
     pub fn run(self) -> Result<(T, Outcome)> {
-        let checkpoints = Checkpoints::new(self.dir, self.checkpoint_keep);
+        let keeping = Keeping {
+            every: self.checkpoint_every,
+            keep: self.checkpoint_keep,
+            num_steps: self.num_steps,
+        };
+        let checkpoints = Checkpoints::new(self.dir, keeping);
+        sweep_folder(self.dir);
         let mut optimizer = self.optimization.optimizer();
-        let (first, module) = match checkpoints.latest(self.num_steps) {
+        let found = Metrics::read(&self.dir.join("metrics.jsonl"));
+        let (first, module) = match checkpoints.latest(|steps| found.hash(steps)) {
             Some((step, state)) => {
                 tracing::info!("{}: continuing after step {step}", self.name);
                 if let Some(state) = state {
@@ -108,19 +115,19 @@ impl<T: Trainable> Training<'_, T> {
             }
             None => (0, (self.load)(None)?),
         };
-        let metrics = Metrics::open(&self.dir.join("metrics.jsonl"), first)?;
-        let seconds = metrics.seconds;
+        let metrics = found.go_on(first)?;
+        let (seconds, last_loss) = (metrics.seconds, metrics.last_loss);
         let trainee = with_stable_ids(Trainee::new(module, self.compute));
         let schedule = self.optimization.schedule.clone().starting_at(first);
         let learner = Learner::new(trainee, optimizer, schedule);
 
-        let ledger = Arc::new(Mutex::new(Ledger { metrics, error: None, last_loss: None }));
+        let ledger = Arc::new(Mutex::new(Ledger { metrics, error: None, last_loss }));
         let strategy = StepStrategy {
             name: self.name.to_owned(),
             first,
             num_steps: self.num_steps,
             clip_norm: self.optimization.clip_norm,
-            checkpoint_every: self.checkpoint_every,
+            keeping,
             checkpoints,
             save: self.save.clone(),
             devices: self.devices.clone(),
@@ -139,6 +146,7 @@ impl<T: Trainable> Training<'_, T> {
         if let Some(error) = ledger.error.take() {
             return Err(error);
         }
+        ledger.metrics.sync()?;
         let outcome = Outcome {
             steps: self.num_steps - first,
             seconds: seconds + started.elapsed().as_secs_f64(),
@@ -176,7 +184,7 @@ struct StepStrategy<T> {
     first: usize,
     num_steps: usize,
     clip_norm: f64,
-    checkpoint_every: usize,
+    keeping: Keeping,
     checkpoints: Checkpoints,
     save: SaveModule<T>,
     devices: Vec<Device>,
@@ -251,9 +259,7 @@ impl<T: Trainable> StepStrategy<T> {
 
         let last = number == self.num_steps;
         let stopping = interrupt::requested() && !last;
-        let due =
-            self.checkpoint_every > 0 && (number.is_multiple_of(self.checkpoint_every) || last);
-        let is_kept = due || stopping;
+        let is_kept = self.keeping.is_due(number) || stopping;
         if is_kept && !last {
             slot.request();
         }
@@ -273,50 +279,14 @@ impl<T: Trainable> StepStrategy<T> {
         ledger.last_loss = Some(loss);
         if is_kept {
             let model = learner.model();
-            self.checkpoints.write(number, slot.take(), |folder| {
+            ledger.metrics.sync()?;
+            let state = State { step: number, metrics: ledger.metrics.hash() };
+            self.checkpoints.write(&state, slot.take(), |folder| {
                 (self.save)(&model.module, Precision::F32, folder)
             })?;
         }
         progress.advance(1, &format!("loss {loss:.4}"));
         if stopping { Err(Error::Interrupted) } else { Ok(()) }
-    }
-}
-
-/// `metrics.jsonl`: one line a step, as the uninterrupted training would have written it.
-struct Metrics {
-    path: PathBuf,
-    /// Seconds of the steps already in the file.
-    seconds: f64,
-}
-
-impl Metrics {
-    /// Keeps the lines of the first `steps` steps; what a killed process wrote after its last
-    /// checkpoint is going to be written again.
-    fn open(path: &Path, steps: usize) -> Result<Self> {
-        let mut kept = Vec::new();
-        let mut seconds = 0.0;
-        if let Ok(file) = std::fs::File::open(path) {
-            for line in BufReader::new(file).lines().map_while(std::io::Result::ok) {
-                let Ok(json) = serde_json::from_str::<serde_json::Value>(&line) else { break };
-                if json["step"].as_u64().is_none_or(|step| step > steps as u64) {
-                    break;
-                }
-                seconds += json["seconds"].as_f64().unwrap_or(0.0);
-                kept.push(line);
-            }
-        }
-        crate::files::write_atomic(path, |writer| {
-            kept.iter().try_for_each(|line| writeln!(writer, "{line}"))
-        })?;
-        Ok(Self { path: path.to_owned(), seconds })
-    }
-
-    fn append(&mut self, line: &serde_json::Value) -> Result<()> {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .open(&self.path)
-            .map_err(Error::io(&self.path, "write"))?;
-        file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path, "write"))
     }
 }
 

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod families;
+#[cfg(unix)]
+pub mod faulty;
 pub mod formula;
 pub mod hub_server;
 pub mod judge_server;

@@ -260,7 +260,10 @@ impl Tokenization<'_> {
     }
 
     /// Refuses ids that the model has no embedding of.
-    fn check<R>(&self, located: &Located<R>, field: &str, ids: &[u32]) -> Result<()> {
+    ///
+    /// # Errors
+    /// If there are any, with the record's `field`.
+    pub fn check<R>(&self, located: &Located<R>, field: &str, ids: &[u32]) -> Result<()> {
         match ids.iter().find(|&&id| id as usize >= self.vocab_size) {
             Some(id) => Err(located.error(format!(
                 "`{field}`: expected token ids below the model's vocabulary size {}, found {id}; \

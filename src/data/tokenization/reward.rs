@@ -66,6 +66,7 @@ impl RewardReading {
         for (completion, ids) in own.record.completions.iter().zip(&mut tokens.completions) {
             let written_by_template = is_templated && completion.passage.ids.is_none();
             self.settle(ids, written_by_template, tokenization);
+            tokenization.check(located, "completions", ids)?;
         }
         Ok(tokens)
     }

@@ -20,6 +20,7 @@ use self::folder::TokenizerFolder;
 pub use self::folder::{COMPANIONS, companion_files};
 use self::special_tokens::SpecialTokens;
 use super::{ChatSettings, ChatTemplate, Ends};
+use crate::device::quietly;
 use crate::files::write_atomic;
 use crate::{Error, Result};
 
@@ -55,6 +56,13 @@ impl Tokenizer {
     /// # Errors
     /// If the folder has no tokenizer, or one of a kind that is not read.
     pub fn from_folder(folder: &Path, end_of_text: &[u32]) -> Result<Self> {
+        quietly(|| Self::read(folder, end_of_text)).unwrap_or_else(|panic| {
+            let problem = panic.replace('\n', " ");
+            Err(Error::file(folder, format!("its files cannot be read as a tokenizer: {problem}")))
+        })
+    }
+
+    fn read(folder: &Path, end_of_text: &[u32]) -> Result<Self> {
         let chat_template = ChatTemplate::from_folder(folder)?;
         let mut folder = TokenizerFolder::read(folder)?;
         let class = Class::of(&folder);

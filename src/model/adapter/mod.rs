@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use super::families::{Binding, SCORE};
 use super::weights::ParameterPath;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use factors::{Factors, Matrix};
 
 pub use folder::AdapterFolder;
@@ -104,9 +104,10 @@ impl Adapters {
                 known.join(", ")
             )));
         }
+        let adapted: Vec<&String> = adapted.into_iter().flat_map(|it| &it.parameters).collect();
+        config.check_memory(adapted.iter().map(|&it| shapes[it]))?;
         let factors = adapted
             .into_iter()
-            .flat_map(|binding| &binding.parameters)
             .map(|parameter| {
                 let [input, output] = shapes[parameter];
                 let bound = (input as f32).powf(-0.5);
@@ -153,6 +154,21 @@ impl Adapters {
 }
 
 impl LoraConfig {
+    /// Refuses factors for which there is no room: of each the values, their gradients and Adam's two
+    /// averages. `shapes` are those of the parameters that get them.
+    fn check_memory(&self, shapes: impl Iterator<Item = [usize; 2]>) -> Result<()> {
+        const COPIES: usize = 4;
+        let of = |[input, output]: [usize; 2]| {
+            let width = input.saturating_add(output);
+            memory::product([width, self.rank, COPIES, size_of::<f32>()])
+        };
+        memory::check(
+            shapes.map(of).fold(0, memory::Bytes::saturating_add),
+            &format!("`adapter.rank` {}", self.rank),
+            "lower it (--lora-rank), or adapt fewer matrices (--lora-targets)",
+        )
+    }
+
     fn scale(&self) -> f64 {
         self.alpha / self.rank as f64
     }

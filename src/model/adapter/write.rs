@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::factors::{Factors, Matrix, packed};
 use super::{Adapters, CONFIG, LoraConfig, PREFIX, WEIGHTS, last_name, module_name};
+use crate::Result;
 use crate::data::RewardReading;
 use crate::files::write_json;
 use crate::model::families::{Binding, SCORE};
 use crate::model::reward_model::READS;
 use crate::model::weights::{Packing, write_tensors};
-use crate::{Error, Result};
 
 /// What a PEFT folder says of the model its adapters belong to.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ impl Adapters {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, config: &LoraConfig, target: AdapterTarget, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        crate::files::create_dir(folder)?;
         let mut tensors = BTreeMap::new();
         let (mut modules, mut ranks, mut alphas) =
             (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());

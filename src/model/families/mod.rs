@@ -60,6 +60,9 @@ const FAMILIES: [&Family; 9] = [
     &chatglm::CHATGLM,
 ];
 
+/// More blocks than any model has, and few enough to be named one by one.
+const MAX_LAYERS: usize = 10_000;
+
 /// The token embedding's parameter.
 const EMBEDDING: &str = "tokens.weight";
 
@@ -135,7 +138,19 @@ impl Family {
 
     /// The decoder's shape, from `config.json` found at `path`.
     pub fn shape(&self, path: &Path, json: &Value) -> Result<DecoderConfig> {
-        (self.config)(&Settings::new(path, json)?)
+        let shape = (self.config)(&Settings::new(path, json)?)?;
+        // No product of sizes may leave the numbers that there are.
+        if shape.num_weights() > i64::MAX as u128 / 16 || shape.num_layers > MAX_LAYERS {
+            return Err(Error::file(
+                path,
+                format!(
+                    "expected the sizes of a model, found {} layers of width {} and a vocabulary of {}, \
+                     which no machine holds; fetch the file again",
+                    shape.num_layers, shape.hidden_size, shape.vocab_size
+                ),
+            ));
+        }
+        Ok(shape)
     }
 
     /// Where each parameter of a language model is stored.

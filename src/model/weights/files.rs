@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde_json::Value;
@@ -42,12 +43,12 @@ impl SafetensorsFiles {
             let size = file.metadata().map_err(Error::io(path, "read"))?.len();
             let (metadata, data_start) = read_header(path, &mut file, size)?;
             for (name, info) in metadata.tensors() {
-                if data_start + info.data_offsets.1 as u64 > size {
+                if data_start.saturating_add(info.data_offsets.1 as u64) > size {
                     return Err(Error::file(
                         path,
                         format!(
                             "the file is cut: its header promises {} bytes, it has {size}; fetch it again",
-                            data_start + metadata.data_len() as u64
+                            data_start.saturating_add(metadata.data_len() as u64)
                         ),
                     ));
                 }
@@ -109,7 +110,8 @@ impl SafetensorsFiles {
     /// time: the number of the first row, and the rows.
     ///
     /// # Errors
-    /// If the file cannot be read or the tensor is missing or not of a float type.
+    /// If the file cannot be read, the tensor is missing or not of a float type, or a value is not
+    /// finite.
     pub fn read_rows(
         &self,
         name: &str,
@@ -152,9 +154,25 @@ impl SafetensorsFiles {
             })?;
             values.clear();
             widen(bytes, &mut values);
+            if !all_finite(&values) {
+                return Err(not_finite(place, first * width, &values));
+            }
             take(first, &values);
         }
         Ok(())
+    }
+
+    /// Reads all tensors of float types for the one purpose of finding numbers that are not finite.
+    ///
+    /// # Errors
+    /// If there is one, or a file cannot be read.
+    pub fn check_finite(&self) -> Result<()> {
+        let is_float = |place: &Place| {
+            [Dtype::F32, Dtype::F64, Dtype::F16, Dtype::BF16].contains(&place.dtype)
+        };
+        let names: Vec<&String> =
+            self.places.iter().filter(|(_, it)| is_float(it)).map(|(name, _)| name).collect();
+        names.into_par_iter().try_for_each(|name| self.read_rows(name, 1, |_, _| ()))
     }
 
     /// The values of tensor `name`, as f32.
@@ -182,9 +200,33 @@ fn no_floats(place: &Place, found: Dtype) -> Error {
     )
 }
 
+/// Whether all values are finite; one pass without a branch for each.
+pub(crate) fn all_finite(values: &[f32]) -> bool {
+    /// The bits that are all set in what is infinite or no number.
+    const EXPONENT: u32 = 0x7f80_0000;
+    values.iter().fold(0, |most, value| most.max(value.to_bits() & EXPONENT)) != EXPONENT
+}
+
+/// Why a tensor cannot be weights.
+fn not_finite(place: &Place, first: usize, values: &[f32]) -> Error {
+    let at = values.iter().position(|it| !it.is_finite()).unwrap_or(0);
+    let index = first + at;
+    Error::file(
+        &place.file,
+        format!(
+            "`{}`: expected finite numbers, found {} at entry {index}; fetch the file again, or take an \
+             earlier checkpoint if a training has written it",
+            place.name, values[at]
+        ),
+    )
+}
+
 fn widen<const N: usize>(bytes: &[u8], out: &mut Vec<f32>, one: impl Fn([u8; N]) -> f32) {
     out.extend(bytes.as_chunks().0.iter().map(|&it| one(it)));
 }
+
+/// The longest header that safetensors allows, in bytes.
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// The header and where the data begins.
 fn read_header(path: &Path, file: &mut File, size: u64) -> Result<(Metadata, u64)> {
@@ -197,7 +239,7 @@ fn read_header(path: &Path, file: &mut File, size: u64) -> Result<(Metadata, u64
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(cut)?;
     let length = u64::from_le_bytes(length);
-    if length > size {
+    if length > size.min(LONGEST_HEADER) {
         return Err(Error::file(
             path,
             format!(

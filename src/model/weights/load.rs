@@ -14,7 +14,7 @@ use super::parameters::{ParameterPath, parameter};
 use super::{SafetensorsFiles, abridged};
 use crate::model::families::Binding;
 use crate::model::precision::is_of_norm;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 
 /// How the parameters of a module are read from files.
 pub struct Load<'a> {
@@ -38,6 +38,7 @@ impl Load<'_> {
     pub fn load<M: Module>(&self, module: M, files: SafetensorsFiles) -> Result<M> {
         let shapes = shapes(&module);
         self.check(&files, &shapes)?;
+        self.check_memory(&shapes)?;
         let mut parameters: Vec<Parameter> = self
             .bindings
             .iter()
@@ -73,6 +74,21 @@ impl Load<'_> {
         let values = Values::zeros(dtype, shape[0] * shape[1]);
         let packing = Packing::new(binding, widths);
         Parameter { name, place: Place { binding, packing, part, shape }, values }
+    }
+
+    /// Refuses weights for which there is no room, before any is taken.
+    fn check_memory(&self, shapes: &HashMap<String, [usize; 2]>) -> Result<()> {
+        let of = |name: &String| {
+            let size = if is_of_norm(name) { DType::F32.size() } else { self.dtype.size() };
+            memory::product([shapes[name][0], shapes[name][1], size])
+        };
+        let parameters = self.bindings.iter().flat_map(|it| &it.parameters);
+        let needed = parameters.map(of).fold(0, memory::Bytes::saturating_add);
+        memory::check(
+            needed,
+            &format!("{}: the weights as {:?}", self.folder.display(), self.dtype),
+            "keep them as bf16 where the command has --dtype, or take a smaller model or a larger machine",
+        )
     }
 
     fn check(&self, files: &SafetensorsFiles, shapes: &HashMap<String, [usize; 2]>) -> Result<()> {
@@ -163,10 +179,25 @@ impl Parameter<'_> {
     fn fill(&mut self, files: &SafetensorsFiles) -> Result<()> {
         match &mut self.values {
             Values::F32(values) => self.place.read(files, values),
-            Values::F16(values) => self.place.read(files, values),
+            Values::F16(values) => {
+                self.place.read(files, values)?;
+                match values.iter().find(|it| !it.is_finite()) {
+                    Some(_) => Err(beyond_f16(&self.place.binding.name)),
+                    None => Ok(()),
+                }
+            }
             Values::BF16(values) => self.place.read(files, values),
         }
     }
+}
+
+/// Why weights cannot be kept as f16.
+fn beyond_f16(name: &str) -> Error {
+    Error::usage(format!(
+        "dtype f16: expected weights up to {}, found larger ones in `{name}`; keep the weights as bf16 or f32 \
+         (--dtype bf16)",
+        f16::MAX
+    ))
 }
 
 /// Values of the type they are kept in.

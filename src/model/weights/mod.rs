@@ -11,7 +11,7 @@ mod packing;
 mod parameters;
 mod save;
 
-pub(crate) use files::{INDEX, SINGLE, shards};
+pub(crate) use files::{INDEX, SINGLE, all_finite, shards};
 pub use files::{SafetensorsFiles, weight_files};
 pub use initialize::initialize;
 pub use load::Load;

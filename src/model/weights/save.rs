@@ -11,11 +11,12 @@ use burn::tensor::{DType, Tensor};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, View};
 
+use super::files::all_finite;
 use super::packing::{Matrix, Packing, transpose};
 use super::parameters::ParameterPath;
-use crate::files::persist;
+use crate::files::Output;
+use crate::files::{persist, temporary};
 use crate::model::families::Binding;
-use crate::output::Output;
 use crate::{Error, Result};
 
 /// How a module's parameters are written.
@@ -34,7 +35,7 @@ pub struct Saving<'a> {
 pub fn save<M: Module>(module: &M, saving: Saving, file: &Path) -> Result<()> {
     let mut collector = Collector { path: ParameterPath::default(), found: HashMap::new() };
     module.visit(&mut collector);
-    let overflow = Cell::new(false);
+    let fault = Cell::new(None);
     let tensors: Vec<(&str, Stored)> = saving
         .bindings
         .iter()
@@ -54,22 +55,25 @@ pub fn save<M: Module>(module: &M, saving: Saving, file: &Path) -> Result<()> {
                 Packing::new(binding, widths),
                 &collector.found[&binding.parameters[0]].1,
                 saving.dtype,
-                &overflow,
+                &fault,
             );
             (binding.name.as_str(), stored)
         })
         .collect();
-    write_file(tensors, file, || {
-        if !overflow.get() {
-            return Ok(());
-        }
-        Err(Error::file(
+    write_file(tensors, file, || match fault.get() {
+        None => Ok(()),
+        Some(Fault::TooLarge) => Err(Error::file(
             file,
             format!(
                 "expected values that {:?} can hold, found larger ones; write f32 or bf16 instead",
                 saving.dtype
             ),
-        ))
+        )),
+        Some(Fault::NotFinite) => Err(Error::Numeric(format!(
+            "{}: expected finite weights, found some that are not; nothing was written. Where an adapter \
+             was added to them, look at its lora_alpha and its factors",
+            file.display()
+        ))),
     })
 }
 
@@ -101,16 +105,21 @@ fn write_file<S: AsRef<str> + Ord + Display, V: View>(
 ) -> Result<()> {
     let target = Output::resolve(file)?;
     let file = target.path();
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .prefix(".weights.")
-        .tempfile_in(folder)
-        .map_err(Error::io(folder, "write into"))?;
+    let temporary = temporary(file)?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(tensors, Some(metadata), temporary.path())
         .map_err(|error| Error::file(file, format!("cannot write: {error}")))?;
     check()?;
     persist(temporary, file)
+}
+
+/// Why values are not written.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// Beyond what the type can hold.
+    TooLarge,
+    /// Infinite, or no number.
+    NotFinite,
 }
 
 /// Reads the values of one parameter.
@@ -149,7 +158,7 @@ struct Stored<'a> {
     transposed: bool,
     shape: Vec<usize>,
     dtype: DType,
-    overflow: &'a Cell<bool>,
+    fault: &'a Cell<Option<Fault>>,
 }
 
 impl<'a> Stored<'a> {
@@ -159,7 +168,7 @@ impl<'a> Stored<'a> {
         packing: Packing,
         first: &[usize],
         dtype: DType,
-        overflow: &'a Cell<bool>,
+        fault: &'a Cell<Option<Fault>>,
     ) -> Self {
         let mut shape = first.to_vec();
         let rows = shape[..shape.len() - 1].iter().product();
@@ -169,7 +178,7 @@ impl<'a> Stored<'a> {
         if binding.transposed {
             shape.reverse();
         }
-        Self { parameters, packing, rows, transposed: binding.transposed, shape, dtype, overflow }
+        Self { parameters, packing, rows, transposed: binding.transposed, shape, dtype, fault }
     }
 
     /// The values in stored order.
@@ -214,14 +223,18 @@ impl View for Stored<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         let values = self.values();
+        if !all_finite(&values) {
+            self.fault.set(Some(Fault::NotFinite));
+        }
         let narrow = |bits: fn(f32) -> u16| {
             values.iter().flat_map(|&value| bits(value).to_le_bytes()).collect()
         };
         Cow::Owned(match self.dtype {
             DType::F16 => {
                 let largest = half::f16::MAX.to_f32();
-                self.overflow
-                    .set(self.overflow.get() || values.iter().any(|value| value.abs() > largest));
+                if self.fault.get().is_none() && values.iter().any(|value| value.abs() > largest) {
+                    self.fault.set(Some(Fault::TooLarge));
+                }
                 narrow(|value| half::f16::from_f32(value).to_bits())
             }
             DType::BF16 => narrow(|value| half::bf16::from_f32(value).to_bits()),

@@ -1,0 +1,215 @@
+//! What a finished output consists of, so that it is checked before it is believed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+
+use super::{hash_file, set_aside};
+use crate::{Error, Result};
+
+/// Every file of an output with its size, time and hash, by its path from the output on; a file that
+/// is an output by itself has the empty path.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Content(BTreeMap<String, Mark>);
+
+/// A file as it was when it was finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Mark {
+    bytes: u64,
+    /// Nanoseconds since 1970.
+    modified: u64,
+    hash: String,
+}
+
+/// What is no longer as it was.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The file is gone.
+    Gone(PathBuf),
+    /// The file has another content.
+    Changed(PathBuf),
+}
+
+impl Content {
+    /// The content of the file or folder `output`, without the folder's own files `except` and
+    /// without hidden, locking and partial ones.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn of(output: &Path, except: &[&str]) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        for name in names(output)? {
+            if !except.contains(&name.as_str()) {
+                let path = place(output, &name);
+                let (bytes, modified) = state(&path)?;
+                files.insert(name, Mark { bytes, modified, hash: hash_file(&path)? });
+            }
+        }
+        Ok(Self(files))
+    }
+
+    /// What has changed in `output`. A file of the same size and time is the same where `trusting`;
+    /// of the others, the content is looked at.
+    ///
+    /// # Errors
+    /// If a file that is there cannot be read.
+    pub fn changes(&self, output: &Path, trusting: bool) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        for (name, mark) in &self.0 {
+            let path = place(output, name);
+            if !path.is_file() {
+                changes.push(Change::Gone(path));
+                continue;
+            }
+            let (bytes, modified) = state(&path)?;
+            let same = bytes == mark.bytes
+                && (trusting && modified == mark.modified || hash_file(&path)? == mark.hash);
+            if !same {
+                changes.push(Change::Changed(path));
+            }
+        }
+        Ok(changes)
+    }
+
+    /// What has changed in `output`, where it was finished: says so, one line for everything, and
+    /// gives what has another content another name, since it is going to be written anew.
+    ///
+    /// # Errors
+    /// If a file cannot be read or renamed.
+    pub fn set_changes_aside(&self, output: &Path) -> Result<bool> {
+        let changes = self.changes(output, true)?;
+        let Some(first) = changes.first() else { return Ok(false) };
+        let more = match changes.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        let mut aside = None;
+        for change in &changes {
+            if let Change::Changed(path) = change {
+                aside = Some(set_aside(path)?);
+            }
+        }
+        let kept = aside
+            .map_or(String::new(), |it| format!(", what was there is kept as {}", it.display()));
+        tracing::warn!("{first}{more} since it was finished; it is made again{kept}");
+        Ok(true)
+    }
+
+    /// The paths of its files from the output on.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Whether nothing was noted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Change {
+    /// In words, with the file's path from `folder` on.
+    pub fn within(&self, folder: &Path) -> String {
+        let shown = |path: &PathBuf| path.strip_prefix(folder).unwrap_or(path).to_owned();
+        match self {
+            Self::Gone(path) => Self::Gone(shown(path)),
+            Self::Changed(path) => Self::Changed(shown(path)),
+        }
+        .to_string()
+    }
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone(path) => write!(out, "{} is gone", path.display()),
+            Self::Changed(path) => {
+                write!(out, "{} is not what was written", path.display())
+            }
+        }
+    }
+}
+
+fn place(output: &Path, name: &str) -> PathBuf {
+    if name.is_empty() { output.to_owned() } else { output.join(name) }
+}
+
+fn state(path: &Path) -> Result<(u64, u64)> {
+    let metadata = path.metadata().map_err(Error::io(path, "read"))?;
+    let modified = metadata.modified().ok().and_then(|it| it.duration_since(UNIX_EPOCH).ok());
+    Ok((metadata.len(), modified.map_or(0, |it| it.as_nanos() as u64)))
+}
+
+/// The files of an output, from the output on.
+fn names(output: &Path) -> Result<Vec<String>> {
+    fn walk(folder: &Path, prefix: &str, into: &mut Vec<String>) -> Result<()> {
+        for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
+            let path = entry.map_err(Error::io(folder, "read"))?.path();
+            let Some(name) = path.file_name().and_then(|it| it.to_str()) else { continue };
+            if name.starts_with('.')
+                || [".lock", ".partial", ".changed"].iter().any(|it| name.ends_with(it))
+            {
+                continue;
+            }
+            let name = format!("{prefix}{name}");
+            if path.is_dir() {
+                walk(&path, &format!("{name}/"), into)?;
+            } else {
+                into.push(name);
+            }
+        }
+        Ok(())
+    }
+    if !output.is_dir() {
+        return Ok(vec![String::new()]);
+    }
+    let mut names = Vec::new();
+    walk(output, "", &mut names)?;
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_gone_or_changed_is_told_and_what_was_added_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir(root.join("model")).unwrap();
+        for name in ["run.json", "a", "b", "model/c", "a.lock", ".hidden", "b.partial"] {
+            fs::write(root.join(name), name).unwrap();
+        }
+        let content = Content::of(root, &["run.json"]).unwrap();
+        assert_eq!(content.names().collect::<Vec<_>>(), ["a", "b", "model/c"]);
+        for trusting in [true, false] {
+            assert_eq!(content.changes(root, trusting).unwrap(), []);
+        }
+        fs::write(root.join("new"), "").unwrap();
+        fs::write(root.join("a"), "b").unwrap();
+        fs::remove_dir_all(root.join("model")).unwrap();
+        let changes = [Change::Changed(root.join("a")), Change::Gone(root.join("model/c"))];
+        assert_eq!(content.changes(root, true).unwrap(), changes);
+    }
+
+    #[test]
+    fn a_time_is_believed_only_where_it_may_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let content = Content::of(&path, &[]).unwrap();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, "two").unwrap();
+        let file = fs::File::options().append(true).open(&path).unwrap();
+        file.set_modified(modified).unwrap();
+        assert_eq!(content.changes(&path, true).unwrap(), []);
+        assert_eq!(content.changes(&path, false).unwrap(), [Change::Changed(path.clone())]);
+        // Copied elsewhere: another time, the same content.
+        let copy = folder.path().join("copy");
+        fs::write(&copy, "one").unwrap();
+        assert_eq!(content.changes(&copy, true).unwrap(), []);
+    }
+}
