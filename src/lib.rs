@@ -109,6 +109,7 @@ pub mod progress;
 pub mod reference;
 pub mod report;
 pub mod secrets;
+mod stack;
 pub mod statistics;
 pub mod training;
 

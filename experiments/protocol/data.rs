@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use exalign::data::published::Sources;
 use exalign::data::{self, Group};
 use exalign::model::ModelFolder;
-use exalign::{Error, Result, files};
+use exalign::{Error, Result, files, memory};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
@@ -77,7 +77,7 @@ fn published(
     folder: &Path,
 ) -> Result<Records> {
     // Some of the held-out prompts will be too long.
-    let mut set = sizes.sources()?.read(task.published(), 8 * sizes.held_out, 0)?;
+    let mut set = sizes.sources()?.read(task.published(), sizes.held_out.saturating_mul(8), 0)?;
     let mut random = ChaCha12Rng::seed_from_u64(seed);
     set.train.shuffle(&mut random);
     set.held_out.shuffle(&mut random);
@@ -150,9 +150,15 @@ fn embedded(task: &dyn Task, sizes: &Sizes, seed: u64) -> Result<Records> {
     let training = sizes.demonstrations.max(sizes.labelled).max(sizes.prompts);
     let mut seen = HashSet::new();
     let mut train_prompts = HashSet::new();
-    let mut examples: Vec<Example> = Vec::with_capacity(training + sizes.held_out);
+    let count = training.saturating_add(sizes.held_out);
+    memory::check(
+        memory::product([count, size_of::<Example>()]),
+        &format!("`data`: {count} examples"),
+        "lower data.demonstrations, data.labelled, data.prompts or data.held_out",
+    )?;
+    let mut examples: Vec<Example> = Vec::with_capacity(count);
     let mut repeats = 0;
-    while examples.len() < training + sizes.held_out {
+    while examples.len() < count {
         let example = task.example(&grammar, examples.len(), &mut random)?;
         let held_out = examples.len() >= training;
         let known = held_out && example.label.is_none() && train_prompts.contains(&example.prompt);
@@ -168,7 +174,7 @@ fn embedded(task: &dyn Task, sizes: &Sizes, seed: u64) -> Result<Records> {
         if repeats > PATIENCE {
             return Err(Error::usage(format!(
                 "data: expected no more examples than the embedded grammar has, found {} asked for",
-                training + sizes.held_out
+                count
             )));
         }
     }

@@ -1,10 +1,11 @@
 //! `exalign loss`: an objective on given log-probs, in f64 on the CPU.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use exalign::alignment::{ObjectiveConfig, ObjectiveName, evaluate_line};
+use exalign::data::rows;
 use exalign::{Error, Result};
 use serde_json::json;
 
@@ -56,13 +57,25 @@ pub fn run(args: &LossArgs) -> Result<()> {
         let file = std::fs::File::open(&args.data).map_err(Error::io(&args.data, "read"))?;
         (&args.data, Box::new(BufReader::new(file)))
     };
-    for (number, line) in reader.lines().enumerate() {
-        let line = line.map_err(Error::io(source, "read"))?;
+    // One more than a row may have, to see that it has more.
+    let max = rows::max_row_bytes();
+    let mut reader = reader.take(0);
+    for number in 0.. {
         if !is_read() {
             break;
         }
+        let mut line = String::new();
+        reader.set_limit(max as u64 + 1);
+        if reader.read_line(&mut line).map_err(Error::io(source, "read"))? == 0 {
+            break;
+        }
+        if line.len() > max {
+            let message = format!("expected at most {max} bytes in a line, found more; cut it");
+            return Err(Error::record(source, number + 1, message));
+        }
+        let line = line.trim_end_matches(['\r', '\n']);
         if !line.trim().is_empty() {
-            print_line(&json!(evaluate_line(&objective, &line, source, number + 1)?))?;
+            print_line(&json!(evaluate_line(&objective, line, source, number + 1)?))?;
         }
     }
     Ok(())

@@ -97,7 +97,7 @@ pub fn configuration(
         ("data.skip_bad", global.skip_bad.map(|it| it.to_string())),
     ];
     given.extend(of_all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
-    Config::load(
+    let config = Config::load(
         stage,
         &Sources {
             file: global.config.clone(),
@@ -105,7 +105,9 @@ pub fn configuration(
             set: global.set.clone(),
             flags: given,
         },
-    )
+    )?;
+    exalign::data::rows::set_max_row_bytes(config.data.max_row_bytes);
+    Ok(config)
 }
 
 /// The environment's variables that are text.

@@ -111,6 +111,13 @@ pub struct Data {
     pub max_length: usize,
     pub max_prompt_length: usize,
     pub skip_bad: usize,
+    /// Changes no result, so records of what was done leave it out.
+    #[serde(skip_serializing, default = "max_row_bytes")]
+    pub max_row_bytes: usize,
+}
+
+fn max_row_bytes() -> usize {
+    32 << 20
 }
 
 /// `generation.*`
@@ -264,12 +271,12 @@ impl Config {
 
     #[rustfmt::skip] // a table
     fn out_of_range(&self) -> Option<(String, String)> {
-        let Self { training, optimizer, generation, objective, adapter, judge, .. } = self;
+        let Self { training, optimizer, generation, objective, adapter, judge, data, .. } = self;
         let above_zero = |value: f64| value > 0.0 && value.is_finite();
         let from_zero = |value: f64| value >= 0.0 && value.is_finite();
         let within_a_day = |seconds: f64| (0.0..=86_400.0).contains(&seconds);
         let decay = |betas: [f64; 2]| betas.iter().all(|beta| (0.0..1.0).contains(beta));
-        let checks: [(&str, &dyn Display, &str, bool); 20] = [
+        let checks: [(&str, &dyn Display, &str, bool); 21] = [
             ("training.learning_rate", &training.learning_rate, "a number above 0", above_zero(training.learning_rate)),
             ("training.epochs", &training.epochs, "at least 1", training.epochs > 0),
             ("training.batch_size", &training.batch_size, "at least 1", training.batch_size > 0),
@@ -279,6 +286,7 @@ impl Config {
             ("optimizer.epsilon", &optimizer.epsilon, "a number above 0", above_zero(optimizer.epsilon)),
             ("optimizer.weight_decay", &optimizer.weight_decay, "a number from 0", from_zero(optimizer.weight_decay)),
             ("optimizer.clip_norm", &optimizer.clip_norm, "a number from 0 (0 does not clip)", from_zero(optimizer.clip_norm)),
+            ("data.max_row_bytes", &data.max_row_bytes, "at least 1", data.max_row_bytes > 0),
             ("generation.completions", &generation.completions, "at least 1", generation.completions > 0),
             ("generation.temperature", &generation.temperature, "a number from 0 (0 takes the most probable token)", from_zero(generation.temperature)),
             ("generation.top_p", &generation.top_p, "a number in (0, 1]", generation.top_p > 0.0 && generation.top_p <= 1.0),

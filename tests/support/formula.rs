@@ -21,14 +21,21 @@ pub fn load(folder: &Path, device: &Device) -> Decoder {
 /// Element `i` of the tensor `name` is 0.35 sin(1.3 i + length of the name), scales about 1.
 pub fn formula_folder(config: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("config.json"), config).unwrap();
-    let described = ModelFolder::open(folder.path()).unwrap();
+    formula_of(folder.path(), config);
+    folder
+}
+
+/// The same, in a folder of a name.
+pub fn formula_of(folder: &Path, config: &str) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    let described = ModelFolder::open(folder).unwrap();
     let device = Device::flex();
     let decoder = Decoder::new(described.shape.clone(), &device);
     let bindings = described.family.bindings(&described.shape);
     // Written once as it is for the shapes, then again with the formula's values.
-    model::save(&decoder, &bindings, &described.json, folder.path()).unwrap();
-    let file = folder.path().join("model.safetensors");
+    model::save(&decoder, &bindings, &described.json, folder).unwrap();
+    let file = folder.join("model.safetensors");
     let bytes = std::fs::read(&file).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let values: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
@@ -43,7 +50,6 @@ pub fn formula_folder(config: &str) -> tempfile::TempDir {
         })
         .collect();
     write_tensors(&file, &values);
-    folder
 }
 
 pub fn write_tensors(file: &Path, values: &[(String, Vec<usize>, Vec<u8>)]) {

@@ -139,18 +139,21 @@ impl ChatTemplate {
             Some(values) => list(values),
             None => jinja::Value::None,
         };
-        // The later of the same name counts.
-        let kwargs = self.special_tokens.iter().chain(self.kwargs.iter());
-        let kwargs = kwargs.chain(&conversation.template_kwargs);
-        let kwargs = kwargs.map(|(name, value)| (name.clone(), jinja::Value::from_json(value)));
-        let own = [
-            ("messages", list(messages)),
-            ("tools", given(&conversation.tools)),
-            ("documents", given(&conversation.documents)),
-            ("add_generation_prompt", jinja::Value::Bool(prompt)),
-        ];
-        let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
-        jinja::render(template, kwargs.chain(own), self.moment).map_err(|fault| {
+        let variables = || {
+            // The later of the same name counts.
+            let kwargs = self.special_tokens.iter().chain(self.kwargs.iter());
+            let kwargs = kwargs.chain(&conversation.template_kwargs);
+            let kwargs = kwargs.map(|(name, value)| (name.clone(), jinja::Value::from_json(value)));
+            let own = [
+                ("messages", list(messages)),
+                ("tools", given(&conversation.tools)),
+                ("documents", given(&conversation.documents)),
+                ("add_generation_prompt", jinja::Value::Bool(prompt)),
+            ];
+            let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+            kwargs.chain(own).collect()
+        };
+        jinja::render(template, variables, self.moment).map_err(|fault| {
             format!("the chat template in {} refuses: {fault}", self.source.display())
         })
     }

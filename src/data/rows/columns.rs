@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek};
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
 use arrow_ipc::reader::StreamReader;
 use arrow_schema::ArrowError;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -12,6 +13,8 @@ use parquet::errors::ParquetError;
 
 use super::RawRows;
 use super::content::Content;
+use super::frames::Frames;
+use super::limit::{max_row_bytes, too_large};
 use super::values;
 use crate::device::quietly;
 use crate::{Error, Result};
@@ -34,14 +37,20 @@ pub(super) fn is_parquet_file(mut file: &File) -> io::Result<bool> {
 
 /// The rows of a Parquet file.
 pub(super) fn parquet(name: &Path, file: File) -> Result<RawRows> {
-    let name = name.to_owned();
-    let failed = move |error: ParquetError| damaged(&name, "Parquet", &error.to_string());
+    let name: Arc<Path> = name.into();
+    let failed = {
+        let name = name.clone();
+        move |error: ParquetError| damaged(&name, "Parquet", &error.to_string())
+    };
     let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH).build();
     let mut reader = guarded(open).map_err(&failed)?;
-    Ok(rows(std::iter::from_fn(move || {
-        let batch = guarded(|| reader.next().transpose().map_err(ParquetError::from));
-        batch.map_err(&failed).transpose()
-    })))
+    Ok(rows(
+        &name,
+        std::iter::from_fn(move || {
+            let batch = guarded(|| reader.next().transpose().map_err(ParquetError::from));
+            batch.map_err(&failed).transpose()
+        }),
+    ))
 }
 
 /// The rows of Arrow's stream, or of its file, which is a stream between two marks.
@@ -53,24 +62,30 @@ pub(super) fn arrow(mut content: Content, is_file: bool) -> Result<RawRows> {
         content.source.consume(8 * skipped);
     }
     let name = content.file.clone();
-    let failed = move |error: ArrowError| damaged(&name, "Arrow", &error.to_string());
-    let source = Tail { source: content.source, last: [1; 8] };
+    let failed = {
+        let name = name.clone();
+        move |error: ArrowError| damaged(&name, "Arrow", &error.to_string())
+    };
+    let source = Tail { source: Frames::new(content.source), last: [1; 8] };
     let mut reader = guarded(|| StreamReader::try_new(source, None)).map_err(&failed)?;
     let mut is_done = false;
-    Ok(rows(std::iter::from_fn(move || {
-        if is_done {
-            return None;
-        }
-        let batch = guarded(|| match reader.next() {
-            Some(batch) => batch.map(Some),
-            None => {
-                is_done = true;
-                reader.get_mut().check_end(is_file).map_err(ArrowError::IpcError)?;
-                Ok(None)
+    Ok(rows(
+        &name,
+        std::iter::from_fn(move || {
+            if is_done {
+                return None;
             }
-        });
-        batch.map_err(&failed).transpose()
-    })))
+            let batch = guarded(|| match reader.next() {
+                Some(batch) => batch.map(Some),
+                None => {
+                    is_done = true;
+                    reader.get_mut().check_end(is_file).map_err(ArrowError::IpcError)?;
+                    Ok(None)
+                }
+            });
+            batch.map_err(&failed).transpose()
+        }),
+    ))
 }
 
 /// What a reader gives. Those of damaged files may panic.
@@ -80,7 +95,7 @@ fn guarded<T, E: From<std::io::Error>>(read: impl FnOnce() -> Result<T, E>) -> R
 
 /// A source that knows what was read of it last.
 struct Tail {
-    source: Box<dyn BufRead>,
+    source: Frames<Box<dyn BufRead>>,
     last: [u8; 8],
 }
 
@@ -115,16 +130,31 @@ impl Read for Tail {
 }
 
 /// The rows of batches, numbered from 1.
-fn rows(batches: impl Iterator<Item = Result<RecordBatch>> + 'static) -> RawRows {
+fn rows(file: &Arc<Path>, batches: impl Iterator<Item = Result<RecordBatch>> + 'static) -> RawRows {
     let rows = batches.flat_map(|batch| -> Box<dyn Iterator<Item = Result<_>>> {
         match batch {
             Ok(batch) => {
-                Box::new((0..batch.num_rows()).map(move |row| Ok(values::fields(&batch, row))))
+                let may_be_large = batch.get_array_memory_size() > max_row_bytes();
+                Box::new((0..batch.num_rows()).map(move |row| {
+                    let is_too_large = may_be_large && is_large(&batch, row);
+                    Ok((!is_too_large).then(|| values::fields(&batch, row)))
+                }))
             }
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     });
-    Box::new(rows.enumerate().map(|(number, row)| row.map(|fields| (number + 1, fields))))
+    let file = file.clone();
+    Box::new(rows.zip(1..).map(move |(row, number)| match row? {
+        Some(fields) => Ok((number, fields)),
+        None => Err(too_large(&file, number)),
+    }))
+}
+
+/// Whether a row takes more than a row may.
+fn is_large(batch: &RecordBatch, row: usize) -> bool {
+    let row = batch.slice(row, 1);
+    let sizes = row.columns().iter().map(|it| it.to_data().get_slice_memory_size());
+    sizes.map(|it| it.unwrap_or(0)).fold(0, usize::saturating_add) > max_row_bytes()
 }
 
 fn damaged(file: &Path, form: &str, error: &str) -> Error {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::RawRows;
 use super::content::Content;
+use super::limit::{max_row_bytes, too_large};
 use super::lines::{Line, Lines};
 use crate::data::Fields;
 use crate::{Error, Result};
@@ -228,9 +229,13 @@ impl Scan {
 
     /// The bytes of an item of an array, up to what ends it, or of an object, its last brace included.
     fn value(&mut self, is_item: bool) -> Result<Vec<u8>> {
+        let (max, line) = (max_row_bytes(), self.line);
         let mut item = Vec::new();
         let mut state = Nesting::default();
         loop {
+            if item.len() > max {
+                return Err(too_large(&self.content.file, line));
+            }
             let bytes = match self.content.source.fill_buf() {
                 Ok(bytes) => bytes,
                 Err(error) => return Err(self.content.unreadable(self.line, error)),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::content::Content;
+use super::limit::{max_row_bytes, too_large};
 use crate::Result;
 
 /// The lines of a text that are not blank. A line ends with a line feed, a carriage return or both.
@@ -35,11 +36,10 @@ impl Lines {
     pub fn next_line(&mut self) -> Result<Option<Line>> {
         loop {
             let mut line = Vec::new();
-            match self.read(&mut line) {
-                Err(error) => return Err(self.content.unreadable(self.number + 1, error)),
-                Ok(false) => return Ok(None),
-                Ok(true) => self.number += 1,
+            if !self.read(&mut line)? {
+                return Ok(None);
             }
+            self.number += 1;
             let text = line.trim_ascii_end();
             if !text.is_empty() {
                 line.truncate(text.len());
@@ -49,12 +49,17 @@ impl Lines {
     }
 
     /// Reads to the end of a line; false where there is none.
-    fn read(&mut self, line: &mut Vec<u8>) -> std::io::Result<bool> {
+    fn read(&mut self, line: &mut Vec<u8>) -> Result<bool> {
+        let max = max_row_bytes();
         let mut found = false;
         loop {
+            if line.len() > max {
+                return Err(too_large(self.file(), self.number + 1));
+            }
             let bytes = match self.content.source.fill_buf() {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                bytes => bytes?,
+                Err(error) => return Err(self.content.unreadable(self.number + 1, error)),
+                Ok(bytes) => bytes,
             };
             if bytes.is_empty() {
                 return Ok(found);
@@ -70,7 +75,10 @@ impl Lines {
             let used = end.map_or(bytes.len(), |at| at + 1);
             self.content.source.consume(used);
             if end.is_some() {
-                return Ok(true);
+                return match line.len() > max {
+                    true => Err(too_large(self.file(), self.number + 1)),
+                    false => Ok(true),
+                };
             }
         }
     }

@@ -10,13 +10,16 @@
 //!
 //! Invariants: nulls inside a field are gone (as `remove_none_values` of TRL drops what Arrow filled
 //! in), a list that was written as text is the list it was, and a file that is damaged or cut ends in
-//! an error, never in fewer rows.
+//! an error, never in fewer rows. A row has a largest size ([`set_max_row_bytes`]), so that no file of any
+//! size takes more memory than some of its rows.
 
 mod cells;
 mod columns;
 mod content;
+mod frames;
 mod json;
 mod kind;
+mod limit;
 mod lines;
 mod literal;
 mod separated;
@@ -38,6 +41,8 @@ use crate::{Error, Result};
 use cells::Cells;
 use content::Content;
 use kind::Kind;
+
+pub use limit::{max_row_bytes, set_max_row_bytes};
 
 /// A row: where it stands (its line; of Parquet and Arrow its number, from 1), and its fields or what
 /// is wrong with them.

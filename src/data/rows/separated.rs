@@ -4,12 +4,13 @@
 //! and lines. An empty field is absent. Where a quote goes wrong the row is bad, and a quote that is
 //! never closed is an error of the file: it would swallow the rows behind it.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::content::Content;
+use super::content::{Content, START};
+use super::limit::too_large;
 use super::table::{Failure, Record, Table};
 use super::{RawRows, Row};
 use crate::data::Problem;
@@ -85,7 +86,7 @@ fn header(start: &[u8], delimiter: u8) -> Vec<String> {
 pub(super) fn rows(mut content: Content, delimiter: u8) -> Result<RawRows> {
     let mut line = 1;
     if content.start()?.starts_with(b"sep=") {
-        let read = content.source.read_until(b'\n', &mut Vec::new());
+        let read = content.source.by_ref().take(START as u64).read_until(b'\n', &mut Vec::new());
         read.map_err(|error| content.unreadable(1, error))?;
         line += 1;
     }
@@ -109,6 +110,7 @@ pub(super) fn rows(mut content: Content, delimiter: u8) -> Result<RawRows> {
 fn failed(content: &Content, failure: Failure) -> Error {
     match failure {
         Failure::Io(line, error) => content.unreadable(line, error),
+        Failure::TooLarge(line) => too_large(&content.file, line),
         Failure::OpenQuote(line) => Error::file(
             &content.file,
             format!(

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead};
 
+use super::limit::max_row_bytes;
 use crate::data::Problem;
 
 /// One record: the line it begins in, and its fields or what is wrong with it.
@@ -16,6 +17,8 @@ pub(super) enum Failure {
     Io(usize, io::Error),
     /// The field that begins in this line has no closing quote.
     OpenQuote(usize),
+    /// The record that begins in this line is larger than a row may be.
+    TooLarge(usize),
 }
 
 /// Where in a field the reading stands.
@@ -49,6 +52,8 @@ struct Unfinished {
     line: usize,
     field_line: usize,
     stray_quote: bool,
+    /// Bytes that it takes, about.
+    size: usize,
 }
 
 impl<R: BufRead> Table<R> {
@@ -58,6 +63,7 @@ impl<R: BufRead> Table<R> {
 
     /// The next record that is no blank line; none at the end.
     pub fn record(&mut self) -> Result<Option<Record>, Failure> {
+        let max = max_row_bytes();
         let mut record = Unfinished::new(self.line);
         loop {
             let bytes = match self.source.fill_buf() {
@@ -91,6 +97,9 @@ impl<R: BufRead> Table<R> {
                 }
             }
             self.source.consume(used);
+            if record.size > max {
+                return Err(Failure::TooLarge(record.line));
+            }
             if is_whole {
                 return Ok(Some(record.finish()));
             }
@@ -101,7 +110,7 @@ impl<R: BufRead> Table<R> {
 impl Unfinished {
     fn new(line: usize) -> Self {
         let fields = vec![Vec::new()];
-        Self { state: State::Start, fields, line, field_line: line, stray_quote: false }
+        Self { state: State::Start, fields, line, field_line: line, stray_quote: false, size: 0 }
     }
 
     fn is_blank(&self) -> bool {
@@ -109,6 +118,7 @@ impl Unfinished {
     }
 
     fn push(&mut self, byte: u8) {
+        self.size += 1;
         if let Some(field) = self.fields.last_mut() {
             field.push(byte);
         }
@@ -127,6 +137,7 @@ impl Unfinished {
             (_, b'\n' | b'\r') => return true,
             (_, byte) if byte == delimiter => {
                 self.fields.push(Vec::new());
+                self.size += size_of::<Vec<u8>>();
                 self.state = State::Start;
                 self.field_line = line;
             }

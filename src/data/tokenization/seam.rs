@@ -48,7 +48,8 @@ impl Tokenization<'_> {
             Some(ids) => ids.clone(),
             None => {
                 let tokenizer = self.needed(located, field)?;
-                self.written(located, &asked)?.encode(tokenizer, "")?
+                let written = self.written(located, &asked)?;
+                written.encode(tokenizer, "").map_err(|it| of_field(located, field, &it))?
             }
         };
         self.check(located, field, &asked.ids)?;
@@ -122,7 +123,7 @@ impl Tokenization<'_> {
                 let rest = whole.strip_prefix(prompt.as_str()).ok_or_else(|| {
                     located.error(format!("`{field}`: {}", goes_on_otherwise(prompt, &whole)))
                 })?;
-                let mut ids = self.after(located, asked, rest, tokenizer, intake)?;
+                let mut ids = self.after(located, field, asked, rest, tokenizer, intake)?;
                 // A text ends with the token that ends turns, as what is sampled does; messages are all
                 // that the template writes of them.
                 if passage.conversation.is_none()
@@ -134,7 +135,7 @@ impl Tokenization<'_> {
             }
             _ => {
                 let text = passage.text.as_deref().unwrap_or_default();
-                self.after(located, asked, text, tokenizer, intake)?
+                self.after(located, field, asked, text, tokenizer, intake)?
             }
         };
         if ids.is_empty() {
@@ -152,24 +153,26 @@ impl Tokenization<'_> {
     fn after<R>(
         &self,
         located: &Located<R>,
+        field: &str,
         asked: &Asked,
         text: &str,
         tokenizer: &Tokenizer,
         intake: &mut Intake,
     ) -> Result<Vec<u32>> {
+        let failed = |error: Error| of_field(located, field, &error);
         let is_known = asked.passage.text.is_some() || asked.passage.conversation.is_some();
         if !is_known {
-            return tokenizer.encode_continuation(text);
+            return tokenizer.encode_continuation(text).map_err(failed);
         }
         let written = self.written(located, asked)?;
-        let joint = written.encode(tokenizer, text)?;
+        let joint = written.encode(tokenizer, text).map_err(failed)?;
         match joint.strip_prefix(asked.ids.as_slice()) {
             Some(rest) if !rest.is_empty() || text.is_empty() => Ok(rest.to_vec()),
             _ => {
                 let across = joint.iter().zip(&asked.ids).take_while(|(one, two)| one == two);
                 let across = joint.get(across.count()).copied();
                 intake.note_seam(located.line, &written.text, text, across, tokenizer);
-                tokenizer.encode_continuation(text)
+                tokenizer.encode_continuation(text).map_err(failed)
             }
         }
     }
@@ -198,6 +201,11 @@ impl Tokenization<'_> {
         }
         Ok(())
     }
+}
+
+/// The error of a tokenizer about a field of a record.
+fn of_field<R>(located: &Located<R>, field: &str, error: &Error) -> Error {
+    located.error(format!("`{field}`: {error}"))
 }
 
 /// Why the text of a conversation with its answer has no prompt in front of it.

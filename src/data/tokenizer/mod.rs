@@ -6,6 +6,7 @@
 
 mod class_rules;
 mod folder;
+mod pieces;
 mod published;
 mod scores;
 mod seam;
@@ -18,11 +19,17 @@ use std::sync::Arc;
 use self::class_rules::Class;
 use self::folder::TokenizerFolder;
 pub use self::folder::{COMPANIONS, companion_files};
+use self::pieces::Pieces;
 use self::special_tokens::SpecialTokens;
 use super::{ChatSettings, ChatTemplate, Ends};
 use crate::device::quietly;
 use crate::files::write_atomic;
 use crate::{Error, Result};
+
+/// About how many bytes of a long text are read at a time.
+const PIECE: usize = 1 << 18;
+/// The longest text that is read whole where it has no pieces, in bytes.
+const MAX_WHOLE: usize = 1 << 22;
 
 /// A tokenizer with the end-of-text tokens of its model. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -141,7 +148,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode the text.
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = encode(&self.inner, text)?;
+        let ids = self.encode(&self.inner, text)?;
         Ok(self.front.iter().copied().chain(ids).collect())
     }
 
@@ -150,7 +157,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode the text.
     pub fn encode_completion(&self, text: &str) -> Result<Vec<u32>> {
-        encode(&self.inner, text)
+        self.encode(&self.inner, text)
     }
 
     /// The ids of a text that goes on after another: nothing is put in front of it, so that the ids
@@ -159,7 +166,28 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode the text.
     pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>> {
-        encode(&self.continuing, text)
+        self.encode(&self.continuing, text)
+    }
+
+    /// The ids of a text; those of a long one piece by piece.
+    fn encode(&self, reader: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
+        if text.len() <= 2 * PIECE {
+            return encode(reader, text);
+        }
+        let pieces = Pieces::of(reader);
+        let in_pieces = || match pieces {
+            Some(it) => it.encode([reader, &self.continuing], text, [PIECE, MAX_WHOLE]),
+            None => Ok(None),
+        };
+        match guarded("encode a text", in_pieces)? {
+            Some(ids) => Ok(ids),
+            None if text.len() <= MAX_WHOLE => encode(reader, text),
+            None => Err(Error::usage(format!(
+                "expected a text of at most {MAX_WHOLE} bytes, found {}, which this tokenizer cannot read \
+                 in pieces; drop the record, or cut the text",
+                text.len()
+            ))),
+        }
     }
 
     /// The ids that stand in front of a text: the begin token, or nothing.
@@ -172,7 +200,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot decode the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(failed("decode ids"))
+        guarded("decode ids", || self.inner.decode(ids, true))
     }
 
     /// The text of ids, special tokens written as they stand in the vocabulary.
@@ -180,7 +208,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot decode the ids.
     pub fn decode_all(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, false).map_err(failed("decode ids"))
+        guarded("decode ids", || self.inner.decode(ids, false))
     }
 
     /// The text that `ids` add after `before`, special tokens skipped. A letter that begins in
@@ -306,8 +334,13 @@ fn ends_left_away(tokenizer: &tokenizers::Tokenizer, class: &Class) -> Result<Op
 }
 
 fn encode(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
-    let encoding = tokenizer.encode_fast(text, false).map_err(failed("encode a text"))?;
+    let encoding = guarded("encode a text", || tokenizer.encode_fast(text, false))?;
     Ok(encoding.get_ids().to_vec())
+}
+
+/// What `work` gives. The parts of a tokenizer that others made may panic.
+fn guarded<T>(action: &'static str, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    quietly(work).unwrap_or_else(|panic| Err(panic.into())).map_err(failed(action))
 }
 
 /// A hash of files, whatever their order, and of ids.

@@ -1,6 +1,7 @@
 //! What holds of the ids and texts of a folder's tokenizer.
 
 mod classes;
+mod pieces;
 mod seam;
 
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::budget;
 use super::fault::{Outcome, fault, refuse};
 use super::value::Value;
 
@@ -13,6 +14,12 @@ pub struct Given {
 }
 
 impl Given {
+    /// Arguments that can be taken from.
+    pub fn copied(&self) -> Outcome<Self> {
+        budget::hold(size_of::<Value>() * (self.positional.len() + self.keywords.len()))?;
+        Ok(self.clone())
+    }
+
     pub fn keyword(&self, name: &str) -> Option<Value> {
         self.keywords.iter().find(|(it, _)| &**it == name).map(|(_, value)| value.clone())
     }

@@ -1,8 +1,6 @@
 //! `value.name` and `value[key]`, as jinja2's sandbox looks them up.
 
-use std::rc::Rc;
-
-use super::fault::{Outcome, fault, refuse};
+use super::fault::{Outcome, clipped, fault, refuse};
 use super::interpreter::Interpreter;
 use super::operators;
 use super::strings;
@@ -46,7 +44,7 @@ impl Interpreter<'_> {
         if name.starts_with("__") && name.ends_with("__") && name.len() > 4 {
             return Ok(Some(unsafe_attribute(value, name)));
         }
-        let method = || Some(Value::Method(Rc::new((value.clone(), name.into()))));
+        let method = || Some(value.method(name));
         Ok(match value {
             Value::Text(_) | Value::Safe(_) if strings::METHODS.contains(&name) => method(),
             Value::Dict(_) => match name {
@@ -130,7 +128,10 @@ pub fn nothing(value: &Value, key: &Value) -> Value {
         _ => format!("{} object", value.type_name()),
     };
     Value::undefined(match key.as_str() {
-        Some(name) => format!("'{object}' has no attribute '{name}'"),
-        None => format!("{object} has no element {}", key.repr().unwrap_or_default()),
+        Some(name) => format!("'{object}' has no attribute '{}'", clipped(name)),
+        None => {
+            let key = key.repr().unwrap_or_default();
+            format!("{object} has no element {}", clipped(&key))
+        }
     })
 }

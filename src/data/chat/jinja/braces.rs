@@ -1,9 +1,9 @@
 //! `text.format(..)`.
 
 use super::arguments::Given;
+use super::budget::{self, MAX_LENGTH};
 use super::fault::{Outcome, fault, refuse};
 use super::numbers::{Layout, pad, real, whole};
-use super::operators::MAX_LENGTH;
 use super::value::Value;
 
 /// Looks an attribute (true) or an item (false) of a value up.
@@ -49,7 +49,9 @@ fn fields(
             open == 0
         });
         let Some(end) = end else { refuse!("expected '}}' before end of string") };
-        out.push_str(&field(&rest[..end], given, lookup, next, depth)?);
+        let written = field(&rest[..end], given, lookup, next, depth)?;
+        budget::read(end + written.len())?;
+        out.push_str(&written);
         rest = &rest[end + 1..];
         if out.len() > MAX_LENGTH {
             refuse!("a formatted text is longer than {MAX_LENGTH}");
@@ -246,7 +248,7 @@ impl Spec {
                 whole(number, kind, self.layout)
             }
             ('e' | 'E' | 'f' | 'F' | 'g' | 'G' | '%' | 'n' | 'r', _) if self.kind != Some('r') => {
-                real(value.as_float().unwrap_or(0.0), kind, self.layout)
+                real(value.as_float().unwrap_or(0.0), kind, self.layout)?
             }
             _ => refuse!("Unknown format code '{kind}' for object of type '{}'", value.type_name()),
         };
@@ -263,12 +265,17 @@ impl Spec {
             Some(mark) if fill == '0' && align == '=' => {
                 let end = digits.find(['.', 'e', '%']).unwrap_or(digits.len());
                 let (whole, rest) = digits.split_at(end);
-                let mut whole = whole.to_owned();
-                let length = |whole: &str| sign.chars().count() + whole.len() + rest.len();
-                while length(&whole) < self.width {
-                    let run = whole.find(mark).unwrap_or(whole.len());
-                    whole = if run == 3 { format!("0{mark}{whole}") } else { format!("0{whole}") };
+                let width = self.width.saturating_sub(sign.chars().count() + rest.len());
+                let mut backwards: Vec<char> = whole.chars().rev().collect();
+                let mut run = whole.find(mark).unwrap_or(whole.len());
+                while backwards.len() < width {
+                    if run == 3 {
+                        backwards.push(mark);
+                    }
+                    run = run % 3 + 1;
+                    backwards.push('0');
                 }
+                let whole: String = backwards.into_iter().rev().collect();
                 format!("{sign}{whole}{rest}")
             }
             _ => pad(written, self.width, fill, align),

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::arguments::{Given, whole};
 use super::ast::Macro;
 use super::braces;
+use super::budget;
 use super::fault::{Outcome, fault, refuse};
 use super::interpreter::Interpreter;
 use super::strings;
@@ -37,7 +38,9 @@ impl<'t> Interpreter<'t> {
             Function::Range => range(&given),
             Function::Dict => Ok(Value::Dict(Rc::new(dict("dict", &given)?))),
             Function::Namespace => {
-                Ok(Value::Namespace(Rc::new(RefCell::new(dict("namespace", &given)?))))
+                let namespace = Rc::new(RefCell::new(dict("namespace", &given)?));
+                self.keep(&namespace)?;
+                Ok(Value::Namespace(namespace))
             }
             Function::Cycler => {
                 if given.positional.is_empty() {
@@ -45,12 +48,16 @@ impl<'t> Interpreter<'t> {
                 }
                 let items = std::mem::take(&mut given.positional);
                 given.places::<0>("cycler", 0)?;
+                let items = items.into();
                 Ok(Value::Cycler(Rc::new(Cycler { items, at: Cell::new(0) })))
             }
             Function::Joiner => {
                 let [separator] = given.bind("joiner", ["sep"], 0)?;
                 let separator = separator.unwrap_or(Value::text(", "));
-                Ok(Value::Joiner(Rc::new(Joiner { separator, used: Cell::new(false) })))
+                let joiner = Joiner { separator, used: Cell::new(false) };
+                let joiner = Value::Joiner(Rc::new(joiner));
+                budget::list(1, joiner.nesting());
+                Ok(joiner)
             }
             Function::Lipsum => refuse!("lipsum() is random; a prompt is not"),
             Function::RaiseException => {
@@ -77,7 +84,7 @@ impl<'t> Interpreter<'t> {
                 })
             })
         })?;
-        Ok(Value::Text(text.into()))
+        Ok(Value::text(text))
     }
 
     /// Gives a macro's parameters their values: what was given, then the defaults in order.
@@ -139,12 +146,13 @@ impl<'t> Interpreter<'t> {
         let (text, _) = self.captured(|it| {
             it.deeper(|it| it.run_loop(index, &items, state.outer, state.depth + 1))
         })?;
-        Ok(Value::Text(text.into()))
+        Ok(Value::text(text))
     }
 
     fn method(&mut self, value: &Value, name: &str, given: &Given) -> Outcome<Value> {
         match value {
             Value::Text(text) if name == "format" => {
+                budget::read(text.len())?;
                 let mut lookup = |value: &Value, name: &str, attribute: bool| {
                     if attribute {
                         self.attribute(value, name)
@@ -166,7 +174,7 @@ impl<'t> Interpreter<'t> {
                 }),
             },
             Value::Dict(dict) => dict_method(dict, value, name, given),
-            Value::Loop(state) => loop_method(state, name, given),
+            Value::Loop(state) => self.loop_method(state, name, given),
             Value::Cycler(cycler) => {
                 given.places::<0>(name, 0)?;
                 let at = cycler.at.get();
@@ -177,6 +185,25 @@ impl<'t> Interpreter<'t> {
             Value::Float(number) => Ok(Value::Bool(number.fract() == 0.0)),
             _ => sequence_method(value, name, given),
         }
+    }
+
+    fn loop_method(&mut self, state: &Loop, name: &str, given: &Given) -> Outcome<Value> {
+        let values = &given.positional;
+        if name == "cycle" {
+            if values.is_empty() {
+                refuse!("no items for cycling given");
+            }
+            return Ok(values[state.index.get() % values.len()].clone());
+        }
+        let values = Value::tuple(values.clone());
+        let Some(at) = state.changed.get() else {
+            state.changed.set(Some(self.changed.len()));
+            self.changed.push(values);
+            return Ok(Value::Bool(true));
+        };
+        let same = self.changed[at].equals(&values);
+        self.changed[at] = values;
+        Ok(Value::Bool(!same))
     }
 }
 
@@ -204,7 +231,10 @@ fn range(given: &Given) -> Outcome<Value> {
 fn dict(function: &str, given: &Given) -> Outcome<Dict> {
     let mut dict = match given.positional.as_slice() {
         [] => Dict::default(),
-        [Value::Dict(dict)] => (**dict).clone(),
+        [Value::Dict(dict)] => {
+            budget::list(2 * dict.len(), dict.nesting());
+            (**dict).clone()
+        }
         [pairs] => {
             let mut dict = Dict::default();
             for pair in pairs.items()? {
@@ -247,28 +277,13 @@ fn dict_method(dict: &Rc<Dict>, value: &Value, name: &str, given: &Given) -> Out
     Ok(Value::View(view, dict.clone()))
 }
 
-fn loop_method(state: &Loop, name: &str, given: &Given) -> Outcome<Value> {
-    let values = &given.positional;
-    if name == "cycle" {
-        if values.is_empty() {
-            refuse!("no items for cycling given");
-        }
-        return Ok(values[state.index.get() % values.len()].clone());
-    }
-    let values = Value::tuple(values.clone());
-    let same = state.changed.borrow().as_ref().is_some_and(|it| it.equals(&values));
-    if !same {
-        state.changed.replace(Some(values));
-    }
-    Ok(Value::Bool(!same))
-}
-
 fn sequence_method(value: &Value, name: &str, given: &Given) -> Outcome<Value> {
     if name == "copy" {
         given.places::<0>(name, 0)?;
         return Ok(value.clone());
     }
     let items = value.items()?;
+    budget::visit(items.len())?;
     if name == "count" {
         let [wanted] = given.places(name, 1)?;
         let wanted = wanted.unwrap_or(Value::None);

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
+use super::budget;
 use super::fault::{Outcome, fault};
 use super::value::{Dict, Value, View};
 
@@ -17,15 +18,16 @@ impl Value {
             }
             (List(a), List(b)) | (Tuple(a) | Group(a), Tuple(b) | Group(b)) => {
                 Rc::ptr_eq(a, b)
-                    || a.len() == b.len() && a.iter().zip(&**b).all(|(a, b)| a.equals(b))
+                    || a.len() == b.len() && a.iter().zip(&**b).all(|(a, b)| goes_on(a, b))
             }
             (Self::Dict(a), Self::Dict(b)) => Rc::ptr_eq(a, b) || same_entries(a, b),
             (Range(a), Range(b)) => {
-                a.len() == b.len() && a.values().zip(b.values()).all(|(a, b)| a.equals(&b))
+                a.len() == b.len() && a.values().zip(b.values()).all(|(a, b)| goes_on(&a, &b))
             }
             (Self::View(a, x), Self::View(b, y)) => match (a, b) {
                 (View::Keys, View::Keys) => {
-                    x.len() == y.len() && x.iter().all(|(key, _)| y.get(key).is_some())
+                    x.len() == y.len()
+                        && x.iter().all(|(key, _)| budget::steps(1).is_ok() && y.get(key).is_some())
                 }
                 (View::Items, View::Items) => same_entries(x, y),
                 _ => false,
@@ -39,7 +41,7 @@ impl Value {
             (Self::Function(a), Self::Function(b)) => a == b,
             (Self::Method(a), Self::Method(b)) => a.1 == b.1 && a.0.equals(&b.0),
             _ => match (self.as_str(), other.as_str()) {
-                (Some(a), Some(b)) => a == b,
+                (Some(a), Some(b)) => a.len() == b.len() && budget::read(a.len()).is_ok() && a == b,
                 _ => false,
             },
         }
@@ -54,13 +56,16 @@ impl Value {
                 Ok(order_numbers(self, other))
             }
             (List(a), List(b)) | (Tuple(a) | Group(a), Tuple(b) | Group(b)) => {
-                match a.iter().zip(&**b).find(|(a, b)| !a.equals(b)) {
+                match a.iter().zip(&**b).find(|(a, b)| !goes_on(a, b)) {
                     Some((a, b)) => a.order(b, sign),
                     None => Ok(Some(a.len().cmp(&b.len()))),
                 }
             }
             _ => match (self.as_str(), other.as_str()) {
-                (Some(a), Some(b)) => Ok(Some(a.cmp(b))),
+                (Some(a), Some(b)) => {
+                    budget::read(a.len().min(b.len()))?;
+                    Ok(Some(a.cmp(b)))
+                }
                 _ => Err(fault!(
                     "'{sign}' not supported between instances of '{}' and '{}'",
                     self.type_name(),
@@ -71,8 +76,13 @@ impl Value {
     }
 }
 
+/// Whether two items are equal, so that the next are looked at.
+fn goes_on(a: &Value, b: &Value) -> bool {
+    budget::steps(1).is_ok() && a.equals(b)
+}
+
 fn same_entries(a: &Dict, b: &Dict) -> bool {
-    let same = |key: &Value, value: &Value| b.get(key).is_some_and(|it| it.equals(value));
+    let same = |key: &Value, value: &Value| b.get(key).is_some_and(|it| goes_on(it, value));
     a.len() == b.len() && a.iter().all(|(key, value)| same(key, value))
 }
 

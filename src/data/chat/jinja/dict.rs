@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::budget;
 use super::fault::Outcome;
 use super::value::{Value, View};
 
@@ -13,6 +14,7 @@ pub struct Dict {
     entries: Vec<(Value, Value)>,
     /// Where texts stand, once there are many.
     places: HashMap<Rc<str>, usize>,
+    nesting: usize,
 }
 
 const MANY: usize = 16;
@@ -26,12 +28,21 @@ impl Dict {
         self.entries.iter()
     }
 
+    /// How deep lists and dictionaries nest in it.
+    pub fn nesting(&self) -> usize {
+        1 + self.nesting
+    }
+
     fn place(&self, key: &Value) -> Option<usize> {
         match key {
             Value::Text(text) | Value::Safe(text) if self.entries.len() > MANY => {
+                _ = budget::read(text.len());
                 self.places.get(text).copied()
             }
-            _ => self.entries.iter().position(|(it, _)| it.equals(key)),
+            _ => {
+                _ = budget::steps(self.entries.len() / MANY);
+                self.entries.iter().position(|(it, _)| it.equals(key))
+            }
         }
     }
 
@@ -48,6 +59,9 @@ impl Dict {
 
     pub fn insert(&mut self, key: Value, value: Value) -> Outcome<()> {
         key.hashable()?;
+        self.nesting = self.nesting.max(key.nesting()).max(value.nesting());
+        budget::list(2, self.nesting());
+        budget::check()?;
         if let Some(at) = self.place(&key) {
             self.entries[at].1 = value;
             return Ok(());
@@ -79,9 +93,9 @@ impl Dict {
         match view {
             View::Keys => self.keys(),
             View::Values => entries.map(|(_, value)| value.clone()).collect(),
-            View::Items => entries
-                .map(|(key, value)| Value::Tuple(Rc::new(vec![key.clone(), value.clone()])))
-                .collect(),
+            View::Items => {
+                entries.map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()])).collect()
+            }
         }
     }
 }

@@ -33,10 +33,11 @@ pub fn unescape(literal: &str) -> Result<String, String> {
                     'u' => 4,
                     _ => 8,
                 };
-                let digits = rest.get(..width).unwrap_or(rest);
-                text.push(code(digits, 16).ok().filter(|_| digits.len() == width).ok_or_else(
-                    || format!("a string has `\\{char}{digits}`, which stands for no character"),
-                )?);
+                let hex = rest.bytes().take(width).take_while(u8::is_ascii_hexdigit).count();
+                let digits = &rest[..hex];
+                text.push(code(digits, 16).ok().filter(|_| hex == width).ok_or_else(|| {
+                    format!("a string has `\\{char}{digits}`, which stands for no character")
+                })?);
                 rest = &rest[width..];
             }
             'N' => return Err("a string names a character with `\\N`; write it out".to_owned()),

@@ -2,6 +2,7 @@
 
 use super::arguments::Given;
 use super::ast::{Arguments, Comparison, Expr, Literal};
+use super::budget;
 use super::fault::{Outcome, refuse};
 use super::interpreter::Interpreter;
 use super::operators;
@@ -11,7 +12,7 @@ impl<'t> Interpreter<'t> {
     pub fn evaluate(&mut self, expression: &'t Expr, scope: usize) -> Outcome<Value> {
         match expression {
             Expr::Literal(literal) => Ok(constant(literal)),
-            Expr::Name(name) => Ok(self.lookup(name, scope)),
+            Expr::Name(name) => self.lookup(name, scope),
             _ => self.deeper(|it| it.compound(expression, scope)),
         }
     }
@@ -19,7 +20,7 @@ impl<'t> Interpreter<'t> {
     fn compound(&mut self, expression: &'t Expr, scope: usize) -> Outcome<Value> {
         Ok(match expression {
             Expr::Literal(literal) => constant(literal),
-            Expr::Name(name) => self.lookup(name, scope),
+            Expr::Name(name) => self.lookup(name, scope)?,
             Expr::List(items) => Value::list(self.all(items, scope)?),
             Expr::Tuple(items) => Value::tuple(self.all(items, scope)?),
             Expr::Dict(items) => {
@@ -36,7 +37,6 @@ impl<'t> Interpreter<'t> {
                 for (operator, right) in rest {
                     let right = self.evaluate(right, scope)?;
                     left = operators::binary(*operator, &left, &right)?;
-                    self.charge_value(&left)?;
                 }
                 left
             }
@@ -44,16 +44,14 @@ impl<'t> Interpreter<'t> {
                 let mut text = String::new();
                 for part in parts {
                     let value = self.evaluate(part, scope)?;
+                    budget::steps(1)?;
                     match value.as_str() {
                         Some(part) => text.push_str(part),
                         None => text.push_str(&value.print()?),
                     }
-                    self.charge_text(text.len())?;
-                    if text.len() > operators::MAX_LENGTH {
-                        refuse!("a text is longer than {}", operators::MAX_LENGTH);
-                    }
+                    budget::fits(text.len())?;
                 }
-                Value::Text(text.into())
+                Value::text(text)
             }
             Expr::Negative(it) => operators::signed(&self.evaluate(it, scope)?, true)?,
             Expr::Positive(it) => operators::signed(&self.evaluate(it, scope)?, false)?,
@@ -88,9 +86,7 @@ impl<'t> Interpreter<'t> {
                 for (place, bound) in bounds.iter_mut().zip(given) {
                     *place = bound.as_ref().map(|it| self.evaluate(it, scope)).transpose()?;
                 }
-                let part = operators::slice(&object, bounds)?;
-                self.charge_value(&object)?;
-                part
+                operators::slice(&object, bounds)?
             }
             Expr::Call(..) => self.call_expression(expression, scope, None)?,
             Expr::Filter(Some(input), name, arguments) => {
@@ -107,6 +103,7 @@ impl<'t> Interpreter<'t> {
     }
 
     fn all(&mut self, items: &'t [Expr], scope: usize) -> Outcome<Vec<Value>> {
+        budget::visit(items.len())?;
         items.iter().map(|it| self.evaluate(it, scope)).collect()
     }
 
@@ -131,22 +128,13 @@ impl<'t> Interpreter<'t> {
         let mut left = self.evaluate(first, scope)?;
         for (comparison, right) in rest {
             let right = self.evaluate(right, scope)?;
-            self.charge_value(&right)?;
+            budget::steps(1)?;
             if !holds(*comparison, &left, &right)? {
                 return Ok(false);
             }
             left = right;
         }
         Ok(true)
-    }
-
-    /// Steps for a value that was made or gone through.
-    pub fn charge_value(&mut self, value: &Value) -> Outcome<()> {
-        match value {
-            Value::Text(text) | Value::Safe(text) => self.charge_text(text.len()),
-            Value::List(items) | Value::Tuple(items) => self.charge_items(items.len()),
-            _ => Ok(()),
-        }
     }
 
     pub fn given(&mut self, arguments: &'t Arguments, scope: usize) -> Outcome<Given> {
@@ -165,6 +153,7 @@ impl<'t> Interpreter<'t> {
                 refuse!("argument after ** must be a mapping")
             };
             for (key, value) in rest.iter() {
+                budget::visit(given.keywords.len())?;
                 match key {
                     Value::Text(key) | Value::Safe(key) if given.keyword(key).is_none() => {
                         given.keywords.push((key.clone(), value.clone()));
@@ -187,9 +176,7 @@ impl<'t> Interpreter<'t> {
         let callee = self.evaluate(callee, scope)?;
         let mut given = self.given(arguments, scope)?;
         given.keywords.extend(caller.map(|caller| ("caller".into(), caller)));
-        let value = self.call(&callee, given)?;
-        self.charge_value(&value)?;
-        Ok(value)
+        self.call(&callee, given)
     }
 
     fn filter_expression(
@@ -200,10 +187,7 @@ impl<'t> Interpreter<'t> {
         scope: usize,
     ) -> Outcome<Value> {
         let given = self.given(arguments, scope)?;
-        self.charge_value(&input)?;
-        let value = self.filter(name, input, &given)?;
-        self.charge_value(&value)?;
-        Ok(value)
+        self.filter(name, input, &given)
     }
 
     /// A text through the filters of a block.

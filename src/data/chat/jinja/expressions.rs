@@ -7,12 +7,13 @@ use super::parser::{Parser, describe};
 
 impl Parser {
     pub(super) fn expression(&mut self) -> Outcome<Expr> {
-        self.deeper(Self::condition_expression)
+        self.deeper(|it| it.apart(Self::condition_expression))
     }
 
     fn condition_expression(&mut self) -> Outcome<Expr> {
         let mut value = self.or()?;
         while self.skip_name("if") {
+            self.trailer()?;
             let test = self.or()?;
             let other = if self.skip_name("else") { Some(self.expression()?) } else { None };
             value = Expr::Condition(Box::new((test, value, other)));
@@ -34,7 +35,11 @@ impl Parser {
             if end || ends.iter().any(|end| self.is_name(end)) {
                 break;
             }
-            let item = if with_condition { self.expression() } else { self.deeper(Self::or) };
+            let item = if with_condition {
+                self.expression()
+            } else {
+                self.deeper(|it| it.apart(Self::or))
+            };
             items.push(item?);
             if !self.skip_op(",") {
                 break;
@@ -143,6 +148,10 @@ impl Parser {
     }
 
     fn unary(&mut self, with_filter: bool) -> Outcome<Expr> {
+        self.apart(|it| it.operand(with_filter))
+    }
+
+    fn operand(&mut self, with_filter: bool) -> Outcome<Expr> {
         let value = if self.skip_op("-") {
             Expr::Negative(Box::new(self.deeper(|it| it.unary(false))?))
         } else if self.skip_op("+") {
@@ -215,13 +224,14 @@ impl Parser {
     }
 
     pub(super) fn postfix(&mut self, mut value: Expr) -> Outcome<Expr> {
-        loop {
-            value = match self.peek() {
-                Token::Op("." | "[") => self.subscript(value)?,
-                Token::Op("(") => Expr::Call(Box::new(value), self.arguments()?),
-                _ => return Ok(value),
+        while matches!(self.peek(), Token::Op("." | "[" | "(")) {
+            self.trailer()?;
+            value = match self.is_op("(") {
+                true => Expr::Call(Box::new(value), self.arguments()?),
+                false => self.subscript(value)?,
             };
         }
+        Ok(value)
     }
 
     fn filters_and_tests(&mut self, mut value: Expr) -> Outcome<Expr> {
@@ -232,6 +242,7 @@ impl Parser {
                 Token::Name(name) if name == "is" => self.test(value)?,
                 _ => return Ok(value),
             };
+            self.trailer()?;
         }
     }
 

@@ -9,13 +9,19 @@ pub type Outcome<T> = Result<T, Fault>;
 pub struct Fault(String);
 
 impl Fault {
-    pub fn new(message: impl Into<String>) -> Self {
-        Self(message.into().replace(['\n', '\r'], " "))
+    pub fn new(message: impl AsRef<str>) -> Self {
+        Self(clipped(message.as_ref()).replace(['\n', '\r'], " "))
     }
 
     pub fn at(line: usize, message: &str) -> Self {
         Self::new(format!("line {line}: {message}"))
     }
+}
+
+/// The beginning of a text that a message names.
+pub fn clipped(text: &str) -> &str {
+    const LENGTH: usize = 500;
+    text.char_indices().nth(LENGTH).map_or(text, |(end, _)| &text[..end])
 }
 
 impl fmt::Display for Fault {

@@ -3,10 +3,12 @@
 use std::rc::Rc;
 
 use super::arguments::{Given, whole};
+use super::budget;
 use super::fault::{Outcome, fault, refuse};
 use super::interpreter::Interpreter;
 use super::json::Dump;
-use super::value::{Generator, Value, View};
+use super::sequence::Sequence;
+use super::value::{Value, View};
 use super::{figures, lists, texts};
 
 /// All filters there are.
@@ -75,6 +77,9 @@ pub fn exists(name: &str) -> bool {
 impl Interpreter<'_> {
     /// `value | name(given)`.
     pub fn filter(&mut self, name: &str, value: Value, given: &Given) -> Outcome<Value> {
+        if let Some(text) = value.as_str() {
+            budget::read(text.len())?;
+        }
         match name {
             "map" => self.map(&value, given),
             "select" | "reject" => self.select(&value, given, name == "select", false),
@@ -110,8 +115,7 @@ impl Interpreter<'_> {
                     // As Python's generator, which complains when it is read.
                     _ => {
                         let fault = fault!("Can only get item pairs from a mapping.");
-                        let made = Generator { fault: Some(fault).into(), ..Generator::default() };
-                        Ok(Value::Generator(Rc::new(made)))
+                        Ok(Value::generator_until(Vec::new(), Some(fault)))
                     }
                 }
             }
@@ -135,7 +139,7 @@ impl Interpreter<'_> {
         if !value.is_true() {
             return Ok(Value::generator(Vec::new()));
         }
-        let mut given = given.clone();
+        let mut given = given.copied()?;
         let attribute = given.take("attribute").filter(|_| given.positional.is_empty());
         if let Some(attribute) = attribute {
             let default = given.take("default").filter(|it| !matches!(it, Value::None));
@@ -162,7 +166,7 @@ impl Interpreter<'_> {
         if !value.is_true() {
             return Ok(Value::generator(Vec::new()));
         }
-        let mut given = given.clone();
+        let mut given = given.copied()?;
         let mut parts = Vec::new();
         if by_attribute {
             if given.positional.is_empty() {
@@ -190,24 +194,23 @@ impl Interpreter<'_> {
         value: &Value,
         mut change: impl FnMut(&mut Self, Value) -> Outcome<Option<Value>>,
     ) -> Outcome<Value> {
-        let Value::Generator(made) = Value::generator(Vec::new()) else { refuse!("no generator") };
+        let (mut made, mut fault) = (Vec::new(), None);
         let mut source = value.source()?;
         loop {
-            self.charge_items(1)?;
-            let step = source.next().and_then(|item| match item {
-                Some(item) => change(self, item).map(Some),
+            let step = self.deeper(|it| match source.next()? {
+                Some(item) => change(it, item).map(Some),
                 None => Ok(None),
             });
             match step {
-                Ok(Some(item)) => made.items.borrow_mut().extend(item),
+                Ok(Some(item)) => made.extend(item),
                 Ok(None) => break,
-                Err(fault) => {
-                    made.fault.replace(Some(fault));
+                Err(found) => {
+                    fault = Some(found);
                     break;
                 }
             }
         }
-        Ok(Value::Generator(made))
+        Ok(Value::generator_until(made, fault))
     }
 
     /// An attribute of an attribute, as deep as there are parts.
@@ -219,6 +222,7 @@ impl Interpreter<'_> {
     ) -> Outcome<Value> {
         let mut value = value.clone();
         for part in parts {
+            budget::steps(1)?;
             value = self.item(&value, part)?;
             if let (true, Some(default)) = (value.is_undefined(), default) {
                 value = default.clone();
@@ -233,6 +237,9 @@ pub fn attribute_parts(attribute: &Value) -> Outcome<Vec<Value>> {
     Ok(match attribute {
         Value::None => Vec::new(),
         _ => match attribute.as_str() {
+            Some(text) if budget::fits_items(text.len()).is_err() => {
+                refuse!("the name of an attribute is longer than {}", budget::MAX_ITEMS)
+            }
             Some(text) => text
                 .split('.')
                 .map(|part| match part.parse::<i128>() {
@@ -252,7 +259,7 @@ fn to_json(value: &Value, given: &Given) -> Outcome<Value> {
         None | Some(Value::None) => None,
         Some(indent) => Some(match indent.as_str() {
             Some(text) => text.to_owned(),
-            None => " ".repeat(usize::try_from(whole(&indent)?.clamp(0, 1024)).unwrap_or(0)),
+            None => blanks(&indent)?,
         }),
     };
     let separators = match separators {
@@ -269,13 +276,21 @@ fn to_json(value: &Value, given: &Given) -> Outcome<Value> {
     let dump = Dump { ascii: holds(ascii), indent, separators, sorted: holds(sorted) };
     let mut out = String::new();
     dump.write(value, 0, &mut out)?;
-    Ok(Value::Text(out.into()))
+    Ok(Value::text(out))
+}
+
+/// As many blanks as an indent has.
+pub fn blanks(indent: &Value) -> Outcome<String> {
+    let count = usize::try_from(whole(indent)?.max(0)).unwrap_or(usize::MAX);
+    budget::fits(count)?;
+    budget::read(count)?;
+    Ok(" ".repeat(count))
 }
 
 /// The items of a value, shared where it is a list.
-pub fn shared(value: &Value) -> Outcome<Rc<Vec<Value>>> {
+pub fn shared(value: &Value) -> Outcome<Rc<Sequence>> {
     match value {
         Value::List(items) | Value::Tuple(items) | Value::Group(items) => Ok(items.clone()),
-        _ => value.items().map(Rc::new),
+        _ => Ok(Rc::new(value.items()?.into())),
     }
 }

@@ -1,5 +1,6 @@
 //! Statements, scopes and bounds.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -7,16 +8,12 @@ use chrono::NaiveDateTime;
 
 use super::arguments::Given;
 use super::ast::{Block, Statement, Target, Template};
+use super::budget;
 use super::fault::{Outcome, refuse};
-use super::value::{Closure, Function, Value};
+use super::value::{Closure, Dict, Function, Value};
 
-/// Steps that a rendering may take.
-const MAX_STEPS: u64 = 10_000_000;
-/// Statements and expressions that may wait for one another.
-const MAX_DEPTH: usize = 400;
-/// Bytes of text, and items of lists, that are handled in a step.
-const BYTES: usize = 64;
-const ITEMS: usize = 2;
+/// Names that are looked through in a step.
+const NAMES: usize = 16;
 
 /// How a block ended.
 #[derive(Clone, Copy, PartialEq)]
@@ -41,8 +38,12 @@ pub struct Interpreter<'t> {
     context: HashMap<String, Value>,
     scopes: Vec<Scope<'t>>,
     out: String,
-    steps: u64,
+    /// What loops were last asked about by `changed`.
+    pub changed: Vec<Value>,
+    /// All that hold values which can change, so that none keeps itself or a long chain of others.
+    namespaces: Vec<Rc<RefCell<Dict>>>,
     depth: usize,
+    max_depth: usize,
 }
 
 impl<'t> Interpreter<'t> {
@@ -50,45 +51,36 @@ impl<'t> Interpreter<'t> {
         template: &'t Template,
         variables: impl IntoIterator<Item = (String, Value)>,
         moment: NaiveDateTime,
+        max_depth: usize,
     ) -> Self {
         let context = variables.into_iter().collect();
-        let (scopes, out) = (Vec::new(), String::new());
-        Self { template, moment, context, scopes, out, steps: 0, depth: 0 }
+        let (scopes, changed, namespaces) = (Vec::new(), Vec::new(), Vec::new());
+        let out = String::new();
+        Self { template, moment, context, scopes, out, changed, namespaces, depth: 0, max_depth }
     }
 
     pub fn run(mut self) -> Outcome<String> {
         let template = self.template;
-        self.within(None, &template.body, |it, scope| {
+        let ran = self.within(None, &template.body, |it, scope| {
             it.statements(&template.body.statements, scope)
-        })?;
-        Ok(self.out)
+        });
+        self.namespaces.iter().for_each(|it| drop(it.take()));
+        ran.map(|_| self.out)
     }
 
-    /// Takes a step for so many bytes of text.
-    pub fn charge_text(&mut self, bytes: usize) -> Outcome<()> {
-        self.charge(bytes / BYTES)
-    }
-
-    /// Takes a step for so many items.
-    pub fn charge_items(&mut self, items: usize) -> Outcome<()> {
-        self.charge(items / ITEMS)
-    }
-
-    pub fn charge(&mut self, steps: usize) -> Outcome<()> {
-        self.steps += 1 + steps as u64;
-        if self.steps > MAX_STEPS {
-            refuse!("it does not end within {MAX_STEPS} steps");
-        }
-        Ok(())
+    /// Keeps a namespace up to the end.
+    pub fn keep(&mut self, namespace: &Rc<RefCell<Dict>>) -> Outcome<()> {
+        self.namespaces.push(namespace.clone());
+        budget::hold(size_of::<Dict>())
     }
 
     /// Runs something one level deeper.
     pub fn deeper<T>(&mut self, run: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
-        self.charge(0)?;
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            refuse!("macros, loops or expressions stand too deep in each other");
+        budget::steps(1)?;
+        if self.depth == self.max_depth {
+            budget::too_deep()?;
         }
+        self.depth += 1;
         let result = run(self);
         self.depth -= 1;
         result
@@ -101,7 +93,9 @@ impl<'t> Interpreter<'t> {
         block: &'t Block,
         run: impl FnOnce(&mut Self, usize) -> Outcome<T>,
     ) -> Outcome<T> {
-        let own = block.hidden.get().into_iter().flatten().map(|name| &**name);
+        let hidden = block.hidden.get().map_or(&[][..], Vec::as_slice);
+        budget::visit(hidden.len())?;
+        let own = hidden.iter().map(|name| &**name);
         let hides =
             |name: &&str| self.context.contains_key(*name) || Function::named(name).is_some();
         let names = own.filter(hides).map(|name| (name, undefined_name(name))).collect();
@@ -110,6 +104,8 @@ impl<'t> Interpreter<'t> {
         let result = run(self, scope);
         if self.scopes.len() == scope + 1 && !self.scopes[scope].kept {
             self.scopes.pop();
+        } else {
+            budget::hold(size_of::<Scope<'_>>())?;
         }
         result
     }
@@ -133,31 +129,36 @@ impl<'t> Interpreter<'t> {
     }
 
     pub fn write_text(&mut self, text: &str) -> Outcome<()> {
-        self.charge_text(text.len())?;
+        budget::grow(self.out.len(), text.len())?;
         self.out.push_str(text);
         Ok(())
     }
 
-    pub fn lookup(&self, name: &str, scope: usize) -> Value {
+    pub fn lookup(&self, name: &str, scope: usize) -> Outcome<Value> {
         let mut at = Some(scope);
         while let Some(scope) = at.map(|at| &self.scopes[at]) {
+            budget::steps(scope.names.len() / NAMES)?;
             if let Some((_, value)) = scope.names.iter().find(|(it, _)| *it == name) {
-                return value.clone();
+                return Ok(value.clone());
             }
             at = scope.outer;
         }
-        match (self.context.get(name), Function::named(name)) {
+        Ok(match (self.context.get(name), Function::named(name)) {
             (Some(value), _) => value.clone(),
             (None, Some(function)) => Value::Function(function),
             (None, None) => undefined_name(name),
-        }
+        })
     }
 
     pub fn assign(&mut self, scope: usize, name: &'t str, value: Value) {
         let names = &mut self.scopes[scope].names;
+        _ = budget::steps(names.len() / NAMES);
         match names.iter_mut().find(|(it, _)| *it == name) {
             Some((_, place)) => *place = value,
-            None => names.push((name, value)),
+            None => {
+                _ = budget::hold(size_of::<(&str, Value)>());
+                names.push((name, value));
+            }
         }
     }
 
@@ -269,7 +270,7 @@ impl<'t> Interpreter<'t> {
     pub fn set(&mut self, target: &'t Target, value: Value, scope: usize) -> Outcome<()> {
         match target {
             Target::Name(name) => self.assign(scope, name, value),
-            Target::Attribute(name, attribute) => match self.lookup(name, scope) {
+            Target::Attribute(name, attribute) => match self.lookup(name, scope)? {
                 Value::Namespace(dict) => {
                     dict.borrow_mut().insert(Value::text(attribute), value)?;
                 }

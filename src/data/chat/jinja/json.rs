@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::budget;
 use super::fault::{Outcome, refuse};
 use super::value::{Dict, Value};
 
@@ -18,6 +19,8 @@ pub struct Dump {
 impl Dump {
     /// A value as JSON.
     pub fn write(&self, value: &Value, depth: usize, out: &mut String) -> Outcome<()> {
+        budget::steps(1)?;
+        budget::fits(out.len())?;
         match value {
             Value::None => out.push_str("null"),
             Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -40,10 +43,10 @@ impl Dump {
         }
         out.push('[');
         for (index, item) in items.iter().enumerate() {
-            self.separate(index, depth + 1, out);
+            self.separate(index, depth + 1, out)?;
             self.write(item, depth + 1, out)?;
         }
-        self.line(depth, out);
+        self.line(depth, out)?;
         out.push(']');
         Ok(())
     }
@@ -59,7 +62,7 @@ impl Dump {
         }
         out.push('{');
         for (index, (key, value)) in entries.into_iter().enumerate() {
-            self.separate(index, depth + 1, out);
+            self.separate(index, depth + 1, out)?;
             match key {
                 Value::Text(text) | Value::Safe(text) => self.quote(text, out),
                 Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
@@ -72,23 +75,25 @@ impl Dump {
             out.push_str(&self.separators.1);
             self.write(value, depth + 1, out)?;
         }
-        self.line(depth, out);
+        self.line(depth, out)?;
         out.push('}');
         Ok(())
     }
 
-    fn separate(&self, index: usize, depth: usize, out: &mut String) {
+    fn separate(&self, index: usize, depth: usize, out: &mut String) -> Outcome<()> {
         if index > 0 {
             out.push_str(&self.separators.0);
         }
-        self.line(depth, out);
+        self.line(depth, out)
     }
 
-    fn line(&self, depth: usize, out: &mut String) {
+    fn line(&self, depth: usize, out: &mut String) -> Outcome<()> {
         if let Some(indent) = &self.indent {
+            budget::fits(out.len().saturating_add(indent.len().saturating_mul(depth)))?;
             out.push('\n');
-            out.push_str(&indent.repeat(depth));
+            (0..depth).for_each(|_| out.push_str(indent));
         }
+        Ok(())
     }
 
     fn quote(&self, text: &str, out: &mut String) {

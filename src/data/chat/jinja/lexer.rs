@@ -26,6 +26,9 @@ const OPERATORS: [&str; 24] = [
 ];
 const SEPARATORS: [&str; 2] = [",", ";"];
 
+/// The bytes of a name.
+const MAX_NAME: usize = 1000;
+
 /// The tokens of a template, each with its line.
 pub fn tokens(source: &str) -> Outcome<Vec<(Token, usize)>> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
@@ -70,7 +73,8 @@ impl<'s> Lexer<'s> {
     fn root(&mut self) -> Outcome<()> {
         loop {
             let rest = self.rest();
-            let Some(start) = ["{{", "{%", "{#"].iter().filter_map(|it| rest.find(it)).min() else {
+            let begins = |&at: &usize| rest[at + 1..].starts_with(['{', '%', '#']);
+            let Some(start) = rest.match_indices('{').map(|(at, _)| at).find(begins) else {
                 if !rest.is_empty() {
                     self.push(Token::Data(rest.to_owned()));
                 }
@@ -190,6 +194,9 @@ impl<'s> Lexer<'s> {
             } else if first == '_' || first.is_alphanumeric() {
                 let name = |it: char| it != '_' && !it.is_alphanumeric();
                 let length = rest.find(name).unwrap_or(rest.len());
+                if length > MAX_NAME {
+                    return self.fail(&format!("a name is longer than {MAX_NAME}"));
+                }
                 self.push(Token::Name(rest[..length].to_owned()));
                 self.take(length);
             } else if matches!(first, '\'' | '"') {

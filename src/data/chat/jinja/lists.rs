@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use super::arguments::{Given, whole};
 use super::ast::Operator;
+use super::budget;
 use super::fault::{Outcome, fault, refuse};
 use super::filters::{attribute_parts, shared};
 use super::interpreter::Interpreter;
-use super::operators::{MAX_LENGTH, binary};
+use super::operators::binary;
 use super::sort::sort_by_key;
 use super::value::{Value, View};
 
@@ -60,7 +61,7 @@ fn not_none(value: Option<Value>) -> Option<Value> {
 
 fn size(value: &Value) -> Outcome<usize> {
     match usize::try_from(whole(value)?) {
-        Ok(size) if size <= MAX_LENGTH >> 6 => Ok(size),
+        Ok(size) => budget::fits_items(size).and_then(|()| budget::visit(size)).map(|()| size),
         _ => Err(fault!("expected a size, found {}", value.repr()?)),
     }
 }
@@ -114,7 +115,9 @@ fn dict_sort(value: &Value, given: &Given) -> Outcome<Value> {
 /// Texts in small letters, unless case counts.
 fn cased(value: &Value, case_sensitive: bool) -> Value {
     match value.as_str() {
-        Some(text) if !case_sensitive => Value::text(text.to_lowercase()),
+        Some(text) if !case_sensitive && budget::read(text.len()).is_ok() => {
+            Value::text(text.to_lowercase())
+        }
         _ => value.clone(),
     }
 }
@@ -129,14 +132,15 @@ impl Interpreter<'_> {
                 let parts = attribute_parts(&attribute.unwrap_or(Value::None))?;
                 let mut text = String::new();
                 for (index, item) in shared(value)?.iter().enumerate() {
+                    budget::steps(1)?;
+                    let item = self.get(item, &parts, None)?.print()?;
+                    budget::fits(text.len() + separator.len() + item.len())?;
                     if index > 0 {
                         text.push_str(&separator);
                     }
-                    let start = text.len();
-                    text.push_str(&self.get(item, &parts, None)?.print()?);
-                    self.charge_text(text.len() - start + separator.len())?;
+                    text.push_str(&item);
                 }
-                Ok(Value::Text(text.into()))
+                Ok(Value::text(text))
             }
             "sum" => {
                 let [attribute, start] = given.bind(name, ["attribute", "start"], 0)?;
@@ -148,7 +152,6 @@ impl Interpreter<'_> {
                 for item in shared(value)?.iter() {
                     let item = self.get(item, &parts, None)?;
                     sum = binary(Operator::Add, &sum, &item)?;
-                    self.charge_value(&sum)?;
                 }
                 Ok(sum)
             }
@@ -158,7 +161,7 @@ impl Interpreter<'_> {
                 let case_sensitive = case_sensitive.is_some_and(|it| it.is_true());
                 let keys = attribute_lists(attribute)?;
                 let mut items = value.items()?;
-                self.charge_items(items.len() * 16)?;
+                budget::visit(items.len() * 16)?;
                 let key = |item: &Value| {
                     let parts = keys.iter().map(|parts| {
                         self.get(item, parts, None).map(|it| cased(&it, case_sensitive))
@@ -177,7 +180,7 @@ impl Interpreter<'_> {
                 let mut unique = Vec::new();
                 for (key, item) in keyed {
                     key.hashable()?;
-                    self.charge_items(seen.len())?;
+                    budget::visit(seen.len())?;
                     if !seen.iter().any(|it| it.equals(&key)) {
                         seen.push(key);
                         unique.push(item);
@@ -217,7 +220,7 @@ impl Interpreter<'_> {
         let case_sensitive = case_sensitive.is_some_and(|it| it.is_true());
         let parts = attribute_parts(&attribute.unwrap_or(Value::None))?;
         let items = shared(value)?;
-        self.charge_items(items.len() * 16)?;
+        budget::visit(items.len() * 16)?;
         let key = |item: &Value| {
             let key = cased(&self.get(item, &parts, default)?, case_sensitive);
             Ok((key, item.clone()))
@@ -243,7 +246,7 @@ impl Interpreter<'_> {
         let mut made = Vec::new();
         for (_, items) in groups {
             let name = self.get(&items[0], &parts, default.as_ref())?;
-            made.push(Value::Group(Rc::new(vec![name, Value::list(items)])));
+            made.push(Value::Group(Rc::new(vec![name, Value::list(items)].into())));
         }
         Ok(Value::list(made))
     }
@@ -252,7 +255,10 @@ impl Interpreter<'_> {
 /// `a,b.c` as lists of keys.
 fn attribute_lists(attribute: Option<Value>) -> Outcome<Vec<Vec<Value>>> {
     match attribute.as_ref().and_then(Value::as_str) {
-        Some(text) => text.split(',').map(|it| attribute_parts(&Value::text(it))).collect(),
+        Some(text) => {
+            budget::fits_items(text.len())?;
+            text.split(',').map(|it| attribute_parts(&Value::text(it))).collect()
+        }
         None => Ok(vec![attribute_parts(&attribute.unwrap_or(Value::None))?]),
     }
 }

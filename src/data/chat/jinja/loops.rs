@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use super::ast::{Block, For, Target};
+use super::budget;
 use super::fault::Outcome;
 use super::interpreter::{Flow, Interpreter};
 use super::value::{Items, Loop, Value};
@@ -22,9 +23,10 @@ impl Interpreter<'_> {
     ) -> Outcome<Flow> {
         let For { target, test, recursive, body, otherwise, .. } = &self.template.loops[index];
         let length = items.length().ok().filter(|_| test.is_none());
-        self.charge_items(length.unwrap_or(0))?;
         let test = test.as_ref().map(|_| (index, outer));
         let source = items.source()?;
+        let nesting = items.nesting();
+        budget::nest(1 + nesting);
         let state = Rc::new(Loop {
             recursive: recursive.then_some(index),
             outer,
@@ -34,7 +36,8 @@ impl Interpreter<'_> {
             length,
             previous: RefCell::default(),
             current: RefCell::default(),
-            changed: RefCell::default(),
+            changed: Cell::default(),
+            nesting,
         });
         let (mut count, mut completed) = (0, false);
         while let Some(item) = self.next_item(&state)? {
@@ -66,7 +69,7 @@ impl Interpreter<'_> {
     /// The next item that passes the loop's test.
     pub fn pull(&mut self, state: &Loop) -> Outcome<Option<Value>> {
         loop {
-            self.charge(0)?;
+            budget::steps(1)?;
             let (item, test) = {
                 let mut items = state.items.borrow_mut();
                 (items.source.next()?, items.test)
@@ -77,7 +80,7 @@ impl Interpreter<'_> {
             let passed = self.within(Some(outer), &NO_BLOCK, |this, scope| {
                 this.set(&it.target, item.clone(), scope)?;
                 let passes = this.evaluate(test, scope)?.is_true();
-                Ok(passes.then(|| this.value_of(&it.target, item, scope)))
+                passes.then(|| this.value_of(&it.target, item, scope)).transpose()
             })?;
             if passed.is_some() {
                 return Ok(passed);
@@ -86,15 +89,15 @@ impl Interpreter<'_> {
     }
 
     /// An item as its names have it: what was unpacked is a tuple.
-    fn value_of(&self, target: &Target, item: &Value, scope: usize) -> Value {
-        match target {
-            Target::Name(name) => self.lookup(name, scope),
+    fn value_of(&self, target: &Target, item: &Value, scope: usize) -> Outcome<Value> {
+        Ok(match target {
+            Target::Name(name) => self.lookup(name, scope)?,
             Target::Tuple(targets) => {
                 let values = targets.iter().map(|it| self.value_of(it, item, scope));
-                Value::tuple(values.collect())
+                Value::tuple(values.collect::<Outcome<_>>()?)
             }
             Target::Attribute(..) => item.clone(),
-        }
+        })
     }
 
     /// `loop.name`.

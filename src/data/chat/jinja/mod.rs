@@ -3,8 +3,9 @@
 //! A template is [read](parse) once into a tree, and [rendered](render) by walking it. It has what
 //! `apply_chat_template` gives one: `trim_blocks` and `lstrip_blocks`, `break` and `continue`, the
 //! marks `generation`, `raise_exception`, `strftime_now`, `tojson` without HTML, and a sandbox in
-//! which nothing can be changed. It reads no files and includes nothing; steps, depth and the
-//! length of texts are bounded. What Python could and this does not is refused by name.
+//! which nothing can be changed. It reads no files and includes nothing; steps, memory, depth and
+//! the length of texts are [bounded](budget). What Python could and this does not is refused by
+//! name.
 //!
 //! Why not a crate: what a template prints is what Python prints. `minijinja` has operators,
 //! attributes and printing of its own, which no callback reaches (`'%s' % x`, `'a' ~ none`,
@@ -14,6 +15,7 @@ mod arguments;
 mod ast;
 mod attributes;
 mod braces;
+mod budget;
 mod call;
 mod checks;
 mod compare;
@@ -36,6 +38,7 @@ mod parser;
 mod percent;
 mod print;
 mod search;
+mod sequence;
 mod sort;
 mod strings;
 mod targets;
@@ -50,10 +53,23 @@ use chrono::NaiveDateTime;
 
 pub use ast::Template;
 pub use fault::Fault;
-pub use parser::parse;
 pub use unicode::is_space;
 pub use value::Value;
 pub use walk::reads;
+
+/// Statements and expressions that may wait for one another on the stack of whoever renders, and
+/// on one of their own.
+const MAX_DEPTHS: [usize; 2] = [80, 400];
+/// The bytes of a stack that has room for the most, and for what nests in a template.
+const STACK: usize = 64 << 20;
+
+/// Reads a template.
+///
+/// # Errors
+/// What is wrong with it, and in which line.
+pub fn parse(source: &str) -> Result<Template, Fault> {
+    on_own_stack(|| parser::parse(source))
+}
 
 /// The text of a template with variables, at a moment.
 ///
@@ -61,10 +77,21 @@ pub use walk::reads;
 /// What the template refuses, or cannot do.
 pub fn render(
     template: &Template,
-    variables: impl IntoIterator<Item = (String, Value)>,
+    variables: impl Fn() -> Vec<(String, Value)> + Sync,
     moment: NaiveDateTime,
 ) -> Result<String, Fault> {
-    interpreter::Interpreter::new(template, variables, moment).run()
+    let [shallow, deep] = MAX_DEPTHS;
+    let run = |depth| interpreter::Interpreter::new(template, variables(), moment, depth).run();
+    let result = budget::run(|| run(shallow));
+    // A rendering changes nothing, so that it can begin again where there is more room.
+    if budget::was_too_deep() { on_own_stack(|| run(deep)) } else { result }
+}
+
+/// Runs something within a budget, on a stack that is large enough.
+fn on_own_stack<T: Send>(run: impl FnOnce() -> Result<T, Fault> + Send) -> Result<T, Fault> {
+    crate::stack::run(STACK, || budget::run(run)).unwrap_or_else(|error| {
+        Err(Fault::new(format!("no thread could be started for it: {error}")))
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::ast::{Block, Expr, Macro, Statement, Target, Template};
+use super::budget;
 use super::walk::{names_of, names_of_block};
 
 /// Fills in [`Block::hidden`] and [`Macro::reads`].
@@ -20,6 +21,9 @@ pub fn hide(template: &Template) {
     }
     Scope::default().block(&template.body, template);
 }
+
+/// About the bytes of a name in a scope.
+const NAME: usize = 64;
 
 /// How a scope comes to a name's first value.
 #[derive(Clone, Copy, PartialEq)]
@@ -39,6 +43,10 @@ struct Scope {
 
 impl Scope {
     fn within(&self) -> Self {
+        // Where the budget ends, the template is refused, whatever is found here.
+        if budget::hold(NAME * (self.outer.len() + self.own.len())).is_err() {
+            return Self::default();
+        }
         let outer = self.outer.iter().chain(self.own.keys()).cloned().collect();
         Self { outer, ..Self::default() }
     }
@@ -117,6 +125,10 @@ impl Scope {
         template: &Template,
     ) {
         let [(test, body), more @ ..] = branches else { return };
+        let names = self.outer.len() + self.own.len() + self.stores.len();
+        if budget::hold(4 * NAME * names).is_err() {
+            return;
+        }
         self.loads(test);
         let [mut first, mut middle, mut last] = [(); 3].map(|()| self.clone());
         first.analyze(body, template);

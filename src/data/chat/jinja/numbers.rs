@@ -1,5 +1,10 @@
 //! Numbers as `%` and `str.format` write them.
 
+use super::fault::{Outcome, fault};
+
+/// The most digits after a point: more than any float has.
+pub const MAX_PRECISION: usize = 10_000;
+
 /// How a number is laid out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Layout {
@@ -29,7 +34,10 @@ pub fn whole(value: i128, kind: char, layout: Layout) -> Written {
 }
 
 /// A float as `e`, `f`, `g`, `%` or, with `r`, as `repr` writes it.
-pub fn real(value: f64, kind: char, layout: Layout) -> Written {
+pub fn real(value: f64, kind: char, layout: Layout) -> Outcome<Written> {
+    if layout.precision.is_some_and(|it| it > MAX_PRECISION) {
+        return Err(fault!("a format has a precision above {MAX_PRECISION}"));
+    }
     let sign = sign(value.is_sign_negative() && !value.is_nan(), layout);
     let magnitude = value.abs();
     let precision = layout.precision.unwrap_or(6);
@@ -52,7 +60,7 @@ pub fn real(value: f64, kind: char, layout: Layout) -> Written {
         Some(end) => grouped(&digits[..end], layout.grouping, 3) + &digits[end..],
         None => grouped(&digits, layout.grouping, 3),
     };
-    (sign, if kind.is_ascii_uppercase() { digits.to_uppercase() } else { digits })
+    Ok((sign, if kind.is_ascii_uppercase() { digits.to_uppercase() } else { digits }))
 }
 
 fn sign(negative: bool, layout: Layout) -> String {

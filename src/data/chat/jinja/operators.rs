@@ -1,15 +1,9 @@
 //! `+ - * / // % **`, `in`, items and slices, as Python has them.
 
-use std::rc::Rc;
-
 use super::ast::Operator;
+use super::budget::{self, MAX_ITEMS, MAX_LENGTH};
 use super::fault::{Fault, Outcome, fault, refuse};
 use super::value::{Range, Value, View};
-
-/// The longest text or list that an operator makes.
-pub const MAX_LENGTH: usize = 1 << 24;
-/// The most items of a list that an operator makes.
-const MAX_ITEMS: usize = 1 << 20;
 
 impl Operator {
     fn sign(self) -> &'static str {
@@ -27,9 +21,11 @@ impl Operator {
 
 /// `left operator right`.
 pub fn binary(operator: Operator, left: &Value, right: &Value) -> Outcome<Value> {
+    budget::steps(1)?;
     if operator == Operator::Mod
         && let Some(text) = left.as_str()
     {
+        budget::read(text.len())?;
         if matches!(left, Value::Safe(_)) {
             refuse!("`%` of a text marked safe is not supported in chat templates");
         }
@@ -69,34 +65,32 @@ pub fn binary(operator: Operator, left: &Value, right: &Value) -> Outcome<Value>
 /// A text that is safe where `value` is.
 pub fn like(value: &Value, text: String) -> Value {
     match value {
-        Value::Safe(_) => Value::Safe(text.into()),
-        _ => Value::Text(text.into()),
+        Value::Safe(_) => Value::safe(text),
+        _ => Value::text(text),
     }
 }
 
 fn add(left: &Value, right: &Value) -> Option<Outcome<Value>> {
     use Value::{Group, List, Safe, Tuple};
-    let size = |value: &Value| match value {
-        Value::Text(text) | Safe(text) => text.len(),
-        List(items) | Tuple(items) | Group(items) => items.len() * (MAX_LENGTH / MAX_ITEMS),
-        _ => 0,
+    let fits = |left: usize, right: usize, most: usize| match left + right > most {
+        true => Err(fault!("a sum is longer than {most}")),
+        false => Ok(()),
     };
-    if size(left) + size(right) > MAX_LENGTH {
-        return Some(Err(fault!("a sum is longer than {MAX_LENGTH}")));
-    }
-    Some(Ok(match (left, right) {
-        (Safe(a), _) if right.as_str().is_some() => {
-            Safe([a.to_string(), escaped(right)].concat().into())
+    let listed =
+        |a: &[Value], b: &[Value]| fits(a.len(), b.len(), MAX_ITEMS).map(|()| [a, b].concat());
+    Some(match (left, right) {
+        (List(a), List(b)) => listed(a, b).map(Value::list),
+        (Tuple(a) | Group(a), Tuple(b) | Group(b)) => listed(a, b).map(Value::tuple),
+        _ => {
+            let (a, b) = (left.as_str()?, right.as_str()?);
+            fits(a.len(), b.len(), MAX_LENGTH).map(|()| match (left, right) {
+                (Safe(_), _) | (_, Safe(_)) => {
+                    Value::safe([escaped(left), escaped(right)].concat())
+                }
+                _ => Value::text([a, b].concat()),
+            })
         }
-        (_, Safe(b)) if left.as_str().is_some() => {
-            Safe([escaped(left), b.to_string()].concat().into())
-        }
-        (List(a), List(b)) => List(Rc::new([a.as_slice(), b.as_slice()].concat())),
-        (Tuple(a) | Group(a), Tuple(b) | Group(b)) => {
-            Tuple(Rc::new([a.as_slice(), b.as_slice()].concat()))
-        }
-        _ => Value::Text([left.as_str()?, right.as_str()?].concat().into()),
-    }))
+    })
 }
 
 /// The text with HTML's signs written out, as it is where it is safe already.
@@ -240,9 +234,10 @@ pub fn signed(value: &Value, negative: bool) -> Outcome<Value> {
 
 /// `item in container`.
 pub fn contains(container: &Value, item: &Value) -> Outcome<bool> {
+    let is_item = |found: &Value| budget::steps(1).map(|()| found.equals(item));
     match container {
         Value::Text(text) | Value::Safe(text) => match item.as_str() {
-            Some(part) => Ok(text.contains(part)),
+            Some(part) => budget::read(text.len() + part.len()).map(|()| text.contains(part)),
             None => {
                 refuse!("'in <string>' requires string as left operand, not {}", item.type_name())
             }
@@ -253,7 +248,15 @@ pub fn contains(container: &Value, item: &Value) -> Outcome<bool> {
         }
         Value::Generator(generator) => {
             while let Some(found) = generator.next()? {
-                if found.equals(item) {
+                if is_item(&found)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        Value::List(items) | Value::Tuple(items) | Value::Group(items) => {
+            for found in &**items {
+                if is_item(found)? {
                     return Ok(true);
                 }
             }
@@ -272,6 +275,7 @@ pub fn item(value: &Value, key: &Value) -> Option<Value> {
         Value::Dict(dict) => dict.get(key).cloned(),
         Value::Text(text) | Value::Safe(text) => {
             let index = key.as_int()?;
+            budget::read(text.len()).ok()?;
             let char = if index >= 0 {
                 text.chars().nth(usize::try_from(index).ok()?)?
             } else {
@@ -304,12 +308,16 @@ pub fn slice(value: &Value, bounds: [Option<Value>; 3]) -> Outcome<Value> {
         }),
     };
     let [start, stop, step] = bounds;
-    let (start, stop, step) = (number(start)?, number(stop)?, number(step)?.unwrap_or(1));
+    // Farther steps than the longest list has items are all alike.
+    let most = 1 << 62;
+    let step = number(step)?.unwrap_or(1).clamp(-most, most);
+    let (start, stop) = (number(start)?, number(stop)?);
     if step == 0 {
         refuse!("slice step cannot be zero");
     }
     match value {
         Value::Text(text) | Value::Safe(text) => {
+            budget::look_up(text)?;
             let chars: Vec<char> = text.chars().collect();
             let range = range_of(start, stop, step, chars.len());
             let text = range.values().filter_map(|it| Some(chars[it.as_int()? as usize]));
@@ -324,11 +332,11 @@ pub fn slice(value: &Value, bounds: [Option<Value>; 3]) -> Outcome<Value> {
         }
         Value::Range(whole) => {
             let part = range_of(start, stop, step, whole.len());
-            Ok(Value::Range(Range {
-                start: whole.start + whole.step * part.start,
-                stop: whole.start + whole.step * part.stop,
-                step: whole.step * part.step,
-            }))
+            let at = |index: i128| whole.step.checked_mul(index)?.checked_add(whole.start);
+            let step = whole.step.checked_mul(part.step);
+            let range = at(part.start).zip(at(part.stop)).zip(step);
+            let ((start, stop), step) = range.ok_or_else(too_large)?;
+            Ok(Value::Range(Range { start, stop, step }))
         }
         Value::Dict(_) => refuse!("unhashable type: 'slice'"),
         _ => refuse!("'{}' object is not subscriptable", value.type_name()),

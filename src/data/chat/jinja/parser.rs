@@ -3,18 +3,25 @@
 use std::sync::OnceLock;
 
 use super::ast::{Block, Expr, For, Macro, Statement, Template};
-use super::fault::{Fault, Outcome};
+use super::budget;
+use super::fault::{Fault, Outcome, refuse};
 use super::lexer::{Token, tokens};
 use super::targets::binds;
 use super::{names, walk};
 
 /// Statements and expressions within each other.
-const MAX_DEPTH: usize = 120;
+const MAX_DEPTH: usize = 100;
+/// Attributes, calls, filters and the like behind one another.
+const MAX_TRAILERS: usize = 200;
+/// The bytes of a template.
+const MAX_SOURCE: usize = 1 << 20;
 
 pub(super) struct Parser {
     tokens: Vec<(Token, usize)>,
     at: usize,
-    pub(super) depth: usize,
+    depth: usize,
+    /// Trailers of what is being read, or the most within it.
+    trailers: usize,
     template: Template,
     /// Whether `break` and `continue` have a loop to stand in.
     in_loop: bool,
@@ -22,13 +29,17 @@ pub(super) struct Parser {
 
 /// Reads a template.
 pub fn parse(source: &str) -> Outcome<Template> {
+    if source.len() > MAX_SOURCE {
+        refuse!("it is longer than {MAX_SOURCE} bytes");
+    }
     let tokens = tokens(source)?;
     let template = Template::default();
-    let mut parser = Parser { tokens, at: 0, depth: 0, template, in_loop: false };
+    let mut parser = Parser { tokens, at: 0, depth: 0, trailers: 0, template, in_loop: false };
     let statements = parser.statements_until(&[])?;
     parser.template.body = Block { statements, ..Block::default() };
     walk::check(&parser.template)?;
     names::hide(&parser.template);
+    budget::check()?;
     Ok(parser.template)
 }
 
@@ -108,6 +119,23 @@ impl Parser {
         let result = read(self);
         self.depth -= 1;
         result
+    }
+
+    /// Runs `read` where what it reads is no part of the trailers read so far.
+    pub(super) fn apart<T>(&mut self, read: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
+        let before = std::mem::take(&mut self.trailers);
+        let result = read(self);
+        self.trailers = self.trailers.max(before);
+        result
+    }
+
+    /// Counts what stands behind an expression and holds it.
+    pub(super) fn trailer(&mut self) -> Outcome<()> {
+        self.trailers += 1;
+        if self.trailers > MAX_TRAILERS {
+            return self.fail("too many attributes, calls or filters behind each other");
+        }
+        Ok(())
     }
 
     /// Statements up to a tag that begins with one of `ends`, its name not taken; up to the end of

@@ -1,8 +1,8 @@
 //! `text % values`.
 
+use super::budget::{self, MAX_LENGTH};
 use super::fault::{Outcome, fault, refuse};
 use super::numbers::{Layout, pad, real, whole};
-use super::operators::MAX_LENGTH;
 use super::value::Value;
 
 /// What stands between `%` and the letter of a conversion.
@@ -48,7 +48,9 @@ pub fn format(text: &str, values: &Value) -> Outcome<String> {
     while let Some(start) = rest.find('%') {
         out.push_str(&rest[..start]);
         rest = &rest[start + 1..];
+        let before = out.len();
         rest = conversion(rest, &mut given, &mut out)?;
+        budget::read(out.len() - before)?;
         if out.len() > MAX_LENGTH {
             refuse!("a formatted text is longer than {MAX_LENGTH}");
         }
@@ -183,7 +185,7 @@ fn convert(kind: char, value: &Value, flags: &Flags, out: &mut String) -> Outcom
             let Some(number) = value.as_float() else {
                 refuse!("must be real number, not {}", value.type_name())
             };
-            real(number, kind, layout)
+            real(number, kind, layout)?
         }
         _ => refuse!("unsupported format character '{kind}'"),
     };

@@ -1,7 +1,10 @@
 //! `str` and `repr` of values.
 
+use std::cell::RefCell;
 use std::fmt::Write;
+use std::rc::Rc;
 
+use super::budget;
 use super::fault::{Outcome, fault};
 use super::unicode::UNPRINTABLE;
 use super::value::{Dict, Value};
@@ -12,7 +15,10 @@ impl Value {
         match self {
             Self::Undefined(_) => Ok(String::new()),
             _ => match self.as_str() {
-                Some(text) => Ok(text.to_owned()),
+                Some(text) => {
+                    budget::read(text.len())?;
+                    Ok(text.to_owned())
+                }
                 None => self.repr(),
             },
         }
@@ -20,53 +26,63 @@ impl Value {
 
     /// `repr(value)`.
     pub fn repr(&self) -> Outcome<String> {
-        let mut out = String::new();
-        self.write_repr(&mut out)?;
-        Ok(out)
+        let mut repr = Repr::default();
+        repr.value(self)?;
+        budget::hold(repr.out.len())?;
+        Ok(repr.out)
     }
+}
 
-    fn write_repr(&self, out: &mut String) -> Outcome<()> {
-        match self {
-            Self::Undefined(_) => out.push_str("Undefined"),
-            Self::None => out.push_str("None"),
-            Self::Bool(value) => out.push_str(if *value { "True" } else { "False" }),
-            Self::Int(value) => _ = write!(out, "{value}"),
-            Self::Float(value) => out.push_str(&float(*value)),
-            Self::Text(text) => quote(text, out),
-            Self::Safe(text) => {
+/// A text that values are written to.
+#[derive(Default)]
+struct Repr {
+    out: String,
+    depth: usize,
+    /// The namespaces that are being written: one that holds itself is not written again.
+    namespaces: Vec<Rc<RefCell<Dict>>>,
+}
+
+impl Repr {
+    fn value(&mut self, value: &Value) -> Outcome<()> {
+        self.depth += 1;
+        budget::nest(self.depth - 1);
+        budget::steps(1)?;
+        budget::fits(self.out.len())?;
+        let out = &mut self.out;
+        match value {
+            Value::Undefined(_) => out.push_str("Undefined"),
+            Value::None => out.push_str("None"),
+            Value::Bool(value) => out.push_str(if *value { "True" } else { "False" }),
+            Value::Int(value) => _ = write!(out, "{value}"),
+            Value::Float(value) => out.push_str(&float(*value)),
+            Value::Text(text) => quote(text, out),
+            Value::Safe(text) => {
                 out.push_str("Markup(");
                 quote(text, out);
                 out.push(')');
             }
-            Self::List(items) => write_items(items, "[", "]", out)?,
-            Self::Tuple(items) | Self::Group(items) => {
-                write_items(items, "(", if items.len() == 1 { ",)" } else { ")" }, out)?;
+            Value::List(items) => self.items(items, "[", "]")?,
+            Value::Tuple(items) | Value::Group(items) => {
+                self.items(items, "(", if items.len() == 1 { ",)" } else { ")" })?;
             }
-            Self::Dict(dict) => write_dict(dict, out)?,
-            Self::Range(range) => {
+            Value::Dict(dict) => self.dict(dict)?,
+            Value::Range(range) => {
                 _ = write!(out, "range({}, {}", range.start, range.stop);
                 if range.step != 1 {
                     _ = write!(out, ", {}", range.step);
                 }
                 out.push(')');
             }
-            Self::View(view, dict) => {
-                _ = write!(out, "{}(", self.type_name());
-                write_items(&dict.view(*view), "[", "])", out)?;
+            Value::View(view, dict) => {
+                _ = write!(out, "{}(", value.type_name());
+                self.items(&dict.view(*view), "[", "])")?;
             }
-            Self::Namespace(it) => {
-                out.push_str("<Namespace ");
-                match it.try_borrow() {
-                    Ok(dict) => write_dict(&dict, out)?,
-                    Err(_) => out.push_str("{...}"),
-                }
-                out.push('>');
-            }
-            Self::Loop(it) => {
+            Value::Namespace(it) => self.namespace(it)?,
+            Value::Loop(it) => {
                 let length = it.length.map_or("?".to_owned(), |length| length.to_string());
                 _ = write!(out, "<LoopContext {}/{length}>", it.index.get() + 1);
             }
-            Self::Macro(it) => match &it.name {
+            Value::Macro(it) => match &it.name {
                 Some(name) => {
                     out.push_str("<Macro ");
                     quote(name, out);
@@ -74,46 +90,60 @@ impl Value {
                 }
                 None => out.push_str("<Macro anonymous>"),
             },
-            Self::Generator(_)
-            | Self::Cycler(_)
-            | Self::Joiner(_)
-            | Self::Method(_)
-            | Self::Function(_) => {
+            Value::Generator(_)
+            | Value::Cycler(_)
+            | Value::Joiner(_)
+            | Value::Method(_)
+            | Value::Function(_) => {
                 return Err(fault!(
                     "a {} is printed, which Python writes as an address in memory; write its \
                      items or its result",
-                    self.type_name()
+                    value.type_name()
                 ));
             }
         }
+        self.depth -= 1;
         Ok(())
     }
-}
 
-fn write_items(items: &[Value], open: &str, close: &str, out: &mut String) -> Outcome<()> {
-    out.push_str(open);
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            out.push_str(", ");
+    fn namespace(&mut self, namespace: &Rc<RefCell<Dict>>) -> Outcome<()> {
+        self.out.push_str("<Namespace ");
+        if self.namespaces.iter().any(|it| Rc::ptr_eq(it, namespace)) {
+            self.out.push_str("{...}");
+        } else {
+            self.namespaces.push(namespace.clone());
+            self.dict(&namespace.borrow())?;
+            self.namespaces.pop();
         }
-        item.write_repr(out)?;
+        self.out.push('>');
+        Ok(())
     }
-    out.push_str(close);
-    Ok(())
-}
 
-fn write_dict(dict: &Dict, out: &mut String) -> Outcome<()> {
-    out.push('{');
-    for (index, (key, value)) in dict.iter().enumerate() {
-        if index > 0 {
-            out.push_str(", ");
+    fn items(&mut self, items: &[Value], open: &str, close: &str) -> Outcome<()> {
+        self.out.push_str(open);
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.out.push_str(", ");
+            }
+            self.value(item)?;
         }
-        key.write_repr(out)?;
-        out.push_str(": ");
-        value.write_repr(out)?;
+        self.out.push_str(close);
+        Ok(())
     }
-    out.push('}');
-    Ok(())
+
+    fn dict(&mut self, dict: &Dict) -> Outcome<()> {
+        self.out.push('{');
+        for (index, (key, value)) in dict.iter().enumerate() {
+            if index > 0 {
+                self.out.push_str(", ");
+            }
+            self.value(key)?;
+            self.out.push_str(": ");
+            self.value(value)?;
+        }
+        self.out.push('}');
+        Ok(())
+    }
 }
 
 /// A text in quotes.

@@ -1,6 +1,7 @@
 //! The methods of `str` that look for a part and cut there.
 
 use super::arguments::{Given, text, whole};
+use super::budget;
 use super::fault::{Outcome, refuse};
 use super::operators::slice;
 use super::unicode::{self, is_space};
@@ -55,6 +56,7 @@ pub fn begins(it: &str, method: &str, given: &Given) -> Outcome<bool> {
         let Some(option) = option.as_str() else {
             refuse!("{method} first arg must be str or a tuple of str, not {}", option.type_name())
         };
+        budget::read(option.len())?;
         let found =
             if method == "startswith" { part.starts_with(option) } else { part.ends_with(option) };
         if found && first <= it.chars().count() {
@@ -86,12 +88,16 @@ pub fn split(it: &str, method: &str, given: &Given) -> Outcome<Value> {
     let limit = limit.as_ref().map_or(Ok(-1), whole)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let parts = match separator {
-        None | Some(Value::None) => split_at_blanks(it, method == "rsplit", limit),
+        None | Some(Value::None) => {
+            budget::fits_items(limit.min(it.split(is_space).filter(|it| !it.is_empty()).count()))?;
+            split_at_blanks(it, method == "rsplit", limit)
+        }
         Some(separator) => {
             let separator = text(&separator, method)?;
             if separator.is_empty() {
                 refuse!("empty separator");
             }
+            budget::fits_items(limit.min(it.matches(separator).count()))?;
             let limit = limit.saturating_add(1);
             if method == "split" {
                 it.splitn(limit, separator).collect()
@@ -134,7 +140,8 @@ pub fn split_at_blanks(it: &str, right: bool, limit: usize) -> Vec<&str> {
 }
 
 /// `str.splitlines`.
-pub fn lines(it: &str, keep: bool) -> Vec<&str> {
+pub fn lines(it: &str, keep: bool) -> Outcome<Vec<&str>> {
+    budget::fits_items(it.matches(unicode::ends_line).count())?;
     let mut lines = Vec::new();
     let mut rest = it;
     while let Some(at) = rest.find(unicode::ends_line) {
@@ -149,5 +156,5 @@ pub fn lines(it: &str, keep: bool) -> Vec<&str> {
     if !rest.is_empty() {
         lines.push(rest);
     }
-    lines
+    Ok(lines)
 }

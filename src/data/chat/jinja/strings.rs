@@ -1,8 +1,10 @@
 //! The methods of `str`.
 
+use std::collections::HashSet;
+
 use super::arguments::{Given, text, whole};
+use super::budget::{self, fits};
 use super::fault::{Outcome, fault, refuse};
-use super::operators::MAX_LENGTH;
 use super::search::{begins, lines, partition, search, split};
 use super::unicode::{self, DECIMAL, DIGIT, LETTER, NUMERIC, UNPRINTABLE, is_space};
 use super::value::Value;
@@ -60,11 +62,12 @@ pub const METHODS: [&str; 47] = [
 
 /// Calls a method that returns a text or texts; `format` is called elsewhere.
 pub fn call(it: &str, method: &str, given: &Given) -> Outcome<Value> {
-    let made = |text: String| Ok(Value::Text(text.into()));
+    budget::read(it.len())?;
+    let made = |text: String| Ok(Value::text(text));
     match method {
         "capitalize" | "casefold" | "lower" | "swapcase" | "title" | "upper" => {
             given.places::<0>(method, 0)?;
-            made(cased(it, method))
+            made(cased(it, method)?)
         }
         "strip" | "lstrip" | "rstrip" => strip(it, method, given),
         "center" | "ljust" | "rjust" => justify(it, method, given),
@@ -93,7 +96,7 @@ pub fn call(it: &str, method: &str, given: &Given) -> Outcome<Value> {
         "splitlines" => {
             let [keep] = given.bind(method, ["keepends"], 0)?;
             let keep = keep.is_some_and(|it| it.is_true());
-            Ok(Value::list(lines(it, keep).into_iter().map(Value::text).collect()))
+            Ok(Value::list(lines(it, keep)?.into_iter().map(Value::text).collect()))
         }
         "join" => {
             let [items] = given.places(method, 1)?;
@@ -131,10 +134,6 @@ pub fn call(it: &str, method: &str, given: &Given) -> Outcome<Value> {
     }
 }
 
-fn fits(length: usize) -> Outcome<()> {
-    if length > MAX_LENGTH { Err(fault!("a text is longer than {MAX_LENGTH}")) } else { Ok(()) }
-}
-
 /// A width.
 fn length(value: &Value) -> Outcome<usize> {
     let length = usize::try_from(whole(value)?.max(0)).unwrap_or(usize::MAX);
@@ -142,8 +141,9 @@ fn length(value: &Value) -> Outcome<usize> {
 }
 
 /// A text in other letters.
-pub fn cased(it: &str, method: &str) -> String {
-    match method {
+pub fn cased(it: &str, method: &str) -> Outcome<String> {
+    budget::look_up(it)?;
+    Ok(match method {
         "upper" => it.to_uppercase(),
         "lower" => it.to_lowercase(),
         "capitalize" => {
@@ -159,30 +159,23 @@ pub fn cased(it: &str, method: &str) -> String {
             out
         }
         "title" => {
-            let mut out = String::new();
             let mut inside = false;
-            for (at, char) in it.char_indices() {
-                let cased = char.is_lowercase() || char.is_uppercase() || is_titlecase(char);
+            with_small(it, |char, small, out| {
                 if inside {
-                    lower(it, at, char, &mut out);
+                    out.extend(small);
                 } else {
-                    unicode::title(char, &mut out);
+                    unicode::title(char, out);
                 }
-                inside = cased;
-            }
-            out
+                inside = char.is_lowercase() || char.is_uppercase() || is_titlecase(char);
+            })
         }
-        "swapcase" => {
-            let mut out = String::new();
-            for (at, char) in it.char_indices() {
-                if char.is_uppercase() {
-                    lower(it, at, char, &mut out);
-                } else {
-                    out.extend(char.to_uppercase());
-                }
+        "swapcase" => with_small(it, |char, small, out| {
+            if char.is_uppercase() {
+                out.extend(small);
+            } else {
+                out.extend(char.to_uppercase());
             }
-            out
-        }
+        }),
         _ => {
             let folded =
                 |it: char| if it == 'ı' { "ı".to_owned() } else { it.to_uppercase().collect() };
@@ -193,17 +186,21 @@ pub fn cased(it: &str, method: &str) -> String {
                 .flat_map(char::to_lowercase)
                 .collect()
         }
-    }
+    })
 }
 
-/// A character of a text in small letters; a sigma may end its word.
-fn lower(text: &str, at: usize, char: char, out: &mut String) {
-    if char != 'Σ' {
-        return out.extend(char.to_lowercase());
+/// What becomes of a text's characters, each beside itself in small letters: a sigma's hang on
+/// what stands around it.
+fn with_small(text: &str, mut write: impl FnMut(char, &[char], &mut String)) -> String {
+    let small: Vec<char> = text.to_lowercase().chars().collect();
+    let mut rest = small.as_slice();
+    let mut out = String::new();
+    for char in text.chars() {
+        let (small, after) = rest.split_at(char.to_lowercase().count().min(rest.len()));
+        rest = after;
+        write(char, small, &mut out);
     }
-    // Whether it ends a word hangs on what stands around it, and changes no length before it.
-    let before = text[..at].chars().flat_map(char::to_lowercase).count();
-    out.extend(text.to_lowercase().chars().nth(before));
+    out
 }
 
 fn is_titlecase(char: char) -> bool {
@@ -211,6 +208,7 @@ fn is_titlecase(char: char) -> bool {
 }
 
 fn is(it: &str, method: &str) -> Outcome<bool> {
+    budget::look_up(it)?;
     let all = |test: &dyn Fn(char) -> bool| !it.is_empty() && it.chars().all(test);
     let upper = |it: char| it.is_uppercase();
     let lower = |it: char| it.is_lowercase();
@@ -247,7 +245,7 @@ fn is(it: &str, method: &str) -> Outcome<bool> {
 
 fn strip(it: &str, method: &str, given: &Given) -> Outcome<Value> {
     let [chars] = given.places(method, 0)?;
-    let chars: Option<Vec<char>> = match chars {
+    let chars: Option<HashSet<char>> = match chars {
         None | Some(Value::None) => None,
         Some(chars) => Some(text(&chars, method)?.chars().collect()),
     };
@@ -282,6 +280,7 @@ pub fn justified(it: &str, method: &str, width: usize, fill: &str) -> String {
 /// `str.replace`.
 pub fn replace(it: &str, old: &str, new: &str, count: i128) -> Outcome<String> {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
+    budget::read(it.len() + old.len())?;
     let found = if old.is_empty() { it.chars().count() + 1 } else { it.matches(old).count() };
     fits(it.len().saturating_add(found.min(count).saturating_mul(new.len())))?;
     Ok(it.replacen(old, new, count))

@@ -9,9 +9,9 @@ fn moment() -> NaiveDateTime {
 
 fn rendered(template: &str, variables: &Json) -> Result<String, String> {
     let template = parse(template).map_err(|it| it.to_string())?;
-    let variables = variables.as_object().unwrap().iter();
-    let variables = variables.map(|(name, value)| (name.clone(), Value::from_json(value)));
-    render(&template, variables, moment()).map_err(|it| it.to_string())
+    let variables = variables.as_object().unwrap();
+    let given = variables.iter().map(|(name, value)| (name.clone(), Value::from_json(value)));
+    render(&template, || given.clone().collect(), moment()).map_err(|it| it.to_string())
 }
 
 fn refusal(template: &str) -> String {

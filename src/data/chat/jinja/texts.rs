@@ -1,8 +1,10 @@
 //! Filters of texts.
 
 use super::arguments::{Given, whole};
+use super::budget;
 use super::fault::{Outcome, fault, refuse};
-use super::operators::{MAX_LENGTH, escape, escaped};
+use super::filters::blanks;
+use super::operators::{escape, escaped};
 use super::unicode::is_alphanumeric;
 use super::value::{Dict, Value};
 use super::{search, strings};
@@ -13,11 +15,13 @@ pub fn filter(name: &str, value: &Value, given: &Given) -> Outcome<Value> {
     match name {
         "upper" | "lower" | "capitalize" => {
             given.places::<0>(name, 0)?;
-            made(strings::cased(&value.print()?, name))
+            made(strings::cased(&value.print()?, name)?)
         }
         "title" => {
             given.places::<0>(name, 0)?;
-            made(title(&value.print()?))
+            let text = value.print()?;
+            budget::look_up(&text)?;
+            made(title(&text))
         }
         "string" => {
             given.places::<0>(name, 0)?;
@@ -36,9 +40,7 @@ pub fn filter(name: &str, value: &Value, given: &Given) -> Outcome<Value> {
             let [width] = given.bind(name, ["width"], 0)?;
             let width = width.as_ref().map_or(Ok(80), whole)?.max(0);
             let width = usize::try_from(width).unwrap_or(usize::MAX);
-            if width > MAX_LENGTH {
-                refuse!("a text is longer than {MAX_LENGTH}");
-            }
+            budget::fits(width)?;
             made(strings::justified(&value.print()?, name, width, " "))
         }
         "replace" => {
@@ -69,6 +71,7 @@ pub fn filter(name: &str, value: &Value, given: &Given) -> Outcome<Value> {
         "wordcount" => {
             given.places::<0>(name, 0)?;
             let text = value.print()?;
+            budget::look_up(&text)?;
             let words = text.split(|it| it != '_' && !is_alphanumeric(it));
             Ok(Value::Int(words.filter(|it| !it.is_empty()).count() as i128))
         }
@@ -76,15 +79,15 @@ pub fn filter(name: &str, value: &Value, given: &Given) -> Outcome<Value> {
             given.places::<0>(name, 0)?;
             let text =
                 if value.as_str().is_some() { escaped(value) } else { escape(&value.print()?) };
-            Ok(Value::Safe(text.into()))
+            Ok(Value::safe(text))
         }
         "forceescape" => {
             given.places::<0>(name, 0)?;
-            Ok(Value::Safe(escape(&value.print()?).into()))
+            Ok(Value::safe(escape(&value.print()?)))
         }
         "safe" => {
             given.places::<0>(name, 0)?;
-            Ok(Value::Safe(value.print()?.into()))
+            Ok(Value::safe(value.print()?))
         }
         "striptags" => {
             given.places::<0>(name, 0)?;
@@ -129,7 +132,7 @@ fn indent(value: &Value, given: &Given) -> Outcome<Value> {
         None => " ".repeat(4),
         Some(width) => match width.as_str() {
             Some(text) => text.to_owned(),
-            None => " ".repeat(usize::try_from(whole(width)?.clamp(0, 4096)).unwrap_or(0)),
+            None => blanks(width)?,
         },
     };
     let Some(text) = value.as_str() else {
@@ -141,10 +144,8 @@ fn indent(value: &Value, given: &Given) -> Outcome<Value> {
     let holds = |it: Option<Value>| it.is_some_and(|it| it.is_true());
     let (first, blank) = (holds(first), holds(blank));
     let text = format!("{text}\n");
-    let lines = search::lines(&text, false);
-    if lines.len().saturating_mul(width.len()).saturating_add(text.len()) > MAX_LENGTH {
-        refuse!("a text is longer than {MAX_LENGTH}");
-    }
+    let lines = search::lines(&text, false)?;
+    budget::fits(lines.len().saturating_mul(width.len()).saturating_add(text.len()))?;
     let mut out = String::new();
     for (index, line) in lines.iter().enumerate() {
         let indented = if index == 0 { first } else { blank || !line.is_empty() };
@@ -167,11 +168,11 @@ fn truncate(value: &Value, given: &Given) -> Outcome<Value> {
     let leeway = leeway.as_ref().map_or(Ok(5), whole)?;
     let end = end.unwrap_or(Value::text("..."));
     let end = super::arguments::text(&end, "truncate")?;
-    let kept = length - end.chars().count() as i128;
+    let kept = length.saturating_sub(end.chars().count() as i128);
     if kept < 0 || leeway < 0 {
         refuse!("expected length >= {}, got {length}", end.chars().count());
     }
-    if value.length()? as i128 <= length + leeway {
+    if value.length()? as i128 <= length.saturating_add(leeway) {
         return Ok(value.clone());
     }
     let text = super::arguments::text(value, "truncate")?;
@@ -187,10 +188,12 @@ fn strip_tags(mut text: String) -> Outcome<String> {
     for (open, close) in [("<!--", "-->"), ("<", ">")] {
         while let Some(start) = text.find(open) {
             let Some(end) = text[start..].find(close) else { break };
+            budget::read(text.len())?;
             text.replace_range(start..start + end + close.len(), "");
         }
     }
     let text = search::split_at_blanks(&text, false, usize::MAX).join(" ");
+    budget::read(text.len())?;
     let signs = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#34;", "\""), ("&#39;", "'")];
     let plain = signs.iter().fold(text.clone(), |text, (name, sign)| text.replace(name, sign));
     let others = plain.replace("&amp;", "").contains('&');

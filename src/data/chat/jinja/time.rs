@@ -2,7 +2,11 @@
 
 use chrono::{Datelike, NaiveDateTime, Timelike};
 
+use super::budget;
 use super::fault::{Outcome, refuse};
+
+/// The widest that a field is filled up to.
+const MAX_WIDTH: usize = 1024;
 
 /// A moment in a format.
 pub fn strftime(moment: &NaiveDateTime, format: &str) -> Outcome<String> {
@@ -26,7 +30,17 @@ pub fn strftime(moment: &NaiveDateTime, format: &str) -> Outcome<String> {
         });
         match kind.map(|kind| field(moment, kind)).transpose()?.flatten() {
             Some((text, digits, fill)) => {
-                out.push_str(&laid_out(text, digits, fill, flag, width.parse().unwrap_or(0)));
+                let width = match width.trim_start_matches('0') {
+                    "" => 0,
+                    width => width.parse().unwrap_or(usize::MAX),
+                };
+                if width > MAX_WIDTH {
+                    refuse!("strftime_now: a field is wider than {MAX_WIDTH}");
+                }
+                let text = laid_out(text, digits, fill, flag, width);
+                budget::read(length + text.len())?;
+                budget::fits(out.len() + text.len())?;
+                out.push_str(&text);
             }
             // What is no field stays as it is.
             None => out.push_str(&rest[..length]),
@@ -50,7 +64,7 @@ fn laid_out(text: String, digits: usize, fill: char, flag: Option<char>, width: 
         Some('#') => text.to_lowercase(),
         _ => text,
     };
-    let width = if width > 0 { width.min(1024) } else { digits };
+    let width = if width > 0 { width } else { digits };
     let missing = width.saturating_sub(text.chars().count());
     String::from(fill).repeat(missing) + &text
 }

@@ -53,6 +53,7 @@ impl Parser {
         let mut inline = inline;
         while inline || self.skip_op("|") {
             inline = false;
+            self.trailer()?;
             let name = self.dotted_name()?;
             let arguments = if self.is_op("(") { self.arguments()? } else { Arguments::default() };
             value = Some(Expr::Filter(value.map(Box::new), name, arguments));

@@ -4,8 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::budget;
 pub use super::dict::Dict;
 use super::fault::{Fault, Outcome, fault};
+use super::sequence::{Sequence, nesting_of};
 
 /// A value of a template.
 #[derive(Clone, Debug)]
@@ -19,10 +21,10 @@ pub enum Value {
     Text(Rc<str>),
     /// Text that is not to be escaped (`markupsafe.Markup`).
     Safe(Rc<str>),
-    List(Rc<Vec<Value>>),
-    Tuple(Rc<Vec<Value>>),
+    List(Rc<Sequence>),
+    Tuple(Rc<Sequence>),
     /// A tuple `(grouper, list)`.
-    Group(Rc<Vec<Value>>),
+    Group(Rc<Sequence>),
     Dict(Rc<Dict>),
     Range(Range),
     View(View, Rc<Dict>),
@@ -68,16 +70,17 @@ pub enum View {
 }
 
 /// What is gone once it was read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Generator {
-    pub items: RefCell<VecDeque<Value>>,
+    items: RefCell<VecDeque<Value>>,
     /// What went wrong after the last of them.
-    pub fault: RefCell<Option<Fault>>,
+    fault: RefCell<Option<Fault>>,
+    nesting: usize,
 }
 
 #[derive(Debug)]
 pub struct Cycler {
-    pub items: Vec<Value>,
+    pub items: Sequence,
     pub at: Cell<usize>,
 }
 
@@ -108,7 +111,10 @@ pub struct Loop {
     pub length: Option<usize>,
     pub previous: RefCell<Option<Value>>,
     pub current: RefCell<Option<Value>>,
-    pub changed: RefCell<Option<Value>>,
+    /// Where the interpreter keeps what `changed` was last asked about.
+    pub changed: Cell<Option<usize>>,
+    /// How deep what it goes through nests.
+    pub nesting: usize,
 }
 
 /// The items of a loop that are still to come.
@@ -124,7 +130,7 @@ pub struct Items {
 /// Where items come from.
 #[derive(Debug)]
 pub enum Source {
-    Listed(Rc<Vec<Value>>, usize),
+    Listed(Rc<Sequence>, usize),
     Generator(Rc<Generator>),
 }
 
@@ -186,26 +192,60 @@ impl Function {
 
 impl Value {
     pub fn text(text: impl AsRef<str>) -> Self {
+        budget::text(text.as_ref().len());
         Self::Text(text.as_ref().into())
     }
 
+    pub fn safe(text: impl AsRef<str>) -> Self {
+        budget::text(text.as_ref().len());
+        Self::Safe(text.as_ref().into())
+    }
+
     pub fn list(items: Vec<Self>) -> Self {
-        Self::List(Rc::new(items))
+        Self::List(Rc::new(items.into()))
     }
 
     pub fn tuple(items: Vec<Self>) -> Self {
-        Self::Tuple(Rc::new(items))
+        Self::Tuple(Rc::new(items.into()))
     }
 
     pub fn undefined(why: impl AsRef<str>) -> Self {
+        budget::text(why.as_ref().len());
         Self::Undefined(why.as_ref().into())
     }
 
     pub fn generator(items: Vec<Self>) -> Self {
-        Self::Generator(Rc::new(Generator {
-            items: RefCell::new(items.into()),
-            ..Generator::default()
-        }))
+        Self::generator_until(items, None)
+    }
+
+    /// A generator that complains after its items.
+    pub fn generator_until(items: Vec<Self>, fault: Option<Fault>) -> Self {
+        let nesting = nesting_of(&items);
+        budget::list(items.len(), nesting);
+        let (items, fault) = (RefCell::new(items.into()), RefCell::new(fault));
+        Self::Generator(Rc::new(Generator { items, fault, nesting }))
+    }
+
+    /// A method of a value.
+    pub fn method(&self, name: &str) -> Self {
+        let method = Self::Method(Rc::new((self.clone(), name.into())));
+        budget::list(1, method.nesting());
+        method
+    }
+
+    /// How deep lists, dictionaries and the like nest in the value. What a namespace holds can
+    /// change, and does not count.
+    pub fn nesting(&self) -> usize {
+        match self {
+            Self::List(items) | Self::Tuple(items) | Self::Group(items) => items.nesting(),
+            Self::Dict(dict) | Self::View(_, dict) => dict.nesting(),
+            Self::Generator(generator) => generator.nesting,
+            Self::Cycler(cycler) => cycler.items.nesting(),
+            Self::Joiner(joiner) => 1 + joiner.separator.nesting(),
+            Self::Loop(state) => 1 + state.nesting,
+            Self::Method(method) => 1 + method.0.nesting(),
+            _ => 0,
+        }
     }
 
     /// JSON as Python reads it.
@@ -294,6 +334,7 @@ impl Value {
             Self::Int(value) => *value != 0,
             Self::Float(value) => *value != 0.0,
             Self::Loop(it) => it.length != Some(0),
+            Self::Text(text) | Self::Safe(text) => !text.is_empty(),
             _ => self.length().map_or(true, |length| length > 0),
         }
     }
@@ -302,7 +343,10 @@ impl Value {
     pub fn length(&self) -> Outcome<usize> {
         Ok(match self {
             Self::Undefined(_) => 0,
-            Self::Text(text) | Self::Safe(text) => text.chars().count(),
+            Self::Text(text) | Self::Safe(text) => {
+                budget::read(text.len())?;
+                text.chars().count()
+            }
             Self::List(items) | Self::Tuple(items) | Self::Group(items) => items.len(),
             Self::Dict(dict) | Self::View(_, dict) => dict.len(),
             Self::Range(range) => range.len(),
@@ -313,6 +357,7 @@ impl Value {
 
     /// Refuses what no key can be.
     pub fn hashable(&self) -> Outcome<()> {
+        budget::steps(1)?;
         match self {
             Self::List(_) | Self::Dict(_) => Err(fault!("unhashable type: '{}'", self.type_name())),
             Self::Tuple(items) | Self::Group(items) => items.iter().try_for_each(Self::hashable),
@@ -322,10 +367,12 @@ impl Value {
 
     /// Where items come from when the value is looped over.
     pub fn source(&self) -> Outcome<Source> {
-        let listed = |items: Vec<Self>| Source::Listed(Rc::new(items), 0);
+        let listed = |items: Vec<Self>| Source::Listed(Rc::new(items.into()), 0);
         Ok(match self {
             Self::Undefined(_) => Source::default(),
             Self::Text(text) | Self::Safe(text) => {
+                budget::read(text.len())?;
+                budget::fits_items(text.chars().count())?;
                 let mut buffer = [0; 4];
                 listed(text.chars().map(|it| Self::text(it.encode_utf8(&mut buffer))).collect())
             }
@@ -345,6 +392,7 @@ impl Value {
         let mut items = Vec::new();
         let mut source = self.source()?;
         while let Some(item) = source.next()? {
+            budget::steps(1)?;
             items.push(item);
         }
         Ok(items)

@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn tokenizer(json: &Value) -> Tokenizer {
+pub(super) fn tokenizer(json: &Value) -> Tokenizer {
     let json = json.to_string();
     let folder = folder(&[("tokenizer.json", json.as_bytes())]);
     Tokenizer::from_folder(folder.path(), &[2]).unwrap()
 }
 
 /// [`llama_like`] with another way to put ▁ in front.
-fn metaspace(scheme: &str, split: bool) -> Value {
+pub(super) fn metaspace(scheme: &str, split: bool) -> Value {
     let mut json = llama_like();
     json["normalizer"] = Value::Null;
     json["pre_tokenizer"] = json!({
