@@ -245,7 +245,7 @@ fn a_commit_or_an_etag_that_is_a_path_is_refused_before_anything_is_written() {
     // The small files are there by then; the weights lie elsewhere.
     case.server.behaviour.lock().unwrap().linked_etag = Some("../../../x".to_owned());
     let message = case.refusal(NAME, &[]);
-    assert!(message.contains(r#"the etag is "../../../x""#), "{message}");
+    assert!(message.contains("the etag is") && message.contains("../../../x"), "{message}");
     assert_eq!(tree(&case.place.path("hf")).iter().filter(|it| it.ends_with('x')).count(), 0);
     assert!(!case.place.path("hf/hub/x").exists() && !case.place.path("hf/x").exists());
     case.server.behaviour.lock().unwrap().linked_etag = None;

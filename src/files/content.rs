@@ -1,7 +1,7 @@
 //! What a finished output consists of, so that it is checked before it is believed.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,23 @@ use crate::{Error, Result};
 /// Every file of an output with its size, time and hash, by its path from the output on; a file that
 /// is an output by itself has the empty path.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, Mark>")]
 pub struct Content(BTreeMap<String, Mark>);
+
+/// A record may come from anywhere, and what it names is copied and renamed.
+impl TryFrom<BTreeMap<String, Mark>> for Content {
+    type Error = String;
+
+    fn try_from(files: BTreeMap<String, Mark>) -> std::result::Result<Self, String> {
+        let leads_out = |name: &&String| {
+            Path::new(name.as_str()).components().any(|it| !matches!(it, Component::Normal(_)))
+        };
+        match files.keys().find(leads_out) {
+            Some(name) => Err(format!("expected files of the output, found {name:?}")),
+            None => Ok(Self(files)),
+        }
+    }
+}
 
 /// A file as it was when it was finished.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -211,5 +227,19 @@ mod tests {
         let copy = folder.path().join("copy");
         fs::write(&copy, "one").unwrap();
         assert_eq!(content.changes(&copy, true).unwrap(), []);
+    }
+
+    #[test]
+    fn a_record_names_files_of_its_output_alone() {
+        let read = |name: &str| {
+            let mark = serde_json::json!({ "bytes": 1, "modified": 0, "hash": "0" });
+            serde_json::from_value::<Content>(serde_json::json!({ name: mark }))
+        };
+        for name in ["", "model/config.json", "a\\b"] {
+            assert!(read(name).is_ok(), "{name}");
+        }
+        for name in ["../x", "/abs", "a/../../x", "./x"] {
+            assert!(read(name).is_err(), "{name}");
+        }
     }
 }

@@ -158,6 +158,12 @@ pub fn is_plain_name(text: &str) -> bool {
     is_normal && components.next().is_none() && text.chars().all(is_plain)
 }
 
+/// Whether a text that a file or an answer holds is the path of a file below some folder, on any
+/// system: names with `/` between them, and no way out.
+pub fn is_below(text: &str) -> bool {
+    text.split('/').all(|it| it.len() <= 255 && is_plain_name(it))
+}
+
 /// Creates a folder and its parents.
 ///
 /// # Errors

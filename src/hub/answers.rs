@@ -1,7 +1,7 @@
 //! What a hub answers, read as nothing but what it may be: a commit, an etag and file names become
 //! parts of paths, so that whoever chooses them freely chooses where files are written.
 
-use std::path::{Component, Path};
+use crate::files::is_below;
 
 /// A commit: hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,13 +47,7 @@ impl Etag {
 impl FileName {
     /// None if the text leads anywhere but below its folder, on any system.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_name = |it: &str| !it.is_empty() && it.len() <= 255 && it != "." && it != "..";
-        let is_plain = |c: char| !(c.is_control() || c == '\\' || (cfg!(windows) && c == ':'));
-        let is_normal = |it: Component| matches!(it, Component::Normal(_));
-        let is_one = text.split('/').all(is_name)
-            && text.chars().all(is_plain)
-            && Path::new(text).components().all(is_normal);
-        is_one.then(|| Self(text.to_owned()))
+        is_below(text).then(|| Self(text.to_owned()))
     }
 
     pub fn as_str(&self) -> &str {
