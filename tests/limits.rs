@@ -102,11 +102,11 @@ fn a_line_without_end_is_refused_before_it_is_unpacked() {
     (0..200).for_each(|_| packed.write_all(&block).unwrap());
     std::fs::write(place.path("bomb.jsonl.gz"), packed.finish().unwrap()).unwrap();
     let said = place.refuses("pairs --data bomb.jsonl.gz --out o", 1);
-    assert!(said.starts_with("error: bomb.jsonl.gz:2: expected at most 33554432 bytes"), "{said}");
+    assert!(said.starts_with("error: bomb.jsonl.gz:2: expected at most 8388608 bytes"), "{said}");
     let mut loss = place.exalign();
     loss.args(["loss", "--objective", "dpo"]).write_stdin(vec![b'['; 40 << 20]);
     let said = place.refusal(&loss.output().unwrap(), "loss", 1);
-    assert!(said.starts_with("error: standard input:1: expected at most 33554432 bytes"), "{said}");
+    assert!(said.starts_with("error: standard input:1: expected at most 8388608 bytes"), "{said}");
 }
 
 #[test]
