@@ -117,19 +117,23 @@ fn what_cannot_fit_in_memory_is_refused_by_the_setting_that_asks_for_it() {
     let align = "align --objective dpo --model model --data groups.jsonl --out out --max-steps 1";
     let sample = "sample --model model --data prompts.jsonl --out s --max-new-tokens 4";
     for (arguments, setting, remedy) in [
-        (format!("{align} --lora-rank 1000000000"), "`adapter.rank` 1000000000", "--lora-rank"),
         (
-            format!("{align} --lora-rank {}", i64::MAX),
+            format!("{align} --fresh --lora-rank 1000000000"),
+            "`adapter.rank` 1000000000",
+            "--lora-rank",
+        ),
+        (
+            format!("{align} --fresh --lora-rank {}", i64::MAX),
             "`adapter.rank` 9223372036854775807",
             "--lora-rank",
         ),
         (
-            format!("{sample} --completions 4294967296"),
+            format!("{sample} --fresh --completions 4294967296"),
             "4294967296 completions",
             "generation.completions",
         ),
         (
-            format!("{sample} --completions {}", i64::MAX),
+            format!("{sample} --fresh --completions {}", i64::MAX),
             "completions of 1 prompts",
             "generation.completions",
         ),
