@@ -142,6 +142,15 @@ impl Family {
                 ),
             ));
         }
+        if !(shape.norm_epsilon > 0.0 && shape.norm_epsilon.is_finite()) {
+            return Err(Error::file(
+                path,
+                format!(
+                    "expected an ε of the norms above 0, found {}; fetch the file again",
+                    shape.norm_epsilon
+                ),
+            ));
+        }
         Ok(shape)
     }
 
