@@ -21,7 +21,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::config::DecoderConfig;
+use super::config::{DecoderConfig, NormKind};
 use crate::{Error, Result};
 use settings::Settings;
 
@@ -142,7 +142,11 @@ impl Family {
                 ),
             ));
         }
-        if !(shape.norm_epsilon > 0.0 && shape.norm_epsilon.is_finite()) {
+        let is_positive = match shape.norm {
+            NormKind::Rms => shape.norm_epsilon > 0.0,
+            NormKind::Layer => shape.norm_epsilon >= 0.0,
+        };
+        if !(is_positive && shape.norm_epsilon.is_finite()) {
             return Err(Error::file(
                 path,
                 format!(
