@@ -143,7 +143,10 @@ fn what_cannot_fit_in_memory_is_refused_by_the_setting_that_asks_for_it() {
         assert!(said.contains("fits in the") && said.contains(remedy), "{said}");
     }
     let said = place.refuses("run sentiment --out run --set data.prompts=1000000000000", 2);
-    assert!(said.contains("`data`: 1000000000000") && said.contains("lower data.demo"), "{said}");
+    assert!(
+        said.contains("`data`: 1000000000096 examples") && said.contains("lower data.demo"),
+        "{said}"
+    );
     let said = place.refuses(
         "run sentiment --out run --set model.hidden_size=1000000 --set model.num_heads=2",
         2,
