@@ -102,11 +102,11 @@ fn a_line_without_end_is_refused_before_it_is_unpacked() {
     (0..200).for_each(|_| packed.write_all(&block).unwrap());
     std::fs::write(place.path("bomb.jsonl.gz"), packed.finish().unwrap()).unwrap();
     let said = place.refuses("pairs --data bomb.jsonl.gz --out o", 1);
-    assert!(said.starts_with("error: bomb.jsonl.gz:2: expected at most 33554432 bytes"), "{said}");
+    assert!(said.starts_with("error: bomb.jsonl.gz:2: expected at most 8388608 bytes"), "{said}");
     let mut loss = place.exalign();
     loss.args(["loss", "--objective", "dpo"]).write_stdin(vec![b'['; 40 << 20]);
     let said = place.refusal(&loss.output().unwrap(), "loss", 1);
-    assert!(said.starts_with("error: standard input:1: expected at most 33554432 bytes"), "{said}");
+    assert!(said.starts_with("error: standard input:1: expected at most 8388608 bytes"), "{said}");
 }
 
 #[test]
@@ -117,19 +117,23 @@ fn what_cannot_fit_in_memory_is_refused_by_the_setting_that_asks_for_it() {
     let align = "align --objective dpo --model model --data groups.jsonl --out out --max-steps 1";
     let sample = "sample --model model --data prompts.jsonl --out s --max-new-tokens 4";
     for (arguments, setting, remedy) in [
-        (format!("{align} --lora-rank 1000000000"), "`adapter.rank` 1000000000", "--lora-rank"),
         (
-            format!("{align} --lora-rank {}", i64::MAX),
+            format!("{align} --fresh --lora-rank 1000000000"),
+            "`adapter.rank` 1000000000",
+            "--lora-rank",
+        ),
+        (
+            format!("{align} --fresh --lora-rank {}", i64::MAX),
             "`adapter.rank` 9223372036854775807",
             "--lora-rank",
         ),
         (
-            format!("{sample} --completions 4294967296"),
+            format!("{sample} --fresh --completions 4294967296"),
             "4294967296 completions",
             "generation.completions",
         ),
         (
-            format!("{sample} --completions {}", i64::MAX),
+            format!("{sample} --fresh --completions {}", i64::MAX),
             "completions of 1 prompts",
             "generation.completions",
         ),
@@ -139,7 +143,10 @@ fn what_cannot_fit_in_memory_is_refused_by_the_setting_that_asks_for_it() {
         assert!(said.contains("fits in the") && said.contains(remedy), "{said}");
     }
     let said = place.refuses("run sentiment --out run --set data.prompts=1000000000000", 2);
-    assert!(said.contains("`data`: 1000000000000") && said.contains("lower data.demo"), "{said}");
+    assert!(
+        said.contains("`data`: 1000000000096 examples") && said.contains("lower data.demo"),
+        "{said}"
+    );
     let said = place.refuses(
         "run sentiment --out run --set model.hidden_size=1000000 --set model.num_heads=2",
         2,

@@ -117,7 +117,7 @@ pub struct Data {
 }
 
 fn max_row_bytes() -> usize {
-    32 << 20
+    8 << 20
 }
 
 /// `generation.*`

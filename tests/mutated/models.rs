@@ -45,6 +45,20 @@ fn configurations_of_models_are_read_or_refused() {
     });
 }
 
+/// Found so: burn's norm asserts that its ε is positive.
+#[test]
+fn a_norm_without_epsilon_is_refused() {
+    let (config, _) = families::LLAMA;
+    let folder = formula_folder(config);
+    for epsilon in ["0", "-1", "-0.0", "1e-400"] {
+        let config = config.replace("1e-05", epsilon);
+        assert!(config.contains(epsilon));
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let error = ModelFolder::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("config.json: expected an ε of the norms above 0"), "{error}");
+    }
+}
+
 #[test]
 fn weights_are_read_or_refused() {
     let folders = [families::GPT2, families::LLAMA].map(|(config, _)| formula_folder(config));

@@ -113,3 +113,18 @@ fn files_of_records_are_read_or_refused() {
     ];
     try_all("records", 1000, &seeds(), |_, bytes| reads.iter().for_each(|read| read(bytes)));
 }
+
+/// Readers take the memory that a length asks for before they look for the bytes: found in packed Arrow.
+#[test]
+fn a_length_may_be_as_large_as_any_wherever_it_stands() {
+    let seeds = seeds();
+    for packed in [Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD), None] {
+        let whole = arrow_stream(packed);
+        assert!(seeds.contains(&whole));
+        for at in 0..whole.len() - 8 {
+            let mut bytes = whole.clone();
+            bytes[at..at + 8].copy_from_slice(&(i64::MAX / 2).to_le_bytes());
+            read::<Fields>(&bytes);
+        }
+    }
+}

@@ -233,9 +233,6 @@ impl Scan {
         let mut item = Vec::new();
         let mut state = Nesting::default();
         loop {
-            if item.len() > max {
-                return Err(too_large(&self.content.file, line));
-            }
             let bytes = match self.content.source.fill_buf() {
                 Ok(bytes) => bytes,
                 Err(error) => return Err(self.content.unreadable(self.line, error)),
@@ -256,6 +253,9 @@ impl Scan {
             let line_ends = count_lines(&bytes[..used]);
             self.content.source.consume(used);
             self.line += line_ends;
+            if item.len() > max {
+                return Err(too_large(&self.content.file, line));
+            }
             if end.is_some() {
                 item.truncate(item.trim_ascii_end().len());
                 return Ok(item);

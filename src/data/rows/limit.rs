@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::Error;
 
-/// Enough for a group of a hundred long answers, and little enough that even JSON of nothing but
-/// brackets, which takes some thirty times its length, stays within memory.
-static MAX_ROW_BYTES: AtomicUsize = AtomicUsize::new(32 << 20);
+/// Enough for a group of a hundred answers of 80 kB, and little enough that even JSON of nothing but
+/// small objects, which takes some two hundred times its length, stays within 2 GB.
+static MAX_ROW_BYTES: AtomicUsize = AtomicUsize::new(8 << 20);
 
 /// Sets the largest row that is read from now on, in bytes: a line, an item of a JSON array, a JSON
 /// object over several lines, a record of a table of text, the texts of a row of Parquet or Arrow. A

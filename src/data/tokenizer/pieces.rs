@@ -74,7 +74,7 @@ impl Pieces {
             rest = &rest[piece.len..];
         }
         let reader = if rest.len() == text.len() { tokenizer } else { continuing };
-        let last = Piece::read(reader, rest, split(reader, rest)?, rest.len())?;
+        let last = Piece::read(reader, split(reader, rest)?, rest.len())?;
         let is_read =
             rest.len() == text.len() || std::ptr::eq(tokenizer, continuing) || !last.has_added;
         ids.extend(last.ids);
@@ -101,7 +101,7 @@ impl Pieces {
             }
         }
         let Some(end) = end else { return Ok(None) };
-        let piece = Piece::read(tokenizer, window, splits, end)?;
+        let piece = Piece::read(tokenizer, splits, end)?;
         Ok(Some(piece).filter(|it| may_hold_added || !it.has_added))
     }
 }
@@ -117,7 +117,6 @@ impl Piece {
     /// The ids of the splits before `len`.
     fn read(
         tokenizer: &Tokenizer,
-        _window: &str,
         mut splits: PreTokenizedString,
         len: usize,
     ) -> tokenizers::Result<Self> {

@@ -21,7 +21,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::config::DecoderConfig;
+use super::config::{DecoderConfig, NormKind};
 use crate::{Error, Result};
 use settings::Settings;
 
@@ -147,6 +147,19 @@ impl Family {
                     "expected the sizes of a model, found {} layers of width {} and a vocabulary of {}, \
                      which no machine holds; fetch the file again",
                     shape.num_layers, shape.hidden_size, shape.vocab_size
+                ),
+            ));
+        }
+        let is_positive = match shape.norm {
+            NormKind::Rms => shape.norm_epsilon > 0.0,
+            NormKind::Layer => shape.norm_epsilon >= 0.0,
+        };
+        if !(is_positive && shape.norm_epsilon.is_finite()) {
+            return Err(Error::file(
+                path,
+                format!(
+                    "expected an ε of the norms above 0, found {}; fetch the file again",
+                    shape.norm_epsilon
                 ),
             ));
         }
