@@ -13,7 +13,7 @@ fn with_split(pattern: &str) -> Tokenizer {
 /// The crate `tokenizers` itself stops without an error there, and returns other ids.
 #[test]
 fn an_expression_that_gives_up_is_an_error() {
-    let doubling = with_split(r"(?:(?!x)(?:a|a))*b|\s+");
+    let doubling = with_split(r"(?:(?!x)a|(?!y)a)*b|\s+");
     let text = "a".repeat(60);
     let error = doubling.encode_prompt(&text).unwrap_err().to_string();
     assert!(error.contains("gives up on a text of 60 bytes"), "{error}");
@@ -23,7 +23,7 @@ fn an_expression_that_gives_up_is_an_error() {
     let normalizing = {
         let mut json = byte_level(&byte_level_step(false));
         json["normalizer"] =
-            json!({"type": "Replace", "pattern": {"Regex": r"(?:(?!x)(?:a|a))*b"}, "content": ""});
+            json!({"type": "Replace", "pattern": {"Regex": r"(?:(?!x)a|(?!y)a)*b"}, "content": ""});
         let json = json.to_string();
         let folder = folder(&[("tokenizer.json", json.as_bytes())]);
         Tokenizer::from_folder(folder.path(), &[]).unwrap()
