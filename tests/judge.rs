@@ -525,7 +525,7 @@ fn a_reward_that_is_no_number_is_refused_with_the_record_it_is_for() {
     place.succeeds(
         "reward --model model --data train.jsonl --out reward --set training.batch_size=4",
     );
-    // The row of token 9 is not a number: so is the reward of what holds it.
+    // The row of token 9 is beyond what can be computed with: the reward of what holds it is no number.
     let path = place.path("reward/model/model.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -535,13 +535,13 @@ fn a_reward_that_is_no_number_is_refused_with_the_record_it_is_for() {
     let at = 8 + length + embedding["data_offsets"][0].as_u64().unwrap() as usize;
     let width = embedding["shape"][1].as_u64().unwrap() as usize;
     let row = at + 9 * width * 4;
-    bytes[row..row + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    bytes[row..row + 4].copy_from_slice(&f32::MAX.to_le_bytes());
     std::fs::write(&path, bytes).unwrap();
     place.write(
         "pairs.jsonl",
         "{\"prompt_ids\": [1], \"completion_ids\": [[2], [3]]}\n\n{\"prompt_ids\": [1], \"completion_ids\": [[2], [9]]}\n",
     );
-    insta::assert_snapshot!(place.refuses("judge --data pairs.jsonl --judge reward:reward", 1), @"error: pairs.jsonl:3: `completions[1]`: expected a finite reward, found NaN; drop the record, and look for weights of reward/model that are not finite");
+    insta::assert_snapshot!(place.refuses("judge --data pairs.jsonl --judge reward:reward", 1), @"error: line 3: the reward of completion 2 is not finite, so that nothing can be concluded from it. Keep the weights as f32 or bf16 if they are f16 (--dtype), look at an adapter's lora_alpha, or take an earlier checkpoint of the model");
 }
 
 #[test]

@@ -52,10 +52,10 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 /// A temporary file beside `path`, under a name that tells what [`sweep`] may remove for it.
 pub(crate) fn temporary(path: &Path) -> Result<NamedTempFile> {
     let folder = folder_of(path);
-    tempfile::Builder::new()
-        .prefix(&part_prefix(path))
-        .tempfile_in(folder)
-        .map_err(Error::io(folder, "write into"))
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(as_the_user_has_them(0o666));
+    builder.prefix(&part_prefix(path)).tempfile_in(folder).map_err(Error::io(folder, "write into"))
 }
 
 /// A temporary folder beside `path`, under a name that tells what [`sweep`] may remove for it.
@@ -64,10 +64,16 @@ pub(crate) fn temporary(path: &Path) -> Result<NamedTempFile> {
 /// If it cannot be created.
 pub fn temporary_folder(path: &Path) -> Result<TempDir> {
     let folder = folder_of(path);
-    tempfile::Builder::new()
-        .prefix(&part_prefix(path))
-        .tempdir_in(folder)
-        .map_err(Error::io(folder, "write into"))
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(as_the_user_has_them(0o777));
+    builder.prefix(&part_prefix(path)).tempdir_in(folder).map_err(Error::io(folder, "write into"))
+}
+
+/// What is made with these is for whomever the process's umask lets in, as any other file is.
+#[cfg(unix)]
+fn as_the_user_has_them(mode: u32) -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(mode)
 }
 
 /// What the names of the temporary files beside `path` begin with.
@@ -86,11 +92,8 @@ const PART: &str = ".part-";
 /// disk when this returns.
 pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     let write = || Error::io(path, "write");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let readable = std::fs::Permissions::from_mode(0o644);
-        file.as_file().set_permissions(readable).map_err(write())?;
+    if let Ok(replaced) = path.metadata() {
+        file.as_file().set_permissions(replaced.permissions()).map_err(write())?;
     }
     file.as_file().sync_all().map_err(write())?;
     std::fs::rename(file.path(), path).map_err(write())?;
@@ -108,12 +111,6 @@ pub fn persist_folder(folder: TempDir, path: &Path) -> Result<()> {
     let write = || Error::io(path, "write");
     if path.exists() {
         std::fs::remove_dir_all(path).map_err(Error::io(path, "replace"))?;
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let shared = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), shared).map_err(write())?;
     }
     sync_folder(folder.path())?;
     std::fs::rename(folder.path(), path).map_err(write())?;
@@ -299,6 +296,21 @@ mod tests {
         write_atomic(&path, |writer| writer.write_all(b"new")).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(names(&folder.path().join("deep/er")), ["file"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_are_for_whom_others_of_the_user_are_and_stay_so() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, other) = (folder.path().join("ours"), folder.path().join("other"));
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        write_atomic(&ours, |writer| writer.write_all(b"one")).unwrap();
+        std::fs::write(&other, "one").unwrap();
+        assert_eq!(mode(&ours), mode(&other));
+        std::fs::set_permissions(&ours, std::fs::Permissions::from_mode(0o600)).unwrap();
+        write_atomic(&ours, |writer| writer.write_all(b"two")).unwrap();
+        assert_eq!(mode(&ours), 0o600);
     }
 
     #[test]

@@ -29,15 +29,14 @@ impl Pieces {
     /// How a text is cut; none where its ids might be others.
     pub fn of(tokenizer: &Tokenizer) -> Option<Self> {
         let added = tokenizer.get_added_tokens_decoder();
-        let reaches_over = |content: &str| content.contains(char::is_whitespace);
-        let is_plain = added.values().all(|it| {
-            let ends_in_letter = it.content.ends_with(char::is_alphabetic);
-            let ends_inside = it.rstrip && ends_in_letter;
-            !(it.single_word || ends_inside || reaches_over(&it.content))
+        let reaches_over = added.values().any(|it| {
+            let content = &it.content;
+            let takes_blanks = it.rstrip && content.ends_with(char::is_alphabetic);
+            it.single_word || takes_blanks || content.contains(char::is_whitespace)
         });
         let normalizer = json(tokenizer.get_normalizer())?;
         let pre_tokenizer = json(tokenizer.get_pre_tokenizer())?;
-        if !is_plain || !is_local_normalizer(&normalizer) || !is_local_split(&pre_tokenizer) {
+        if reaches_over || !is_local_normalizer(&normalizer) || !is_local_split(&pre_tokenizer) {
             return None;
         }
         let longest = added.values().map(|it| it.content.len()).max().unwrap_or(0);
