@@ -148,7 +148,7 @@ fn what_cannot_fit_in_memory_is_refused_by_the_setting_that_asks_for_it() {
         "{said}"
     );
     let said = place.refuses(
-        "run sentiment --out run --set model.hidden_size=1000000 --set model.num_heads=2",
+        "run sentiment --out wide --set model.hidden_size=1000000 --set model.num_heads=2",
         2,
     );
     assert!(said.contains("`model`: ") && said.contains("lower model.num_layers"), "{said}");
