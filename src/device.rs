@@ -14,14 +14,9 @@ pub mod remote;
 pub(crate) use found::has_own_memory;
 pub use found::{Found, found};
 
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use burn::tensor::{Device, Tensor};
 
-use crate::{Error, Result};
+use crate::{Error, Result, panics};
 
 /// A backend this software can be built with.
 #[derive(Debug)]
@@ -200,41 +195,8 @@ fn try_out(device: &Device) -> Result<(), String> {
 
 /// Runs what may panic in a driver, on any of its threads.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    SILENCED.fetch_add(1, Ordering::SeqCst);
-    let outcome = quietly(work);
-    SILENCED.fetch_sub(1, Ordering::SeqCst);
-    outcome.map_err(|panic| format!("the driver could not be started: {}", one_line(&panic)))
-}
-
-/// How much is running whose panics are silent on all threads.
-static SILENCED: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    /// The same, of this thread.
-    static SILENCED_HERE: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Runs what may panic in a dependency, without its message on standard error; what the panic says.
-pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let hook = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            if SILENCED_HERE.get() + SILENCED.load(Ordering::SeqCst) == 0 {
-                hook(panic);
-            }
-        }));
-    });
-    SILENCED_HERE.set(SILENCED_HERE.get() + 1);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
-    SILENCED_HERE.set(SILENCED_HERE.get() - 1);
-    outcome.map_err(|payload| panic_message(&*payload))
-}
-
-/// What a panic says.
-pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").into()
+    panics::quietly_on_all_threads(work)
+        .map_err(|panic| format!("the driver could not be started: {}", one_line(&panic)))
 }
 
 fn one_line(text: &str) -> String {

@@ -103,12 +103,12 @@ pub mod kernels;
 pub mod log_probs;
 pub mod memory;
 pub mod model;
+mod panics;
 pub mod printable;
 pub mod progress;
 pub mod reference;
 pub mod report;
 pub mod secrets;
-mod stack;
 pub mod statistics;
 pub mod training;
 

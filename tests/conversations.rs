@@ -3,6 +3,7 @@
 
 mod support;
 
+use exalign::files::{read_sealed, write_sealed};
 use serde_json::{Value, json};
 use support::{Workplace, json_lines, metrics};
 
@@ -96,8 +97,9 @@ fn a_date_is_kept_in_the_record_and_can_be_set() {
     place.succeeds(
         "sft --model model --data pairs.jsonl --out one --epochs 2 --set chat.date=2024-07-03",
     );
-    let record = std::fs::read_to_string(place.path("one/run.json")).unwrap();
-    place.write("one/run.json", &record.replace("\"complete\": true", "\"complete\": false"));
+    let mut record: Value = read_sealed(&place.path("one/run.json")).unwrap();
+    record["complete"] = json!(false);
+    write_sealed(&place.path("one/run.json"), &record).unwrap();
     place.succeeds("sft --model model --data pairs.jsonl --out one --epochs 2");
     place.succeeds(
         "sft --model model --data pairs.jsonl --out two --epochs 2 --set chat.date=2024-07-03",

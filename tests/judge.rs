@@ -535,7 +535,9 @@ fn a_reward_that_is_no_number_is_refused_with_the_record_it_is_for() {
     let at = 8 + length + embedding["data_offsets"][0].as_u64().unwrap() as usize;
     let width = embedding["shape"][1].as_u64().unwrap() as usize;
     let row = at + 9 * width * 4;
-    bytes[row..row + 4].copy_from_slice(&f32::MAX.to_le_bytes());
+    for entry in bytes[row..row + 4 * width].chunks_mut(4) {
+        entry.copy_from_slice(&f32::MAX.to_le_bytes());
+    }
     std::fs::write(&path, bytes).unwrap();
     place.write(
         "pairs.jsonl",

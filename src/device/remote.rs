@@ -16,7 +16,8 @@ use burn::remote::RemoteHost;
 use burn::server::{RemoteServer, TokenAuthorizer, WebSocketTransport};
 use burn::tensor::Device;
 
-use super::{one_line, panic_message};
+use super::one_line;
+use crate::panics;
 use crate::{Error, Result};
 
 /// The variable that names the file with the token.
@@ -133,7 +134,7 @@ pub fn or_lost<T>(device: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         Err(Error::Device(format!(
             "{device}: the device was lost: {}; start its server again, and then this command, which \
              continues from its last checkpoint",
-            one_line(&panic_message(&*payload))
+            one_line(&panics::message(&*payload))
         )))
     })
 }

@@ -16,7 +16,7 @@ use super::content::Content;
 use super::frames::Frames;
 use super::limit::{max_row_bytes, too_large};
 use super::values;
-use crate::device::quietly;
+use crate::panics::quietly;
 use crate::{Error, Result};
 
 /// How many rows of Parquet are read at once.

@@ -24,8 +24,8 @@ use self::patterns::Patterns;
 use self::pieces::Pieces;
 use self::special_tokens::SpecialTokens;
 use super::{ChatSettings, ChatTemplate, Ends};
-use crate::device::quietly;
 use crate::files::write_atomic;
+use crate::panics::quietly;
 use crate::{Error, Result};
 
 /// About how many bytes of a long text are read at a time.

@@ -43,6 +43,7 @@ mod search;
 mod sequence;
 mod sort;
 mod source;
+mod stack;
 mod strings;
 mod targets;
 mod texts;
@@ -109,7 +110,7 @@ pub fn render(
 
 /// Runs something within a budget, on a stack that is large enough.
 fn on_own_stack<T: Send>(run: impl FnOnce() -> Result<T, Fault> + Send) -> Result<T, Fault> {
-    crate::stack::run(STACK, || budget::run(run)).unwrap_or_else(|error| {
+    stack::run(STACK, || budget::run(run)).unwrap_or_else(|error| {
         Err(Fault::new(format!("no thread could be started for it: {error}")))
     })
 }
