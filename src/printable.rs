@@ -66,7 +66,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
     )
 }
 
-/// An error or a warning: one [`line`] of [`LONGEST_LINE`] characters at most. What is left out of the
+/// An error or a warning: one [`line()`] of [`LONGEST_LINE`] characters at most. What is left out of the
 /// middle is counted; the beginning says where, the end says what to do.
 pub fn message(text: &str) -> String {
     let text = line(text);
