@@ -163,14 +163,14 @@ impl Graph {
             print_text(&format!("{:<34} {}", plan.name, self.forecast(&plan, &artifact)))?;
             return Ok(artifact);
         }
+        // Two runs that need the same stage: one makes it, the other waits and takes it.
+        let _lock = self.lock(&plan.name, &artifact.key)?;
         if let Some(marker) = Marker::holds(&artifact.folder, &artifact.key)
-            && !marker.content.set_changes_aside(&artifact.folder)?
+            && !marker.content.set_changes_aside(&artifact.folder, "checkpoints")?
         {
             self.note_cost(&plan, &marker, true);
             return Ok(artifact);
         }
-        // Two runs that need the same stage: one makes it, the other waits and takes it.
-        let _lock = self.lock(&plan.name, &artifact.key)?;
         if let Some(from) = self.found_elsewhere(&artifact) {
             match take(&from, &artifact) {
                 Ok(marker) => {
@@ -187,7 +187,7 @@ impl Graph {
         files::sweep_folder(&artifact.folder);
         work(&artifact.folder, &self.context)?;
         let seconds = started.elapsed().as_secs_f64();
-        let content = Content::of(&artifact.folder, &[MARKER])?;
+        let content = Content::of(&artifact.folder, |name| name != MARKER)?;
         let marker = Marker { key: artifact.key.clone(), plan: plan.clone(), seconds, content };
         files::write_sealed(&artifact.folder.join(MARKER), &marker)?;
         self.note_place(&plan, &artifact);
@@ -261,7 +261,7 @@ impl Graph {
         let path = folder.join(&key[..16]);
         let file = File::create(&path).map_err(Error::io(&path, "create"))?;
         let mut waited = false;
-        while file.try_lock().is_err() {
+        while !files::try_lock(&file, &path) {
             if !waited {
                 tracing::info!("stage {name}: another run is computing the same; waiting for it");
                 waited = true;
@@ -301,9 +301,12 @@ fn take(from: &Path, artifact: &Artifact) -> Result<Marker> {
     if let Some(change) = marker.content.changes(copy.path(), false)?.first() {
         return Err(damaged(&change.within(copy.path())));
     }
-    let content = Content::of(copy.path(), &[])?;
+    let content = Content::of(copy.path(), |_| true)?;
     let marker = Marker { content, ..marker };
     files::write_sealed(&copy.path().join(MARKER), &marker)?;
+    if to.exists() {
+        files::carry_aside(to, copy.path())?;
+    }
     files::persist_folder(copy, to)?;
     Ok(marker)
 }

@@ -8,8 +8,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use exalign::data::Tokenizer;
-use exalign::files::Output;
-use exalign::files::{Content, create_dir, read_sealed, sweep, sweep_folder, write_sealed};
+use exalign::files::{
+    Content, Output, create_dir, read_sealed, sweep, sweep_folder, try_lock, write_sealed,
+};
 use exalign::secrets::{redact, redact_json};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -155,7 +156,7 @@ impl Record {
 
     fn start(self, path: PathBuf, lock: PathBuf, output: &Path, fresh: bool) -> Result<Start> {
         let lock_file = File::create(&lock).map_err(Error::io(&lock, "create"))?;
-        if lock_file.try_lock().is_err() {
+        if !try_lock(&lock_file, &lock) {
             return Err(Error::file(
                 output,
                 "another exalign process is working on it; wait for it or use another --out",
@@ -177,7 +178,7 @@ impl Record {
                     differences.join("; ")
                 )));
             }
-            if found.complete && !found.content.set_changes_aside(output)? {
+            if found.complete && !found.content.set_changes_aside(output, "checkpoints")? {
                 return Ok(Start::Done(found.result));
             }
         }
@@ -210,12 +211,17 @@ impl Record {
 }
 
 impl Work {
-    /// The output is finished: every file of it is written.
-    pub fn finish(mut self, result: Value) -> Result<()> {
+    /// The output, a file, is finished.
+    pub fn finish(self, result: Value) -> Result<()> {
+        self.finish_folder(result, |_| false)
+    }
+
+    /// The output is finished: every file of it that `is_own`, by its path from the folder on, is written.
+    pub fn finish_folder(mut self, result: Value, is_own: impl Fn(&str) -> bool) -> Result<()> {
         self.record.complete = true;
         self.record.result = result;
         let Some(place) = self.place else { return Ok(()) };
-        self.record.content = Content::of(&place.output, &["run.json"])?;
+        self.record.content = Content::of(&place.output, is_own)?;
         write_sealed(&place.record, &self.record)
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use exalign::config::{Config, ExperimentConfig, Sources};
+use exalign::data::rows::set_max_row_bytes;
 use exalign::data::{ChatTemplate, today};
 use exalign::files::Output;
 use exalign::model::ModelFolder;
@@ -164,6 +165,7 @@ impl Run {
         if config.chat.date.is_empty() {
             config.chat.date = self.date.clone();
         }
+        set_max_row_bytes(config.data.max_row_bytes);
         Ok(config)
     }
 }

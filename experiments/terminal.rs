@@ -35,7 +35,10 @@ struct JsonOnStandardError;
 
 impl Write for JsonOnStandardError {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let event = secrets::redact(&String::from_utf8_lossy(bytes));
+        let event = match serde_json::from_slice(bytes) {
+            Ok(event) => format!("{}\n", secrets::redact_json(event)),
+            Err(_) => secrets::redact(&String::from_utf8_lossy(bytes)),
+        };
         StandardError.write_all(printable::json(&event).as_bytes())?;
         Ok(bytes.len())
     }

@@ -86,7 +86,6 @@ pub fn token_log_probs_of(
     mut progress: impl FnMut(usize) -> crate::Result<()>,
 ) -> crate::Result<Vec<Vec<Vec<f32>>>> {
     check_tokens(decoder.config(), groups)?;
-    check_tokens(decoder.config(), groups)?;
     let mut scored: Vec<Vec<Vec<f32>>> =
         groups.iter().map(|group| vec![Vec::new(); group.completions.len()]).collect();
     read_in_batches(groups, |parts, batch_groups| {

@@ -56,15 +56,18 @@ fn of_group() -> Option<u64> {
         // Pages of files that were read count as used, and are given back.
         let reclaimable = std::fs::read_to_string(limit.replace(name(limit), "memory.stat"))
             .ok()
-            .and_then(|stat| {
-                let line = stat.lines().find_map(|it| it.strip_prefix("inactive_file "))?.parse();
-                line.ok()
-            })
-            .unwrap_or(0);
+            .map_or(0, |stat| stat.lines().filter_map(given_back).sum());
         let used = number(used)?.saturating_sub(reclaimable);
         Some(number(limit)?.saturating_sub(used))
     };
     FILES.into_iter().find_map(left)
+}
+
+/// Bytes of a line of memory.stat that count as used and are given back.
+fn given_back(line: &str) -> Option<u64> {
+    const GIVEN_BACK: [&str; 3] = ["inactive_file", "active_file", "slab_reclaimable"];
+    let (name, bytes) = line.split_once(' ')?;
+    GIVEN_BACK.contains(&name).then(|| bytes.trim().parse().ok()).flatten()
 }
 
 fn name(path: &str) -> &str {

@@ -13,11 +13,17 @@ use serde_json::{Map, Value};
 const HIDDEN: &str = "…";
 /// A shorter key, such as the `EMPTY` of servers that need none, may be a word of any text.
 const SHORTEST: usize = 6;
+/// What people give servers that need no key.
+const NO_KEYS: [&str; 6] =
+    ["ollama", "lm-studio", "sk-no-key-required", "not-needed", "no-key", "token-abc123"];
 
 static KEPT: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
 /// Remembers a key, so that it is never shown.
 pub fn keep(secret: &str) {
+    if NO_KEYS.contains(&secret) {
+        return;
+    }
     let mut kept = KEPT.write().unwrap_or_else(PoisonError::into_inner);
     // As it may stand within a JSON text or an address as well.
     let json = Value::from(secret).to_string();

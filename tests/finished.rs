@@ -1,6 +1,8 @@
 //! Claims about what is finished: it is checked before it is believed, and made again where it is not
 //! what it was.
 
+#![cfg(unix)]
+
 mod support;
 
 use std::fs;

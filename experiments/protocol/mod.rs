@@ -16,12 +16,12 @@ mod wins;
 
 use std::path::{Path, PathBuf};
 
-use exalign::Result;
 use exalign::alignment::{Labels, ObjectiveName};
 use exalign::config::{Config, Stage};
 use exalign::data::Tokenizer;
 use exalign::model::ModelFolder;
 use exalign::training::{Checkpoints, Keeping};
+use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -411,8 +411,15 @@ impl Pipeline<'_> {
                 None => vec![(0, reference.clone())],
                 Some(aligned) => {
                     let checkpoints = Checkpoints::new(&aligned.folder, Keeping::default());
-                    let steps = checkpoints.steps().into_iter();
-                    steps.map(|step| (step, checkpoints.path(step))).collect()
+                    let steps = checkpoints.steps();
+                    if steps.is_empty() {
+                        return Err(Error::file(
+                            &aligned.folder,
+                            "expected checkpoints to evaluate, found none; they were removed since: remove this \
+                             folder's stage.json to train again",
+                        ));
+                    }
+                    steps.into_iter().map(|step| (step, checkpoints.path(step))).collect()
                 }
             };
             for (step, policy) in policies {

@@ -26,6 +26,9 @@ pub struct MergeArgs {
     /// Where the merged model goes
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    /// Start over where an earlier run left something
+    #[arg(long)]
+    fresh: bool,
     /// What the merged weights are written as: f32, bf16 or f16
     #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
     dtype: Precision,
@@ -58,7 +61,7 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     let record = Record::new("merge", json!({ "dtype": args.dtype }), &context.device_name)
         .input("model with adapter", folder.content_hash()?)
         .tokenizer(tokenizer.as_ref());
-    let work = match record.start_folder(out, false)? {
+    let work = match record.start_folder(out, args.fresh)? {
         Start::Done(result) => return Ok(result),
         Start::Go(work) => work,
     };
@@ -71,6 +74,6 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
         merged.save_decoder(&load_decoder(&folder, device)?, args.dtype, out)?;
     }
     let result = json!({ "model": out });
-    work.finish(result.clone())?;
+    work.finish_folder(result.clone(), |name| name != "run.json")?;
     Ok(result)
 }

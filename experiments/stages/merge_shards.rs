@@ -54,10 +54,14 @@ pub fn run(args: &MergeShardsArgs) -> Result<Value> {
     };
     write(&args.out)?;
     // A pipe cannot be read again for what its lines come to.
-    let copy = tempfile::NamedTempFile::new().map_err(Error::io(std::env::temp_dir(), "write"))?;
+    let mut copy = None;
     let out = match Output::resolve(&args.out)? {
         Output::Regular(out) => out,
-        Output::Stream(_) => write(copy.path()).map(|()| copy.path().to_owned())?,
+        Output::Stream(_) => {
+            let file = tempfile::NamedTempFile::new();
+            let file = copy.insert(file.map_err(Error::io(std::env::temp_dir(), "write"))?);
+            write(file.path()).map(|()| file.path().to_owned())?
+        }
     };
     let results: Vec<&Value> = parts.iter().map(|part| &part.record.result).collect();
     let result = match command.as_str() {

@@ -154,7 +154,8 @@ impl<T: Trainable> Train<'_, T> {
         let result = json!({
             "model": model, "steps": num_steps, "loss": outcome.last_loss, "seconds": outcome.seconds,
         });
-        work.finish(result.clone())?;
+        let is_own = |name: &str| name.starts_with("model/") || name == "metrics.jsonl";
+        work.finish_folder(result.clone(), is_own)?;
         Ok(result)
     }
 }

@@ -95,6 +95,34 @@ mod tests {
     }
 
     #[test]
+    fn a_gain_is_ours_less_theirs_prompt_by_prompt() {
+        let of = |rewards: [f64; 2]| -> Vec<Vec<Drawn>> {
+            rewards.map(|reward| vec![Drawn { reward, log_ratio: 0.0 }; 3]).to_vec()
+        };
+        // Prompts differ by ten, ours is better by two on each: the pairs have no spread.
+        let gain = paired_gain(&of([3.0, 13.0]), &of([1.0, 11.0]), 0);
+        assert_eq!(gain, Interval { mean: 2.0, low: 2.0, high: 2.0 });
+        assert_eq!(paired_gain(&of([1.0, 11.0]), &of([3.0, 13.0]), 0).mean, -2.0);
+    }
+
+    #[test]
+    fn samples_that_agree_within_a_prompt_narrow_no_interval() {
+        let of = |count: usize| {
+            let prompt = |it: usize| {
+                let value = (it as f64).sin();
+                vec![Drawn { reward: value, log_ratio: value.abs() }; count]
+            };
+            Evaluation::new(&(0..12).map(prompt).collect::<Vec<_>>(), 0)
+        };
+        let (one, many) = (of(1), of(50));
+        let width = |it: Interval| it.high - it.low;
+        assert!(width(one.reward) > 0.2 && width(one.kl) > 0.1);
+        for (one, many) in [(one.reward, many.reward), (one.kl, many.kl)] {
+            assert!((width(one) - width(many)).abs() < 1e-9, "{one:?} {many:?}");
+        }
+    }
+
+    #[test]
     fn both_estimates_of_the_kl_agree_with_the_exact_one() {
         // π = (.9, .1), π_ref = (.5, .5), each outcome in the share π gives it.
         let (often, seldom) = ((0.9f64 / 0.5).ln(), (0.1f64 / 0.5).ln());

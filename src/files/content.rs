@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::{hash_file, set_aside};
+use super::{create_dir, hash_file, is_aside, set_aside};
 use crate::{Error, Result};
 
 /// Every file of an output with its size, time and hash, by its path from the output on; a file that
@@ -49,19 +49,21 @@ pub enum Change {
 }
 
 impl Content {
-    /// The content of the file or folder `output`, without the folder's own files `except` and
-    /// without hidden, locking and partial ones.
+    /// The content of the file `output`, or of those files of the folder `output` that are its own by
+    /// their path from it on. Hidden, locking and partial files are nobody's.
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn of(output: &Path, except: &[&str]) -> Result<Self> {
+    pub fn of(output: &Path, is_own: impl Fn(&str) -> bool) -> Result<Self> {
+        let names = match output.is_dir() {
+            true => names(output)?.into_iter().filter(|it| is_own(it)).collect(),
+            false => vec![String::new()],
+        };
         let mut files = BTreeMap::new();
-        for name in names(output)? {
-            if !except.contains(&name.as_str()) {
-                let path = place(output, &name);
-                let (bytes, modified) = state(&path)?;
-                files.insert(name, Mark { bytes, modified, hash: hash_file(&path)? });
-            }
+        for name in names {
+            let path = place(output, &name);
+            let (bytes, modified) = state(&path)?;
+            files.insert(name, Mark { bytes, modified, hash: hash_file(&path)? });
         }
         Ok(Self(files))
     }
@@ -90,12 +92,15 @@ impl Content {
     }
 
     /// What has changed in `output`, where it was finished: says so, one line for everything, and
-    /// gives what has another content another name, since it is going to be written anew.
+    /// gives what has another content another name, since it is going to be written anew. Nobody may
+    /// miss the folder `spare`: where all of it is gone, it was removed for its space.
     ///
     /// # Errors
     /// If a file cannot be read or renamed.
-    pub fn set_changes_aside(&self, output: &Path) -> Result<bool> {
-        let changes = self.changes(output, true)?;
+    pub fn set_changes_aside(&self, output: &Path, spare: &str) -> Result<bool> {
+        let spare = output.join(spare);
+        let mut changes = self.changes(output, true)?;
+        changes.retain(|it| spare.exists() || !it.path().starts_with(&spare));
         let Some(first) = changes.first() else { return Ok(false) };
         let more = match changes.len() - 1 {
             0 => String::new(),
@@ -125,6 +130,12 @@ impl Content {
 }
 
 impl Change {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        let (Self::Gone(path) | Self::Changed(path)) = self;
+        path
+    }
+
     /// In words, with the file's path from `folder` on.
     pub fn within(&self, folder: &Path) -> String {
         let shown = |path: &PathBuf| path.strip_prefix(folder).unwrap_or(path).to_owned();
@@ -157,32 +168,46 @@ fn state(path: &Path) -> Result<(u64, u64)> {
     Ok((metadata.len(), modified.map_or(0, |it| it.as_nanos() as u64)))
 }
 
-/// The files of an output, from the output on.
-fn names(output: &Path) -> Result<Vec<String>> {
+/// The files in a folder, from the folder on. What links to folders lead to is not in it.
+fn names(folder: &Path) -> Result<Vec<String>> {
     fn walk(folder: &Path, prefix: &str, into: &mut Vec<String>) -> Result<()> {
         for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
-            let path = entry.map_err(Error::io(folder, "read"))?.path();
-            let Some(name) = path.file_name().and_then(|it| it.to_str()) else { continue };
-            if name.starts_with('.')
-                || [".lock", ".partial", ".changed"].iter().any(|it| name.ends_with(it))
-            {
+            let entry = entry.map_err(Error::io(folder, "read"))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let is_nobodys = [".lock", ".partial"].iter().any(|it| name.ends_with(it));
+            if name.starts_with('.') || is_nobodys || is_aside(&name) {
                 continue;
             }
+            let kind = entry.file_type().map_err(Error::io(folder, "read"))?;
             let name = format!("{prefix}{name}");
-            if path.is_dir() {
-                walk(&path, &format!("{name}/"), into)?;
-            } else {
+            if kind.is_dir() {
+                walk(&entry.path(), &format!("{name}/"), into)?;
+            } else if entry.path().is_file() {
                 into.push(name);
             }
         }
         Ok(())
     }
-    if !output.is_dir() {
-        return Ok(vec![String::new()]);
-    }
     let mut names = Vec::new();
-    walk(output, "", &mut names)?;
+    walk(folder, "", &mut names)?;
     Ok(names)
+}
+
+/// Moves what was set aside in the folder `from` into the folder `to`, which takes its place.
+///
+/// # Errors
+/// If something cannot be moved.
+pub fn carry_aside(from: &Path, to: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(from).map_err(Error::io(from, "read"))?.flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().is_ok_and(|it| it.is_dir()) {
+            carry_aside(&path, &target)?;
+        } else if entry.file_name().to_str().is_some_and(is_aside) {
+            create_dir(to)?;
+            std::fs::rename(&path, &target).map_err(Error::io(&path, "move"))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -199,7 +224,7 @@ mod tests {
         for name in ["run.json", "a", "b", "model/c", "a.lock", ".hidden", "b.partial"] {
             fs::write(root.join(name), name).unwrap();
         }
-        let content = Content::of(root, &["run.json"]).unwrap();
+        let content = Content::of(root, |name| name != "run.json").unwrap();
         assert_eq!(content.names().collect::<Vec<_>>(), ["a", "b", "model/c"]);
         for trusting in [true, false] {
             assert_eq!(content.changes(root, trusting).unwrap(), []);
@@ -211,12 +236,58 @@ mod tests {
         assert_eq!(content.changes(root, true).unwrap(), changes);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_of_the_folder_is_not_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::write(root.join("a"), "a").unwrap();
+        std::os::unix::fs::symlink(root, root.join("circle")).unwrap();
+        std::os::unix::fs::symlink("nothing", root.join("dangling")).unwrap();
+        let content = Content::of(root, |_| true).unwrap();
+        assert_eq!(content.names().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn a_folder_that_may_be_spared_is_missed_only_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for name in ["model/w", "checkpoints/step-1/w", "checkpoints/step-2/w"] {
+            fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+            fs::write(root.join(name), name).unwrap();
+        }
+        let content = Content::of(root, |_| true).unwrap();
+        fs::remove_dir_all(root.join("checkpoints/step-1")).unwrap();
+        assert!(content.set_changes_aside(root, "checkpoints").unwrap());
+        fs::remove_dir_all(root.join("checkpoints")).unwrap();
+        assert!(!content.set_changes_aside(root, "checkpoints").unwrap());
+        fs::remove_dir_all(root.join("model")).unwrap();
+        assert!(content.set_changes_aside(root, "checkpoints").unwrap());
+    }
+
+    #[test]
+    fn what_was_set_aside_is_carried_into_the_folder_that_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir_all(from.join("inner")).unwrap();
+        fs::create_dir(&to).unwrap();
+        for text in ["one", "two"] {
+            fs::write(from.join("inner/w"), text).unwrap();
+            set_aside(&from.join("inner/w")).unwrap();
+        }
+        fs::write(from.join("inner/w"), "three").unwrap();
+        carry_aside(&from, &to).unwrap();
+        let read = |name: &str| fs::read_to_string(to.join("inner").join(name)).unwrap();
+        assert_eq!((read("w.changed"), read("w.2.changed")), ("one".to_owned(), "two".to_owned()));
+        assert!(!to.join("inner/w").exists());
+    }
+
     #[test]
     fn a_time_is_believed_only_where_it_may_be() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "one").unwrap();
-        let content = Content::of(&path, &[]).unwrap();
+        let content = Content::of(&path, |_| false).unwrap();
         let modified = fs::metadata(&path).unwrap().modified().unwrap();
         fs::write(&path, "two").unwrap();
         let file = fs::File::options().append(true).open(&path).unwrap();

@@ -9,12 +9,12 @@ mod journal;
 mod output;
 mod sealed;
 
-pub use content::{Change, Content};
+pub use content::{Change, Content, carry_aside};
 pub use journal::Journal;
 pub use output::{Output, write_through};
 pub use sealed::{read_sealed, write_sealed};
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -138,11 +138,9 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
 /// # Errors
 /// If the system says that it does not.
 pub fn sync_file(path: &Path) -> Result<()> {
-    File::options()
-        .append(true)
-        .open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(Error::io(path, "write"))
+    // Elsewhere only who may write a file may sync it.
+    let file = if cfg!(unix) { File::open(path) } else { File::options().append(true).open(path) };
+    file.and_then(|file| file.sync_all()).map_err(Error::io(path, "write"))
 }
 
 /// Whether a text that a file holds is the name of a file beside it: one normal component, on any
@@ -187,11 +185,38 @@ pub fn create_dir(folder: &Path) -> Result<()> {
 /// # Errors
 /// If it cannot be renamed.
 pub fn set_aside(path: &Path) -> Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".changed");
-    let aside = PathBuf::from(name);
+    let named = |number: usize| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(if number == 1 { ASIDE.to_owned() } else { format!(".{number}{ASIDE}") });
+        PathBuf::from(name)
+    };
+    let free = (1..).map(named).find(|it| it.symlink_metadata().is_err());
+    let aside = free.unwrap_or_else(|| named(1));
     std::fs::rename(path, &aside).map_err(Error::io(path, "rename"))?;
     Ok(aside)
+}
+
+/// What the names of files that were set aside end with.
+const ASIDE: &str = ".changed";
+
+fn is_aside(name: &str) -> bool {
+    name.ends_with(ASIDE)
+}
+
+/// Whether this process has the lock that is `file` now; not where another has it. Where the file system
+/// has no locks, it is taken to have, and a warning says so.
+pub fn try_lock(file: &File, path: &Path) -> bool {
+    match file.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(
+                "{}: cannot be locked ({error}); start no second process on it",
+                path.display()
+            );
+            true
+        }
+    }
 }
 
 /// Removes what a killed process has left of writing the file `path`. Call it under the lock of

@@ -42,8 +42,8 @@ impl Cached {
         let folder = path.parent().unwrap_or(&self.folder);
         self.create(folder)?;
         // The name is replaced, so that nothing is written through a link in its place.
-        let mut file =
-            tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder, "write"))?;
+        crate::files::sweep_stale(folder);
+        let mut file = crate::files::temporary(&path)?;
         file.write_all(commit.as_str().as_bytes()).map_err(Error::io(&path, "write"))?;
         crate::files::persist(file, &path)
     }
@@ -66,7 +66,7 @@ impl Cached {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(Error::io(&path, "create"))?;
         let mut told = false;
-        while file.try_lock().is_err() {
+        while !crate::files::try_lock(&file, &path) {
             if !told {
                 tracing::info!("another process fetches {}; waiting for it", blob.display());
                 told = true;
@@ -123,6 +123,10 @@ impl Cached {
 
     /// Refuses a snapshot with links to the outside.
     pub fn check_snapshot(&self, folder: &Path) -> Result<()> {
+        // Where nothing was wanted of the repository there is no folder, as who asked will say.
+        if !folder.exists() {
+            return Ok(());
+        }
         self.check(folder)?;
         for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
             let entry = entry.map_err(Error::io(folder, "read"))?;

@@ -282,7 +282,9 @@ impl Hub<'_> {
             let outcome = self.client.download(&url, about.size, &part, &mut bar);
             bar.finish();
             outcome?;
+            crate::files::sync_file(&part)?;
             std::fs::rename(&part, &blob).map_err(Error::io(&blob, "write"))?;
+            crate::files::sync_folder(crate::files::folder_of(&blob))?;
         }
         Ok(self.cached.link(&blob, commit, file)?)
     }

@@ -15,7 +15,7 @@ use super::config::DecoderConfig;
 use super::families::{Binding, Family, SCORE, end_of_text};
 use super::precision::Precision;
 use super::quantization;
-use super::weights::{self, Load, SafetensorsFiles, Saving, weight_files};
+use super::weights::{self, INDEX, Load, SINGLE, SafetensorsFiles, Saving, weight_files};
 use crate::data::Tokenizer;
 use crate::files::{read_json, write_json};
 use crate::hub::HubId;
@@ -219,7 +219,7 @@ impl ModelFolder {
     /// # Errors
     /// If there is one, or a file cannot be read.
     pub fn check_weights(&self) -> Result<()> {
-        if weight_files(&self.path).is_err() {
+        if ![SINGLE, INDEX].iter().any(|file| self.path.join(file).is_file()) {
             return Ok(());
         }
         self.files()?.check_finite()?;

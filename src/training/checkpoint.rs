@@ -102,6 +102,11 @@ impl Checkpoints {
         write_json(&temporary.path().join(STATE), state)?;
         write_json(&temporary.path().join(CHECKSUMS), &checksums(temporary.path())?)?;
         persist_folder(temporary, &target)?;
+        // Later ones were passed over, or there would be no step to take: they are worth nothing, and would
+        // count as the newest.
+        for step in self.steps().into_iter().filter(|it| *it > state.step) {
+            remove(&self.path(step))?;
+        }
         if let Err(error) = self.prune(RESUMABLE) {
             // It only costs space until the end.
             tracing::warn!("{error}");

@@ -87,10 +87,12 @@ mod tests {
     fn an_epoch_visits_every_record_once_and_keeps_the_short_last_batch() {
         let plan = Plan::new(10, 4, 3, 2, 0, Some(7));
         assert_eq!(plan.num_steps(), 6);
-        let mut first: Vec<usize> = (0..3).flat_map(|step| records(&plan, step)).collect();
-        first.sort_unstable();
-        assert_eq!(first, (0..10).collect::<Vec<_>>());
-        assert_eq!(records(&plan, 2).len(), 2);
+        for epoch in [0..3, 3..6] {
+            let mut all: Vec<usize> = epoch.flat_map(|step| records(&plan, step)).collect();
+            all.sort_unstable();
+            assert_eq!(all, (0..10).collect::<Vec<_>>());
+        }
+        assert_eq!([2, 5].map(|step| records(&plan, step).len()), [2, 2]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A tiny model, groups for it, and the program to run on them.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod bigram;
 pub mod families;
 #[cfg(unix)]
 pub mod faulty;

@@ -140,7 +140,9 @@ pub fn run(args: DataArgs, global: &Global) -> Result<()> {
             let shape = Shape { kind, tokenizer: tokenizer.as_ref(), lengths };
             let manifest = write(&args, published, &shape)?;
             files::write_json(&path, &manifest)?;
-            work.finish(json!(manifest))?;
+            let is_own =
+                |name: &str| name == MANIFEST || manifest.written.iter().any(|it| it.0 == name);
+            work.finish_folder(json!(manifest), is_own)?;
             manifest
         }
     };

@@ -5,9 +5,10 @@ use std::io::{self, BufRead, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_ipc::reader::StreamReader;
-use arrow_schema::ArrowError;
+use arrow_schema::{ArrowError, DataType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
@@ -153,8 +154,36 @@ fn rows(file: &Arc<Path>, batches: impl Iterator<Item = Result<RecordBatch>> + '
 /// Whether a row takes more than a row may.
 fn is_large(batch: &RecordBatch, row: usize) -> bool {
     let row = batch.slice(row, 1);
-    let sizes = row.columns().iter().map(|it| it.to_data().get_slice_memory_size());
-    sizes.map(|it| it.unwrap_or(0)).fold(0, usize::saturating_add) > max_row_bytes()
+    row.columns().iter().map(|it| size(it)).fold(0, usize::saturating_add) > max_row_bytes()
+}
+
+/// The bytes of an array's own values. A slice of nested values holds on to those of the whole array, which
+/// arrow's own measures count.
+fn size(array: &dyn Array) -> usize {
+    let all = |arrays: &mut dyn Iterator<Item = ArrayRef>| arrays.map(|it| size(&it)).sum();
+    match array.data_type() {
+        DataType::List(_) => all(&mut array.as_list::<i32>().iter().flatten()),
+        DataType::LargeList(_) => all(&mut array.as_list::<i64>().iter().flatten()),
+        DataType::FixedSizeList(..) => all(&mut array.as_fixed_size_list().iter().flatten()),
+        DataType::Map(..) => array
+            .as_map()
+            .iter()
+            .flatten()
+            .map(|it| it.columns().iter().map(|it| size(it)).sum::<usize>())
+            .sum(),
+        DataType::Struct(_) => all(&mut array.as_struct().columns().iter().cloned()),
+        DataType::Utf8View => array.as_string_view().iter().flatten().map(str::len).sum(),
+        DataType::BinaryView => array.as_binary_view().iter().flatten().map(<[u8]>::len).sum(),
+        DataType::Dictionary(..) => {
+            let dictionary = array.as_any_dictionary();
+            let values = dictionary.values();
+            if values.is_empty() {
+                return 0;
+            }
+            dictionary.normalized_keys().iter().map(|key| size(&values.slice(*key, 1))).sum()
+        }
+        _ => array.to_data().get_slice_memory_size().unwrap_or(0),
+    }
 }
 
 fn damaged(file: &Path, form: &str, error: &str) -> Error {
@@ -167,4 +196,34 @@ fn damaged(file: &Path, form: &str, error: &str) -> Error {
         );
     }
     Error::file(file, format!("cannot be read as {form}: {error}; copy or download it again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::builder::{ListBuilder, StringBuilder, StringDictionaryBuilder};
+    use arrow_array::types::Int32Type;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_as_large_as_what_is_in_it_and_not_as_its_batch() {
+        let text = "x".repeat(1000);
+        let (mut lists, mut names) =
+            (ListBuilder::new(StringBuilder::new()), StringDictionaryBuilder::<Int32Type>::new());
+        for row in 0..200 {
+            lists.values().append_value(&text);
+            lists.values().append_value(if row == 7 { text.repeat(50) } else { text.clone() });
+            lists.append(true);
+            names.append_value(format!("{row}{text}"));
+        }
+        let columns: [(_, ArrayRef); 2] =
+            [("lists", Arc::new(lists.finish())), ("names", Arc::new(names.finish()))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let sizes = |row: usize| {
+            batch.slice(row, 1).columns().iter().map(|it| size(it)).collect::<Vec<_>>()
+        };
+        let [lists, names] = sizes(3)[..] else { panic!("two columns") };
+        assert!((2000..2100).contains(&lists) && (1001..1100).contains(&names), "{lists} {names}");
+        assert!((51_000..51_100).contains(&sizes(7)[0]), "{:?}", sizes(7));
+    }
 }

@@ -41,8 +41,14 @@ pub(super) fn lines(mut lines: Lines) -> RawRows {
 /// Objects: one a line, or over several lines, or one that holds all.
 pub(super) fn objects(content: Content) -> Result<RawRows> {
     let mut source = Lines::new(content);
+    let row = std::mem::replace(&mut source.max, LARGEST_HOLDER);
     let Some(first) = source.next_line()? else { return Ok(Box::new(std::iter::empty())) };
+    source.max = row;
     let second = source.next_line()?;
+    if second.is_some() && first.1.len() > row {
+        return Err(too_large(source.file(), first.0));
+    }
+    check_holder(source.file(), &first)?;
     match serde_json::from_slice::<Value>(&first.1) {
         Ok(value) if second.is_none() => held(source.file(), first.0, value, &first.1),
         Err(error) if error.is_eof() && second.as_ref().is_some_and(|it| !begins_record(it)) => {
@@ -71,9 +77,14 @@ fn begins_record((_, line): &Line) -> bool {
 
 /// Objects one after another, each over as many lines as it likes.
 fn spread(content: Content, line: usize) -> Result<RawRows> {
-    let mut scan = Scan { content, line };
+    let mut scan = Scan { content, line, max: LARGEST_HOLDER };
     let Some(first) = scan.object()? else { return Ok(Box::new(std::iter::empty())) };
+    scan.max = max_row_bytes();
     let second = scan.object()?;
+    if second.is_some() && first.1.len() > scan.max {
+        return Err(too_large(&scan.content.file, first.0));
+    }
+    check_holder(&scan.content.file, &first)?;
     if let (None, Ok(value)) = (&second, serde_json::from_slice::<Value>(&first.1)) {
         return held(&scan.content.file, first.0, value, &first.1);
     }
@@ -82,10 +93,37 @@ fn spread(content: Content, line: usize) -> Result<RawRows> {
     Ok(Box::new(objects.map(|it| it.map(|(line, item)| (line, Fields::parse(&item))))))
 }
 
+/// The bytes of a file's only object, whose rows each have the limit of a row.
+const LARGEST_HOLDER: usize = 256 << 20;
+
+/// Refuses an object that is not a row but larger than one, where reading it would take more memory than a
+/// file may: a value takes a hundred bytes and more, whatever its length.
+fn check_holder(file: &std::path::Path, (line, text): &Line) -> Result<()> {
+    const VALUE: usize = 128;
+    const MOST: usize = 2 << 30;
+    if text.len() <= max_row_bytes() {
+        return Ok(());
+    }
+    let values = text.iter().filter(|it| b",[{".contains(it)).count();
+    if values.saturating_mul(VALUE).saturating_add(text.len()) <= MOST {
+        return Ok(());
+    }
+    Err(Error::record(
+        file,
+        *line,
+        "expected rows one a line, or in a list, found one JSON object of more values than are held at a \
+         time; write the list alone, without the object around it",
+    ))
+}
+
 /// The rows of the only object of a file: those of the list that it holds, or the object itself.
 fn held(file: &std::path::Path, line: usize, value: Value, text: &[u8]) -> Result<RawRows> {
     let one = |fields| -> Result<RawRows> { Ok(Box::new(std::iter::once(Ok((line, fields))))) };
     let Value::Object(object) = value else { return one(Fields::parse(text)) };
+    let is_row_like = OF_RECORDS.iter().any(|name| object.contains_key(*name));
+    if is_row_like && text.len() > max_row_bytes() {
+        return Err(too_large(file, line));
+    }
     if is_columns(&object) {
         return Err(Error::file(
             file,
@@ -99,9 +137,7 @@ fn held(file: &std::path::Path, line: usize, value: Value, text: &[u8]) -> Resul
     let lists: Vec<&String> =
         object.iter().filter(|(_, value)| is_rows(value)).map(|(name, _)| name).collect();
     match lists.as_slice() {
-        _ if OF_RECORDS.iter().any(|name| object.contains_key(*name)) => {
-            one(Ok(Fields::from(object)))
-        }
+        _ if is_row_like => one(Ok(Fields::from(object))),
         [] => one(Ok(Fields::from(object))),
         [name] => {
             let Some(Value::Array(rows)) = object.get(name.as_str()).cloned() else {
@@ -146,7 +182,7 @@ fn is_columns(object: &serde_json::Map<String, Value>) -> bool {
 
 /// The objects of one array, each with the line it begins in.
 pub(super) fn array(content: Content) -> RawRows {
-    let mut scan = Scan { content, line: 1 };
+    let mut scan = Scan { content, line: 1, max: max_row_bytes() };
     let mut is_open = false;
     Box::new(std::iter::from_fn(move || {
         let item = scan.item(&mut is_open).transpose()?;
@@ -158,6 +194,8 @@ pub(super) fn array(content: Content) -> RawRows {
 struct Scan {
     content: Content,
     line: usize,
+    /// The bytes of the longest value.
+    max: usize,
 }
 
 impl Scan {
@@ -229,7 +267,7 @@ impl Scan {
 
     /// The bytes of an item of an array, up to what ends it, or of an object, its last brace included.
     fn value(&mut self, is_item: bool) -> Result<Vec<u8>> {
-        let (max, line) = (max_row_bytes(), self.line);
+        let (max, line) = (self.max, self.line);
         let mut item = Vec::new();
         let mut state = Nesting::default();
         loop {

@@ -13,6 +13,8 @@ pub(super) struct Lines {
     number: usize,
     /// Whether the last line ended with a carriage return, of which a line feed may be the rest.
     after_return: bool,
+    /// The bytes of the longest line.
+    pub max: usize,
 }
 
 /// A line and its number, counted from 1.
@@ -20,7 +22,7 @@ pub(super) type Line = (usize, Vec<u8>);
 
 impl Lines {
     pub fn new(content: Content) -> Self {
-        Self { content, number: 0, after_return: false }
+        Self { content, number: 0, after_return: false, max: max_row_bytes() }
     }
 
     pub fn file(&self) -> &Arc<Path> {
@@ -50,7 +52,7 @@ impl Lines {
 
     /// Reads to the end of a line; false where there is none.
     fn read(&mut self, line: &mut Vec<u8>) -> Result<bool> {
-        let max = max_row_bytes();
+        let max = self.max;
         let mut found = false;
         loop {
             if line.len() > max {

@@ -13,11 +13,9 @@ use tokenizers::{
     OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
 };
 
-use super::published::{QWEN2_WORDS, WORDS};
-
-/// Expressions that are known to go back no farther than a run of blanks is long, and the bytes of
-/// a text in which no run is as long as the most steps back.
-const TAME: [&str; 2] = [WORDS, QWEN2_WORDS];
+/// The part of most expressions that goes back: no farther than a run of blanks is long.
+const BLANKS: &str = r"\s+(?!\S)";
+/// The bytes of a text in which no run is as long as the most steps back.
 const TAME_LENGTH: usize = 1 << 18;
 
 /// What only an expression with steps back has.
@@ -45,7 +43,8 @@ impl Patterns {
 
     /// Refuses a text that an expression takes too many steps for.
     pub fn check(&self, tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<(), String> {
-        let is_tame = |(pattern, _): (&String, _)| TAME.contains(&pattern.as_str());
+        // Runs of blanks alone go back, as far as they are long.
+        let is_tame = |(pattern, _): (&String, _)| !goes_back(&pattern.replace(BLANKS, ""));
         let all_tame = self.of_pre_tokenizer.iter().all(is_tame) && self.of_normalizer.is_empty();
         if all_tame && (self.of_pre_tokenizer.is_empty() || text.len() < TAME_LENGTH) {
             return Ok(());
@@ -54,17 +53,36 @@ impl Patterns {
         let Some(step) = tokenizer.get_pre_tokenizer() else { return Ok(()) };
         let added = tokenizer.get_added_vocabulary();
         let mut pieces = added.extract_and_normalize(tokenizer.get_normalizer(), text);
-        self.walk(step, &mut pieces)
+        self.walk(step, &mut pieces, true)
     }
 
-    /// Cuts pieces as a pre-tokenizer does, after its expressions were tried on them.
+    /// Whether a step has one of these expressions.
+    fn tracks(&self, step: &PreTokenizerWrapper) -> bool {
+        match step {
+            PreTokenizerWrapper::Sequence(steps) => steps.as_ref().iter().any(|it| self.tracks(it)),
+            PreTokenizerWrapper::Split(split) => match &split.pattern {
+                SplitPattern::Regex(pattern) => self.of_pre_tokenizer.contains_key(pattern),
+                SplitPattern::String(_) => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Cuts pieces as a pre-tokenizer does, after its expressions were tried on them; after the last step
+    /// with one they need not be cut.
     fn walk(
         &self,
         step: &PreTokenizerWrapper,
         pieces: &mut PreTokenizedString,
+        is_last: bool,
     ) -> Result<(), String> {
         if let PreTokenizerWrapper::Sequence(steps) = step {
-            return steps.as_ref().iter().try_for_each(|it| self.walk(it, pieces));
+            let last = steps.as_ref().iter().rposition(|it| self.tracks(it));
+            let tracked = &steps.as_ref()[..last.map_or(0, |it| it + 1)];
+            for (at, step) in tracked.iter().enumerate() {
+                self.walk(step, pieces, is_last && Some(at) == last)?;
+            }
+            return Ok(());
         }
         if let PreTokenizerWrapper::Split(split) = step
             && let SplitPattern::Regex(pattern) = &split.pattern
@@ -77,6 +95,9 @@ impl Patterns {
                     attempt(pattern, regex, piece)?;
                 }
             }
+        }
+        if is_last {
+            return Ok(());
         }
         step.pre_tokenize(pieces).map_err(|error| error.to_string())
     }
@@ -106,10 +127,18 @@ fn collect(part: &Value, found: &mut BTreeMap<String, Regex>) {
     }
 }
 
+/// Whether a number of repetitions such as `{2,}` is followed by a plus; a class such as `\p{L}` is none.
+fn has_possessive_count(pattern: &str) -> bool {
+    pattern.match_indices("}+").any(|(end, _)| {
+        let count = pattern[..end].rsplit('{').next().unwrap_or_default();
+        !count.is_empty() && count.chars().all(|it| it.is_ascii_digit() || it == ',')
+    })
+}
+
 fn goes_back(pattern: &str) -> bool {
     let refers = pattern.as_bytes().windows(2).any(|it| it[0] == b'\\' && it[1].is_ascii_digit());
     refers
         || MARKS.iter().any(|mark| pattern.contains(mark))
         || pattern.contains("?+")
-        || pattern.contains("}+")
+        || has_possessive_count(pattern)
 }

@@ -12,9 +12,11 @@ use super::class_rules::{Class, Parts};
 use super::folder::TokenizerFolder;
 use crate::{Error, Result};
 
+#[cfg(test)]
 pub use self::byte_level::QWEN2_WORDS;
 #[cfg(test)]
 pub use self::byte_level::visible;
+#[cfg(test)]
 pub use self::ranks::WORDS;
 
 /// The file of sentencepiece models and ranks.
