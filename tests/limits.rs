@@ -69,6 +69,28 @@ fn a_row_has_a_largest_size_in_every_form_of_file() {
 }
 
 #[test]
+fn an_object_that_holds_the_rows_may_be_larger_than_a_row() {
+    let place = Workplace::new();
+    let rows: Vec<Value> = std::iter::repeat_n(group("b"), 40).collect();
+    let held = json!({ "version": "1", "data": rows });
+    place.write("line.json", &held.to_string());
+    place.write("lines.json", &serde_json::to_string_pretty(&held).unwrap());
+    for name in ["line.json", "lines.json"] {
+        let said = place
+            .succeeds(&format!("pairs --data {name} --out {name}.o --set data.max_row_bytes=1000"));
+        assert!(said.contains("\"groups\":40"), "{said}");
+    }
+    // A record of that size is none that holds rows.
+    place.write("record.json", &group(&"b".repeat(2000)).to_string());
+    let said = place.refuses("pairs --data record.json --out record.o --set data.max_row_bytes=1000", 1);
+    assert!(said.contains("record.json:1: expected at most 1000 bytes in a row"), "{said}");
+    // Nothing but small values would take two hundred times the file.
+    place.write("values.json", &format!("{{\"data\": [{}{{}}]}}", "{},".repeat(9_000_000)));
+    let said = place.refuses("pairs --data values.json --out values.o", 1);
+    assert!(said.contains("one JSON object of more values than are held at a time"), "{said}");
+}
+
+#[test]
 fn a_cell_has_a_largest_size() {
     let place = Workplace::new();
     let column = |texts: [&str; 2]| Arc::new(StringArray::from(texts.to_vec())) as ArrayRef;
