@@ -116,6 +116,7 @@ fn survives(command: &str) {
     let count = operations.len();
     assert!(count > 8, "no operation of {command} was seen");
     let mut random = ChaCha12Rng::seed_from_u64(count as u64);
+    stays_when_the_power_goes_afterwards(&material, command, &expected, &mut random);
     for fault in FAULTS {
         let chosen: Vec<usize> = match cases() {
             cases if cases < count => (0..cases).map(|_| random.random_range(0..count)).collect(),
@@ -152,6 +153,27 @@ fn survives(command: &str) {
             for (name, content) in &found {
                 assert!(*content == expected[name], "{case}: {name} differs");
             }
+        }
+    }
+}
+
+/// What a command has finished is on the disk when the command ends.
+fn stays_when_the_power_goes_afterwards(
+    material: &Workplace,
+    command: &str,
+    expected: &BTreeMap<String, Vec<u8>>,
+    random: &mut ChaCha12Rng,
+) {
+    for _ in 0..3 {
+        let disk = Disk::with(material.folder.path());
+        assert!(disk.exalign(command, Fault::PowerCut, usize::MAX).status.success());
+        disk.start_again(random);
+        let found = essence(&disk.root());
+        for (name, content) in expected {
+            assert!(
+                found.get(name) == Some(content),
+                "{command}, then a power cut: {name} is lost"
+            );
         }
     }
 }

@@ -82,7 +82,8 @@ fn an_object_that_holds_the_rows_may_be_larger_than_a_row() {
     }
     // A record of that size is none that holds rows.
     place.write("record.json", &group(&"b".repeat(2000)).to_string());
-    let said = place.refuses("pairs --data record.json --out record.o --set data.max_row_bytes=1000", 1);
+    let said =
+        place.refuses("pairs --data record.json --out record.o --set data.max_row_bytes=1000", 1);
     assert!(said.contains("record.json:1: expected at most 1000 bytes in a row"), "{said}");
     // Nothing but small values would take two hundred times the file.
     place.write("values.json", &format!("{{\"data\": [{}{{}}]}}", "{},".repeat(9_000_000)));
