@@ -241,3 +241,18 @@ fn a_merge_carries_the_adapters_tokenizer_and_the_bases_generation_settings() {
     assert_eq!(merged.shape.end_of_text, [22, 5]);
     assert_eq!(next_token_log_probs(&place.path("merged")), next_token_log_probs(&adapter));
 }
+
+#[test]
+fn a_merge_that_is_refused_leaves_no_folder() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 4, 2);
+    place.succeeds(
+        "align --objective exo-rw --model model --data groups.jsonl --out aligned --lora-rank 2 --max-steps 1",
+    );
+    let weights = place.path("aligned/model/adapter_model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..bytes.len() - 4]).unwrap();
+    let said = place.refuses("merge --model model --adapter aligned/model --out merged", 1);
+    assert!(said.contains("adapter_model.safetensors"), "{said}");
+    assert!(!place.path("merged").exists());
+}

@@ -61,18 +61,22 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     let record = Record::new("merge", json!({ "dtype": args.dtype }), &context.device_name)
         .input("model with adapter", folder.content_hash()?)
         .tokenizer(tokenizer.as_ref());
+    let merged = Subject::whole(folder.clone(), tokenizer);
+    // Loaded before anything is written: an adapter that cannot be merged leaves no folder.
+    let save: Box<dyn FnOnce() -> Result<()>> = if folder.is_classifier() {
+        let model = RewardModel::load(&folder, 0, device)?;
+        let reading = reward_reading(&folder);
+        Box::new(move || merged.save_reward_model(&model, &reading, args.dtype, out))
+    } else {
+        let decoder = load_decoder(&folder, device)?;
+        Box::new(move || merged.save_decoder(&decoder, args.dtype, out))
+    };
     let work = match record.start_folder(out, args.fresh)? {
         Start::Done(result) => return Ok(result),
         Start::Go(work) => work,
     };
-    let merged = Subject::whole(folder.clone(), tokenizer);
     carry_generation_config(&folder, out)?;
-    if folder.is_classifier() {
-        let model = RewardModel::load(&folder, 0, device)?;
-        merged.save_reward_model(&model, &reward_reading(&folder), args.dtype, out)?;
-    } else {
-        merged.save_decoder(&load_decoder(&folder, device)?, args.dtype, out)?;
-    }
+    save()?;
     let result = json!({ "model": out });
     work.finish_folder(result.clone(), |name| name != "run.json")?;
     Ok(result)
