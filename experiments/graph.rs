@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use exalign::files::Content;
 use exalign::reference::cache_folder;
 use exalign::report::StageCost;
+use exalign::training::CHECKPOINTS;
 use exalign::{Error, Result, files, interrupt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -166,7 +167,7 @@ impl Graph {
         // Two runs that need the same stage: one makes it, the other waits and takes it.
         let _lock = self.lock(&plan.name, &artifact.key)?;
         if let Some(marker) = Marker::holds(&artifact.folder, &artifact.key)
-            && !marker.content.set_changes_aside(&artifact.folder, "checkpoints")?
+            && !marker.content.set_changes_aside(&artifact.folder, CHECKPOINTS)?
         {
             self.note_cost(&plan, &marker, true);
             return Ok(artifact);
@@ -298,10 +299,10 @@ fn take(from: &Path, artifact: &Artifact) -> Result<Marker> {
         copy_file(&from.join(name), &copy.path().join(name))?;
     }
     // The copy is looked at and not the original, so that copying is checked as well.
-    if let Some(change) = marker.content.changes(copy.path(), false)?.first() {
-        return Err(damaged(&change.within(copy.path())));
-    }
     let content = Content::of(copy.path(), |_| true)?;
+    if let Some(change) = marker.content.first_difference(&content) {
+        return Err(damaged(&change.to_string()));
+    }
     let marker = Marker { content, ..marker };
     files::write_sealed(&copy.path().join(MARKER), &marker)?;
     if to.exists() {

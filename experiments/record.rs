@@ -12,6 +12,7 @@ use exalign::files::{
     Content, Output, create_dir, read_sealed, sweep, sweep_folder, try_lock, write_sealed,
 };
 use exalign::secrets::{redact, redact_json};
+use exalign::training::CHECKPOINTS;
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -178,12 +179,12 @@ impl Record {
                     differences.join("; ")
                 )));
             }
-            if found.complete && !found.content.set_changes_aside(output, "checkpoints")? {
+            if found.complete && !found.content.set_changes_aside(output, CHECKPOINTS)? {
                 return Ok(Start::Done(found.result));
             }
         }
         if fresh && output.is_dir() {
-            for name in ["checkpoints", "model"] {
+            for name in [CHECKPOINTS, "model"] {
                 let folder = output.join(name);
                 if folder.exists() {
                     std::fs::remove_dir_all(&folder).map_err(Error::io(&folder, "remove"))?;

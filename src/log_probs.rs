@@ -110,12 +110,14 @@ pub fn token_log_probs_of(
     Ok(scored)
 }
 
+/// What to do where a model computes what is not finite.
+pub(crate) const NOT_FINITE: &str = "Keep the weights as f32 or bf16 if they are f16 (--dtype), look at an adapter's lora_alpha, or take an \
+     earlier checkpoint of the model";
+
 /// Why what a model says of a completion is of no use.
 pub fn not_finite(what: &str, group: &TokenGroup, completion: usize) -> crate::Error {
     crate::Error::Numeric(format!(
-        "{}: {what} of completion {} is not finite, so that nothing can be concluded from it. Keep the weights \
-         as f32 or bf16 if they are f16 (--dtype), look at an adapter's lora_alpha, or take an earlier checkpoint \
-         of the model",
+        "{}: {what} of completion {} is not finite, so that nothing can be concluded from it. {NOT_FINITE}",
         group.name(),
         completion + 1
     ))

@@ -4,7 +4,7 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use support::{SMALL_EXPERIMENT, Workplace, metrics, text};
@@ -16,23 +16,27 @@ fn weights(dir: &Path) -> Vec<u8> {
     std::fs::read(dir.join("model").join("model.safetensors")).unwrap()
 }
 
+/// Starts the command line; what it says on standard error is kept.
+fn started(place: &Workplace, arguments: &str) -> Child {
+    Command::new(assert_cmd::cargo::cargo_bin("exalign"))
+        .args(arguments.split_whitespace())
+        .current_dir(place.folder.path())
+        .env("EXALIGN_CACHE", place.path("cache"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
 /// Starts the command line, kills it after `patience`, until it finishes by itself; the kills.
 fn until_done(
     place: &Workplace,
     arguments: &str,
     mut patience: impl FnMut(usize) -> Duration,
 ) -> usize {
-    let program = assert_cmd::cargo::cargo_bin("exalign");
     for kills in 0.. {
         assert!(kills < 200, "the work never ends");
-        let mut child = Command::new(&program)
-            .args(arguments.split_whitespace())
-            .current_dir(place.folder.path())
-            .env("EXALIGN_CACHE", place.path("cache"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = started(place, arguments);
         std::thread::sleep(patience(kills));
         match child.try_wait().unwrap() {
             Some(_) => {
@@ -123,14 +127,7 @@ fn newest_checkpoint(checkpoints: &Path) -> usize {
 }
 
 fn until_killed_after_checkpoints(place: &Workplace, arguments: &str, out: &str, step: usize) {
-    let mut child = Command::new(assert_cmd::cargo::cargo_bin("exalign"))
-        .args(arguments.split_whitespace())
-        .current_dir(place.folder.path())
-        .env("EXALIGN_CACHE", place.path("cache"))
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = started(place, arguments);
     let checkpoints = place.path(out).join("checkpoints");
     while newest_checkpoint(&checkpoints) < 2 * step {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
@@ -217,14 +214,7 @@ fn until_done_despite_interrupts(place: &Workplace, arguments: &str, out: &str) 
     let steps = || std::fs::read_to_string(&log).unwrap_or_default().lines().count();
     for stops in 0..200 {
         let before = steps();
-        let mut child = Command::new(assert_cmd::cargo::cargo_bin("exalign"))
-            .args(arguments.split_whitespace())
-            .current_dir(place.folder.path())
-            .env("EXALIGN_CACHE", place.path("cache"))
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = started(place, arguments);
         while steps() == before && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -274,14 +264,7 @@ fn ctrl_c_leaves_a_checkpoint_and_exit_code_130() {
         )
     };
     place.succeeds(&align("whole"));
-    let child = Command::new(assert_cmd::cargo::cargo_bin("exalign"))
-        .args(align("stopped").split_whitespace())
-        .current_dir(place.folder.path())
-        .env("EXALIGN_CACHE", place.path("cache"))
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let child = started(&place, &align("stopped"));
     let log = place.path("stopped").join("metrics.jsonl");
     while std::fs::read_to_string(&log).unwrap_or_default().lines().count() < 3 {
         std::thread::sleep(Duration::from_millis(1));

@@ -179,11 +179,7 @@ pub fn dtype(name: &str) -> std::result::Result<Precision, String> {
 
 /// Writes records, one a line.
 pub fn write_lines<T: Serialize>(path: &Path, records: impl IntoIterator<Item = T>) -> Result<()> {
-    files::write_atomic(path, |writer| {
-        records
-            .into_iter()
-            .try_for_each(|record| writeln!(writer, "{}", serde_json::to_string(&record)?))
-    })
+    write_lines_as_made(path, |lines| records.into_iter().try_for_each(|it| lines.put(&it)))
 }
 
 /// Writes records while they are made, so that none has to stay in memory.

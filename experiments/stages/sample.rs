@@ -11,8 +11,7 @@ use exalign::config::{Config, Stage};
 use exalign::data::{
     self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
 };
-use exalign::files::Journal;
-use exalign::files::Output;
+use exalign::files::{Journal, Output};
 use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
 use exalign::model::{Decoder, ModelFolder};
 use exalign::progress::Progress;

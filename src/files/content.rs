@@ -68,12 +68,20 @@ impl Content {
         Ok(Self(files))
     }
 
-    /// What has changed in `output`. A file of the same size and time is the same where `trusting`;
-    /// of the others, the content is looked at.
+    /// The first of its files that `found`, the content of a copy, does not hold as it was.
+    pub fn first_difference(&self, found: &Self) -> Option<Change> {
+        let same =
+            |name: &str, mark: &Mark| found.0.get(name).is_some_and(|it| it.hash == mark.hash);
+        let (name, _) = self.0.iter().find(|(name, mark)| !same(name, mark))?;
+        Some(Change::Changed(name.into()))
+    }
+
+    /// What has changed in `output`. A file of the same size and time is the same; of the others, the
+    /// content is looked at.
     ///
     /// # Errors
     /// If a file that is there cannot be read.
-    pub fn changes(&self, output: &Path, trusting: bool) -> Result<Vec<Change>> {
+    pub fn changes(&self, output: &Path) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
         for (name, mark) in &self.0 {
             let path = place(output, name);
@@ -83,7 +91,7 @@ impl Content {
             }
             let (bytes, modified) = state(&path)?;
             let same = bytes == mark.bytes
-                && (trusting && modified == mark.modified || hash_file(&path)? == mark.hash);
+                && (modified == mark.modified || hash_file(&path)? == mark.hash);
             if !same {
                 changes.push(Change::Changed(path));
             }
@@ -99,7 +107,7 @@ impl Content {
     /// If a file cannot be read or renamed.
     pub fn set_changes_aside(&self, output: &Path, spare: &str) -> Result<bool> {
         let spare = output.join(spare);
-        let mut changes = self.changes(output, true)?;
+        let mut changes = self.changes(output)?;
         changes.retain(|it| spare.exists() || !it.path().starts_with(&spare));
         let Some(first) = changes.first() else { return Ok(false) };
         let more = match changes.len() - 1 {
@@ -122,11 +130,6 @@ impl Content {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
-
-    /// Whether nothing was noted.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl Change {
@@ -134,16 +137,6 @@ impl Change {
     pub fn path(&self) -> &Path {
         let (Self::Gone(path) | Self::Changed(path)) = self;
         path
-    }
-
-    /// In words, with the file's path from `folder` on.
-    pub fn within(&self, folder: &Path) -> String {
-        let shown = |path: &PathBuf| path.strip_prefix(folder).unwrap_or(path).to_owned();
-        match self {
-            Self::Gone(path) => Self::Gone(shown(path)),
-            Self::Changed(path) => Self::Changed(shown(path)),
-        }
-        .to_string()
     }
 }
 
@@ -226,14 +219,15 @@ mod tests {
         }
         let content = Content::of(root, |name| name != "run.json").unwrap();
         assert_eq!(content.names().collect::<Vec<_>>(), ["a", "b", "model/c"]);
-        for trusting in [true, false] {
-            assert_eq!(content.changes(root, trusting).unwrap(), []);
-        }
+        assert_eq!(content.changes(root).unwrap(), []);
+        let now = || Content::of(root, |name| name != "run.json").unwrap();
+        assert_eq!(content.first_difference(&now()), None);
         fs::write(root.join("new"), "").unwrap();
         fs::write(root.join("a"), "b").unwrap();
         fs::remove_dir_all(root.join("model")).unwrap();
         let changes = [Change::Changed(root.join("a")), Change::Gone(root.join("model/c"))];
-        assert_eq!(content.changes(root, true).unwrap(), changes);
+        assert_eq!(content.changes(root).unwrap(), changes);
+        assert_eq!(content.first_difference(&now()), Some(Change::Changed("a".into())));
     }
 
     #[cfg(unix)]
@@ -292,12 +286,13 @@ mod tests {
         fs::write(&path, "two").unwrap();
         let file = fs::File::options().append(true).open(&path).unwrap();
         file.set_modified(modified).unwrap();
-        assert_eq!(content.changes(&path, true).unwrap(), []);
-        assert_eq!(content.changes(&path, false).unwrap(), [Change::Changed(path.clone())]);
+        assert_eq!(content.changes(&path).unwrap(), []);
+        let now = Content::of(&path, |_| false).unwrap();
+        assert_eq!(content.first_difference(&now), Some(Change::Changed("".into())));
         // Copied elsewhere: another time, the same content.
         let copy = folder.path().join("copy");
         fs::write(&copy, "one").unwrap();
-        assert_eq!(content.changes(&copy, true).unwrap(), []);
+        assert_eq!(content.changes(&copy).unwrap(), []);
     }
 
     #[test]

@@ -96,10 +96,16 @@ pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
         file.as_file().set_permissions(replaced.permissions()).map_err(write())?;
     }
     file.as_file().sync_all().map_err(write())?;
-    std::fs::rename(file.path(), path).map_err(write())?;
+    rename(file.path(), path)?;
     // Its name is gone; there is nothing left to remove.
     let _ = file.into_temp_path().keep();
-    sync_folder(folder_of(path))
+    Ok(())
+}
+
+/// Gives what has reached the disk another name, for good.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).map_err(Error::io(to, "write"))?;
+    sync_folder(folder_of(to))
 }
 
 /// Gives a finished temporary folder, whose files have reached the disk, its name for good. A folder
@@ -108,15 +114,14 @@ pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
 /// # Errors
 /// If the folder cannot be renamed.
 pub fn persist_folder(folder: TempDir, path: &Path) -> Result<()> {
-    let write = || Error::io(path, "write");
     if path.exists() {
         std::fs::remove_dir_all(path).map_err(Error::io(path, "replace"))?;
     }
     sync_folder(folder.path())?;
-    std::fs::rename(folder.path(), path).map_err(write())?;
+    rename(folder.path(), path)?;
     // Its name is gone; there is nothing left to remove.
     let _ = folder.keep();
-    sync_folder(folder_of(path))
+    Ok(())
 }
 
 /// Makes the names in a folder reach the disk.

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Sight, TokenGroup};
-use crate::log_probs::{check_tokens, read};
+use crate::log_probs::{NOT_FINITE, check_tokens, read};
 use crate::model::Decoder;
 use crate::model::cache::LayerCache;
 use crate::model::weights::all_finite;
@@ -160,9 +160,7 @@ pub fn sample(
 /// Why no token can be drawn.
 fn not_finite(prompt: &Prompt, step: usize) -> Error {
     Error::Numeric(format!(
-        "prompt {}: the logits for token {} of a completion are not finite, so that none can be drawn. Keep the \
-         weights as f32 or bf16 if they are f16 (--dtype), look at an adapter's lora_alpha, or take an earlier \
-         checkpoint of the model",
+        "prompt {}: the logits for token {} of a completion are not finite, so that none can be drawn. {NOT_FINITE}",
         prompt.number + 1,
         step + 1
     ))

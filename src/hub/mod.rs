@@ -283,8 +283,7 @@ impl Hub<'_> {
             bar.finish();
             outcome?;
             crate::files::sync_file(&part)?;
-            std::fs::rename(&part, &blob).map_err(Error::io(&blob, "write"))?;
-            crate::files::sync_folder(crate::files::folder_of(&blob))?;
+            crate::files::rename(&part, &blob)?;
         }
         Ok(self.cached.link(&blob, commit, file)?)
     }

@@ -17,6 +17,8 @@ use crate::files::{
 };
 use crate::{Error, Result};
 
+/// The folder of a training's checkpoints, within that of the training.
+pub const CHECKPOINTS: &str = "checkpoints";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.json";
 const CHECKSUMS: &str = "checksums.json";
@@ -60,7 +62,7 @@ pub struct State {
 impl Checkpoints {
     /// Under `DIR/checkpoints`.
     pub fn new(dir: &Path, keeping: Keeping) -> Self {
-        Self { folder: dir.join("checkpoints"), keeping }
+        Self { folder: dir.join(CHECKPOINTS), keeping }
     }
 
     /// The folder of the checkpoint after `step` steps.

@@ -23,7 +23,7 @@ mod together;
 
 pub use adam::FusedAdam;
 pub use aligner::{Aligner, AlignmentBatch};
-pub use checkpoint::{Checkpoints, Keeping};
+pub use checkpoint::{CHECKPOINTS, Checkpoints, Keeping};
 pub use fine_tuner::FineTuner;
 pub use plan::{Plan, PlannedStep};
 pub use reward_trainer::{RewardTrainer, ScoredBatch};

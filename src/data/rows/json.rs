@@ -45,10 +45,7 @@ pub(super) fn objects(content: Content) -> Result<RawRows> {
     let Some(first) = source.next_line()? else { return Ok(Box::new(std::iter::empty())) };
     source.max = row;
     let second = source.next_line()?;
-    if second.is_some() && first.1.len() > row {
-        return Err(too_large(source.file(), first.0));
-    }
-    check_holder(source.file(), &first)?;
+    check_first(source.file(), &first, second.is_none())?;
     match serde_json::from_slice::<Value>(&first.1) {
         Ok(value) if second.is_none() => held(source.file(), first.0, value, &first.1),
         Err(error) if error.is_eof() && second.as_ref().is_some_and(|it| !begins_record(it)) => {
@@ -81,10 +78,7 @@ fn spread(content: Content, line: usize) -> Result<RawRows> {
     let Some(first) = scan.object()? else { return Ok(Box::new(std::iter::empty())) };
     scan.max = max_row_bytes();
     let second = scan.object()?;
-    if second.is_some() && first.1.len() > scan.max {
-        return Err(too_large(&scan.content.file, first.0));
-    }
-    check_holder(&scan.content.file, &first)?;
+    check_first(&scan.content.file, &first, second.is_none())?;
     if let (None, Ok(value)) = (&second, serde_json::from_slice::<Value>(&first.1)) {
         return held(&scan.content.file, first.0, value, &first.1);
     }
@@ -96,13 +90,16 @@ fn spread(content: Content, line: usize) -> Result<RawRows> {
 /// The bytes of a file's only object, whose rows each have the limit of a row.
 const LARGEST_HOLDER: usize = 256 << 20;
 
-/// Refuses an object that is not a row but larger than one, where reading it would take more memory than a
-/// file may: a value takes a hundred bytes and more, whatever its length.
-fn check_holder(file: &std::path::Path, (line, text): &Line) -> Result<()> {
+/// Refuses a file's first object where it is larger than a row and one of several, or alone but reading it
+/// would take more memory than a file may: a value takes a hundred bytes and more, whatever its length.
+fn check_first(file: &std::path::Path, (line, text): &Line, is_alone: bool) -> Result<()> {
     const VALUE: usize = 128;
     const MOST: usize = 2 << 30;
     if text.len() <= max_row_bytes() {
         return Ok(());
+    }
+    if !is_alone {
+        return Err(too_large(file, *line));
     }
     let values = text.iter().filter(|it| b",[{".contains(it)).count();
     if values.saturating_mul(VALUE).saturating_add(text.len()) <= MOST {

@@ -78,12 +78,17 @@ pub fn check() -> Outcome<()> {
 /// Takes steps.
 #[inline]
 pub fn steps(count: usize) -> Outcome<()> {
-    let left = BUDGET.with(|it| {
-        let left = it.steps.get().saturating_sub(count as i64);
-        it.steps.set(left);
-        left
-    });
-    if left < 0 { refusal() } else { Ok(()) }
+    match BUDGET.with(|it| spend(&it.steps, count)) {
+        true => Ok(()),
+        false => refusal(),
+    }
+}
+
+/// Takes an amount of what is left; whether there was enough.
+#[inline]
+fn spend(left: &Cell<i64>, amount: usize) -> bool {
+    left.set(left.get().saturating_sub(amount as i64));
+    left.get() >= 0
 }
 
 #[cold]
@@ -132,12 +137,7 @@ pub fn visit(items: usize) -> Outcome<()> {
 /// Takes memory, and the steps of filling it.
 #[inline]
 pub fn hold(bytes: usize) -> Outcome<()> {
-    let left = BUDGET.with(|it| {
-        let left = it.bytes.get().saturating_sub(bytes as i64);
-        it.bytes.set(left);
-        left
-    });
-    if left < 0 {
+    if !BUDGET.with(|it| spend(&it.bytes, bytes)) {
         exceed(Limit::Bytes);
     }
     read(bytes)
