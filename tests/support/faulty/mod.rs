@@ -34,6 +34,8 @@ impl Fault {
     }
 }
 
+const SOURCE: &str = include_str!("library.rs");
+
 /// The library to preload, built once; none where there is no such thing, said with the reason.
 pub fn library() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -44,14 +46,15 @@ pub fn library() -> Option<&'static Path> {
             );
             return None;
         }
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/faulty/library.rs");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let hash = blake3::hash(&fs::read(&source).unwrap()).to_hex();
+        let hash = blake3::hash(SOURCE.as_bytes()).to_hex();
         let library = folder.join(format!("libfaulty-{}.so", &hash[..16]));
         if library.exists() {
             return Some(library);
         }
-        let made = folder.join(format!("libfaulty-{}.so", std::process::id()));
+        let source = folder.join(format!("libfaulty-{}.rs", std::process::id()));
+        let made = source.with_extension("so");
+        fs::write(&source, SOURCE).unwrap();
         let rustc = Path::new(env!("CARGO")).with_file_name("rustc");
         let rustc = if rustc.exists() { rustc } else { PathBuf::from("rustc") };
         let status = Command::new(rustc)
@@ -60,6 +63,7 @@ pub fn library() -> Option<&'static Path> {
             .status()
             .unwrap();
         assert!(status.success());
+        fs::remove_file(source).unwrap();
         fs::rename(made, &library).unwrap();
         Some(library)
     });
