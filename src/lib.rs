@@ -112,4 +112,8 @@ pub mod secrets;
 pub mod statistics;
 pub mod training;
 
+#[cfg(test)]
+#[path = "../tests/support/skipped.rs"]
+mod skipped;
+
 pub use error::{Error, Result};

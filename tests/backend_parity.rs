@@ -1,7 +1,7 @@
 //! Claims about backends: whatever is compiled in and finds a device computes what flex computes.
 //!
 //! Every claim is a test of its own for every backend, called `backend::claim`. A backend that is
-//! compiled in and finds no device shows as ignored, with the reason on standard error;
+//! compiled in and finds no device shows as ignored, and is listed with the reason by `tests/what_was_skipped.rs`;
 //! `EXALIGN_REQUIRE_BACKENDS=tch,wgpu` makes that, and a backend that is not compiled in, a failure.
 //!
 //! # Tolerances
@@ -38,6 +38,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 use support::families;
 use support::formula::{TOKENS, formula_folder, load};
+use support::skipped::skipped;
 
 const OBJECTIVES: [ObjectiveName; 4] =
     [ObjectiveName::ExoPref, ObjectiveName::ExoRw, ObjectiveName::Dpo, ObjectiveName::DpoRw];
@@ -86,14 +87,15 @@ fn trials(backend: &'static BackendInfo) -> Vec<Trial> {
                 Err(Failed::from(reason))
             })]
         }
-        Some(_) if !backend.compiled => Vec::new(),
+        Some(_) if !backend.compiled => {
+            let name = format!("backend_parity::{}", backend.name);
+            skipped(&name, "not compiled in: cargo test --features NAME");
+            Vec::new()
+        }
         Some(reason) => {
-            eprintln!("skipped: {}: {reason}", backend.name);
-            let skip = move |name| {
-                let reason = reason.clone();
-                Trial::test(name, || Err(Failed::from(reason))).with_ignored_flag(true)
-            };
-            vec![skip(format!("{}::is_the_same", backend.name))]
+            skipped(&format!("backend_parity::{}", backend.name), &reason);
+            let name = format!("{}::is_the_same", backend.name);
+            vec![Trial::test(name, || Err(Failed::from(reason))).with_ignored_flag(true)]
         }
     }
 }
@@ -101,13 +103,16 @@ fn trials(backend: &'static BackendInfo) -> Vec<Trial> {
 fn claims(backend: &'static BackendInfo) -> Vec<Trial> {
     type Claim = fn(&Device);
     let device = open(backend.name).expect("it is present");
-    let trial = |name: &str, holds: bool, claim: Claim| {
+    let trial = |name: &str, lacks: Option<&str>, claim: Claim| {
         let device = device.clone();
+        if let Some(reason) = lacks {
+            skipped(&format!("backend_parity::{}::{name}", backend.name), reason);
+        }
         let run = move || {
             claim(&device);
             Ok(())
         };
-        Trial::test(format!("{}::{name}", backend.name), run).with_ignored_flag(!holds)
+        Trial::test(format!("{}::{name}", backend.name), run).with_ignored_flag(lacks.is_some())
     };
     let others: [(&str, Claim); 6] = [
         ("logits_are_those_of_flex", logits_are_those_of_flex),
@@ -123,31 +128,24 @@ fn claims(backend: &'static BackendInfo) -> Vec<Trial> {
         ("fifty_steps_have_the_losses_of_flex", fifty_steps_have_the_losses_of_flex),
         ("greedy_completions_are_those_of_flex", greedy_completions_are_those_of_flex),
     ];
-    let goldens = std::env::var_os("EXALIGN_GOLDENS").is_some();
-    if !goldens {
-        eprintln!("skipped: {}::golden_models: EXALIGN_GOLDENS names no folder", backend.name);
-    }
+    let narrow = |float, reason| (!device.supports_dtype(float)).then_some(reason);
+    let bf16 = narrow(DType::BF16, "a device without bf16");
+    let f16 = narrow(DType::F16, "a device without f16");
+    let goldens = std::env::var_os("EXALIGN_GOLDENS").is_none();
+    let goldens = goldens.then_some("EXALIGN_GOLDENS names no folder of golden numbers");
     let mut trials: Vec<Trial> = others
         .into_iter()
         .filter(|_| backend.name != "flex")
-        .map(|(name, claim)| trial(name, true, claim))
+        .map(|(name, claim)| trial(name, None, claim))
         .collect();
     trials.extend([
-        trial(
-            "bf16_log_probs_are_those_of_f32_to_its_rounding",
-            device.supports_dtype(DType::BF16),
-            |device| narrow_log_probs_are_those_of_f32(Precision::Bf16, 0.15, device),
-        ),
-        trial(
-            "f16_log_probs_are_those_of_f32_to_its_rounding",
-            device.supports_dtype(DType::F16),
-            |device| narrow_log_probs_are_those_of_f32(Precision::F16, 0.02, device),
-        ),
-        trial(
-            "passes_in_bf16_move_weights_in_f32",
-            device.supports_dtype(DType::BF16),
-            passes_in_bf16_move_weights_in_f32,
-        ),
+        trial("bf16_log_probs_are_those_of_f32_to_its_rounding", bf16, |device| {
+            narrow_log_probs_are_those_of_f32(Precision::Bf16, 0.15, device)
+        }),
+        trial("f16_log_probs_are_those_of_f32_to_its_rounding", f16, |device| {
+            narrow_log_probs_are_those_of_f32(Precision::F16, 0.02, device)
+        }),
+        trial("passes_in_bf16_move_weights_in_f32", bf16, passes_in_bf16_move_weights_in_f32),
         trial("golden_models_have_the_numbers_of_transformers", goldens, golden_models),
     ]);
     trials

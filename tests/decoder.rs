@@ -24,10 +24,11 @@ use support::families;
 use support::formula::{
     formula_folder, load, log_probs_of_tokens, next_token_log_probs, read_tensors, write_tensors,
 };
+use support::skipped::or_skip;
 
 fn golden_models() -> Vec<PathBuf> {
-    let Ok(folder) = std::env::var("EXALIGN_GOLDENS") else {
-        println!("skipped: EXALIGN_GOLDENS names no folder of golden models");
+    let folder = std::env::var("EXALIGN_GOLDENS").ok();
+    let Some(folder) = or_skip(folder, "EXALIGN_GOLDENS names no folder of golden numbers") else {
         return Vec::new();
     };
     let mut models: Vec<PathBuf> = std::fs::read_dir(Path::new(&folder).join("models"))

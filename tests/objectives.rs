@@ -3,6 +3,8 @@
 
 #[path = "objectives/goldens.rs"]
 mod goldens;
+#[path = "support/skipped.rs"]
+mod skipped;
 #[path = "objectives/tabular.rs"]
 mod tabular;
 
@@ -18,6 +20,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use goldens::CASES;
+use skipped::or_skip;
 use tabular::TabularPolicy;
 
 fn device() -> Device {
@@ -303,8 +306,8 @@ fn a_device_without_autodiff_has_the_same_loss() {
 
 #[test]
 fn every_number_of_the_golden_file_is_reproduced() {
-    let Ok(folder) = std::env::var("EXALIGN_GOLDENS") else {
-        println!("skipped: EXALIGN_GOLDENS names no folder with losses.json");
+    let folder = std::env::var("EXALIGN_GOLDENS").ok();
+    let Some(folder) = or_skip(folder, "EXALIGN_GOLDENS names no folder of golden numbers") else {
         return;
     };
     let text = std::fs::read_to_string(Path::new(&folder).join("losses.json")).unwrap();

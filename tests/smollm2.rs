@@ -1,6 +1,9 @@
 //! Claims about a real model, SmolLM2-135M: its tokens, log-probs and greedy text are those of
 //! `transformers`. `EXALIGN_SMOLLM2` names its folder (f32), `EXALIGN_GOLDENS` that of the numbers;
-//! without both the tests say that they were skipped.
+//! without both the tests are listed as skipped.
+
+#[path = "support/skipped.rs"]
+mod skipped;
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +13,12 @@ use exalign::generation::{Choice, Prompt, Sampling, sample};
 use exalign::log_probs::token_log_probs_of;
 use exalign::model::{Decoder, ModelFolder};
 use serde_json::Value;
+use skipped::or_skip;
 
 fn given() -> Option<(PathBuf, Value)> {
-    let (Ok(model), Ok(goldens)) =
-        (std::env::var("EXALIGN_SMOLLM2"), std::env::var("EXALIGN_GOLDENS"))
-    else {
-        println!("skipped: EXALIGN_SMOLLM2 and EXALIGN_GOLDENS do not both name a folder");
-        return None;
-    };
+    let folders = std::env::var("EXALIGN_SMOLLM2").ok().zip(std::env::var("EXALIGN_GOLDENS").ok());
+    let (model, goldens) =
+        or_skip(folders, "EXALIGN_SMOLLM2 and EXALIGN_GOLDENS do not both name a folder")?;
     let text = std::fs::read_to_string(Path::new(&goldens).join("smollm2.json")).unwrap();
     Some((PathBuf::from(model), serde_json::from_str(&text).unwrap()))
 }

@@ -146,6 +146,29 @@ fn total(sums: [f32; LANES]) -> f32 {
 mod tests {
     use super::*;
 
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn every_width_of_vectors_has_the_same_bits() {
+        use crate::skipped::or_skip;
+        use pulp::x86::{V3, V4};
+        let x: Vec<f32> = (0..1003).map(|it| (it as f32 * 0.7).sin()).collect();
+        let work = || {
+            let mut powers = x.clone();
+            let sum = exp_in_place(&mut powers, 2.0, 0.5);
+            add(&mut powers, &x);
+            powers.extend([sum, dot(&x, &x), max(&x), sum_exp(&x, 2.0, 0.5), sigmoid(x[1])]);
+            powers.iter().map(|it| it.to_bits()).collect::<Vec<_>>()
+        };
+        let narrow = work();
+        assert_eq!(widest(work), narrow);
+        if let Some(avx2) = or_skip(V3::try_new(), "this processor has no AVX2") {
+            assert_eq!(avx2.vectorize(work), narrow);
+        }
+        if let Some(avx512) = or_skip(V4::try_new(), "this processor has no AVX-512") {
+            assert_eq!(avx512.vectorize(work), narrow);
+        }
+    }
+
     #[test]
     fn the_exponential_is_within_two_units_of_the_exact_one() {
         for step in -87_000..=88_000 {

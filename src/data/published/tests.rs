@@ -12,6 +12,7 @@ use parquet::schema::parser::parse_message_type;
 use serde_json::json;
 
 use super::*;
+use crate::skipped::or_skip;
 
 fn example(kind: SetKind, row: Value) -> Result<Example, Refusal> {
     kind.example(&Fields::parse(row.to_string().as_bytes()).unwrap())
@@ -392,8 +393,8 @@ fn a_row_that_is_no_example_is_named_by_its_line() {
 /// Runs where EXALIGN_DATA names a folder with the sets that its README describes.
 #[test]
 fn published_sets_have_the_numbers_that_are_known_of_them() {
-    let Some(data) = std::env::var_os("EXALIGN_DATA").map(PathBuf::from) else {
-        eprintln!("skipped: EXALIGN_DATA does not name a folder with published sets");
+    let data = std::env::var_os("EXALIGN_DATA").map(PathBuf::from);
+    let Some(data) = or_skip(data, "EXALIGN_DATA names no folder with published sets") else {
         return;
     };
     let read = |kind, files: &[&str]| {

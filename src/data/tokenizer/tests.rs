@@ -12,6 +12,7 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, PaddingParams, TruncationParams};
 
 use super::*;
+use crate::skipped::or_skip;
 
 /// The end-of-text token of [`words`].
 pub const END: u32 = 1;
@@ -187,8 +188,8 @@ fn a_folder_without_a_tokenizer_is_named() {
 /// `tokenizers/gpt-neox-20b.json.gz`; the ids are those of the published tokenizers.
 #[test]
 fn published_tokenizers_give_their_published_ids() {
-    let Some(data) = std::env::var_os("EXALIGN_DATA") else {
-        eprintln!("skipped: EXALIGN_DATA does not name a folder with published tokenizers");
+    let data = std::env::var_os("EXALIGN_DATA");
+    let Some(data) = or_skip(data, "EXALIGN_DATA names no folder with published tokenizers") else {
         return;
     };
     let cases: [(&str, [u32; 2], u32, usize); 2] =

@@ -257,6 +257,7 @@ unsafe fn tile(_: &[Step<ROWS>], _: &[Step<COLUMNS>]) -> [[f32; COLUMNS]; ROWS] 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skipped::or_skip;
 
     fn spread(len: usize, turn: f32) -> Vec<f32> {
         (0..len).map(|it| (it as f32 * turn).sin()).collect()
@@ -269,6 +270,11 @@ mod tests {
         let b_at = |k: usize, j: usize| round(b.values[k * b.row_stride + j * b.column_stride]);
         let cell = |i: usize, j: usize| (0..a.columns).map(|k| a_at(i, k) * b_at(k, j)).sum();
         (0..a.rows).flat_map(|i| (0..b.columns).map(move |j| cell(i, j))).collect()
+    }
+
+    #[track_caller]
+    fn processor_has_it() -> bool {
+        or_skip(available().then_some(()), "this processor has no AVX-512 BF16").is_some()
     }
 
     #[track_caller]
@@ -298,8 +304,7 @@ mod tests {
 
     #[test]
     fn products_are_those_of_the_rounded_factors_whatever_their_strides() {
-        if !available() {
-            eprintln!("skipped: this processor has no AVX-512 BF16");
+        if !processor_has_it() {
             return;
         }
         for [rows, inner, columns] in [[1, 1, 1], [9, 33, 50], [130, 7, 100], [5, 4099, 49]] {
@@ -328,8 +333,7 @@ mod tests {
 
     #[test]
     fn a_factor_kept_in_bf16_and_odd_strides_are_no_matter() {
-        if !available() {
-            eprintln!("skipped: this processor has no AVX-512 BF16");
+        if !processor_has_it() {
             return;
         }
         let (a, b) = (spread(20 * 61, 0.7), spread(3 * 61 * 70, 1.3));
@@ -343,8 +347,7 @@ mod tests {
 
     #[test]
     fn a_product_has_the_same_bits_on_one_thread_and_on_several() {
-        if !available() {
-            eprintln!("skipped: this processor has no AVX-512 BF16");
+        if !processor_has_it() {
             return;
         }
         let (a, b) = (spread(301 * 200, 0.7), spread(200 * 170, 1.3));

@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 use rand::Rng;
 use rand_chacha::ChaCha12Rng;
 
+use super::skipped::or_skip;
+
 /// What happens to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -36,14 +38,11 @@ impl Fault {
 
 const SOURCE: &str = include_str!("library.rs");
 
-/// The library to preload, built once; none where there is no such thing, said with the reason.
+/// The library to preload, built once; none where there is no such thing, and the test is listed as skipped.
 pub fn library() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         if !cfg!(all(target_os = "linux", target_env = "gnu")) {
-            eprintln!(
-                "skipped: files are made to fail by a preloaded library, on Linux with glibc alone"
-            );
             return None;
         }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -67,7 +66,7 @@ pub fn library() -> Option<&'static Path> {
         fs::rename(made, &library).unwrap();
         Some(library)
     });
-    built.as_deref()
+    or_skip(built.as_deref(), "files are made to fail by a preloaded library, on Linux with glibc")
 }
 
 /// A folder that the program works in, beside what is known of its disk.
