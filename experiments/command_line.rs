@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use exalign::{Error, Result};
 
 use crate::stages;
 
@@ -61,6 +62,41 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub color: Color,
+}
+
+impl Global {
+    /// Refuses settings for a command that has none, so that nobody believes they were heard.
+    pub fn refuse_settings(&self, command: &str) -> Result<()> {
+        let given = [
+            ("--config", self.config.is_some()),
+            ("--set", !self.set.is_empty()),
+            ("--seed", self.seed.is_some()),
+            ("--skip-bad", self.skip_bad.is_some()),
+        ];
+        match given.iter().find(|it| it.1) {
+            Some((flag, _)) => Err(Error::usage(format!(
+                "{flag}: `exalign {command}` has no settings; see `exalign {command} --help` for what it takes, and \
+                 leave {flag} out"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Command {
+    /// The name of a command that has no settings.
+    pub fn without_settings(&self) -> Option<&'static str> {
+        match self {
+            Self::Loss(_) => Some("loss"),
+            Self::Info(_) => Some("info"),
+            Self::Merge(_) => Some("merge"),
+            Self::MergeShards(_) => Some("merge-shards"),
+            Self::Report(_) => Some("report"),
+            #[cfg(feature = "remote")]
+            Self::ServeDevice(_) => Some("serve-device"),
+            _ => None,
+        }
+    }
 }
 
 /// The spelling of log lines.

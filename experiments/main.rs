@@ -47,6 +47,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// More threads than any machine has cores.
+const MOST_THREADS: usize = 4096;
+
 /// Makes this thread one of those that kernels share their work among: from any other, every kernel is
 /// handed over and waited for, which takes longer than a small one. A thread of the pool's own would do
 /// as well, but glibc gives large buffers of any thread but the first back to the system each time.
@@ -59,7 +62,7 @@ fn join_the_workers(command: &Command) {
     let _ = command;
     let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|it| it.parse().ok());
     let threads = threads
-        .filter(|it| *it > 0)
+        .filter(|it| (1..=MOST_THREADS).contains(it))
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     // Alone it would leave nobody to do what other threads ask for while it waits for them.
     if threads > 1 {
@@ -87,6 +90,9 @@ fn or_lost(command_line: CommandLine) -> Result<()> {
 }
 
 fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
+    if let Some(name) = command.without_settings() {
+        global.refuse_settings(name)?;
+    }
     let result = match command {
         Command::Run(args) => return run::run(args, &global),
         Command::Data(args) => return stages::data::run(args, &global),

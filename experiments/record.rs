@@ -228,7 +228,7 @@ impl Work {
 }
 
 /// The command line as it was given, without secrets.
-fn command_line() -> Vec<String> {
+pub fn command_line() -> Vec<String> {
     std::env::args_os().map(|it| redact(&it.to_string_lossy())).collect()
 }
 

@@ -184,7 +184,7 @@ fn date(out: &Path, config: &ExperimentConfig) -> Result<String> {
     }
     let record = Record::within(out);
     let began = match record.exists() {
-        true => files::read_json::<Value>(&record)?["date"].as_str().map(str::to_owned),
+        true => files::read_sealed::<Value>(&record)?["date"].as_str().map(str::to_owned),
         false => None,
     };
     Ok(began.unwrap_or_else(today))
@@ -218,7 +218,7 @@ fn guard(
             return Ok(());
         }
         files::create_dir(out)?;
-        return files::write_json(
+        return files::write_sealed(
             &path,
             &json!({
                 "command": command,
@@ -229,7 +229,7 @@ fn guard(
             }),
         );
     }
-    let found: Value = files::read_json(&path)?;
+    let found: Value = files::read_sealed(&path)?;
     let mut differences = changed_settings(&settings, &found["settings"]);
     if found["command"] != command {
         differences.insert(

@@ -5,7 +5,7 @@ mod support;
 
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use exalign::model::adapter::{AdapterFolder, AdapterTarget, Adapters, LoraConfig};
 use exalign::model::{Decoder, ModelFolder};
 use serde_json::{Value, json};
@@ -146,7 +146,8 @@ fn write_trained(base: &Path, config: &LoraConfig, folder: &Path) {
     let adapters = Adapters::new(config, &decoder, &bindings, 3).unwrap();
     let trained = adapters.attach(decoder, &device);
     let base = base.display().to_string();
-    let target = AdapterTarget { bindings: &bindings, base: &base, reward: None };
+    let target =
+        AdapterTarget { bindings: &bindings, base: &base, reward: None, dtype: DType::F32 };
     Adapters::of(&trained, config).write(config, target, folder).unwrap();
 }
 
@@ -205,7 +206,8 @@ fn a_written_adapter_is_the_same_adapter_when_it_is_read() {
         let described = ModelFolder::open(base.path()).unwrap();
         let bindings = described.family.bindings(&described.shape);
         let at = base.path().display().to_string();
-        let target = AdapterTarget { bindings: &bindings, base: &at, reward: None };
+        let target =
+            AdapterTarget { bindings: &bindings, base: &at, reward: None, dtype: DType::F32 };
         read.write(&lora(2), target, second.path()).unwrap();
         let file = |folder: &Path| read_tensors(&folder.join("adapter_model.safetensors"));
         assert_eq!(file(first.path()), file(second.path()));

@@ -319,3 +319,29 @@ fn a_tokenizer_whose_reader_panics_is_an_error() {
         support::text(&output.stderr)
     );
 }
+
+#[test]
+fn a_completion_that_no_model_predicts_is_refused_where_it_would_be_learned() {
+    let place = Workplace::new();
+    let alone = json!({"prompt_ids": [], "completion_ids": [[2, 3], [4]], "rewards": [1.0, 0.0]});
+    place.lines("alone.jsonl", [alone.clone()]);
+    place.lines("alone-sft.jsonl", [json!({"prompt_ids": [], "chosen_ids": [4]})]);
+    let align = "align --objective exo-rw --model model --data";
+    insta::assert_snapshot!(
+        place.refuses(&format!("{align} alone.jsonl --out out"), 1),
+        @"error: alone.jsonl:1: `completions[1]`: expected a token with another one before it, found one token after an empty prompt; give the prompt a token (many models have one that begins texts) or drop the record or pass --skip-bad 1"
+    );
+    insta::assert_snapshot!(
+        place.refuses("sft --model model --data alone-sft.jsonl --out out", 1),
+        @"error: alone-sft.jsonl:1: `chosen`: expected a token with another one before it, found one token after an empty prompt; give the prompt a token (many models have one that begins texts) or drop the record or pass --skip-bad 1"
+    );
+    // Longer ones are learned from their second token on, and the others are set aside if asked.
+    let longer =
+        json!({"prompt_ids": [], "completion_ids": [[2, 3], [4, 5]], "rewards": [1.0, 0.0]});
+    place.lines("longer.jsonl", [alone, longer]);
+    place.succeeds(&format!("{align} longer.jsonl --out out --skip-bad 1"));
+    let metrics = support::json_lines(&place.path("out/metrics.jsonl"));
+    assert!(metrics[0]["grad_norm"].as_f64().unwrap() > 0.0, "{metrics:?}");
+    // What learns nothing has no use for it.
+    place.succeeds("score --model model --data alone.jsonl");
+}

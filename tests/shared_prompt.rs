@@ -262,6 +262,19 @@ fn the_head_gives_the_log_softmax_of_the_full_logits() {
     assert!((f64::from(ours) - expected).abs() < 1e-5);
 }
 
+#[test]
+fn completions_that_no_token_precedes_have_zeros_that_a_backward_pass_reaches() {
+    let device = Device::flex().autodiff();
+    let decoder = decoder(true, &device);
+    let completions = vec![vec![4], vec![5]];
+    let group = TokenGroup { prompt: Vec::new(), completions, ..TokenGroup::default() };
+    let log_probs = decoder.log_probs(&GroupBatch::new([&group], &device), 1.0);
+    let gradients = log_probs.clone().sum().backward();
+    let gradient = decoder.head_weight().grad(&gradients);
+    assert!(gradient.is_none_or(|it| it.abs().max().into_scalar::<f32>() == 0.0));
+    assert_eq!(log_probs.into_data(), TensorData::from([[0f32, 0.0]]));
+}
+
 /// Logits after the last of `ids`.
 fn full_logits(decoder: &Decoder, ids: &[u32], device: &Device) -> Vec<f32> {
     let n = ids.len();

@@ -19,6 +19,7 @@ use super::curves::curves;
 use super::measured::{Lineage, Measured, Outcome};
 use super::{sentences, wins};
 use crate::grammar::Grammar;
+use crate::record::command_line;
 use crate::run::Run;
 use crate::terminal::print_text;
 
@@ -232,7 +233,7 @@ fn usable_n(outcome: &Outcome) -> Vec<usize> {
     let candidates = candidates(outcome);
     let samples = candidates.iter().map(Vec::len).min().unwrap_or(0);
     let mut usable: Vec<usize> = outcome.comparison.best_of.clone();
-    usable.retain(|&n| n > 0 && 4 * n <= samples);
+    usable.retain(|&n| n > 0 && n <= samples / 4);
     usable.sort_unstable();
     usable
 }
@@ -445,7 +446,7 @@ fn provenance(run: &Run) -> Vec<(String, String)> {
         pair("burn", "0.22.1".to_owned()),
         pair("device", run.graph.context.device_name.clone()),
         pair("seed", run.config.seed().to_string()),
-        pair("command", std::env::args().collect::<Vec<_>>().join(" ")),
+        pair("command", command_line().join(" ")),
         pair(
             "method",
             "Ji et al. 2024, Towards Efficient Exact Optimization of Language Model Alignment; Rafailov et al. 2023 \

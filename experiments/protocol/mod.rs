@@ -28,7 +28,7 @@ use serde_json::json;
 use crate::graph::{Artifact, Plan};
 use crate::run::Run;
 use crate::stages::align::Align;
-use crate::stages::evaluate::Evaluate;
+use crate::stages::evaluate::{Evaluate, check_generation};
 use crate::stages::label::Label;
 use crate::stages::pairs::{Method, Pairs};
 use crate::stages::plain_tokenizer;
@@ -71,12 +71,38 @@ enum Start {
     Sft,
 }
 
+/// Refuses settings that would be found wrong only after hours of training.
+fn check_stages(run: &Run, align: &Config) -> Result<()> {
+    let (evaluate, optimum) = (run.settings("evaluate", 0)?, run.settings("optimum", 0)?);
+    check_generation(&evaluate.generation)?;
+    let of = |config: &Config| {
+        let it = &config.generation;
+        (it.temperature, it.top_k, it.top_p)
+    };
+    if of(&evaluate) != of(&optimum) {
+        return Err(Error::usage(format!(
+            "optimum.generation: expected the temperature, top_k and top_p of evaluate.generation, {:?}, found {:?}: \
+             the optimum of another reference is no bound for these policies",
+            of(&evaluate),
+            of(&optimum)
+        )));
+    }
+    if align.checkpoint.every == 0 {
+        return Err(Error::usage(
+            "align.checkpoint.every: expected at least 1, found 0; the report shows the policy at its checkpoints",
+        ));
+    }
+    Ok(())
+}
+
 /// Runs the experiment, or says what it would run.
 pub fn run(mut run: Run) -> Result<()> {
     let comparison: Comparison = run.config.section("comparison")?;
-    comparison.check()?;
+    let (align, sample) = (run.settings("align", 0)?, run.settings("sample", 0)?);
+    comparison.check(sample.generation.completions)?;
     wins::check(&run, &comparison)?;
-    let variants = comparison.variants(&run.settings("align", 0)?, &run.settings("sample", 0)?);
+    check_stages(&run, &align)?;
+    let variants = comparison.variants(&align, &sample);
     let first = run.config.seed();
     let mut lineages = Vec::new();
     for seed in first..first + comparison.seeds as u64 {
@@ -487,8 +513,8 @@ mod tests {
                 config.section::<Model>("model").unwrap();
                 config.section::<Sizes>("data").unwrap();
                 let comparison: Comparison = config.section("comparison").unwrap();
-                comparison.check().unwrap();
                 let stage = |name| config.stage(name).unwrap();
+                comparison.check(stage("sample").generation.completions).unwrap();
                 assert!(comparison.variants(&stage("align"), &stage("sample")).len() >= 4);
             }
         }

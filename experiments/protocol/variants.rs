@@ -50,8 +50,8 @@ pub struct Variant {
 const OFFICIAL: &str = "exo-pref-official";
 
 impl Comparison {
-    /// Refuses what makes no sense.
-    pub fn check(&self) -> Result<()> {
+    /// Refuses what makes no sense, where groups of `drawn` completions are sampled.
+    pub fn check(&self, drawn: usize) -> Result<()> {
         if self.objectives.is_empty() {
             return Err(Error::usage("comparison.objectives: expected at least one, found none"));
         }
@@ -68,6 +68,12 @@ impl Comparison {
         positive("beta_reward", &self.beta_reward)?;
         if self.completions.iter().any(|it| *it < 2) {
             return Err(Error::usage("comparison.completions: expected at least 2, found less"));
+        }
+        if let Some(more) = self.completions.iter().find(|it| **it > drawn) {
+            return Err(Error::usage(format!(
+                "comparison.completions: expected at most {drawn}, what sample.generation.completions draws, found \
+                 {more}; raise that"
+            )));
         }
         if self.seeds == 0 {
             return Err(Error::usage("comparison.seeds: expected at least 1, found 0"));
@@ -198,8 +204,8 @@ mod tests {
     fn variants(over: &str) -> Vec<String> {
         let config = ExperimentConfig::load(&[COMMON, over], &STAGES, &Sources::default()).unwrap();
         let comparison: Comparison = config.section("comparison").unwrap();
-        comparison.check().unwrap();
         let stage = |name| config.stage(name).unwrap();
+        comparison.check(stage("sample").generation.completions).unwrap();
         let variants = comparison.variants(&stage("align"), &stage("sample"));
         variants.iter().map(Variant::folder).collect()
     }

@@ -13,7 +13,7 @@ use exalign::model::ModelFolder;
 use exalign::progress::Progress;
 use exalign::reference::{ReferenceStore, cache_folder};
 use exalign::training::{Aligner, AlignmentBatch};
-use exalign::{Error, Result, files, interrupt};
+use exalign::{Result, files, interrupt};
 use serde_json::{Value, json};
 
 use super::training::{self, Subject, Train, TrainingFlags};
@@ -163,14 +163,10 @@ fn read_groups(
         tokenizer,
         &limits(config, folder),
         folder.shape.vocab_size,
+        |num_completions| objective.check(num_completions),
     )?;
     intake.tell(path);
-    for group in &mut groups {
-        objective
-            .check(group.completions.len())
-            .map_err(|error| Error::record(path, group.line, error.to_string()))?;
-        group.chosen_first();
-    }
+    groups.iter_mut().for_each(TokenGroup::chosen_first);
     Ok(groups)
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use exalign::config::{Config, Stage};
+use exalign::config::{Config, Generation, Stage};
 use exalign::data::{self, Group, TokenGroup};
 use exalign::evaluation::{Drawn, Evaluation};
 use exalign::generation::Sample;
@@ -125,19 +125,32 @@ impl Evaluated {
     }
 }
 
+/// Refuses to draw from what has no KL, or another one than is computed.
+pub fn check_generation(generation: &Generation) -> Result<()> {
+    let (top_k, top_p) = (generation.top_k, generation.top_p);
+    if generation.temperature == 0.0 {
+        return Err(Error::usage(
+            "generation.temperature: expected a number above 0, found 0: the KL is that of the policy at \
+             this temperature, and at 0 there is none; `exalign sample --temperature 0` takes the most \
+             probable tokens",
+        ));
+    }
+    if top_k > 0 || top_p < 1.0 {
+        return Err(Error::usage(format!(
+            "generation.top_k, generation.top_p: expected 0 and 1, found {top_k} and {top_p}: the KL is that of the \
+             whole policy, of which they cut the tail; `exalign sample` and `label` measure the reward alone"
+        )));
+    }
+    Ok(())
+}
+
 impl Evaluate {
     /// Draws from the policy at τ, scores what was drawn under both models at τ, and judges it.
     /// Also returns which prompts those were.
     pub fn run(self, context: &Context) -> Result<(Evaluated, Portion)> {
         let config = &self.config;
         let temperature = config.generation.temperature;
-        if temperature == 0.0 {
-            return Err(Error::usage(
-                "generation.temperature: expected a number above 0, found 0: the KL is that of the policy at \
-                 this temperature, and at 0 there is none; `exalign sample --temperature 0` takes the most \
-                 probable tokens",
-            ));
-        }
+        check_generation(&config.generation)?;
         let folder = ModelFolder::open(&self.policy)?.kept_as(config.dtype);
         let reference = ModelFolder::open(&self.reference)?.kept_as(config.dtype);
         let judge = Judge::open(&self.reward, config)?;

@@ -77,7 +77,7 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     };
     carry_generation_config(&folder, out)?;
     save()?;
-    let result = json!({ "model": out });
+    let result = json!({ "model": out.to_string_lossy() });
     work.finish_folder(result.clone(), |name| name != "run.json")?;
     Ok(result)
 }

@@ -152,7 +152,7 @@ impl<T: Trainable> Train<'_, T> {
             Keeping { every: config.checkpoint.every, keep: config.checkpoint.keep, num_steps };
         Checkpoints::new(&self.out, keeping).finish()?;
         let result = json!({
-            "model": model, "steps": num_steps, "loss": outcome.last_loss, "seconds": outcome.seconds,
+            "model": model.to_string_lossy(), "steps": num_steps, "loss": outcome.last_loss, "seconds": outcome.seconds,
         });
         let is_own = |name: &str| name.starts_with("model/") || name == "metrics.jsonl";
         work.finish_folder(result.clone(), is_own)?;
@@ -295,7 +295,7 @@ impl Subject {
         self.save_companions(target)?;
         let bindings = self.folder.family.bindings(&self.folder.shape);
         if self.adapter.rank > 0 {
-            return self.save_adapters(decoder, &bindings, None, target);
+            return self.save_adapters(decoder, &bindings, None, precision, target);
         }
         let config = with_precision(&self.folder.json, precision);
         model::save(decoder, &bindings, &config, target)
@@ -312,7 +312,7 @@ impl Subject {
         self.save_companions(target)?;
         if self.adapter.rank > 0 {
             let bindings = RewardModel::bindings(&self.folder);
-            return self.save_adapters(reward_model, &bindings, Some(*reading), target);
+            return self.save_adapters(reward_model, &bindings, Some(*reading), precision, target);
         }
         let config = with_precision(&self.folder.json, precision);
         reward_model.save(&self.folder, reading, &config, target)
@@ -327,9 +327,11 @@ impl Subject {
         module: &M,
         bindings: &[Binding],
         reward: Option<RewardReading>,
+        precision: Precision,
         target: &Path,
     ) -> Result<()> {
-        let of = AdapterTarget { bindings, base: &self.folder.name, reward };
+        let (base, dtype) = (&self.folder.name, precision.dtype());
+        let of = AdapterTarget { bindings, base, reward, dtype };
         Adapters::of(module, &self.adapter).write(&self.adapter, of, target)
     }
 }

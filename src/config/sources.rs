@@ -54,7 +54,9 @@ impl Sources {
             // A single underscore is no setting: EXALIGN_DATA.
             if let Some(key) = name.strip_prefix(PREFIX).filter(|key| key.contains("__")) {
                 let key = key.to_lowercase().replace("__", ".");
-                tables.push((Origin::Variable(name.clone()), single(&key, value)));
+                let origin = Origin::Variable(name.clone());
+                let table = single(&key, value)?;
+                tables.push((origin, table));
             }
         }
         for pair in &self.set {
@@ -64,7 +66,9 @@ impl Sources {
                 ))
             })?;
             let key = key.trim();
-            tables.push((Origin::Option(format!("--set {key}")), single(key, value.trim())));
+            let origin = Origin::Option(format!("--set {key}"));
+            let table = single(key, value.trim())?;
+            tables.push((origin, table));
         }
         for (key, value) in &self.flags {
             let option = match key.as_str() {
@@ -73,7 +77,9 @@ impl Sources {
                 "data.path" => "data".to_owned(),
                 key => key.rsplit('.').next().unwrap_or(key).replace('_', "-"),
             };
-            tables.push((Origin::Option(format!("--{option}")), single(key, value)));
+            let origin = Origin::Option(format!("--{option}"));
+            let table = single(key, value)?;
+            tables.push((origin, table));
         }
         Ok(tables)
     }
@@ -135,7 +141,16 @@ pub(super) fn typed<T: DeserializeOwned>(name: &str, table: Table) -> Result<T> 
 
 /// A table that holds one value under a dotted key. What is no TOML value, nor an object in JSON, is a
 /// string.
-fn single(key: &str, value: &str) -> Table {
+fn single(key: &str, value: &str) -> Result<Table> {
+    /// Parts of a key; those that there are have three, and fields of the user's own a few more.
+    const DEEPEST: usize = 32;
+    let depth = key.split('.').count();
+    if depth > DEEPEST {
+        let begins: String = key.chars().take(40).collect();
+        return Err(Error::usage(format!(
+            "`{begins}…`: expected a key of at most {DEEPEST} parts, found {depth}"
+        )));
+    }
     let parsed = format!("value = {value}")
         .parse::<Table>()
         .ok()
@@ -144,9 +159,9 @@ fn single(key: &str, value: &str) -> Table {
     let value = parsed.or_else(object).unwrap_or_else(|| Value::String(value.to_owned()));
     let (path, last) = key.rsplit_once('.').map_or((None, key), |(path, last)| (Some(path), last));
     let innermost = Table::from_iter([(last.to_owned(), value)]);
-    path.into_iter()
-        .flat_map(|path| path.rsplit('.'))
-        .fold(innermost, |inner, part| Table::from_iter([(part.to_owned(), Value::Table(inner))]))
+    let parts = path.into_iter().flat_map(|path| path.rsplit('.'));
+    Ok(parts
+        .fold(innermost, |inner, part| Table::from_iter([(part.to_owned(), Value::Table(inner))])))
 }
 
 /// `text` as TOML; `origin` is what errors call it.

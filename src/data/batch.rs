@@ -33,15 +33,16 @@ pub struct GroupBatch {
     pub predictors: Tensor<1, Int>,
     /// The scored completion tokens, `[scored]`.
     pub targets: Tensor<1, Int>,
-    /// 1 where a scored token belongs to a completion, `[groups · K, scored]`.
-    pub membership: Tensor<2>,
+    /// Which scored tokens each completion has, `[groups · K, longest]`: their numbers, and past the end of a
+    /// shorter completion the number of all, which is none of theirs.
+    pub scored_of_completion: Tensor<2, Int>,
     /// Flat index of the last token of every completion, `[groups · K]`.
     pub last_tokens: Tensor<1, Int>,
     /// Number of groups.
     pub num_groups: usize,
     /// Completions of every group, K.
     pub num_completions: usize,
-    /// Scored tokens of every completion, in the order of `membership`'s rows.
+    /// Scored tokens of every completion, in the order of `scored_of_completion`'s rows.
     pub num_scored: Vec<usize>,
 }
 
@@ -65,7 +66,7 @@ impl GroupBatch {
 
         let mut tokens = vec![0i64; rows * row];
         let mut positions = vec![0i64; rows * row];
-        let (mut predictors, mut targets, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut predictors, mut targets) = (Vec::new(), Vec::new());
         let (mut last_tokens, mut num_scored) = (Vec::new(), Vec::new());
 
         for (group, tree) in groups.iter().zip(&layout.trees) {
@@ -85,7 +86,6 @@ impl GroupBatch {
                     if let Some(predictor) = predictor {
                         predictors.push((base + predictor) as i64);
                         targets.push(i64::from(token));
-                        owners.push(before);
                         num_scored[before] += 1;
                     }
                 }
@@ -94,10 +94,12 @@ impl GroupBatch {
             }
         }
 
-        let scored = targets.len();
-        let mut membership = vec![0f32; num_scored.len() * scored];
-        for (token, &owner) in owners.iter().enumerate() {
-            membership[owner * scored + token] = 1.0;
+        let longest = num_scored.iter().copied().max().unwrap_or(0);
+        let (mut places, mut first) = (Vec::with_capacity(num_scored.len() * longest), 0);
+        for &scored in &num_scored {
+            places.extend((first..first + scored).map(|it| it as i64));
+            places.extend((scored..longest).map(|_| targets.len() as i64));
+            first += scored;
         }
         let ints = |values: Vec<i64>| {
             let len = values.len();
@@ -109,10 +111,7 @@ impl GroupBatch {
             sight: layout.sight(device),
             predictors: ints(predictors),
             targets: ints(targets),
-            membership: Tensor::from_data(
-                TensorData::new(membership, [num_scored.len(), scored]),
-                device,
-            ),
+            scored_of_completion: ints(places).reshape([num_scored.len(), longest]),
             last_tokens: ints(last_tokens),
             num_groups: groups.len(),
             num_completions,

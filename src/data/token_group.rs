@@ -30,6 +30,21 @@ impl TokenGroup {
         self.prompt.len() + self.completions.iter().map(Vec::len).sum::<usize>()
     }
 
+    /// Refuses a completion that no model says anything of: one token, with none before it.
+    ///
+    /// # Errors
+    /// What is wrong, the completion called as `field` calls it.
+    pub fn check_predicted(&self, field: impl Fn(usize) -> String) -> Result<(), String> {
+        match self.completions.iter().position(|it| self.prompt.len() + it.len() < 2) {
+            Some(alone) => Err(format!(
+                "`{}`: expected a token with another one before it, found one token after an empty prompt; \
+                 give the prompt a token (many models have one that begins texts) or drop the record",
+                field(alone)
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Puts a pair's better completion first; other groups stay as they are.
     pub fn chosen_first(&mut self) {
         if let [first, second] = self.rewards[..]

@@ -183,9 +183,17 @@ impl Endpoint {
         let next = AtomicUsize::new(0);
         let (sender, receiver) = mpsc::channel();
         std::thread::scope(|scope| {
-            for _ in 0..self.settings.concurrency.min(count) {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || self.ask_in_turn(&questions.all, next, &sender));
+            for started in 0..self.settings.concurrency.min(count) {
+                let (own, next) = (sender.clone(), &next);
+                let ask = move || self.ask_in_turn(&questions.all, next, &own);
+                // Where the system gives no more threads those that there are ask for the others.
+                if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, ask) {
+                    tracing::warn!("judge.concurrency: {started} questions at a time: {error}");
+                    if started == 0 {
+                        failure = Some(Error::usage(format!("no thread can be started: {error}")));
+                    }
+                    break;
+                }
             }
             drop(sender);
             loop {

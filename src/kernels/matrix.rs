@@ -80,7 +80,7 @@ pub fn multiply(target: Target<'_>, a: Matrix<'_>, b: Matrix<'_>) {
 /// `a · b` row by row, on all cores where that pays. The result's memory is written once: what is
 /// allocated is not cleared first.
 pub fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
-    let len = a.rows * b.columns;
+    let len = a.rows.checked_mul(b.columns).expect("a product that fits in memory");
     if a.columns == 0 {
         return vec![0.0; len];
     }
@@ -197,6 +197,17 @@ mod tests {
             assert!((f64::from(one[row * 170 + column]) - exact).abs() < 1e-4);
         }
         assert_eq!(product(Matrix::rows(&[], 2, 0, 0), Matrix::rows(&[], 0, 3, 3)), [0.0; 6]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a product that fits in memory")]
+    fn a_product_of_more_entries_than_can_be_counted_is_refused() {
+        // Strides of 0 make a matrix of any size out of one entry.
+        let side = 1 << (usize::BITS / 2);
+        product(
+            Matrix::strided(&[1.0], [side, 1], [0, 0]),
+            Matrix::strided(&[1.0], [1, side], [0, 0]),
+        );
     }
 
     #[test]

@@ -259,7 +259,7 @@ impl<'ast> Visit<'ast> for Finder<'_> {
             let text = self.text(node).to_owned();
             self.replace(node, &format!("!{text}"));
         }
-        if matches!(name.as_str(), "skip" | "take" | "chunks" | "nth") {
+        if matches!(name.as_str(), "skip" | "take" | "chunks" | "nth") && node.args.len() == 1 {
             let argument = self.text(&node.args[0]).to_owned();
             self.replace(node, &format!("{receiver}.{name}({argument} + 1)"));
         }

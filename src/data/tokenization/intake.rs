@@ -171,17 +171,25 @@ pub fn read_tokens<R: Tokenize>(
     read_records(path, skip_bad, |located, intake| R::tokenize(&located, &tokenization, intake))
 }
 
-/// As [`read_tokens`], of groups that [an alignment can learn from](Group::check_for_alignment).
+/// As [`read_tokens`], of groups that [an alignment can learn from](Group::check_for_alignment), and of a
+/// number of completions that `takes` has nothing against.
 pub fn read_alignment_tokens(
     path: &Path,
     skip_bad: usize,
     tokenizer: Option<&Tokenizer>,
     limits: &Limits,
     vocab_size: usize,
+    takes: impl Fn(usize) -> Result<()>,
 ) -> Result<(Vec<TokenGroup>, Intake)> {
     let tokenization = Tokenization { tokenizer, limits: *limits, vocab_size };
     read_records(path, skip_bad, |located: Located<Group>, intake| {
         located.check_for_alignment()?;
-        Group::tokenize(&located, &tokenization, intake)
+        takes(located.record.completions.len())
+            .map_err(|error| located.error(error.to_string()))?;
+        let tokens = Group::tokenize(&located, &tokenization, intake)?;
+        tokens
+            .check_predicted(|i| located.record.completion_field(i))
+            .map_err(|problem| located.error(problem))?;
+        Ok(tokens)
     })
 }

@@ -107,7 +107,9 @@ impl Tokenize for Demonstration {
             completions: vec![completion],
             rewards: Vec::new(),
         };
-        tokenization.fit(located, tokens, |_| "chosen".to_owned(), intake)
+        let field = |_| "chosen".to_owned();
+        tokens.check_predicted(field).map_err(|problem| located.error(problem))?;
+        tokenization.fit(located, tokens, field, intake)
     }
 }
 

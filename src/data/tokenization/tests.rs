@@ -142,8 +142,9 @@ fn what_is_cut_and_what_is_skipped_is_reported() {
     std::fs::write(&path, format!("{lines}{{\n")).unwrap();
     let tokenizer = words();
     let limits = Limits { max_length: 5, max_prompt_length: 0 };
-    let read =
-        |skip_bad| read_alignment_tokens(&path, skip_bad, Some(&tokenizer), &limits, VOCABULARY);
+    let read = |skip_bad| {
+        read_alignment_tokens(&path, skip_bad, Some(&tokenizer), &limits, VOCABULARY, |_| Ok(()))
+    };
     let (groups, report) = read(3).unwrap();
     assert_eq!(groups.iter().map(|group| group.line).collect::<Vec<_>>(), [1, 3]);
     assert_eq!(groups[0].prompt, [3, 4, 5]);

@@ -64,14 +64,15 @@ pub fn available() -> bool {
 pub fn product<A: Entry, B: Entry>(a: Matrix<'_, A>, b: Matrix<'_, B>) -> Vec<f32> {
     assert_eq!(a.columns, b.rows, "the inner extents of a product");
     let (rows, columns) = (a.rows, b.columns);
-    if rows == 0 || columns == 0 || a.columns == 0 {
-        return vec![0.0; rows * columns];
+    let len = rows.checked_mul(columns).expect("a product that fits in memory");
+    if len == 0 || a.columns == 0 {
+        return vec![0.0; len];
     }
-    let mut out = Vec::with_capacity(rows * columns);
+    let mut out = Vec::with_capacity(len);
     let task = TASK_ROWS.min(rows.div_ceil(TASKS).next_multiple_of(ROWS));
     for depth in depths(a.columns) {
         let right = panels(b.transposed(), 0..columns, &depth, true);
-        let blocks = out.spare_capacity_mut()[..rows * columns].par_chunks_mut(task * columns);
+        let blocks = out.spare_capacity_mut()[..len].par_chunks_mut(task * columns);
         blocks.enumerate().for_each(|(index, block)| {
             let first = index * task;
             let left = panels(a, first..first + block.len() / columns, &depth, false);
@@ -82,7 +83,7 @@ pub fn product<A: Entry, B: Entry>(a: Matrix<'_, A>, b: Matrix<'_, B>) -> Vec<f3
     // SAFETY: the blocks cover all entries, and `tiles` has written every one of a block.
     #[allow(unsafe_code, reason = "memory that is not cleared before it is written")]
     unsafe {
-        out.set_len(rows * columns);
+        out.set_len(len);
     }
     out
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use burn::tensor::DType;
 use serde_json::json;
 
 use super::factors::{Factors, Matrix, packed};
@@ -23,13 +24,15 @@ pub struct AdapterTarget<'a> {
     pub base: &'a str,
     /// How the reward model reads, where it is one.
     pub reward: Option<RewardReading>,
+    /// What the factors are written as: F32, F16 or BF16.
+    pub dtype: DType,
 }
 
 impl Adapters {
     /// Writes the folder that `peft` loads.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written, or a value is not finite.
     pub fn write(&self, config: &LoraConfig, target: AdapterTarget, folder: &Path) -> Result<()> {
         crate::files::create_dir(folder)?;
         let mut tensors = BTreeMap::new();
@@ -82,6 +85,6 @@ impl Adapters {
             settings[READS] = reading.name().into();
         }
         write_json(&folder.join(CONFIG), &settings)?;
-        write_tensors(tensors, &folder.join(WEIGHTS))
+        write_tensors(tensors, target.dtype, &folder.join(WEIGHTS))
     }
 }

@@ -1,14 +1,12 @@
 //! From the parameters of a module to stored tensors.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Display;
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
-use safetensors::tensor::TensorView;
 use safetensors::{Dtype, View};
 
 use super::files::all_finite;
@@ -35,99 +33,99 @@ pub struct Saving<'a> {
 pub fn save<M: Module>(module: &M, saving: Saving, file: &Path) -> Result<()> {
     let mut collector = Collector { path: ParameterPath::default(), found: HashMap::new() };
     module.visit(&mut collector);
-    let fault = Cell::new(None);
-    let tensors: Vec<(&str, Stored)> = saving
-        .bindings
-        .iter()
-        .map(|binding| {
-            let parameters = binding
-                .parameters
-                .iter()
-                .map(|name| &collector.found.get(name).expect("bindings name parameters").0);
-            let widths = binding
-                .parameters
-                .iter()
-                .map(|name| *collector.found[name].1.last().expect("an axis"))
-                .collect();
-            let stored = Stored::new(
-                binding,
-                parameters.collect(),
-                Packing::new(binding, widths),
-                &collector.found[&binding.parameters[0]].1,
-                saving.dtype,
-                &fault,
-            );
-            (binding.name.as_str(), stored)
-        })
-        .collect();
-    write_file(tensors, file, || match fault.get() {
-        None => Ok(()),
-        Some(Fault::TooLarge) => Err(Error::file(
-            file,
-            format!(
-                "expected values that {:?} can hold, found larger ones; write f32 or bf16 instead",
-                saving.dtype
-            ),
-        )),
-        Some(Fault::NotFinite) => Err(Error::Numeric(format!(
-            "{}: expected finite weights, found some that are not; nothing was written. Where an adapter \
-             was added to them, look at its lora_alpha and its factors",
-            file.display()
-        ))),
-    })
+    let tensors = saving.bindings.iter().map(|binding| {
+        let parameters: Vec<&(Read, Vec<usize>)> = binding
+            .parameters
+            .iter()
+            .map(|name| collector.found.get(name).expect("bindings name parameters"))
+            .collect();
+        let widths = parameters.iter().map(|it| *it.1.last().expect("an axis")).collect();
+        let packing = Packing::new(binding, widths);
+        let mut shape = parameters[0].1.clone();
+        let rows = shape[..shape.len() - 1].iter().product();
+        if let Some(last) = shape.last_mut() {
+            *last = packing.width();
+        }
+        if binding.transposed {
+            shape.reverse();
+        }
+        let read = move || {
+            let parts: Vec<&Read> = parameters.iter().map(|it| &it.0).collect();
+            packed(&parts, &packing, rows, binding.transposed)
+        };
+        (binding.name.clone(), shape, Box::new(read) as Read<'_>)
+    });
+    write_file(tensors.collect(), saving.dtype, file)
 }
 
-/// Writes f32 tensors, given by name with their shapes, into the safetensors file `file`.
+/// Writes tensors, given by name with their shapes, into the safetensors file `file` as `dtype`.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If it cannot be written, or a value is beyond what `dtype` can hold.
 pub(in crate::model) fn write_tensors(
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    dtype: DType,
     file: &Path,
 ) -> Result<()> {
-    let bytes: Vec<_> = tensors
-        .iter()
-        .map(|(name, (shape, values))| (name, shape.clone(), bytemuck::cast_slice(values)))
-        .collect();
-    let views = bytes
-        .into_iter()
-        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape, bytes)?)))
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|error| Error::file(file, format!("cannot write: {error}")))?;
-    write_file(views, file, || Ok(()))
+    let tensors = tensors.into_iter().map(|(name, (shape, values))| {
+        let read: Read<'_> = Box::new(move || values.clone());
+        (name, shape, read)
+    });
+    write_file(tensors.collect(), dtype, file)
 }
 
-/// Writes the file whole or not at all; not if `check` finds something wrong with what was written.
-fn write_file<S: AsRef<str> + Ord + Display, V: View>(
-    tensors: Vec<(S, V)>,
+/// Writes the file whole or not at all; not with values that are no weights.
+fn write_file(
+    tensors: Vec<(String, Vec<usize>, Read<'_>)>,
+    dtype: DType,
     file: &Path,
-    check: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    let fault = OnceCell::new();
+    let stored: Vec<(String, Stored)> = tensors
+        .into_iter()
+        .map(|(name, shape, read)| {
+            let stored = Stored { name: name.clone(), shape, read, dtype, fault: &fault };
+            (name, stored)
+        })
+        .collect();
     let target = Output::resolve(file)?;
     let file = target.path();
     let temporary = temporary(file)?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(tensors, Some(metadata), temporary.path())
+    safetensors::serialize_to_file(stored, Some(metadata), temporary.path())
         .map_err(|error| Error::file(file, format!("cannot write: {error}")))?;
-    check()?;
-    persist(temporary, file)
+    match fault.get() {
+        None => persist(temporary, file),
+        Some(Fault::TooLarge(name)) => Err(Error::file(
+            file,
+            format!(
+                "`{name}`: expected values that {dtype:?} can hold, found larger ones; write f32 or bf16 \
+                 instead"
+            ),
+        )),
+        Some(Fault::NotFinite(name)) => Err(Error::Numeric(format!(
+            "`{name}`: expected finite weights to write, found some that are not; nothing was written. After a \
+             training, lower optimizer.learning_rate; where an adapter was added, look at its lora_alpha and its \
+             factors"
+        ))),
+    }
 }
 
-/// Why values are not written.
-#[derive(Clone, Copy, Debug)]
+/// Why values are not written, and whose.
+#[derive(Clone, Debug)]
 enum Fault {
     /// Beyond what the type can hold.
-    TooLarge,
+    TooLarge(String),
     /// Infinite, or no number.
-    NotFinite,
+    NotFinite(String),
 }
 
-/// Reads the values of one parameter.
-type Read = Box<dyn Fn() -> Vec<f32>>;
+/// Reads the values of one tensor.
+type Read<'a> = Box<dyn Fn() -> Vec<f32> + 'a>;
 
 struct Collector {
     path: ParameterPath,
-    found: HashMap<String, (Read, Vec<usize>)>,
+    found: HashMap<String, (Read<'static>, Vec<usize>)>,
 }
 
 impl ModuleVisitor for Collector {
@@ -150,62 +148,39 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data_as::<f32>().try_into_vec().expect("converted to f32")
 }
 
-/// A tensor that is put together when it is written.
-struct Stored<'a> {
-    parameters: Vec<&'a Read>,
-    packing: Packing,
-    rows: usize,
-    transposed: bool,
-    shape: Vec<usize>,
-    dtype: DType,
-    fault: &'a Cell<Option<Fault>>,
-}
-
-impl<'a> Stored<'a> {
-    fn new(
-        binding: &Binding,
-        parameters: Vec<&'a Read>,
-        packing: Packing,
-        first: &[usize],
-        dtype: DType,
-        fault: &'a Cell<Option<Fault>>,
-    ) -> Self {
-        let mut shape = first.to_vec();
-        let rows = shape[..shape.len() - 1].iter().product();
-        if let Some(last) = shape.last_mut() {
-            *last = packing.width();
-        }
-        if binding.transposed {
-            shape.reverse();
-        }
-        Self { parameters, packing, rows, transposed: binding.transposed, shape, dtype, fault }
+/// The values of parameters in stored order.
+fn packed(parameters: &[&Read], packing: &Packing, rows: usize, transposed: bool) -> Vec<f32> {
+    if parameters.len() == 1 && !transposed {
+        return (parameters[0])();
     }
-
-    /// The values in stored order.
-    fn values(&self) -> Vec<f32> {
-        if self.parameters.len() == 1 && !self.transposed {
-            return (self.parameters[0])();
-        }
-        let (rows, width) = (self.rows, self.packing.width());
-        let mut stored = vec![0.0; rows * width];
-        for (part, parameter) in self.parameters.iter().enumerate() {
-            let values = parameter();
-            let columns = values.len() / rows;
-            for segment in self.packing.segments(part) {
-                if self.transposed {
-                    let from = Matrix { values: &values[..], width: columns, first: segment.own };
-                    let to = &mut stored[segment.stored.start * rows..segment.stored.end * rows];
-                    transpose(from, 0..rows, Matrix { values: to, width: rows, first: 0 });
-                } else {
-                    for (stored, values) in stored.chunks_mut(width).zip(values.chunks(columns)) {
-                        let own = segment.own..segment.own + segment.stored.len();
-                        stored[segment.stored.clone()].copy_from_slice(&values[own]);
-                    }
+    let width = packing.width();
+    let mut stored = vec![0.0; rows * width];
+    for (part, parameter) in parameters.iter().enumerate() {
+        let values = parameter();
+        let columns = values.len() / rows;
+        for segment in packing.segments(part) {
+            if transposed {
+                let from = Matrix { values: &values[..], width: columns, first: segment.own };
+                let to = &mut stored[segment.stored.start * rows..segment.stored.end * rows];
+                transpose(from, 0..rows, Matrix { values: to, width: rows, first: 0 });
+            } else {
+                for (stored, values) in stored.chunks_mut(width).zip(values.chunks(columns)) {
+                    let own = segment.own..segment.own + segment.stored.len();
+                    stored[segment.stored.clone()].copy_from_slice(&values[own]);
                 }
             }
         }
-        stored
     }
+    stored
+}
+
+/// A tensor whose values are read when it is written.
+struct Stored<'a> {
+    name: String,
+    shape: Vec<usize>,
+    read: Read<'a>,
+    dtype: DType,
+    fault: &'a OnceCell<Fault>,
 }
 
 impl View for Stored<'_> {
@@ -222,9 +197,9 @@ impl View for Stored<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.values();
+        let values = (self.read)();
         if !all_finite(&values) {
-            self.fault.set(Some(Fault::NotFinite));
+            let _ = self.fault.set(Fault::NotFinite(self.name.clone()));
         }
         let narrow = |bits: fn(f32) -> u16| {
             values.iter().flat_map(|&value| bits(value).to_le_bytes()).collect()
@@ -232,8 +207,8 @@ impl View for Stored<'_> {
         Cow::Owned(match self.dtype {
             DType::F16 => {
                 let largest = half::f16::MAX.to_f32();
-                if self.fault.get().is_none() && values.iter().any(|value| value.abs() > largest) {
-                    self.fault.set(Some(Fault::TooLarge));
+                if values.iter().any(|value| value.abs() > largest) {
+                    let _ = self.fault.set(Fault::TooLarge(self.name.clone()));
                 }
                 narrow(|value| half::f16::from_f32(value).to_bits())
             }
