@@ -216,4 +216,5 @@ def main():
     (HERE / "numbers.json").write_text(lines(found, 0) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
