@@ -118,12 +118,16 @@ class Warned(logging.Handler):
             logger.removeHandler(self)
 
 
+class Refused(Exception):
+    """What the program says instead of doing what it was asked."""
+
+
 def exalign(*arguments):
     """Standard output of the program, which must succeed."""
     command = [str(EXALIGN), *map(str, arguments), "--device", "flex", "-qq"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+        raise Refused(f"{' '.join(command[1:])}\n        {done.stderr.strip()}")
     return done.stdout
 
 
@@ -268,7 +272,7 @@ def held_to_score(group, what, model, tokenizer, folder, data):
     CHECKS.near(group, f"{what}, log-probs of tokens", ours, theirs)
 
 
-def of_family(name, place):
+def of_family(place, name):
     base = place / "base"
     tokenizer = write_model(base, name)
     groups = write_lines(place / "groups.jsonl", GROUPS)
@@ -525,10 +529,13 @@ def main():
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, "
           f"trl {trl.__version__}", flush=True)
     with tempfile.TemporaryDirectory(prefix="interop-") as place:
-        for begins in (False, True):
-            of_records(Path(place) / f"records-{begins}", begins)
-        for name in MODELS:
-            of_family(name, Path(place) / name)
+        parts = [(of_records, f"records-{begins}", begins) for begins in (False, True)]
+        parts += [(of_family, name, name) for name in MODELS]
+        for check, folder, subject in parts:
+            try:
+                check(Path(place) / folder, subject)
+            except Refused as refused:
+                CHECKS.add("exalign", "does what it is asked", False, str(refused))
     sys.exit(1 if CHECKS.table() else 0)
 
 
