@@ -161,10 +161,13 @@ fn a_reward_model_of_pairs_reads_what_it_was_trained_to_read_also_as_an_adapter(
     );
     for (out, more) in [("whole", ""), ("adapter", "--lora-rank 2")] {
         place.succeeds(&format!("reward --model model --data pairs.jsonl --out {out} {more}"));
-        let file = if more.is_empty() { "config.json" } else { "adapter_config.json" };
+        let (file, place_of_note) = match more {
+            "" => ("config.json", "/reward_reads"),
+            _ => ("adapter_config.json", "/auto_mapping/reward_reads"),
+        };
         let config = std::fs::read_to_string(place.path(out).join("model").join(file)).unwrap();
         let config: Value = serde_json::from_str(&config).unwrap();
-        assert_eq!(config["reward_reads"], "end", "{config}");
+        assert_eq!(config.pointer(place_of_note), Some(&json!("end")), "{config}");
         place.succeeds(&format!("label --reward {out} --data groups.jsonl --out {out}.jsonl"));
         let rewards = &json_lines(&place.path(&format!("{out}.jsonl")))[0]["rewards"];
         assert_eq!(rewards.as_array().unwrap().len(), 2);

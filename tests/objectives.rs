@@ -359,6 +359,109 @@ fn every_number_of_the_golden_file_is_reproduced() {
     assert_eq!(checked, 11 * 5 + 19 * 2);
 }
 
+/// The batch that the reference table's log-ratios come from, `rows` completions in groups of `k`.
+fn formula_batch(k: usize, rows: usize) -> Value {
+    const SEQ: usize = 9;
+    const VOCAB: usize = 7;
+    let logits = |of: fn(f64, f64, f64) -> f64| -> Vec<Vec<Vec<f64>>> {
+        let position = |i: usize, j: usize| {
+            (0..VOCAB).map(|v| of(i as f64, j as f64, v as f64)).collect::<Vec<_>>()
+        };
+        (0..rows).map(|i| (0..SEQ).map(|j| position(i, j)).collect()).collect()
+    };
+    let tokens = |of: fn(usize, usize) -> usize| -> Vec<Vec<usize>> {
+        (0..rows).map(|i| (0..SEQ).map(|j| of(i, j)).collect()).collect()
+    };
+    serde_json::json!({
+        "seq_len": SEQ, "vocab": VOCAB, "groups": rows / k, "completions_per_group": k,
+        "policy_logits": logits(|i, j, v| {
+            (i + 1.0 + 0.7 * j + 1.3 * v).sin() + 0.5 * (0.5 * i * v + 0.3 * j).cos()
+        }),
+        "ref_logits": logits(|i, j, v| {
+            0.8 * (0.9 * i - 0.4 * j + 1.1 * v).cos() + 0.3 * (0.2 * i * j + v).sin()
+        }),
+        "token_ids": tokens(|i, j| (3 * i + 5 * j + 2) % VOCAB),
+        "attention_mask": tokens(|i, j| usize::from(j < 5 + (2 * i) % 5)),
+        "completion_start": (0..rows).map(|i| 2 + i / k % 2).collect::<Vec<_>>(),
+    })
+}
+
+/// ∂loss/∂logits, `[rows, seq, vocab]`, of a batch whose ∂loss/∂h is known: every scored token adds
+/// ∂loss/∂h · (onehot − softmax(logits / τ)) / τ where it is predicted.
+fn gradient_of_logits(batch: &Value, temperature: f64, gradient_of_h: &[f64]) -> Vec<f64> {
+    let mut gradient = Vec::new();
+    for (i, slope) in gradient_of_h.iter().enumerate() {
+        let start = batch["completion_start"][i].as_u64().unwrap() as usize;
+        let positions = batch["policy_logits"][i].as_array().unwrap();
+        for (j, logits) in positions.iter().enumerate() {
+            let next = j + 1;
+            let is_scored = next >= start && batch["attention_mask"][i][next] == 1;
+            let logits: Vec<f64> =
+                logits.as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect();
+            let log_probs = log_softmax_of(&logits, 1.0 / temperature);
+            for (token, log_prob) in log_probs.into_iter().enumerate() {
+                let is_next = f64::from(batch["token_ids"][i][next] == token);
+                let share = slope * (is_next - log_prob.exp()) / temperature;
+                gradient.push(if is_scored { share } else { 0.0 });
+            }
+        }
+    }
+    gradient
+}
+
+#[test]
+fn every_objectives_gradient_reaches_the_logits_as_the_closed_forms_say() {
+    let mut checked = 0;
+    // Of the table one case for each batch and temperature.
+    let is_middle =
+        |it: &&goldens::Case| (it.beta_policy, it.beta_reward, it.epsilon) == (0.5, 0.5, 0.001);
+    for case in CASES.iter().filter(is_middle) {
+        let batch = formula_batch(case.k, case.h.len());
+        let groups = case.h.len() / case.k;
+        let betas = [0.1, 0.5, 1.0];
+        let all = betas.into_iter().flat_map(|policy| {
+            betas.into_iter().flat_map(move |reward| {
+                [1e-3, 0.2].into_iter().flat_map(move |it| all_objectives(policy, reward, it))
+            })
+        });
+        for config in all {
+            let objective = config.init().unwrap();
+            if case.k > 2 && !objective.needs_rewards() {
+                continue;
+            }
+            let what = format!("{config:?}, K = {}, τ = {}", case.k, case.temperature);
+            let order: Vec<usize> = match objective.needs_rewards() {
+                true => (0..case.h.len()).collect(),
+                false => chosen_first(case.h, case.rewards).1,
+            };
+            let in_order = |of: &[f64]| order.iter().map(|&i| of[i]).collect::<Vec<_>>();
+            let (h, rewards) = (in_order(case.h), in_order(case.rewards));
+            let (mut expected, mut gradient_of_h) = (0.0, vec![0.0; h.len()]);
+            let of_groups = h.chunks(case.k).zip(rewards.chunks(case.k)).zip(order.chunks(case.k));
+            for ((h, rewards), places) in of_groups {
+                let (loss, gradient) = closed_form(&config, h, rewards);
+                expected += loss / groups as f64;
+                for (&place, slope) in places.iter().zip(gradient) {
+                    gradient_of_h[place] = slope / groups as f64;
+                }
+            }
+
+            let (logits, found_h) = log_ratios_of(&batch, case.temperature);
+            assert_all_close(&numbers(found_h.clone()), case.h, DOUBLE, &what);
+            let policy = found_h.select(0, indices(&order)).reshape([groups, case.k]);
+            let log_probs = GroupLogProbs { reference: policy.zeros_like().detach(), policy };
+            let loss = objective.loss(&log_probs, &matrix(&rewards, case.k));
+            let gradient = logits.grad(&loss.clone().backward()).unwrap();
+            assert_close(scalar(loss), expected, DOUBLE, &what);
+            let expected = gradient_of_logits(&batch, case.temperature, &gradient_of_h);
+            assert_all_close(&numbers(gradient), &expected, DOUBLE, &what);
+            checked += 1;
+        }
+    }
+    // 9 pairs of β and 2 ε: pairs at two temperatures have five losses, three larger batches two.
+    assert_eq!(checked, 9 * 2 * (2 * 5 + 3 * 2));
+}
+
 fn indices(order: &[usize]) -> Tensor<1, burn::tensor::Int> {
     let order: Vec<i64> = order.iter().map(|&i| i as i64).collect();
     Tensor::from_data(TensorData::new(order.clone(), [order.len()]), &device())

@@ -110,7 +110,7 @@ impl RewardModel {
 /// that ends a turn, which stands behind the text then, or `text`, the text's own last token.
 pub(super) const READS: &str = "reward_reads";
 
-/// How a reward model reads, as its `config.json` or `adapter_config.json` says. One that says nothing
+/// How a reward model reads, as its `config.json` or the notes in its `adapter_config.json` say. One that says nothing
 /// was made by others, and reads texts as they are.
 pub fn reward_reading(folder: &ModelFolder) -> RewardReading {
     // An adapter was trained with the padding that its base was given for it.

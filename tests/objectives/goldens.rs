@@ -11,6 +11,8 @@
 pub struct Case {
     /// Completions of a group; adjacent entries of `h` belong together.
     pub k: usize,
+    /// What divided the logits that `h` comes from.
+    pub temperature: f64,
     pub beta_policy: f64,
     pub beta_reward: f64,
     pub epsilon: f64,
@@ -119,9 +121,9 @@ const H_4: &[f64] = &[
 
 /// Batches with K = 2, 4 and 8, temperatures 0.8 and 1.
 pub const CASES: &[Case] = &[
-    // k2, τ = 0.8
     Case {
         k: 2,
+        temperature: 0.8,
         beta_policy: 0.1,
         beta_reward: 0.1,
         epsilon: 0.001,
@@ -190,9 +192,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k2, τ = 0.8
     Case {
         k: 2,
+        temperature: 0.8,
         beta_policy: 0.1,
         beta_reward: 1.0,
         epsilon: 0.001,
@@ -261,9 +263,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k2, τ = 0.8
     Case {
         k: 2,
+        temperature: 0.8,
         beta_policy: 0.5,
         beta_reward: 0.5,
         epsilon: 0.001,
@@ -332,9 +334,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k2, τ = 0.8
     Case {
         k: 2,
+        temperature: 0.8,
         beta_policy: 1.0,
         beta_reward: 0.1,
         epsilon: 0.001,
@@ -403,9 +405,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k2, τ = 0.8
     Case {
         k: 2,
+        temperature: 0.8,
         beta_policy: 1.0,
         beta_reward: 1.0,
         epsilon: 0.001,
@@ -474,9 +476,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k4, τ = 0.8
     Case {
         k: 4,
+        temperature: 0.8,
         beta_policy: 0.1,
         beta_reward: 0.1,
         epsilon: 0.001,
@@ -513,9 +515,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k4, τ = 0.8
     Case {
         k: 4,
+        temperature: 0.8,
         beta_policy: 0.1,
         beta_reward: 1.0,
         epsilon: 0.001,
@@ -552,9 +554,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k4, τ = 0.8
     Case {
         k: 4,
+        temperature: 0.8,
         beta_policy: 0.5,
         beta_reward: 0.5,
         epsilon: 0.001,
@@ -591,9 +593,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k4, τ = 0.8
     Case {
         k: 4,
+        temperature: 0.8,
         beta_policy: 1.0,
         beta_reward: 0.1,
         epsilon: 0.001,
@@ -630,9 +632,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k4, τ = 0.8
     Case {
         k: 4,
+        temperature: 0.8,
         beta_policy: 1.0,
         beta_reward: 1.0,
         epsilon: 0.001,
@@ -669,9 +671,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k8, τ = 0.8
     Case {
         k: 8,
+        temperature: 0.8,
         beta_policy: 0.1,
         beta_reward: 0.1,
         epsilon: 0.001,
@@ -724,9 +726,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k8, τ = 0.8
     Case {
         k: 8,
+        temperature: 0.8,
         beta_policy: 0.1,
         beta_reward: 1.0,
         epsilon: 0.001,
@@ -779,9 +781,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k8, τ = 0.8
     Case {
         k: 8,
+        temperature: 0.8,
         beta_policy: 0.5,
         beta_reward: 0.5,
         epsilon: 0.001,
@@ -834,9 +836,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k8, τ = 0.8
     Case {
         k: 8,
+        temperature: 0.8,
         beta_policy: 1.0,
         beta_reward: 0.1,
         epsilon: 0.001,
@@ -889,9 +891,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k8, τ = 0.8
     Case {
         k: 8,
+        temperature: 0.8,
         beta_policy: 1.0,
         beta_reward: 1.0,
         epsilon: 0.001,
@@ -944,9 +946,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k2, τ = 0.8
     Case {
         k: 2,
+        temperature: 0.8,
         beta_policy: 0.5,
         beta_reward: 0.5,
         epsilon: 4.5397868702434395e-05,
@@ -1015,9 +1017,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k2, τ = 1.0
     Case {
         k: 2,
+        temperature: 1.0,
         beta_policy: 0.5,
         beta_reward: 0.5,
         epsilon: 0.001,
@@ -1086,9 +1088,9 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    // k4, τ = 1.0
     Case {
         k: 4,
+        temperature: 1.0,
         beta_policy: 0.5,
         beta_reward: 0.5,
         epsilon: 0.001,

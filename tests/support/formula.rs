@@ -27,13 +27,50 @@ pub fn formula_folder(config: &str) -> tempfile::TempDir {
 
 /// The same, in a folder of a name.
 pub fn formula_of(folder: &Path, config: &str) {
+    folder_with(folder, config, |name, shape| {
+        let scale = scale_of(name, shape);
+        let value = |i: usize| ((1.3 * i as f64 + name.len() as f64).sin() * 0.35 + scale) as f32;
+        (0..shape.iter().product()).map(value).collect()
+    });
+}
+
+/// A model whose tensors are all different, of full rank and the same bits everywhere: what
+/// `families/numbers.json` is about.
+pub fn drawn_folder(config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    folder_with(folder.path(), config, drawn);
+    folder
+}
+
+/// Numbers in [-1/2, 1/2) from a linear congruential generator, seeded with the name's FNV-1a hash;
+/// scales about 1. `families/generate.py` draws the same.
+fn drawn(name: &str, shape: &[usize]) -> Vec<f32> {
+    let mut state = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| {
+        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let scale = scale_of(name, shape);
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f64 / f64::from(1 << 24) - 0.5 + scale) as f32
+    };
+    (0..shape.iter().product()).map(|_: usize| next()).collect()
+}
+
+/// 1 for the scales of norms, else 0.
+fn scale_of(name: &str, shape: &[usize]) -> f64 {
+    f64::from(shape.len() == 1 && name.ends_with("weight"))
+}
+
+/// Writes the model of `config` with the values that `values` gives for a tensor's name and shape.
+fn folder_with(folder: &Path, config: &str, values: impl Fn(&str, &[usize]) -> Vec<f32>) {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join("config.json"), config).unwrap();
     let described = ModelFolder::open(folder).unwrap();
     let device = Device::flex();
     let decoder = Decoder::new(described.shape.clone(), &device);
     let bindings = described.family.bindings(&described.shape);
-    // Written once as it is for the shapes, then again with the formula's values.
+    // Written once as it is for the shapes, then again with the values.
     model::save(&decoder, &bindings, &described.json, folder).unwrap();
     let file = folder.join("model.safetensors");
     let bytes = std::fs::read(&file).unwrap();
@@ -42,10 +79,7 @@ pub fn formula_of(folder: &Path, config: &str) {
         .tensors()
         .into_iter()
         .map(|(name, view)| {
-            let scale = f64::from(view.shape().len() == 1 && name.ends_with("weight"));
-            let values: Vec<f32> = (0..view.shape().iter().product())
-                .map(|i: usize| ((1.3 * i as f64 + name.len() as f64).sin() * 0.35 + scale) as f32)
-                .collect();
+            let values = values(&name, view.shape());
             (name, view.shape().to_vec(), bytemuck::cast_slice(&values).to_vec())
         })
         .collect();

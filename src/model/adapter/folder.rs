@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::settings::{Candidate, Settings};
-use super::{CONFIG, PREFIX, WEIGHTS, module_name};
+use super::{CONFIG, NOTES, PREFIX, WEIGHTS, module_name};
 use crate::hub::HubId;
 use crate::model::ModelFolder;
 use crate::model::families::{Binding, SCORE};
@@ -141,7 +141,7 @@ impl AdapterFolder {
 
     /// How the reward model that it makes reads, where it says so.
     pub(in crate::model) fn reward_reads(&self) -> Option<&Value> {
-        self.settings.get(READS)
+        self.settings.get(NOTES)?.get(READS)
     }
 
     /// Its weights, for the hash of what a model computes.

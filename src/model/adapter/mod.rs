@@ -42,6 +42,8 @@ pub use write::AdapterTarget;
 const WEIGHTS: &str = "adapter_model.safetensors";
 /// Name of the settings in a PEFT folder.
 pub(super) const CONFIG: &str = "adapter_config.json";
+/// The setting that holds an object of notes.
+const NOTES: &str = "auto_mapping";
 /// What PEFT puts before the name of a model's tensor.
 const PREFIX: &str = "base_model.model.";
 

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::pattern;
+use super::{NOTES, pattern};
 use crate::files::read_json;
-use crate::model::reward_model::READS;
 use crate::{Error, Result};
 
 /// How PEFT makes a whole model of an adapter that is not read here.
@@ -32,11 +31,10 @@ const NOT_READ: [(&str, &str); 9] = [
 ];
 
 /// The settings of PEFT 0.21's LoRA that are used, or have no effect on numbers.
-const KNOWN: [&str; 34] = [
-    READS,
+const KNOWN: [&str; 33] = [
     "task_type",
     "peft_type",
-    "auto_mapping",
+    NOTES,
     "peft_version",
     "base_model_name_or_path",
     "revision",

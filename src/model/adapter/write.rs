@@ -7,7 +7,7 @@ use burn::tensor::DType;
 use serde_json::json;
 
 use super::factors::{Factors, Matrix, packed};
-use super::{Adapters, CONFIG, LoraConfig, PREFIX, WEIGHTS, last_name, module_name};
+use super::{Adapters, CONFIG, LoraConfig, NOTES, PREFIX, WEIGHTS, last_name, module_name};
 use crate::Result;
 use crate::data::RewardReading;
 use crate::files::write_json;
@@ -82,7 +82,9 @@ impl Adapters {
                 "use_dora": false,
         });
         if let Some(reading) = target.reward {
-            settings[READS] = reading.name().into();
+            // PEFT warns of keys that it does not know. It knows this one, and passes over it where
+            // there is a task type.
+            settings[NOTES] = json!({ READS: reading.name() });
         }
         write_json(&folder.join(CONFIG), &settings)?;
         write_tensors(tensors, target.dtype, &folder.join(WEIGHTS))
