@@ -101,6 +101,16 @@ fn a_check_of_groups_counts_lengths_rewards_and_what_is_cut() {
 }
 
 #[test]
+fn groups_without_rewards_have_no_spread() {
+    let place = place();
+    place.lines("groups.jsonl", [json!({ "prompt_ids": [1], "completion_ids": [[2], [3]] })]);
+    let check = "check --data groups.jsonl --model policy";
+    assert_rows(&place.succeeds(check), &["groups 1 of 2", "rewards none"]);
+    let found = parsed(&place.succeeds(&format!("{check} --json")));
+    assert_eq!(found["groups"]["mean_spread"], Value::Null);
+}
+
+#[test]
 fn a_check_of_pairs_and_texts_counts_labels_ends_and_repeats() {
     let place = Workplace::new();
     with_letters(&place);
