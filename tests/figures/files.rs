@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{END, Workplace};
+use super::support::{END, Workplace, families, formula};
 use super::{near, parsed, place};
 
 /// The cells of the rows of a printed table, and other lines, each with its blanks taken together.
@@ -242,6 +242,11 @@ fn info_tells_the_shape_of_a_model() {
     assert_rows(
         &place.succeeds("info --model rewarder"),
         &["family llama, a reward model or classifier"],
+    );
+    formula::formula_of(&place.path("shared"), families::LLAMA.0);
+    assert_rows(
+        &place.succeeds("info --model shared"),
+        &["attention 4 heads of 4, 2 for keys and values"],
     );
     let place = Workplace::new();
     assert_rows(
