@@ -53,7 +53,7 @@ fn a_check_of_groups_counts_lengths_rewards_and_what_is_cut() {
             group(2, [1, 2, 3], json!([2.0, 1.0, 0.0])),
             group(3, [1, 2, 3], json!([1.0, 0.0, 2.0])),
             group(4, [2, 3, 6], json!([7.0, 7.0, 7.0])),
-            group(9, [1, 1, 1], Value::Null),
+            group(11, [1, 1, 1], Value::Null),
         ],
     );
     let check = "check --data groups.jsonl --model policy --set data.max_length=9";
@@ -64,15 +64,16 @@ fn a_check_of_groups_counts_lengths_rewards_and_what_is_cut() {
     );
     let lengths =
         |min, median, p95, max| json!({ "min": min, "median": median, "p95": p95, "max": max });
-    assert_eq!(found["prompts"], lengths(1, 3, 9, 9));
+    assert_eq!(found["prompts"], lengths(1, 3, 11, 11));
     // 1 2 3 three times, 2 3 6, 1 1 1.
     assert_eq!(found["completions"], lengths(1, 2, 3, 6));
-    // 4, 5, 6, 10 and 10.
-    assert_eq!(found["totals"], lengths(4, 6, 10, 10));
+    // 4, 5, 6, 10 and 12.
+    assert_eq!(found["totals"], lengths(4, 6, 12, 12));
     let long = &found["too_long"];
     let counts =
         ["max_length", "cut", "tokens_lost", "refused"].map(|it| long[it].as_u64().unwrap());
-    assert_eq!(counts, [9, 2, 2, 0]);
+    // One token of the fourth, three of the last.
+    assert_eq!(counts, [9, 2, 4, 0]);
     let groups = &found["groups"];
     assert_eq!(groups["sizes"], json!({ "3": 5 }));
     assert_eq!((&groups["unlabelled"], &groups["tied"]), (&json!(1), &json!(1)));
@@ -87,11 +88,11 @@ fn a_check_of_groups_counts_lengths_rewards_and_what_is_cut() {
         &[
             "5 groups",
             "tokens least median 95 % most",
-            "prompt 1 3 9 9",
+            "prompt 1 3 11 11",
             "completion 1 2 3 6",
-            "both 4 6 10 10",
+            "both 4 6 12 12",
             "limit, in tokens 9",
-            "cut to fit 2 records, 2 tokens lost",
+            "cut to fit 2 records, 4 tokens lost",
             "do not fit 0 records",
             "groups 5 of 3",
             "rewards 1 without, 1 all tied, mean spread 0.612",

@@ -171,7 +171,7 @@ fn labels_and_pairs_are_counted() {
 #[test]
 fn shards_put_together_have_the_mean_of_all() {
     let place = place();
-    let group = |last: u32| json!({ "prompt_ids": [1], "completion_ids": [[2, last]] });
+    let group = |last: u32| json!({ "prompt_ids": [1], "completion_ids": [[2, last], [1, last]] });
     // Work is dealt out 32 groups at a time: 32 and 8.
     place.lines("groups.jsonl", (0..40).map(|it| group([3, 4, 1, 4, 3][it / 8])));
     for shard in [1, 2] {
@@ -180,7 +180,7 @@ fn shards_put_together_have_the_mean_of_all() {
         ));
     }
     let printed = parsed(&place.succeeds("merge-shards 1.jsonl 2.jsonl --out all.jsonl"));
-    assert_eq!((&printed["groups"], &printed["completions"]), (&json!(40), &json!(40)));
+    assert_eq!((&printed["groups"], &printed["completions"]), (&json!(40), &json!(80)));
     close(&printed["mean_reward"], (2.0 * 1.5 + 2.0 * 0.5 - 1.0) / 5.0);
 }
 
@@ -242,7 +242,7 @@ fn a_judge_is_counted_against_an_opponent_and_against_people() {
     let labels = [
         ["a", "a", "b"],
         ["a", "tie", "a"],
-        ["b", "b", "a"],
+        ["a", "b", "b"],
         ["tie", "a", "b"],
         ["b", "b", "b"],
         ["a", "a", "a"],

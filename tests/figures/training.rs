@@ -21,11 +21,11 @@ fn gradient_norm(row: &[f32; V], slopes: &[Slope], temperature: f64) -> f64 {
     let (mut head, mut norm, mut embedding) = ([[0.0; V]; V], [0.0; V], [[0.0; V]; V]);
     for &(after, token, slope) in slopes {
         let mut of_hidden = 0.0; // of every entry of the normalised state alike
-        for j in 0..V {
+        for (j, entries) in head.iter_mut().enumerate() {
             let is_token = if j == token as usize { 1.0 } else { 0.0 };
             let of_logit =
                 slope * (is_token - log_prob(row, j as u32, temperature).exp()) / temperature;
-            head[j][after] += of_logit * root;
+            entries[after] += of_logit * root;
             norm[after] += of_logit * weight(j) * root;
             of_hidden += of_logit * weight(j);
         }
