@@ -24,20 +24,27 @@ fn info_names_every_backend_with_what_it_has_or_what_adds_it() {
 fn several_devices_train_as_one() {
     let place = Workplace::new();
     place.groups("groups.jsonl", 26, 3);
-    let align = |device: &str, out: &str, objective: &str| {
+    let align = |device: &str, micro_batch: usize, objective: &str| {
+        let out = format!("{device}-{objective}");
         place.succeeds(&format!(
             "align --objective {objective} --model model --data groups.jsonl --out {out} --device {device} \
-             --learning-rate 1e-3 --batch-size 8 --set training.micro_batch_size=3 --set training.epochs=2"
+             --learning-rate 1e-3 --batch-size 8 --micro-batch-size {micro_batch} --epochs 2"
         ));
-        metrics(&place.path(out))
+        metrics(&place.path(&out))
     };
     for objective in ["exo-rw", "dpo-rw"] {
-        let one = align("flex", &format!("one-{objective}"), objective);
+        // A step at once on the one; on several in parts, the last of which is shorter.
+        let one = align("flex", 8, objective);
         for devices in ["flex,flex", "flex,flex,flex"] {
-            let several = align(devices, &format!("{devices}-{objective}"), objective);
+            let several = align(devices, 3, objective);
             assert_eq!(one.len(), several.len());
             for (one, several) in one.iter().zip(&several) {
-                for figure in ["loss", "grad_norm", "accuracy"] {
+                assert_eq!(
+                    (&one["groups"], &one["tokens"]),
+                    (&several["groups"], &several["tokens"])
+                );
+                for figure in ["loss", "grad_norm", "accuracy", "reward_margin", "log_prob_chosen"]
+                {
                     let of = |line: &serde_json::Value| line[figure].as_f64().unwrap();
                     // Sums in another order, and what Adam makes of that in eight steps.
                     assert!(

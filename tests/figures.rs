@@ -1,7 +1,17 @@
 //! Every figure that a command prints, against numbers computed by hand: on models whose next token
 //! depends on the last one alone.
 
+#[path = "figures/arithmetic.rs"]
+mod arithmetic;
+#[path = "figures/files.rs"]
+mod files;
+#[path = "figures/run.rs"]
+mod run;
+#[path = "figures/stages.rs"]
+mod stages;
 mod support;
+#[path = "figures/training.rs"]
+mod training;
 
 use serde_json::{Value, json};
 use support::bigram::{END, V, after_any, language_model, log_prob, reward_model};
@@ -26,9 +36,15 @@ fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
+#[track_caller]
 fn close(found: &Value, expected: f64) {
+    near(found, expected, 1e-5);
+}
+
+#[track_caller]
+fn near(found: &Value, expected: f64, tolerance: f64) {
     let found = found.as_f64().unwrap();
-    assert!((found - expected).abs() < 1e-5, "expected {expected}, found {found}");
+    assert!((found - expected).abs() <= tolerance, "expected {expected}, found {found}");
 }
 
 #[test]

@@ -343,6 +343,42 @@ fn a_judge_that_takes_the_first_wins_nobody_anything_and_is_found_out() {
     );
 }
 
+// (A, B), (A, A), (tie, B) and (B, tie) of the two orders, by the answers' names: of the six decisions the
+// answer shown first has the two of the first question, one of the second and one of the third.
+#[test]
+fn the_share_of_decisions_for_the_answer_shown_first_is_counted() {
+    let (place, server) = (Workplace::new(), JudgeServer::start());
+    let comparison =
+        |i: usize| json!({"prompt": format!("Question {i}?"), "completions": ["alpha", "omega"]});
+    place.lines("pairs.jsonl", (0..4).map(comparison));
+    server.with(|state| {
+        state.answer = Some(Box::new(|request| {
+            let text = request["messages"][0]["content"].as_str().unwrap();
+            let number = (0..4).find(|it| text.contains(&format!("Question {it}?"))).unwrap();
+            let is_forward = text.find("alpha") < text.find("omega");
+            // What is shown first is A to the judge.
+            let verdict = match (number, is_forward) {
+                (0, _) | (1, true) | (2, false) => "A",
+                (1, false) | (3, true) => "B",
+                _ => "tie",
+            };
+            let message = json!({"content": format!("Verdict: {verdict}")});
+            let body = json!({"choices": [{"message": message}]}).to_string();
+            Some(support::judge_server::Reply::new("200 OK", body))
+        }));
+    });
+    let result = run(&place, &server.url, "--out verdicts.jsonl");
+    near(&result["position_bias"]["mean"], 4.0 / 6.0, 1e-12);
+    let counts = ["wins", "ties", "losses", "order_dependent", "no_verdict"];
+    assert_eq!(counts.map(|it| result[it].as_u64().unwrap()), [1, 3, 0, 3, 0]);
+    near(&result["win_rate"]["mean"], 2.5 / 4.0, 1e-12);
+    let lines = json_lines(&place.path("verdicts.jsonl"));
+    let orders: Vec<[&str; 2]> = (lines.iter())
+        .map(|it| ["forward", "backward"].map(|name| it[name].as_str().unwrap()))
+        .collect();
+    assert_eq!(orders, [["a", "b"], ["a", "a"], ["tie", "b"], ["b", "tie"]]);
+}
+
 #[test]
 fn a_judge_that_says_no_verdict_is_reminded_once_and_left_out() {
     let (place, server) = (Workplace::new(), JudgeServer::start());

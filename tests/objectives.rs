@@ -10,12 +10,19 @@ mod tabular;
 
 use std::path::Path;
 
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::train::TrainStep;
 use exalign::alignment::{
     Alignment, GroupLogProbs, Labels, Objective, ObjectiveConfig, ObjectiveName, evaluate,
     evaluate_line,
 };
+use exalign::data::{GroupBatch, TokenGroup};
+use exalign::log_probs::Policy;
+use exalign::model::{Listed, Precision, Table};
+use exalign::training::{Aligner, AlignmentBatch, Micro, Step, StepOutput, Trainee};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -276,15 +283,15 @@ fn the_chain_from_logits_to_loss_and_back_is_exact() {
         (0..ROWS).map(|i| (1.7 * i as f64 + 0.4).sin() + 0.25 * (i % 3) as f64).collect();
     let objective = config_of("exo-rw", 0.5, 0.5, 1e-3).init().unwrap();
     for (temperature, loss, norm, first) in expected {
-        let (logits, h) = log_ratios_of(&input, temperature);
+        let (table, h) = log_ratios_of(&input, temperature);
         let policy = h.reshape([3, 2]);
         let log_probs = GroupLogProbs { reference: policy.zeros_like().detach(), policy };
         let found = objective.loss(&log_probs, &matrix(&rewards, 2));
-        let gradient = logits.grad(&found.backward()).unwrap(); // [rows, seq, vocab]
+        let gradient = table.parameters().grad(&found.backward()).unwrap(); // [rows · seq, vocab]
         assert_close(scalar(found), loss, DOUBLE, "loss");
         let found = scalar(gradient.clone().powi_scalar(2).sum().sqrt());
         assert_close(found, norm, DOUBLE, "norm of the gradient");
-        let found = numbers(gradient.narrow(0, 0, 1).narrow(1, 1, 1));
+        let found = numbers(gradient.narrow(0, 1, 1));
         assert_all_close(&found, &first, DOUBLE, "gradient at the first completion");
     }
 }
@@ -337,7 +344,7 @@ fn every_number_of_the_golden_file_is_reproduced() {
             assert_all_close(&gradient, &list(&expected["grad_h"]), DOUBLE, &what);
 
             // logits → h → loss → ∂loss/∂logits in one graph.
-            let (policy_logits, h) = log_ratios_of(input, number("tau"));
+            let (table, h) = log_ratios_of(input, number("tau"));
             assert_all_close(&numbers(h.clone()), &list(&case["h"]), DOUBLE, "h");
             let h = match config.init().unwrap().needs_rewards() {
                 true => h,
@@ -346,11 +353,11 @@ fn every_number_of_the_golden_file_is_reproduced() {
             let policy = h.reshape([rewards.len() / k, k]);
             let log_probs = GroupLogProbs { reference: policy.zeros_like().detach(), policy };
             let loss = config.init().unwrap().loss(&log_probs, &matrix(&rewards, k));
-            let gradient = policy_logits.grad(&loss.backward()).unwrap(); // [rows, seq, vocab]
+            let gradient = table.parameters().grad(&loss.backward()).unwrap(); // [rows · seq, vocab]
             let norm = scalar(gradient.clone().powi_scalar(2).sum().sqrt());
             assert_close(norm, expected["grad_logits_norm"].as_f64().unwrap(), DOUBLE, &what);
             let first = input["completion_start"][0].as_u64().unwrap() as usize - 1;
-            let first = numbers(gradient.narrow(0, 0, 1).narrow(1, first, 1));
+            let first = numbers(gradient.narrow(0, first, 1));
             assert_all_close(&first, &list(&expected["grad_logits_first"]), DOUBLE, &what);
             checked += 1;
         }
@@ -462,42 +469,40 @@ fn every_objectives_gradient_reaches_the_logits_as_the_closed_forms_say() {
     assert_eq!(checked, 9 * 2 * (2 * 5 + 3 * 2));
 }
 
-fn indices(order: &[usize]) -> Tensor<1, burn::tensor::Int> {
+fn indices(order: &[usize]) -> Tensor<1, Int> {
     let order: Vec<i64> = order.iter().map(|&i| i as i64).collect();
     Tensor::from_data(TensorData::new(order.clone(), [order.len()]), &device())
 }
 
-/// The policy's logits, `[rows, seq, vocab]`, and the log-ratio of each row, `[rows]`.
-fn log_ratios_of(input: &Value, temperature: f64) -> (Tensor<3>, Tensor<1>) {
+/// The policy's logits, a row for every position, and the log-ratio of each completion, `[rows]`: those
+/// of a [`Table`] whose prompts are the positions.
+fn log_ratios_of(input: &Value, temperature: f64) -> (Table, Tensor<1>) {
     let size = |field: &str| input[field].as_u64().unwrap() as usize;
     let (seq, vocab) = (size("seq_len"), size("vocab"));
     let rows = size("groups") * size("completions_per_group");
-    let logits = |field: &str| {
+    let table = |field: &str| {
         let values: Vec<f64> = (input[field].as_array().unwrap().iter())
             .flat_map(|row| row.as_array().unwrap())
             .flat_map(|position| position.as_array().unwrap())
             .map(|value| value.as_f64().unwrap())
             .collect();
-        let data = TensorData::new(values, [rows, seq, vocab]);
-        Tensor::<3>::from_data(data, (&device(), DType::F64))
+        Table::new(matrix(&values, vocab)) // [rows · seq, vocab]
     };
-    // 1 where position j of row i predicts token v, which is a real completion token.
-    let mut scored = vec![0.0; rows * seq * vocab];
+    // The token after each position, and 1 where it is a real completion token.
+    let (mut tokens, mut scored) = (vec![0; rows * seq], vec![0.0; rows * seq]);
     for i in 0..rows {
         for j in input["completion_start"][i].as_u64().unwrap() as usize..seq {
-            let token = input["token_ids"][i][j].as_u64().unwrap() as usize;
-            scored[(i * seq + j - 1) * vocab + token] =
-                input["attention_mask"][i][j].as_f64().unwrap();
+            tokens[i * seq + j - 1] = input["token_ids"][i][j].as_i64().unwrap();
+            scored[i * seq + j - 1] = input["attention_mask"][i][j].as_f64().unwrap();
         }
     }
-    let scored = Tensor::<3>::from_data(
-        TensorData::new(scored, [rows, seq, vocab]),
-        (&device(), DType::F64),
-    );
-    let policy = logits("policy_logits").require_grad();
-    let difference = log_softmax(policy.clone() / temperature, 2)
-        - log_softmax(logits("ref_logits") / temperature, 2);
-    let h = (difference * scored).sum_dim(2).sum_dim(1).reshape([rows]);
+    let positions: Vec<usize> = (0..rows * seq).collect();
+    let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [rows * seq, 1]), &device());
+    let log_probs =
+        |table: &Table| table.log_probs_of(indices(&positions), tokens.clone(), temperature);
+    let (policy, reference) = (table("policy_logits"), table("ref_logits"));
+    let difference = (log_probs(&policy) - log_probs(&reference)).reshape([rows, seq]);
+    let h = (difference * matrix(&scored, seq)).sum_dim(1).reshape([rows]);
     (policy, h)
 }
 
@@ -637,31 +642,96 @@ proptest! {
         let expected = p_0 * delta.exp() / z * delta - z.ln();
         assert_close(run64(&objective, &h, &rewards, h.len()).0, expected, 1e-12, "loss");
     }
+}
 
-    #[test]
-    fn any_split_of_a_batch_has_the_same_mean(groups in 1_usize..9, split in 0_usize..9, seed in 0.0..1.0_f64) {
-        let value = |i: usize| (seed * 9.0 + i as f64 * 1.7).sin() * 5.0;
-        for config in all_objectives(0.5, 0.5, 1e-3) {
-            let objective = config.init().unwrap();
-            let k = if objective.needs_rewards() { 4 } else { 2 };
-            let h: Vec<f64> = (0..groups * k).map(value).collect();
-            let rewards: Vec<f64> = (0..groups * k).map(|i| value(i + 100)).collect();
-            let (loss, gradient) = run64(&objective, &h, &rewards, k);
+/// A table of policies over eight completions of one prompt, in training.
+fn trainee(config: &ObjectiveConfig, temperature: f64) -> Trainee<Aligner<Table, Objective>> {
+    let logits: Vec<f64> = (0..8).map(|it| (f64::from(it) * 1.3).sin()).collect();
+    let policy = Table::new(matrix(&logits, 8));
+    Trainee::new(Aligner::new(policy, config.init().unwrap(), temperature), Precision::F32)
+}
 
-            let at = split.min(groups) * k;
-            let (mut mean, mut joined) = (0.0, Vec::new());
-            for (h, rewards) in [(&h[..at], &rewards[..at]), (&h[at..], &rewards[at..])] {
-                if h.is_empty() {
-                    continue;
-                }
-                let share = h.len() as f64 / (groups * k) as f64;
-                let (part, part_gradient) = run64(&objective, h, rewards, k);
-                mean += share * part;
-                joined.extend(part_gradient.into_iter().map(|g| share * g));
+/// Groups of K completions of the prompt 0, by their numbers; their reference log-probs and rewards.
+fn part(groups: std::ops::Range<usize>, k: usize) -> AlignmentBatch {
+    let completion = |group: usize, it: usize| ((3 * group + 2 * it) % 8) as u32;
+    let value = |group: usize, it: usize, turn: f64| ((group * k + it) as f64 * turn).sin() * 2.0;
+    let values = |turn: f64| -> Vec<f64> {
+        groups.clone().flat_map(|group| (0..k).map(move |it| value(group, it, turn))).collect()
+    };
+    let group = |group| TokenGroup {
+        prompt: vec![0],
+        completions: (0..k).map(|it| vec![completion(group, it)]).collect(),
+        ..TokenGroup::default()
+    };
+    let all: Vec<TokenGroup> = groups.clone().map(group).collect();
+    AlignmentBatch {
+        groups: GroupBatch::new(&all, &device()),
+        reference: matrix(&values(1.7), k),
+        rewards: matrix(&values(0.9), k),
+    }
+}
+
+/// The gradients of all parameters of a module.
+struct Gradient<'a> {
+    all: &'a GradientsParams,
+    values: Vec<f64>,
+}
+
+impl ModuleVisitor for Gradient<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.values.extend(numbers(self.all.get::<D>(param.id).unwrap()));
+    }
+}
+
+/// Loss, figures and gradient of a step on the table, in parts of so many groups.
+fn step_of(
+    trainee: &Trainee<Aligner<Table, Objective>>,
+    sizes: &[usize],
+    k: usize,
+) -> (StepOutput, Vec<f64>) {
+    let mut first = 0;
+    let parts = sizes.iter().map(|&size| {
+        first += size;
+        (part(first - size..first, k), size as f64, 0)
+    });
+    let micro_batches = Micro::weighted(parts.collect());
+    let step = Step { epoch: 0, micro_batches, num_groups: first, num_tokens: 0, records: vec![] };
+    let output = TrainStep::step(trainee, step);
+    let mut gradient = Gradient { all: &output.grads, values: Vec::new() };
+    trainee.visit(&mut gradient);
+    (output.item, gradient.values)
+}
+
+#[test]
+fn any_split_of_a_step_has_the_same_loss_gradient_and_figures() {
+    for config in all_objectives(0.5, 0.5, 1e-3) {
+        let k = if config.init().unwrap().needs_rewards() { 4 } else { 2 };
+        let trainee = trainee(&config, 0.8);
+        let (whole, gradient) = step_of(&trainee, &[7], k);
+        for sizes in [&[3, 4][..], &[6, 1], &[2, 2, 3], &[1; 7]] {
+            let (parts, again) = step_of(&trainee, sizes, k);
+            // Losses are told in f32.
+            assert_close(parts.loss, whole.loss, 1e-6, "loss");
+            for ((name, found), (_, expected)) in parts.statistics.iter().zip(&whole.statistics) {
+                assert_close(*found, *expected, DOUBLE, name);
             }
-            assert_close(mean, loss, DOUBLE, "loss");
-            assert_all_close(&joined, &gradient, DOUBLE, "gradient");
+            assert_all_close(&again, &gradient, DOUBLE, "gradient");
         }
+        // The mean of what each group has alone.
+        let alone: f64 = (0..7)
+            .map(|it| {
+                let batch = part(it..it + 1, k);
+                let policy = trainee.module.policy.log_probs(&batch.groups, 0.8);
+                let line = evaluate(
+                    &config.init().unwrap(),
+                    &numbers(policy),
+                    &numbers(batch.reference),
+                    &numbers(batch.rewards),
+                );
+                line.unwrap().loss / 7.0
+            })
+            .sum();
+        assert_close(whole.loss, alone, 1e-6, "mean of the groups");
     }
 }
 

@@ -58,7 +58,7 @@ fn build(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Report> {
     let common_kl = common_kl(outcome);
     let mut frontier: Vec<Series> =
         (0..outcome.variants.len()).map(|variant| series(outcome, variant, common_kl)).collect();
-    frontier.extend(best_of_series(outcome, seed));
+    frontier.extend(best_of_series(outcome));
     let shown = outcome.comparison.shown_prompts;
     Ok(Report {
         title: sentences::title(&results, run.task.reward_unit()),
@@ -191,17 +191,15 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             seconds: 0.0,
         });
     }
-    let candidates = candidates(outcome);
-    if let Some(&largest) = usable_n(outcome).last() {
-        let point = best_of_n(&candidates, largest, seed);
+    if let Some(point) = usable_n(outcome).last().and_then(|&largest| best_of(outcome, largest)) {
         rows.push(ResultRow {
-            policy: format!("best-of-{largest}"),
+            policy: format!("best-of-{}", point.step),
             reward: point.reward,
             kl: Some(point.kl),
             kl_low_variance: None,
             reward_gain: None,
             rule: None,
-            num_samples: candidates.iter().map(Vec::len).sum(),
+            num_samples: lineages.iter().flat_map(|it| &it.candidates).map(Vec::len).sum(),
             seconds: 0.0,
         });
     }
@@ -223,15 +221,18 @@ fn seconds(run: &Run, stage: &str) -> f64 {
     run.graph.costs.iter().filter(|cost| of_stage(&cost.name)).map(|cost| cost.seconds).sum()
 }
 
-/// The rewards of the reference's samples, over all repetitions.
-fn candidates(outcome: &Outcome) -> Vec<Vec<f64>> {
-    outcome.lineages.iter().flat_map(|it| it.candidates.clone()).collect()
+/// Best-of-`n`, whose N stands where others have their step.
+fn best_of(outcome: &Outcome, n: usize) -> Option<FrontierPoint> {
+    let points = outcome.lineages.iter().map(|it| best_of_n(&it.candidates, n, it.seed));
+    let (rewards, kls): (Vec<_>, Vec<_>) = points.map(|it| (it.reward, it.kl)).unzip();
+    let (reward, kl) = (over_repetitions(&rewards)?, over_repetitions(&kls)?);
+    Some(FrontierPoint { step: n, reward, kl })
 }
 
 /// The N that the samples allow: an estimate wants several times N of them.
 fn usable_n(outcome: &Outcome) -> Vec<usize> {
-    let candidates = candidates(outcome);
-    let samples = candidates.iter().map(Vec::len).min().unwrap_or(0);
+    let candidates = outcome.lineages.iter().flat_map(|it| &it.candidates);
+    let samples = candidates.map(Vec::len).min().unwrap_or(0);
     let mut usable: Vec<usize> = outcome.comparison.best_of.clone();
     usable.retain(|&n| n > 0 && n <= samples / 4);
     usable.sort_unstable();
@@ -296,16 +297,10 @@ fn repetitions(outcome: &Outcome, variant: usize, points: &[FrontierPoint]) -> V
     }
 }
 
-/// Best-of-N as a frontier over N, which stands where others have their step.
-fn best_of_series(outcome: &Outcome, seed: u64) -> Option<Series> {
-    let candidates = candidates(outcome);
-    let points: Vec<FrontierPoint> = usable_n(outcome)
-        .into_iter()
-        .map(|n| {
-            let point = best_of_n(&candidates, n, seed);
-            FrontierPoint { step: n, reward: point.reward, kl: point.kl }
-        })
-        .collect();
+/// Best-of-N as a frontier over N.
+fn best_of_series(outcome: &Outcome) -> Option<Series> {
+    let points: Vec<FrontierPoint> =
+        usable_n(outcome).into_iter().filter_map(|n| best_of(outcome, n)).collect();
     (!points.is_empty()).then(|| Series {
         objective: "best-of-n".to_owned(),
         points,
@@ -315,19 +310,34 @@ fn best_of_series(outcome: &Outcome, seed: u64) -> Option<Series> {
 
 /// The exact optimum at the first variant's β and along all β.
 fn optimum_of(run: &Run, outcome: &Outcome, seed: u64) -> Result<Optimum> {
-    let candidates = candidates(outcome);
     let objective = run.settings("align", seed)?.objective;
     let beta = outcome
         .variants
         .first()
         .map_or(objective.beta_policy * objective.beta_reward, |variant| variant.beta());
-    let at = |beta: f64| optimum(&candidates, beta, seed);
     // From the loosest tie to the reference to one at which the estimate rests on few samples.
     let curve: Vec<OptimumPoint> = (0..=32)
-        .map(|it| at(20.0 * 0.75f64.powi(it)))
+        .map(|it| optimum_at(outcome, 20.0 * 0.75f64.powi(it)))
         .take_while(|it| it.effective_sample_size >= sentences::FEW_SAMPLES)
         .collect();
-    Ok(Optimum { point: at(beta), curve })
+    Ok(Optimum { point: optimum_at(outcome, beta), curve })
+}
+
+/// The exact optimum at a β, over all repetitions.
+fn optimum_at(outcome: &Outcome, beta: f64) -> OptimumPoint {
+    let points: Vec<OptimumPoint> =
+        outcome.lineages.iter().map(|it| optimum(&it.candidates, beta, it.seed)).collect();
+    let all = |value: fn(&OptimumPoint) -> f64| points.iter().map(value).collect::<Vec<_>>();
+    match points.as_slice() {
+        [only] => only.clone(),
+        several => OptimumPoint {
+            beta,
+            reward: student(&all(|it| it.reward.mean)),
+            kl: student(&all(|it| it.kl.mean)),
+            effective_sample_size: mean(&all(|it| it.effective_sample_size)),
+            samples_per_prompt: several.iter().map(|it| it.samples_per_prompt).min().unwrap_or(0),
+        },
+    }
 }
 
 fn table(report: &Report) -> Table {

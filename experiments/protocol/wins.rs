@@ -1,7 +1,7 @@
 //! Whose answers are better, in the eyes of a judge: every variant at the end of its training against
 //! π_sft and against the answers people gave, one sample a prompt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use exalign::data::{Completion, Group};
 use exalign::evaluation::{BothOrders, Verdict, WinRate};
@@ -102,14 +102,19 @@ fn matches(outcome: &Outcome) -> Vec<Match> {
 /// The first answers of a variant beside those of an opponent, for the first held-out prompts.
 fn paired(lineage: &Lineage, variant: usize, theirs: &[Group], count: usize) -> Vec<Comparison> {
     let Some(ours) = lineage.last(variant) else { return Vec::new() };
-    let theirs: HashMap<String, &Group> =
-        theirs.iter().filter_map(|it| Some((compared(it, it)?.prompt_key(), it))).collect();
+    // Prompts may repeat: the first answer to one is beside the first, the second beside the second.
+    let mut by_prompt: HashMap<String, VecDeque<&Group>> = HashMap::new();
+    for group in theirs {
+        if let Some(own) = compared(group, group) {
+            by_prompt.entry(own.prompt_key()).or_default().push_back(group);
+        }
+    }
     ours.evaluated
         .groups
         .iter()
         .take(count)
         .filter_map(|group| {
-            let other = theirs.get(&compared(group, group)?.prompt_key())?;
+            let other = by_prompt.get_mut(&compared(group, group)?.prompt_key())?.pop_front()?;
             compared(group, other)
         })
         .collect()

@@ -239,10 +239,13 @@ fn findings(audit: &Audit) -> Table {
         row("groups", sizes.join(", "));
         row(
             "rewards",
-            format!(
-                "{} without, {} all tied, mean spread {:.3}",
-                groups.unlabelled, groups.tied, groups.mean_spread
-            ),
+            match groups.mean_spread {
+                None => "none".to_owned(),
+                Some(spread) => format!(
+                    "{} without, {} all tied, mean spread {spread:.3}",
+                    groups.unlabelled, groups.tied
+                ),
+            },
         );
         row("groups that repeat a text", groups.repeated.to_string());
     }

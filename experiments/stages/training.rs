@@ -120,24 +120,15 @@ impl<T: Trainable> Train<'_, T> {
                 let planned = plan.step(step, size);
                 // Of similar lengths one after the other, so that each device has its share of all.
                 let places = (0..devices.len()).cycle();
-                let batches: Vec<(Weighted<T::Batch>, usize)> = planned
-                    .micro_batches
-                    .iter()
-                    .zip(places)
-                    .map(|(micro, place)| (batch(&groups, micro, &devices[place]), place))
-                    .collect();
-                let whole: f64 = batches.iter().map(|((_, weight), _)| weight).sum();
+                let parts = planned.micro_batches.iter().zip(places).map(|(micro, place)| {
+                    let (batch, weight) = batch(&groups, micro, &devices[place]);
+                    (batch, weight, place)
+                });
+                let micro_batches = Micro::weighted(parts.collect());
                 let records = planned.micro_batches.concat();
                 Ok(Step {
                     epoch: planned.epoch,
-                    micro_batches: batches
-                        .into_iter()
-                        .map(|((batch, weight), device)| Micro {
-                            batch,
-                            share: weight / whole,
-                            device,
-                        })
-                        .collect(),
+                    micro_batches,
                     num_groups: records.len(),
                     num_tokens: records.iter().map(|&it| groups[it].num_tokens()).sum(),
                     records: records.iter().map(|&it| groups[it].name()).collect(),

@@ -115,5 +115,7 @@ mod tests {
             assert!((point.kl.mean - exact).abs() < 1e-12 && point.kl.mean < point.kl_bound);
         }
         assert!(best_of_n(&distinct, 1, 0).kl.mean.abs() < 1e-12);
+        // log 4 − 3/4.
+        assert!((best_of_n(&distinct, 4, 0).kl_bound - 0.636_294_361_119_890_6).abs() < 1e-12);
     }
 }

@@ -82,16 +82,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identical_policies_have_no_kl_and_their_gain_is_zero() {
-        let drawn = vec![
-            vec![Drawn { reward: 1.0, log_ratio: 0.0 }; 2],
-            vec![Drawn { reward: 3.0, log_ratio: 0.0 }; 2],
-        ];
-        let evaluation = Evaluation::new(&drawn, 0);
-        assert_eq!(evaluation.kl, Interval { mean: 0.0, low: 0.0, high: 0.0 });
-        assert_eq!(evaluation.kl_low_variance.mean, 0.0);
-        assert_eq!(evaluation.reward.mean, 2.0);
-        assert_eq!(paired_gain(&drawn, &drawn, 0).high, 0.0);
+    fn figures_are_means_over_prompts_of_means_over_their_samples() {
+        let drawn = |reward, log_ratio| Drawn { reward, log_ratio };
+        let evaluation =
+            Evaluation::new(&[vec![drawn(1.0, 0.5), drawn(3.0, -0.5)], vec![drawn(5.0, 1.0)]], 0);
+        // Of two prompts a fourth of all resamples holds the one alone, a fourth the other.
+        let both = |low: f64, high: f64| Interval { mean: f64::midpoint(low, high), low, high };
+        assert_eq!(evaluation.reward, both(2.0, 5.0));
+        assert_eq!(evaluation.kl, both(0.0, 1.0));
+        // ½ (e^−½ − ½ + e^½ − 3/2) = cosh ½ − 1, and e^−1.
+        let found = evaluation.kl_low_variance;
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found}");
+        near(found.low, 0.127_625_965_206_380_8);
+        near(found.high, 0.367_879_441_171_442_3);
+        near(found.mean, 0.247_752_703_188_911_55);
+        assert_eq!((evaluation.num_prompts, evaluation.num_samples), (2, 3));
     }
 
     #[test]

@@ -107,13 +107,70 @@ mod tests {
         }
     }
 
+    /// Completions that were drawn before are drawn again, by the versions to come as well.
     #[test]
-    fn top_k_and_top_p_leave_out_the_improbable() {
-        let top_k = frequencies(&Choice { temperature: 1.0, top_k: 2, top_p: 1.0 }, 2_000);
-        assert_eq!([top_k[0], top_k[2], top_k[4]], [0.0; 3]);
-        // Probabilities: 0.57, 0.21, 0.13, 0.08, 0.03 of tokens 3, 1, 4, 0, 2.
-        let top_p = frequencies(&Choice { temperature: 1.0, top_k: 0, top_p: 0.85 }, 2_000);
-        assert!(top_p[4] > 0.0 && top_p[0] == 0.0 && top_p[2] == 0.0);
+    fn the_draws_of_a_seed_are_the_ones_they_have_always_been() {
+        let choice = Choice { temperature: 1.0, top_k: 0, top_p: 1.0 };
+        let drawn =
+            |run, prompt, sample, step| choice.pick(&LOGITS, seed(run, prompt, sample, step));
+        let by_prompt: Vec<u32> = (0..12).map(|it| drawn(3, it, 0, 0)).collect();
+        assert_eq!(by_prompt, [4, 4, 3, 2, 3, 3, 1, 3, 3, 1, 4, 3]);
+        let by_sample: Vec<u32> = (0..12).map(|it| drawn(3, 0, it, 0)).collect();
+        assert_eq!(by_sample, [4, 4, 3, 4, 3, 1, 3, 3, 4, 3, 3, 0]);
+        assert_eq!(seed(3, 1, 4, 1)[..8], [81, 185, 70, 146, 113, 233, 147, 189]);
+    }
+
+    #[test]
+    fn every_run_prompt_sample_and_position_has_a_seed_of_its_own() {
+        // Each number in each place, large ones as well: none is cut, left out or mixed with another.
+        let numbers = [0, 1, 2, 256, 1 << 32, u64::MAX];
+        let mut seeds = std::collections::HashSet::new();
+        for run in numbers {
+            for prompt in numbers {
+                for sample in numbers {
+                    for step in numbers {
+                        seeds.insert(seed(run, prompt, sample as usize, step as usize));
+                    }
+                }
+            }
+        }
+        assert_eq!(seeds.len(), numbers.len().pow(4));
+        assert_eq!(seed(1, 2, 3, 4), seed(1, 2, 3, 4));
+    }
+
+    /// The tokens that are left of weights 2, 8, 1, 4, 1, whose sum is 16.
+    fn left(top_k: usize, top_p: f64) -> Vec<usize> {
+        let mut weights = [2.0, 8.0, 1.0, 4.0, 1.0];
+        Choice { temperature: 1.0, top_k, top_p }.restrict(&mut weights);
+        (0..5).filter(|&token| weights[token] > 0.0).collect()
+    }
+
+    #[test]
+    fn top_k_keeps_exactly_k_and_of_equal_ones_the_first() {
+        assert_eq!(left(1, 1.0), [1]);
+        assert_eq!(left(2, 1.0), [1, 3]);
+        assert_eq!(left(4, 1.0), [0, 1, 2, 3]);
+        for all in [0, 5, 9] {
+            assert_eq!(left(all, 1.0), [0, 1, 2, 3, 4]);
+        }
+    }
+
+    #[test]
+    fn top_p_keeps_the_fewest_that_reach_it_and_counts_within_top_k() {
+        for (top_p, expected) in [
+            (1e-9, &[1][..]),
+            (0.5, &[1]), // 8 of 16 are enough
+            (0.501, &[1, 3]),
+            (0.75, &[1, 3]),
+            (0.751, &[0, 1, 3]),
+            (0.9375, &[0, 1, 2, 3]), // of two equal ones the first
+            (0.938, &[0, 1, 2, 3, 4]),
+        ] {
+            assert_eq!(left(0, top_p), expected, "{top_p}");
+        }
+        // Of the two that top-k leaves, 8 of 12 are two thirds.
+        assert_eq!(left(2, 0.66), [1]);
+        assert_eq!(left(2, 0.67), [1, 3]);
     }
 
     #[test]

@@ -87,21 +87,42 @@ mod tests {
     fn an_epoch_visits_every_record_once_and_keeps_the_short_last_batch() {
         let plan = Plan::new(10, 4, 3, 2, 0, Some(7));
         assert_eq!(plan.num_steps(), 6);
-        for epoch in [0..3, 3..6] {
-            let mut all: Vec<usize> = epoch.flat_map(|step| records(&plan, step)).collect();
+        for (epoch, steps) in [0..3, 3..6].into_iter().enumerate() {
+            assert!(steps.clone().all(|step| plan.step(step, |_| (0, 0)).epoch == epoch));
+            let mut all: Vec<usize> = steps.flat_map(|step| records(&plan, step)).collect();
             all.sort_unstable();
             assert_eq!(all, (0..10).collect::<Vec<_>>());
         }
-        assert_eq!([2, 5].map(|step| records(&plan, step).len()), [2, 2]);
+        let sizes = [0, 1, 2, 3, 4, 5].map(|step| records(&plan, step).len());
+        assert_eq!(sizes, [4, 4, 2, 4, 4, 2]);
+        assert_eq!(Plan::new(10, 4, 3, 2, 5, Some(7)).num_steps(), 5);
+    }
+
+    /// The records of each epoch, a step each.
+    fn orders(shuffle: Option<u64>) -> [Vec<usize>; 2] {
+        let plan = Plan::new(12, 1, 1, 2, 0, shuffle);
+        [0..12, 12..24].map(|steps| steps.flat_map(|step| records(&plan, step)).collect())
+    }
+
+    /// Trainings that were interrupted go on in this order: another one would leave records out of their
+    /// epoch and take others twice.
+    #[test]
+    fn the_order_of_a_seed_is_the_one_it_has_always_been() {
+        assert_eq!(
+            orders(Some(7)),
+            [[1, 3, 4, 6, 11, 7, 2, 5, 8, 9, 10, 0], [2, 9, 6, 7, 3, 1, 11, 10, 8, 0, 5, 4]]
+        );
+        assert_eq!(orders(Some(8))[0], [3, 1, 5, 9, 6, 0, 10, 11, 2, 4, 7, 8]);
+        let as_they_come: Vec<usize> = (0..12).collect();
+        assert_eq!(orders(None), [as_they_come.clone(), as_they_come]);
     }
 
     #[test]
-    fn epochs_have_different_orders_and_a_seed_repeats_them() {
-        let plan = Plan::new(50, 50, 50, 2, 0, Some(7));
-        let unsorted = |plan: &Plan, step| plan.step(step, |record| (record, 0)).micro_batches;
-        assert_eq!(unsorted(&plan, 0), unsorted(&plan.clone(), 0));
-        let small = Plan::new(50, 5, 5, 2, 0, Some(7));
-        assert_ne!(records(&small, 0), records(&small, 10));
+    fn records_are_taken_to_be_of_their_own_size() {
+        let plan = Plan::new(6, 3, 2, 1, 0, None);
+        let step = plan.step(1, |record| (0, [9, 9, 9, 5, 1, 3][record]));
+        assert_eq!(step.micro_batches, [vec![4, 5], vec![3]]);
+        assert_eq!((plan.remaining(1), plan.remaining(7)), (1..2, 2..2));
     }
 
     #[test]

@@ -24,6 +24,16 @@ pub struct Micro<B> {
     pub device: usize,
 }
 
+impl<B> Micro<B> {
+    /// The parts of a step from their batches, the device of each, and its weight: the number of groups
+    /// or tokens that its loss is a mean over.
+    pub fn weighted(parts: Vec<(B, f64, usize)>) -> Vec<Self> {
+        let whole: f64 = parts.iter().map(|(_, weight, _)| weight).sum();
+        let part = |(batch, weight, device)| Self { batch, share: weight / whole, device };
+        parts.into_iter().map(part).collect()
+    }
+}
+
 /// What one optimizer step is made of.
 #[derive(Clone, Debug)]
 pub struct Step<B> {

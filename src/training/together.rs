@@ -113,23 +113,17 @@ mod tests {
         visitor.1
     }
 
-    /// A step of `rows` rows in micro-batches of at most 3, dealt to `devices`.
-    fn step(rows: usize, devices: &[Device]) -> Step<Tensor<2>> {
+    /// A step of `rows` rows in micro-batches of at most `size`, dealt to `devices`.
+    fn step(rows: usize, size: usize, devices: &[Device]) -> Step<Tensor<2>> {
         let number = |it: usize| ((it * 7) as f32).sin();
-        let micro_batches = (0..rows)
-            .step_by(3)
-            .enumerate()
-            .map(|(i, start)| {
-                let len = 3.min(rows - start);
-                let values: Vec<f32> = (4 * start..4 * (start + len)).map(number).collect();
-                let device = i % devices.len();
-                Micro {
-                    batch: Tensor::from_data(TensorData::new(values, [len, 4]), &devices[device]),
-                    share: len as f64 / rows as f64,
-                    device,
-                }
-            })
-            .collect();
+        let parts = (0..rows).step_by(size).enumerate().map(|(i, start)| {
+            let len = size.min(rows - start);
+            let values: Vec<f32> = (4 * start..4 * (start + len)).map(number).collect();
+            let device = i % devices.len();
+            let data = TensorData::new(values, [len, 4]);
+            (Tensor::from_data(data, &devices[device]), len as f64, device)
+        });
+        let micro_batches = Micro::weighted(parts.collect());
         Step { epoch: 0, micro_batches, num_groups: rows, num_tokens: 0, records: Vec::new() }
     }
 
@@ -140,8 +134,10 @@ mod tests {
         let model = Trainee::new(squares, Precision::F32);
         for (rows, count) in [(14, 2), (14, 3), (2, 3), (9, 2)] {
             let devices = vec![device.clone(); count];
-            let one = TrainStep::step(&model, step(rows, &devices[..1]));
-            let several = Together::new(&devices).train_step(&model, step(rows, &devices)).unwrap();
+            // All at once on the one, threes and what is left of them on the others.
+            let one = TrainStep::step(&model, step(rows, rows, &devices[..1]));
+            let several = step(rows, 3, &devices);
+            let several = Together::new(&devices).train_step(&model, several).unwrap();
             // The order of the sum is all that differs.
             assert!((one.item.loss - several.item.loss).abs() < 1e-6);
             let [(_, one_mean)] = one.item.statistics[..] else { panic!("one figure") };
@@ -159,7 +155,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let squares = Squares { linear: LinearConfig::new(4, 5).init(&device) };
         let model = Trainee::new(squares, Precision::F32);
-        let mut step = step(6, &[device.clone(), device.clone()]);
+        let mut step = step(6, 3, &[device.clone(), device.clone()]);
         step.micro_batches[1].batch = Tensor::zeros([2, 3], &device); // 4 columns are wanted
         let together = Together::new(&[device.clone(), device]);
         let error = together.train_step(&model, step).err().unwrap().to_string();

@@ -216,7 +216,8 @@ impl Findings {
 
     pub fn audit(self, auditor: &Auditor, kind: Kind, shared_prompts: Option<usize>) -> Audit {
         let mut groups = self.groups;
-        groups.mean_spread = crate::statistics::mean(self.spreads.iter().copied());
+        groups.mean_spread = (!self.spreads.is_empty())
+            .then(|| crate::statistics::mean(self.spreads.iter().copied()));
         let tokenizer = auditor.tokenizer;
         let end = tokenizer.and_then(|it| it.token(it.end_of_text()?));
         let Intake { seams: merged, seam_examples, begun_twice, begin, unread, .. } = self.intake;

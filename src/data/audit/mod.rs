@@ -103,8 +103,8 @@ pub struct Groups {
     pub tied: usize,
     /// Groups in which a text occurs more than once.
     pub repeated: usize,
-    /// Mean over groups of the standard deviation of rewards within.
-    pub mean_spread: f64,
+    /// Mean over groups of the standard deviation of rewards within; none where none has rewards.
+    pub mean_spread: Option<f64>,
 }
 
 /// What was found; every number counts records unless it says otherwise.

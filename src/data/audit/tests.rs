@@ -202,7 +202,7 @@ fn labels_and_groups_are_described() {
     assert_eq!(groups.sizes, BTreeMap::from([(2, 1), (3, 2)]));
     assert_eq!((groups.unlabelled, groups.tied, groups.repeated), (1, 1, 1));
     // √(2/3) and 0.
-    assert!((groups.mean_spread - (2.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-12);
+    assert!((groups.mean_spread.unwrap() - (2.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-12);
     let correlation = found.length_bias.as_ref().unwrap().correlation.unwrap();
     assert_eq!(correlation.mean, 1.0);
     assert!(advised(&found, "exalign label") && advised(&found, "rewards go with length"));
