@@ -46,7 +46,7 @@ pub struct RunArgs {
     /// repeatable [or --set data.path]
     #[arg(long, value_name = "PATH")]
     data: Vec<PathBuf>,
-    /// Say which stages would run, and why, and run none
+    /// Say which stages would run by what their records say, and why, and run none
     #[arg(long)]
     dry_run: bool,
     /// Start over where an earlier run left something, and take nothing from other runs
@@ -123,6 +123,7 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
             flags,
         },
     )?;
+    protocol::check(&config)?;
     let name = format!("{}-{}", task.name(), args.preset.name());
     let out = args.out.unwrap_or_else(|| Path::new("runs").join(&name));
     guard(&out, task, args.preset, &config, args.fresh, args.dry_run)?;
@@ -229,7 +230,9 @@ fn guard(
             }),
         );
     }
-    let found: Value = files::read_sealed(&path)?;
+    let found: Value = files::read_sealed(&path).map_err(|error| {
+        Error::usage(format!("{error}. Use another --out, or --fresh to start over"))
+    })?;
     let mut differences = changed_settings(&settings, &found["settings"]);
     if found["command"] != command {
         differences.insert(

@@ -6,7 +6,8 @@
 //!
 //! # Layout
 //!
-//! Dependencies point downwards. Only loaders, stores, checkpoints and reports touch the disk.
+//! Dependencies point downwards, but for the policies that are tables and what the hub and the settings name.
+//! Only loaders, stores, checkpoints, reports and settings touch the disk.
 //!
 //! | room | what it does | what it never does |
 //! |---|---|---|
@@ -48,8 +49,8 @@
 //!   ([`model::vocabulary_head`]): logits of all positions are never held.
 //! - The training loop is our own [strategy](training::Training) for burn's Learner, because burn's
 //!   saves by epoch, sums gradients and clips tensors apart.
-//! - Weights are read tensor by tensor and not memory-mapped: the library has one `unsafe`, the
-//!   call of a matrix product in [`kernels`].
+//! - Weights are read tensor by tensor and not memory-mapped: `unsafe` stands in the matrix products of
+//!   [`kernels`] alone, and in the program's choice of an allocator.
 //!
 //! # Crates, and why each
 //!
@@ -60,7 +61,7 @@
 //! numbers that are the same everywhere · `prost` and `base64` tokenizers published as
 //! sentencepiece or tiktoken files · `gemm` the matrix products inside kernels, the same that burn's CPU backend uses · `pulp`
 //! the widest vectors a processor has, chosen when it runs · `chrono` the date for those that ask ·
-//! `ureq` the hub and judges behind an endpoint, without an asynchronous runtime, and `rustls` the certificates of their own that they have · `rayon` both cores · `strsim` "did you mean".
+//! `ureq` the hub and judges behind an endpoint, without an asynchronous runtime, and `rustls` the certificates of their own that they have · `rayon` all cores · `half` and `bytemuck` narrow floats and bytes · `statrs` and `rand_distr` distributions · `fancy-regex` the patterns of tokenizers and judges · `toml` settings · `zstd` compressed records · `ctrlc` and `libc` signals and files · `nvml-wrapper` the memory of NVIDIA GPUs · `strsim` "did you mean".
 //!
 //! # Example
 //!

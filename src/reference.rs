@@ -2,7 +2,7 @@
 //!
 //! A shard holds the per-token log-probs of a run of groups. Its name is the hash of the model, the
 //! temperature and the groups' tokens, so it is found again by whoever asks for the same numbers,
-//! and never by anybody else.
+//! whatever device computed them, and never by anybody else.
 
 use std::path::{Path, PathBuf};
 

@@ -74,7 +74,7 @@ fn a_pair_objective_refuses_groups_of_more_than_two() {
     place.groups("groups.jsonl", 4, 3);
     insta::assert_snapshot!(
         place.refuses("align --objective exo-pref --model model --data groups.jsonl --out out", 1),
-        @"error: groups.jsonl:1: exo-pref is defined for pairs (chosen, rejected), found a group of 3; use exo-rw with rewards, or make pairs with `exalign pairs`"
+        @"error: groups.jsonl:1: exo-pref is defined for pairs (chosen, rejected), found a group of 3; use exo-rw with rewards, or make pairs with `exalign pairs` or pass --skip-bad 1"
     );
 }
 
@@ -556,4 +556,114 @@ fn an_index_names_files_beside_it_and_no_others() {
     place.write("saved/state.json", &state);
     let message = place.refuses("data instruction saved --out out", 1);
     assert!(message.contains("`_data_files`: expected the name of a file beside it"), "{message}");
+}
+
+#[test]
+fn groups_that_an_objective_cannot_take_may_be_passed_over_too() {
+    let place = Workplace::new();
+    let pair = json!({"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]});
+    let group = json!({"prompt_ids": [1], "completion_ids": [[2], [3], [4]], "rewards": [1, 2, 3]});
+    place.lines("mixed.jsonl", [pair.clone(), group, pair]);
+    let align = "align --objective exo-pref --model model --data mixed.jsonl --out out";
+    let message = place.refuses(align, 1);
+    assert!(message.contains("mixed.jsonl:2: exo-pref is defined for pairs"), "{message}");
+    place.succeeds(&format!("{align} --skip-bad 1"));
+    assert_eq!(json_lines(&place.path("out/metrics.jsonl"))[0]["groups"], 2);
+}
+
+#[test]
+fn a_command_without_settings_takes_none() {
+    let place = Workplace::new();
+    place.lines("h.jsonl", [json!({"policy": [-1.0, -2.0], "reference": [-1.0, -1.0]})]);
+    for (command, flag) in [
+        ("loss --objective dpo --data h.jsonl --set objective.beta_policy=5", "--set"),
+        ("info --seed 1", "--seed"),
+        ("report run --config none.toml", "--config"),
+        ("merge-shards a b --out c --skip-bad 1", "--skip-bad"),
+    ] {
+        let message = place.refuses(command, 2);
+        assert!(message.starts_with(&format!("error: {flag}: `exalign ")), "{message}");
+        assert!(message.contains("has no settings"), "{message}");
+    }
+    // A key of any depth is read without recursion.
+    let deep = format!("score --model model --data h.jsonl --set {}b=1", "a.".repeat(30_000));
+    assert!(place.refuses(&deep, 2).contains("expected a key of at most 32 parts, found 30001"));
+}
+
+#[test]
+fn a_run_refuses_at_once_what_it_would_find_wrong_at_its_end() {
+    let place = Workplace::new();
+    for (setting, message) in [
+        ("comparison.completions=[4,1000]", "comparison.completions: expected at most 4"),
+        ("optimum.generation.temperature=0", "optimum.generation: expected the temperature"),
+        ("evaluate.generation.top_p=0.5", "the KL is that of the whole policy"),
+        ("align.checkpoint.every=0", "align.checkpoint.every: expected at least 1, found 0"),
+    ] {
+        let found = place.refuses(&format!("{SMALL_EXPERIMENT} --set {setting}"), 2);
+        assert!(found.contains(message), "{found}");
+        assert!(!place.path("run").exists());
+    }
+    // More than there are samples is left out, however many.
+    place.succeeds(&format!("{SMALL_EXPERIMENT} --set comparison.best_of=[2,4611686018427387904]"));
+}
+
+#[test]
+fn a_key_among_the_settings_of_a_run_is_in_no_file_of_it() {
+    let place = Workplace::new();
+    place.succeeds(&format!("{SMALL_EXPERIMENT} --set judge.judge.extra.api_key=TOPSECRETXYZ"));
+    let mut folders = vec![place.folder.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let bytes = std::fs::read(&path).unwrap();
+                let found = text(&bytes).contains("TOPSECRETXYZ");
+                assert!(!found, "{}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_and_a_whole_run_have_the_same_bits_on_any_number_of_cores() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 24, 4);
+    let on = |cores: &str, arguments: &str| {
+        let mut command = place.exalign();
+        command.env("RAYON_NUM_THREADS", cores).env("EXALIGN_CACHE", place.path(cores));
+        let output = command.args(arguments.split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    for compute in ["f32", "bf16"] {
+        for cores in ["1", "5"] {
+            on(
+                cores,
+                &format!(
+                    "align --objective exo-rw --model model --data groups.jsonl --out {compute}-{cores} \
+                 --compute {compute} --batch-size 8 --learning-rate 1e-3 --set training.epochs=2"
+                ),
+            );
+        }
+        let weights = |cores: &str| {
+            std::fs::read(place.path(&format!("{compute}-{cores}/model/model.safetensors")))
+                .unwrap()
+        };
+        assert_eq!(weights("1"), weights("5"), "{compute}");
+    }
+    for cores in ["1", "5"] {
+        on(cores, &SMALL_EXPERIMENT.replace("--out run", &format!("--out run-{cores}")));
+    }
+    for file in [
+        "sft/model/model.safetensors",
+        "reward/model/model.safetensors",
+        "exo-rw/model/model.safetensors",
+        "dpo/model/model.safetensors",
+        "sample-drawn/groups.jsonl",
+        "sample-labelled/groups.jsonl",
+    ] {
+        let bytes = |cores: &str| std::fs::read(place.path(&format!("run-{cores}")).join(file));
+        assert_eq!(bytes("1").expect(file), bytes("5").expect(file), "{file}");
+    }
 }

@@ -352,7 +352,7 @@ fn a_value_that_f16_cannot_hold_is_refused() {
     let bindings = described.family.bindings(&described.shape);
     let json = with_precision(&described.json, Precision::F16);
     let error = model::save(&decoder, &bindings, &json, target.path()).unwrap_err().to_string();
-    insta::assert_snapshot!(error.replace(&target.path().display().to_string(), "M"), @"M/model.safetensors: expected values that F16 can hold, found larger ones; write f32 or bf16 instead");
+    insta::assert_snapshot!(error.replace(&target.path().display().to_string(), "M"), @"M/model.safetensors: `model.embed_tokens.weight`: expected values that F16 can hold, found larger ones; write f32 or bf16 instead");
     assert!(!target.path().join("model.safetensors").exists());
 }
 

@@ -87,6 +87,15 @@ fn a_record_that_was_damaged_is_refused_with_the_way_out() {
     let message = place.refuses("pairs --data groups.jsonl --out pairs.jsonl", 2);
     insta::assert_snapshot!(message, @"error: pairs.jsonl.run.json: its checksum is not that of its content: it was damaged or changed since it was written. Use another --out, or --fresh to start over");
     place.succeeds("pairs --data groups.jsonl --out pairs.jsonl --fresh");
+
+    place.succeeds(SMALL_EXPERIMENT);
+    let record = place.path("run/run.json");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("\"preset\": \"quick\"", "\"preset\": \"small\"")).unwrap();
+    let message = place.refuses(SMALL_EXPERIMENT, 2);
+    let expected = "error: run/run.json: its checksum is not that of its content: it was damaged or changed since it \
+                    was written. Use another --out, or --fresh to start over";
+    assert_eq!(message, expected);
 }
 
 /// A training that was stopped with checkpoints at steps 2 and 4 of 6, and what it ends with.

@@ -127,6 +127,45 @@ fn an_adapter_that_counts_too_much_is_refused() {
 }
 
 #[test]
+fn a_training_that_leaves_the_numbers_writes_no_model_and_names_the_tensor() {
+    let place = material();
+    place.lines("sft.jsonl", (1..4).map(|it| json!({ "prompt_ids": [it], "chosen_ids": [it, 2] })));
+    let stages = [
+        "sft --model good --data sft.jsonl",
+        "reward --model good --data labels.jsonl",
+        "align --objective exo-rw --model good --data groups.jsonl",
+    ];
+    for (i, stage) in stages.iter().enumerate() {
+        for rank in [0, 2] {
+            let arguments = format!(
+                "{stage} --out out-{i}-{rank} --lora-rank {rank} --learning-rate 1e300 --set training.max_steps=1 \
+                 --set optimizer.warmup=0"
+            );
+            let message = place.refuses(&arguments, 1);
+            let named = message.strip_prefix("error: `").and_then(|it| it.split_once('`'));
+            let (tensor, problem) = named.expect(&message);
+            assert!(tensor.ends_with("weight") || tensor.ends_with("bias"), "{message}");
+            assert!(problem.starts_with(": expected finite weights to write"), "{message}");
+            assert!(
+                !place.path(&format!("out-{i}-{rank}/model/adapter_model.safetensors")).exists()
+            );
+            assert!(!place.path(&format!("out-{i}-{rank}/model/model.safetensors")).exists());
+        }
+    }
+}
+
+#[test]
+fn a_kl_of_a_cut_distribution_is_refused() {
+    let place = material();
+    for flag in ["--top-p 0.5", "--top-k 3"] {
+        let message = place.refuses(&format!(
+            "evaluate --policy good --reference good --reward good-rewarder --data prompts.jsonl {flag}"
+        ), 2);
+        assert!(message.contains("the KL is that of the whole policy"), "{message}");
+    }
+}
+
+#[test]
 fn a_kl_at_temperature_zero_is_refused() {
     let place = material();
     let message = place.refuses(

@@ -458,7 +458,7 @@ fn every_objectives_gradient_reaches_the_logits_as_the_closed_forms_say() {
             let policy = found_h.select(0, indices(&order)).reshape([groups, case.k]);
             let log_probs = GroupLogProbs { reference: policy.zeros_like().detach(), policy };
             let loss = objective.loss(&log_probs, &matrix(&rewards, case.k));
-            let gradient = logits.grad(&loss.clone().backward()).unwrap();
+            let gradient = logits.parameters().grad(&loss.clone().backward()).unwrap();
             assert_close(scalar(loss), expected, DOUBLE, &what);
             let expected = gradient_of_logits(&batch, case.temperature, &gradient_of_h);
             assert_all_close(&numbers(gradient), &expected, DOUBLE, &what);

@@ -189,4 +189,18 @@ fn a_path_that_is_no_unicode_is_a_path() {
     let output = command.arg("--max-new-tokens=4").arg("--out").arg(name).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(place.folder.path().join(name).is_file());
+
+    place.groups("groups.jsonl", 3, 2);
+    let name = OsStr::from_bytes(b"aligned-\xff");
+    for (line, out) in [
+        ("align --objective exo-rw --model model --data groups.jsonl --lora-rank 2", name),
+        ("merge --model model --adapter adapter", OsStr::from_bytes(b"merged-\xff")),
+    ] {
+        let output = exalign(&place, line).arg("--out").arg(out).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        if out == name {
+            std::fs::rename(place.folder.path().join(name).join("model"), place.path("adapter"))
+                .unwrap();
+        }
+    }
 }

@@ -17,7 +17,7 @@ mod wins;
 use std::path::{Path, PathBuf};
 
 use exalign::alignment::{Labels, ObjectiveName};
-use exalign::config::{Config, Stage};
+use exalign::config::{Config, ExperimentConfig, Stage};
 use exalign::data::Tokenizer;
 use exalign::model::ModelFolder;
 use exalign::training::{Checkpoints, Keeping};
@@ -71,9 +71,11 @@ enum Start {
     Sft,
 }
 
-/// Refuses settings that would be found wrong only after hours of training.
-fn check_stages(run: &Run, align: &Config) -> Result<()> {
-    let (evaluate, optimum) = (run.settings("evaluate", 0)?, run.settings("optimum", 0)?);
+/// Refuses settings that make no sense together, before anything is written.
+pub fn check(config: &ExperimentConfig) -> Result<()> {
+    let drawn = config.stage("sample")?.generation.completions;
+    config.section::<Comparison>("comparison")?.check(drawn)?;
+    let (evaluate, optimum) = (config.stage("evaluate")?, config.stage("optimum")?);
     check_generation(&evaluate.generation)?;
     let of = |config: &Config| {
         let it = &config.generation;
@@ -87,7 +89,7 @@ fn check_stages(run: &Run, align: &Config) -> Result<()> {
             of(&optimum)
         )));
     }
-    if align.checkpoint.every == 0 {
+    if config.stage("align")?.checkpoint.every == 0 {
         return Err(Error::usage(
             "align.checkpoint.every: expected at least 1, found 0; the report shows the policy at its checkpoints",
         ));
@@ -98,11 +100,8 @@ fn check_stages(run: &Run, align: &Config) -> Result<()> {
 /// Runs the experiment, or says what it would run.
 pub fn run(mut run: Run) -> Result<()> {
     let comparison: Comparison = run.config.section("comparison")?;
-    let (align, sample) = (run.settings("align", 0)?, run.settings("sample", 0)?);
-    comparison.check(sample.generation.completions)?;
     wins::check(&run, &comparison)?;
-    check_stages(&run, &align)?;
-    let variants = comparison.variants(&align, &sample);
+    let variants = comparison.variants(&run.settings("align", 0)?, &run.settings("sample", 0)?);
     let first = run.config.seed();
     let mut lineages = Vec::new();
     for seed in first..first + comparison.seeds as u64 {
@@ -490,7 +489,7 @@ const GROUPS: &str = "groups.jsonl";
 
 #[cfg(test)]
 mod tests {
-    use exalign::config::{ExperimentConfig, Sources};
+    use exalign::config::Sources;
 
     use super::*;
     use crate::run::Preset;

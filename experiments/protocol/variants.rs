@@ -201,13 +201,70 @@ mod tests {
     use super::*;
     use crate::protocol::{COMMON, STAGES};
 
-    fn variants(over: &str) -> Vec<String> {
+    fn variants_of(over: &str) -> Result<Vec<Variant>> {
         let config = ExperimentConfig::load(&[COMMON, over], &STAGES, &Sources::default()).unwrap();
         let comparison: Comparison = config.section("comparison").unwrap();
         let stage = |name| config.stage(name).unwrap();
-        comparison.check(stage("sample").generation.completions).unwrap();
-        let variants = comparison.variants(&stage("align"), &stage("sample"));
-        variants.iter().map(Variant::folder).collect()
+        comparison.check(stage("sample").generation.completions)?;
+        Ok(comparison.variants(&stage("align"), &stage("sample")))
+    }
+
+    fn variants(over: &str) -> Vec<String> {
+        variants_of(over).unwrap().iter().map(Variant::folder).collect()
+    }
+
+    #[test]
+    fn a_comparison_that_makes_no_sense_is_refused_by_its_key() {
+        for (over, message) in [
+            ("objectives = []", "comparison.objectives: expected at least one, found none"),
+            ("objectives = ['ppo']", "comparison.objectives: "),
+            (
+                "beta_policy = [0.1, 0.0]",
+                "comparison.beta_policy: expected numbers above 0, found 0",
+            ),
+            ("beta_reward = [-1.0]", "comparison.beta_reward: expected numbers above 0, found -1"),
+            ("completions = [1]", "comparison.completions: expected at least 2, found less"),
+            (
+                "completions = [4, 5]",
+                "comparison.completions: expected at most 4, what sample.generation.completions draws, found 5",
+            ),
+            ("seeds = 0", "comparison.seeds: expected at least 1, found 0"),
+            (
+                "judge = 'nobody'",
+                "comparison.judge: expected reward, rule or openai:URL, found `nobody`",
+            ),
+            (
+                "pairs = 'any'",
+                "comparison.pairs: expected best-worst, bradley-terry or data, found `any`",
+            ),
+        ] {
+            let error = variants_of(&format!("[comparison]\n{over}")).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn counterparts_differ_in_their_objective_alone() {
+        let all = variants_of("[comparison]\nbeta_policy = [0.2, 1.0]").unwrap();
+        let pairs = all.iter().flat_map(|a| all.iter().map(move |b| (a, b)));
+        let mut counterparts: Vec<String> = pairs
+            .filter(|(a, b)| a.is_counterpart(b))
+            .map(|(a, b)| format!("{} {}", a.folder(), b.folder()))
+            .collect();
+        counterparts.sort();
+        assert_eq!(
+            counterparts,
+            [
+                "dpo-b0.2 exo-pref-b0.2",
+                "dpo-b1 exo-pref-b1",
+                "dpo-rw-b0.2 exo-rw-b0.2",
+                "dpo-rw-b1 exo-rw-b1",
+                "exo-pref-b0.2 dpo-b0.2",
+                "exo-pref-b1 dpo-b1",
+                "exo-rw-b0.2 dpo-rw-b0.2",
+                "exo-rw-b1 dpo-rw-b1",
+            ]
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::command_line::Global;
 #[command(
     after_help = "Shows rows as the tokens that the model reads: the prompt, then ▸ each answer, with ■ behind the \
                   token that ends it; blanks are ·, line ends ⏎, and │ stands between tokens.\n\n\
-                  Exit codes: 0 training would take the file as it is, 1 it would refuse some of it.\n\
+                  Exit codes: 0 no record is bad, 1 training would refuse some of them.\n\
                   Limits are those of training: --set data.max_length=N, data.max_prompt_length=N, the model's positions."
 )]
 pub struct CheckArgs {

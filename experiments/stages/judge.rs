@@ -64,7 +64,7 @@ several, how far people agree.
 
 An endpoint's key is read from OPENAI_API_KEY (or the variable that judge.key_variable names) and \
 written nowhere. Every answer is kept in the cache folder (EXALIGN_CACHE): the same command after an \
-interruption asks nothing twice. A reply that was cut, is empty or refuses is no verdict and is not \
+interruption asks no question again that was answered. A reply that was cut, is empty or refuses is no verdict and is not \
 kept: the same command asks again. Thoughts (<think>, reasoning_content) are passed over.
 
 Settings, as --set KEY=VALUE:

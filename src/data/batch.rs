@@ -111,7 +111,10 @@ impl GroupBatch {
             sight: layout.sight(device),
             predictors: ints(predictors),
             targets: ints(targets),
-            scored_of_completion: ints(places).reshape([num_scored.len(), longest]),
+            scored_of_completion: Tensor::from_data(
+                TensorData::new(places, [num_scored.len(), longest]),
+                device,
+            ),
             last_tokens: ints(last_tokens),
             num_groups: groups.len(),
             num_completions,

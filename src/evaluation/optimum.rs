@@ -5,8 +5,9 @@
 //!
 //!   E_π*[r] ≈ Σ w_i r_i      KL(π* ‖ π_ref) ≈ Σ w_i r_i / β − log (1/M) Σ exp(r_i / β)
 //!
-//! No policy has a higher reward at the same KL, so the points over all β are the best frontier
-//! there is. The estimate is as good as its effective sample size 1 / Σ w_i².
+//! No policy has a higher reward at the same KL than π*. What is computed estimates π*: it is low on average
+//! (reward − β KL is β times the logarithm of a mean), reaches no KL above log M, and is as good as its
+//! effective sample size 1 / Σ w_i².
 
 use serde::{Deserialize, Serialize};
 

@@ -2,8 +2,7 @@
 //!
 //! `log_prob[n] = z[n, y_n] − log Σ_v exp z[n, v]`,  `z = hidden · weightᵀ / τ`
 //!
-//! Nothing of size `[tokens, vocabulary]` is ever held: the forward pass walks over chunks of
-//! positions and keeps one log-sum-exp per position, the backward pass computes the chunk's logits
+//! No more than 64 MiB of logits are ever held: the forward pass walks over chunks of positions and keeps one log-sum-exp per position, the backward pass computes the chunk's logits
 //! again and turns them into `(onehot − softmax) · gradient / τ` on the spot.
 //!
 //! The logits are f32 whatever the type of the weights.
@@ -29,8 +28,8 @@ use burn::tensor::{DType, IndexingUpdateOp, Int, Shape, Slice, Tensor};
 #[cfg(feature = "flex")]
 use crate::kernels::head;
 
-/// Elements of a chunk's logits; 16 Mi f32 are 64 MiB.
-const CHUNK_ELEMENTS: usize = 1 << 24;
+/// Elements of a chunk's logits; 16 Mi f32 are 64 MiB. Few in unit tests, which see several chunks so.
+const CHUNK_ELEMENTS: usize = if cfg!(test) { 1 << 14 } else { 1 << 24 };
 
 /// Log-probabilities of `targets` under `softmax(hidden · weightᵀ / temperature)`, `[tokens]`.
 ///
@@ -316,5 +315,67 @@ fn logits<B: Backend>(
         logits
     } else {
         B::float_mul_scalar(logits, inverse_temperature.into())
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::activation::log_softmax;
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn spread(shape: [usize; 2], turn: f32, device: &Device) -> Tensor<2> {
+        let values: Vec<f32> =
+            (0..shape[0] * shape[1]).map(|it| (it as f32 * turn).sin() * 0.5).collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    /// More positions, and more of the vocabulary, than a tile of the kernel or a chunk holds.
+    #[test]
+    fn log_probs_and_gradients_are_those_of_the_softmax_over_all_logits() {
+        const TOKENS: usize = 300;
+        const VOCABULARY: usize = 700;
+        const WIDTH: usize = 24;
+        let device = Device::flex().autodiff();
+        // In f32 sums of 24 products and of 700 exponentials; in bf16 each logit is rounded to 8 bits.
+        for (dtype, most) in [(DType::F32, 2e-5), (DType::BF16, 2e-2)] {
+            let rounded = |it: Tensor<2>| it.cast(dtype).cast(DType::F32).detach();
+            let hidden = rounded(spread([TOKENS, WIDTH], 0.7, &device)).require_grad();
+            let weight = rounded(spread([VOCABULARY, WIDTH], 1.3, &device)).require_grad();
+            let targets: Vec<i64> =
+                (0..TOKENS as i64).map(|it| it * 37 % VOCABULARY as i64).collect();
+            let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [TOKENS]), &device);
+            let shares = spread([TOKENS, 1], 2.1, &device).reshape([TOKENS]);
+
+            let plain = hidden.clone().matmul(weight.clone().transpose()) / 0.8; // [tokens, vocabulary]
+            let plain = log_softmax(plain, 1)
+                .gather(1, targets.clone().reshape([TOKENS, 1]))
+                .reshape([TOKENS]);
+            let expected = (plain.clone() * shares.clone()).sum().backward();
+
+            let (own_hidden, own_weight) = (
+                hidden.clone().detach().cast(dtype).detach().require_grad(),
+                weight.clone().detach().cast(dtype).detach().require_grad(),
+            );
+            let found = token_log_probs(own_hidden.clone(), own_weight.clone(), targets, 0.8);
+            let gradients = (found.clone() * shares).sum().backward();
+
+            let far = |a: Tensor<1>, b: Tensor<1>| -> f32 {
+                let scale: f32 = b.clone().abs().max().into_scalar();
+                (a.cast(DType::F32) - b).abs().max().into_scalar::<f32>() / scale
+            };
+            let flat = |it: Tensor<2>| {
+                let len: usize = it.dims().iter().product();
+                it.cast(DType::F32).reshape([len])
+            };
+            let of = |leaf: &Tensor<2>, from| flat(leaf.grad(from).unwrap());
+            assert!(far(found.inner(), plain.inner()) < most, "{dtype:?} log-probs");
+            for (own, whole) in [(&own_hidden, &hidden), (&own_weight, &weight)] {
+                let (own, whole) = (of(own, &gradients), of(whole, &expected));
+                let far = far(own, whole);
+                assert!(far < 3.0 * most, "{dtype:?} gradients: {far}");
+            }
+        }
     }
 }

@@ -17,8 +17,8 @@ struct Test {
     binary: PathBuf,
     name: String,
     took: Duration,
-    /// The faults it passes by; `None` where writing the list would disturb it.
-    reaches: Option<BTreeSet<usize>>,
+    /// The faults it passes by.
+    reaches: BTreeSet<usize>,
 }
 
 /// What became of a fault.
@@ -28,19 +28,17 @@ pub enum Fate {
     Survived,
 }
 
-/// Tests that count every operation on files.
-const BLIND: &str = "faults-";
+/// Tests that are left out: they count every operation on files, also those of the list, and take longest.
+const LEFT_OUT: [&str; 2] = ["faults-", "what_was_skipped-"];
 
 /// Builds the tests of `tree` and tries every fault on the tests that reach it, quickest first.
 pub fn run(tree: &Path, faults: &[Fault], workers: usize) -> Vec<Fate> {
     let tests = reached(tree, &binaries(tree), workers);
     let fates = parallel(workers, faults, |fault| {
-        let mut reaching: Vec<&Test> = tests
-            .iter()
-            .filter(|it| it.reaches.as_ref().is_none_or(|it| it.contains(&fault.number)))
-            .collect();
-        reaching.sort_by_key(|it| (it.reaches.is_none(), it.took));
-        let is_reached = reaching.iter().any(|it| it.reaches.is_some());
+        let mut reaching: Vec<&Test> =
+            tests.iter().filter(|it| it.reaches.contains(&fault.number)).collect();
+        reaching.sort_by_key(|it| it.took);
+        let is_reached = !reaching.is_empty();
         let number = fault.number.to_string();
         let failing = reaching.into_iter().find(|test| {
             let limit = Duration::from_secs(20) + 10 * test.took;
@@ -74,7 +72,7 @@ fn binaries(tree: &Path) -> Vec<PathBuf> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|it| it["profile"]["test"] == true)
         .filter_map(|it| it["executable"].as_str().map(PathBuf::from))
-        .filter(|it| !it.to_string_lossy().contains("what_was_skipped"))
+        .filter(|it| !LEFT_OUT.iter().any(|name| it.to_string_lossy().contains(name)))
         .collect()
 }
 
@@ -91,7 +89,7 @@ fn reached(tree: &Path, binaries: &[PathBuf], workers: usize) -> Vec<Test> {
         for name in String::from_utf8_lossy(&listed.stdout).lines() {
             if let Some(name) = name.strip_suffix(": test") {
                 let (binary, name) = (binary.clone(), name.to_owned());
-                tests.push(Test { binary, name, took: Duration::ZERO, reaches: None });
+                tests.push(Test { binary, name, took: Duration::ZERO, reaches: BTreeSet::new() });
             }
         }
     }
@@ -101,15 +99,13 @@ fn reached(tree: &Path, binaries: &[PathBuf], workers: usize) -> Vec<Test> {
     let known = parallel(workers, &numbered, |(number, test)| {
         let trace = folder.join(number.to_string());
         let _ = std::fs::remove_file(&trace);
-        let blind = test.binary.to_string_lossy().contains(BLIND);
         let traced = [("EXALIGN_FAULT_TRACE", trace.to_str().unwrap())];
         let start = Instant::now();
-        let traced: &[_] = if blind { &[] } else { &traced };
-        let passes = passes(tree, test, traced, Duration::from_secs(300));
+        let passes = passes(tree, test, &traced, Duration::from_secs(300));
         let took = start.elapsed();
         let numbers = std::fs::read_to_string(&trace).unwrap_or_default();
         let reaches = numbers.lines().filter_map(|it| it.parse().ok()).collect();
-        (passes, took, (!blind).then_some(reaches))
+        (passes, took, reaches)
     });
     let mut tests = Vec::new();
     for ((_, test), (passes, took, reaches)) in numbered.into_iter().zip(known) {
