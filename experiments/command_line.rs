@@ -162,3 +162,38 @@ pub enum Command {
     /// The report of a run again, or of several side by side
     Report(stages::report::ReportArgs),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Command lines of the blocks in a page, continued lines joined and comments left out.
+    fn commands(page: &str) -> Vec<String> {
+        let blocks = page.split("```").skip(1).step_by(2).filter_map(|it| it.split_once('\n'));
+        let shell = blocks.filter(|(kind, _)| ["", "sh"].contains(kind)).map(|(_, text)| text);
+        shell
+            .flat_map(|text| {
+                text.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>()
+            })
+            .map(|line| line.split('#').next().unwrap_or_default().to_owned())
+            .map(|line| line.replace("cargo run --release -- ", "exalign "))
+            .filter(|line| line.starts_with("exalign ") && !line.contains('…'))
+            .collect()
+    }
+
+    #[test]
+    fn every_command_in_the_documentation_is_one() {
+        let pages = [
+            include_str!("../README.md"),
+            include_str!("../docs/devices.md"),
+            include_str!("../docs/records.md"),
+        ];
+        let commands: Vec<String> = pages.into_iter().flat_map(commands).collect();
+        assert!(commands.len() > 14, "{commands:?}");
+        for command in commands {
+            let words = command.split_whitespace();
+            let parsed = CommandLine::try_parse_from(words);
+            assert!(parsed.is_ok(), "{command}: {}", parsed.unwrap_err());
+        }
+    }
+}

@@ -182,6 +182,15 @@ impl Record {
             if found.complete && !found.content.set_changes_aside(output, CHECKPOINTS)? {
                 return Ok(Start::Done(found.result));
             }
+            if found.device() != self.device() {
+                tracing::warn!(
+                    "{}: goes on on {} what began on {}: sums are rounded otherwise there, so that the result is \
+                     not the same to the bit",
+                    output.display(),
+                    self.device(),
+                    found.device()
+                );
+            }
         }
         if fresh && output.is_dir() {
             for name in [CHECKPOINTS, "model"] {
@@ -194,6 +203,11 @@ impl Record {
         write_sealed(&path, &self)?;
         let place = Place { record: path, output: output.to_owned(), _lock: lock_file };
         Ok(Start::Go(Box::new(Work { place: Some(place), record: self })))
+    }
+
+    /// The device that it was made on.
+    pub fn device(&self) -> &str {
+        self.environment["device"].as_str().unwrap_or("?")
     }
 
     fn differences(&self, found: &Self) -> Vec<String> {

@@ -4,7 +4,7 @@
 mod support;
 
 use exalign::device::BACKENDS;
-use support::{Workplace, metrics};
+use support::{Workplace, metrics, text};
 
 #[test]
 fn info_names_every_backend_with_what_it_has_or_what_adds_it() {
@@ -102,4 +102,24 @@ fn a_gpu_named_twice_and_a_device_that_is_not_there_are_refused() {
     assert!(refuses("flex,gpu").contains("expected one of cuda"));
     assert!(refuses("flex,").contains("expected one of cuda"));
     assert!(!place.path("out").exists());
+}
+
+#[test]
+fn a_training_that_goes_on_on_another_device_says_so() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 4, 2);
+    let align = |device: &str| {
+        let arguments =
+            "align --objective exo-rw --model model --data groups.jsonl --out out --device";
+        let mut command = place.exalign();
+        let output = command.args(arguments.split_whitespace()).arg(device).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    align("flex");
+    std::fs::remove_file(place.path("out/model/model.safetensors")).unwrap();
+    let said = "out: goes on on flex,flex what began on flex";
+    assert!(align("flex,flex").contains(said));
+    std::fs::remove_file(place.path("out/model/model.safetensors")).unwrap();
+    assert!(!align("flex,flex").contains("goes on on"));
 }

@@ -32,7 +32,7 @@ impl Case {
             .current_dir(self.place.folder.path())
             .env("HF_ENDPOINT", &self.server.endpoint)
             .env("HF_HOME", self.place.path("hf"));
-        for name in ["HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"] {
+        for name in ["HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_TOKEN_PATH"] {
             command.env_remove(name);
         }
         command.envs(environment.iter().copied()).output().unwrap()
@@ -88,6 +88,17 @@ fn the_cache_is_laid_out_as_pythons() {
     let own = std::fs::read(case.place.path("model").join("model.safetensors")).unwrap();
     assert!(std::fs::read(weights).unwrap() == own);
     assert!(!case.place.path("hf").exists());
+
+    // The folders that Python takes, in its order; the login is in its home, wherever the cache is.
+    case.server.behaviour.lock().unwrap().token = Some("hf_secret".to_owned());
+    std::fs::create_dir_all(case.place.path("hf")).unwrap();
+    case.place.write("hf/token", "hf_secret\n");
+    case.succeeds(NAME, &[("HF_HUB_CACHE", "other")]);
+    assert!(case.place.path("other/models--owner--tiny").is_dir());
+    std::fs::remove_dir_all(case.place.path("hf")).unwrap();
+    case.place.write("login", "hf_secret");
+    case.succeeds(NAME, &[("HF_HOME", ""), ("XDG_CACHE_HOME", "xdg"), ("HF_TOKEN_PATH", "login")]);
+    assert!(case.place.path("xdg/huggingface/hub/models--owner--tiny").is_dir());
 }
 
 #[test]

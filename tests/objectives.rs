@@ -226,8 +226,6 @@ fn the_chain_from_logits_to_loss_and_back_is_exact() {
     // expected numbers have the table's provenance: τ, ‖∂loss/∂logits‖ over the whole tensor, and
     // its entries where the first completion begins. EXO with rewards, β_π = β_r = 0.5.
     const ROWS: usize = 6;
-    const SEQ: usize = 9;
-    const VOCAB: usize = 7;
     let expected = [
         (
             0.8,
@@ -258,27 +256,7 @@ fn the_chain_from_logits_to_loss_and_back_is_exact() {
             ],
         ),
     ];
-    let grid = |f: &dyn Fn(f64, f64, f64) -> f64| -> Vec<Vec<Vec<f64>>> {
-        let row = |i: usize, j: usize| {
-            (0..VOCAB).map(|k| f(i as f64, j as f64, k as f64)).collect::<Vec<_>>()
-        };
-        (0..ROWS).map(|i| (0..SEQ).map(|j| row(i, j)).collect()).collect()
-    };
-    let per_token = |f: &dyn Fn(usize, usize) -> usize| -> Vec<Vec<usize>> {
-        (0..ROWS).map(|i| (0..SEQ).map(|j| f(i, j)).collect()).collect()
-    };
-    let input = serde_json::json!({
-        "seq_len": SEQ, "vocab": VOCAB, "groups": 3, "completions_per_group": 2,
-        "policy_logits": grid(&|i, j, k| {
-            (i + 1.0 + 0.7 * j + 1.3 * k).sin() + 0.5 * (0.5 * i * k + 0.3 * j).cos()
-        }),
-        "ref_logits": grid(&|i, j, k| {
-            0.8 * (0.9 * i - 0.4 * j + 1.1 * k).cos() + 0.3 * (0.2 * i * j + k).sin()
-        }),
-        "token_ids": per_token(&|i, j| (3 * i + 5 * j + 2) % VOCAB),
-        "attention_mask": per_token(&|i, j| usize::from(j < 5 + (2 * i) % 5)),
-        "completion_start": (0..ROWS).map(|i| 2 + (i / 2) % 2).collect::<Vec<_>>(),
-    });
+    let input = formula_batch(2, ROWS);
     let rewards: Vec<f64> =
         (0..ROWS).map(|i| (1.7 * i as f64 + 0.4).sin() + 0.25 * (i % 3) as f64).collect();
     let objective = config_of("exo-rw", 0.5, 0.5, 1e-3).init().unwrap();

@@ -151,6 +151,14 @@ impl Part {
 fn check(parts: &[Part]) -> Result<()> {
     let first = &parts[0];
     for part in &parts[1..] {
+        let (one, two) = (first.record.device(), part.record.device());
+        if one != two {
+            tracing::warn!(
+                "{} was made on {one}, {} on {two}: together they are not to the bit what one process writes",
+                first.path.display(),
+                part.path.display()
+            );
+        }
         if let Some(difference) = difference(&first.record, &part.record) {
             return Err(Error::usage(format!(
                 "{} and {} are not shards of one stage: {difference}",

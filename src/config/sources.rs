@@ -31,7 +31,7 @@ impl Sources {
     pub(super) fn resolve(&self, defaults: &Table) -> Result<Resolved> {
         let mut builder = config::Config::builder().add_source(source(defaults)?);
         let mut origins = BTreeMap::new();
-        for (origin, mut table) in self.tables()? {
+        for (origin, mut table) in self.tables(defaults)? {
             check(&origin, defaults, &mut table)?;
             for key in keys(&table) {
                 origins.insert(key, origin.clone());
@@ -42,7 +42,7 @@ impl Sources {
         Ok(Resolved { table, origins })
     }
 
-    fn tables(&self) -> Result<Vec<(Origin, Table)>> {
+    fn tables(&self, defaults: &Table) -> Result<Vec<(Origin, Table)>> {
         let mut tables = Vec::new();
         if let Some(file) = &self.file {
             let text = std::fs::read_to_string(file).map_err(Error::io(file, "read"))?;
@@ -50,10 +50,20 @@ impl Sources {
             let table = parse_toml(&name, &text)?;
             tables.push((Origin::File(name), table));
         }
+        let known = keys(defaults);
         for (name, value) in &self.environment {
+            let Some(key) = name.strip_prefix(PREFIX).map(str::to_lowercase) else { continue };
             // A single underscore is no setting: EXALIGN_DATA.
-            if let Some(key) = name.strip_prefix(PREFIX).filter(|key| key.contains("__")) {
-                let key = key.to_lowercase().replace("__", ".");
+            let meant = known.iter().find(|it| !key.contains("__") && it.replace('.', "_") == key);
+            if let Some(meant) = meant.filter(|it| it.contains('.')) {
+                return Err(Error::usage(format!(
+                    "`{name}`: expected two underscores between a section and its key, found one; write \
+                     {PREFIX}{}",
+                    meant.to_uppercase().replace('.', "__")
+                )));
+            }
+            if key.contains("__") || meant.is_some() {
+                let key = key.replace("__", ".");
                 let origin = Origin::Variable(name.clone());
                 let table = single(&key, value)?;
                 tables.push((origin, table));

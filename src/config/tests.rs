@@ -93,6 +93,17 @@ fn each_source_stands_over_the_one_before_it() {
 }
 
 #[test]
+fn a_variable_with_one_underscore_is_a_setting_without_a_section_or_refused_with_its_spelling() {
+    let load = |name: &str, value: &str| {
+        let environment = vec![(name.to_owned(), value.to_owned())];
+        Config::load(Stage::Align, &Sources { environment, ..Sources::default() })
+    };
+    assert_eq!(load("EXALIGN_SEED", "5").unwrap().seed, 5);
+    insta::assert_snapshot!(load("EXALIGN_TRAINING_EPOCHS", "7").unwrap_err(), @"`EXALIGN_TRAINING_EPOCHS`: expected two underscores between a section and its key, found one; write EXALIGN_TRAINING__EPOCHS");
+    assert_eq!(load("EXALIGN_CACHE", "7").unwrap().training.epochs, 1);
+}
+
+#[test]
 fn values_are_toml_or_else_strings() {
     let config = load(&[
         "optimizer.betas=[0.9, 0.99]",

@@ -1,7 +1,7 @@
 //! Models and data sets by their hub id, `owner/name[@revision]`, kept in the cache that Python's
 //! `huggingface_hub` keeps.
 //!
-//! `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean
+//! `HF_ENDPOINT`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE` mean what they mean
 //! there. A file is in a snapshot whole or not at all; a download that was cut goes on where it was.
 
 mod answers;
@@ -198,13 +198,17 @@ struct Place {
 impl Place {
     fn from_environment() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|it| !it.is_empty());
-        let home = || match variable("HF_HOME") {
-            Some(home) => PathBuf::from(home),
-            None => std::env::home_dir().unwrap_or_default().join(".cache/huggingface"),
+        let folder =
+            |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+        let caches = || {
+            let of_user = || std::env::home_dir().unwrap_or_default().join(".cache");
+            folder("XDG_CACHE_HOME").unwrap_or_else(of_user)
         };
-        let cache = variable("HF_HUB_CACHE").map_or_else(|| home().join("hub"), PathBuf::from);
+        let home = folder("HF_HOME").unwrap_or_else(|| caches().join("huggingface"));
+        let cache = folder("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub"));
         // Where `hf auth login` puts it.
-        let logged_in = || std::fs::read_to_string(cache.parent()?.join("token")).ok();
+        let token_file = folder("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
+        let logged_in = || std::fs::read_to_string(token_file).ok();
         let token = variable("HF_TOKEN").or_else(logged_in).map(|it| it.trim().to_owned());
         let token = token.filter(|it| !it.is_empty());
         if let Some(token) = &token {
