@@ -99,6 +99,7 @@ fn what_is_not_the_whole_of_one_stage_is_refused() {
     let refuses = |files: &str, code: i32| {
         place.refuses(&format!("merge-shards {files} --out merged.jsonl"), code)
     };
+    insta::assert_snapshot!(refuses("2.jsonl 3.jsonl", 2), @"error: shard 1/3 is missing; run the stage with --shard 1/3");
     insta::assert_snapshot!(refuses("1.jsonl 3.jsonl", 2), @"error: shard 2/3 is missing; run the stage with --shard 2/3");
     insta::assert_snapshot!(refuses("1.jsonl 2.jsonl copy.jsonl 3.jsonl", 2), @"error: shard 2/3 is there twice: 2.jsonl and copy.jsonl");
     insta::assert_snapshot!(refuses("1.jsonl 2.jsonl other.jsonl", 2), @"error: 1.jsonl and other.jsonl are not shards of one stage: temperature: 1.0 → 0.5");

@@ -179,6 +179,14 @@ fn repetitions_are_told_by_their_mean_with_students_interval() {
     best_of_n_and_optimum(&run);
     win_rates(&run);
     frontiers(&run);
+    // A training's time is that of all repetitions.
+    for (policy, stage) in [("sft", "fine-tuning"), ("dpo-rw", "DPO-rw"), ("exo-rw", "EXO-rw")] {
+        let stages = run.report["stages"].as_array().unwrap().iter();
+        let own = stages.filter(|it| it["name"].as_str().unwrap().starts_with(stage));
+        let seconds: Vec<f64> = own.map(|it| it["seconds"].as_f64().unwrap()).collect();
+        assert_eq!(seconds.len(), 2, "{policy}");
+        near(&run.result(policy)["seconds"], seconds.iter().sum());
+    }
 }
 
 fn rewards_and_kls(run: &Experiment) {
