@@ -185,7 +185,7 @@ fn repetitions_are_told_by_their_mean_with_students_interval() {
         let own = stages.filter(|it| it["name"].as_str().unwrap().starts_with(stage));
         let seconds: Vec<f64> = own.map(|it| it["seconds"].as_f64().unwrap()).collect();
         assert_eq!(seconds.len(), 2, "{policy}");
-        near(&run.result(policy)["seconds"], seconds.iter().sum());
+        near(&run.result(policy)["seconds"], seconds.iter().sum(), 1e-9);
     }
 }
 
