@@ -667,3 +667,32 @@ fn a_step_and_a_whole_run_have_the_same_bits_on_any_number_of_cores() {
         assert_eq!(bytes("1").expect(file), bytes("5").expect(file), "{file}");
     }
 }
+
+#[test]
+fn a_changed_setting_makes_again_what_reads_it_and_what_follows() {
+    let place = Workplace::new();
+    place.succeeds(SMALL_EXPERIMENT);
+    // The stages that would run, with the first reason, evaluations left out.
+    let runs = |setting: &str| -> Vec<String> {
+        let other = SMALL_EXPERIMENT.replace("--out run", "--out other");
+        let planned = place.succeeds(&format!("{other} --set {setting} --dry-run"));
+        let lines = planned.lines().filter(|it| !it.starts_with("evaluating "));
+        let running = lines.filter_map(|it| it.split_once("would run"));
+        running.map(|(name, why)| format!("{}{why}", name.trim())).collect()
+    };
+    let nothing: [&str; 0] = [];
+    assert_eq!(runs("comparison.shown_prompts=2"), nothing);
+    // Objectives on pairs read no β_r, and one alone reads other labels.
+    assert_eq!(
+        runs("align.objective.beta_reward=0.3"),
+        ["DPO-rw: objective.beta_reward: 2.0 → 0.3", "EXO-rw: objective.beta_reward: 2.0 → 0.3"]
+    );
+    assert_eq!(
+        runs("comparison.objectives=[\"dpo\",\"exo-pref-official\"]"),
+        ["EXO-pref (official labels)"]
+    );
+    assert_eq!(
+        runs("protocol.reward_from=sft")[..2],
+        ["reward model: other start", "labelling groups: other reward model"]
+    );
+}

@@ -109,3 +109,21 @@ pub(super) fn form_of(fields: &Fields) -> String {
     }
     parts.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn messages_that_end_with_the_answer_are_demonstrations_and_others_prompts() {
+        let kind = |role: &str| {
+            let messages =
+                json!([{"role": "user", "content": "a"}, {"role": role, "content": "b"}]);
+            let fields = json!({ "messages": messages });
+            Kind::of(&Fields::from(fields.as_object().unwrap().clone()))
+        };
+        assert_eq!((kind("assistant"), kind("user")), (Kind::Demonstrations, Kind::Prompts));
+    }
+}

@@ -60,8 +60,18 @@ fn what_python_could_and_this_does_not_is_refused_by_name() {
     ] {
         assert!(refusal(template).contains(named), "{template}: {}", refusal(template));
     }
-    let plain = "{{ '<i>a</i>; b &amp; c &lt; d' | striptags }}";
-    assert_eq!(rendered(plain, &serde_json::json!({})).unwrap(), "a; b & c < d");
+}
+
+#[test]
+fn entities_and_lengths_of_formats_are_read_as_in_python() {
+    let printed = |template: &str| rendered(template, &serde_json::json!({})).unwrap();
+    assert_eq!(printed("{{ '<i>a</i>; b &amp; c &lt; d' | striptags }}"), "a; b & c < d");
+    assert_eq!(printed("{{ '%ld %hd %Li' % (3, 4, 5) }}"), "3 4 5");
+    for format in ["{:+}", "{:=5}", "{:#}", "{:d}"] {
+        let template = format!("{{{{ '{format}'.format('a') }}}}");
+        assert!(rendered(&template, &serde_json::json!({})).is_err(), "{template}");
+    }
+    assert_eq!(printed("{{ '{:>3}{:.1}'.format('a', 'bc') }}"), "  ab");
 }
 
 /// As jinja2 3.1.6 compiles loops.
