@@ -168,9 +168,7 @@ impl Record {
             false => [output, &path].into_iter().for_each(sweep),
         }
         if path.exists() && !fresh {
-            let found = Self::read(&path).map_err(|error| {
-                Error::usage(format!("{error}. Use another --out, or --fresh to start over"))
-            })?;
+            let found = Self::read(&path).map_err(or_start_over)?;
             let differences = self.differences(&found);
             if !differences.is_empty() {
                 return Err(Error::Usage(format!(
@@ -239,6 +237,11 @@ impl Work {
         self.record.content = Content::of(&place.output, is_own)?;
         write_sealed(&place.record, &self.record)
     }
+}
+
+/// What is wrong with a record, and the way out.
+pub fn or_start_over(error: Error) -> Error {
+    Error::usage(format!("{error}. Use another --out, or --fresh to start over"))
 }
 
 /// The command line as it was given, without secrets.

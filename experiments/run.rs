@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::command_line::Global;
 use crate::graph::Graph;
 use crate::protocol;
-use crate::record::{Record, changed_settings};
+use crate::record::{Record, changed_settings, or_start_over};
 use crate::stages::{self, Context};
 use crate::tasks::{TASKS, Task};
 use crate::toy;
@@ -230,9 +230,7 @@ fn guard(
             }),
         );
     }
-    let found: Value = files::read_sealed(&path).map_err(|error| {
-        Error::usage(format!("{error}. Use another --out, or --fresh to start over"))
-    })?;
+    let found: Value = files::read_sealed(&path).map_err(or_start_over)?;
     let mut differences = changed_settings(&settings, &found["settings"]);
     if found["command"] != command {
         differences.insert(

@@ -28,22 +28,7 @@ fn names(folder: &std::path::Path) -> Vec<String> {
 }
 
 /// A tokenizer of letters, blanks and line ends for the model, whose vocabulary has room for it.
-fn with_tokenizer(place: &Workplace) {
-    let letters = "abcdefghijklmnopqrs \n";
-    let mut vocabulary = json!({"</s>": support::END});
-    for (id, letter) in letters.chars().enumerate() {
-        vocabulary[letter.to_string()] = json!(id);
-    }
-    let end = json!({
-        "id": support::END, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
-        "normalized": false, "special": true,
-    });
-    let tokenizer = json!({
-        "version": "1.0", "added_tokens": [end],
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": []}, "decoder": {"type": "Fuse"},
-    });
-    place.write("model/tokenizer.json", &tokenizer.to_string());
-}
+const LETTERS: &str = "abcdefghijklmnopqrs \n";
 
 #[test]
 fn reviews_become_openings_and_labelled_texts() {
@@ -93,7 +78,7 @@ fn reviews_become_openings_and_labelled_texts() {
     assert_eq!(manifest["split"], "published");
 
     // With a tokenizer the seam is where the review's own tokens meet, and a cut review does not end.
-    with_tokenizer(&place);
+    place.with_letters(LETTERS);
     data(&place, "sentiment imdb --out tokens --model model --opening-tokens 4 --review-tokens 8");
     let record = &json_lines(&place.path("tokens/demonstrations.jsonl"))[0];
     assert_eq!(record["prompt"], "a go");
@@ -190,7 +175,7 @@ fn dialogues_and_instructions_become_pairs_prompts_and_answers() {
 #[test]
 fn what_is_too_long_is_left_out_and_counted() {
     let place = Workplace::new();
-    with_tokenizer(&place);
+    place.with_letters(LETTERS);
     let row =
         |prompt: &str, chosen: &str| json!({"prompt": prompt, "chosen": chosen, "rejected": "b"});
     place.lines("pairs.jsonl", [row("abc", "a"), row("abcdefgh", "a"), row("abd", "abcdefgh")]);
@@ -279,7 +264,7 @@ fn a_data_set_on_the_hub_is_fetched_by_its_part_and_read_again_offline() {
 #[test]
 fn check_ends_in_what_to_do_and_its_exit_code_says_whether_training_takes_the_file() {
     let place = Workplace::new();
-    with_tokenizer(&place);
+    place.with_letters(LETTERS);
     let pair = |prompt: &str, chosen: &str, rejected: &str| json!({"prompt": prompt, "chosen": chosen, "rejected": rejected});
     place.lines("fine.jsonl", [pair("a", "bc", "de"), pair("b", "cd", "ef")]);
     let printed = place.succeeds("check --data fine.jsonl --model model");
@@ -326,7 +311,7 @@ fn check_ends_in_what_to_do_and_its_exit_code_says_whether_training_takes_the_fi
 #[test]
 fn a_run_takes_published_data_and_says_which_size_it_cannot_fill() {
     let place = Workplace::new();
-    with_tokenizer(&place);
+    place.with_letters(LETTERS);
     let review = |i: usize| {
         let letter = |n: usize| char::from(b'a' + (n % 19) as u8);
         let words: String =
@@ -537,7 +522,7 @@ fn tools_and_answers_of_several_messages_reach_the_records() {
 #[test]
 fn data_in_any_form_is_read_wherever_a_file_is_given() {
     let place = Workplace::new();
-    with_tokenizer(&place);
+    place.with_letters(LETTERS);
     let table = "prompt,chosen,rejected\na,bc,de\nb,\"c\nd\",ef\n";
     place.write("pairs.csv", table);
     place.write("pairs", &table.replace(',', "\t"));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{END, Workplace, families, formula};
+use super::support::{Workplace, families, formula};
 use super::{near, parsed, place};
 
 /// The cells of the rows of a printed table, and other lines, each with its blanks taken together.
@@ -18,22 +18,8 @@ fn assert_rows(printed: &str, expected: &[&str]) {
     }
 }
 
-/// A tokenizer of letters: `a` is 0, `b` 1, .., a blank 21, the end [`END`].
-fn with_letters(place: &Workplace) {
-    let mut vocabulary = json!({ "</s>": END, " ": 21 });
-    for (id, letter) in ('a'..='u').enumerate() {
-        vocabulary[letter.to_string()] = json!(id);
-    }
-    let end = json!({
-        "id": END, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
-        "normalized": false, "special": true,
-    });
-    let tokenizer = json!({
-        "version": "1.0", "added_tokens": [end],
-        "model": { "type": "BPE", "vocab": vocabulary, "merges": [] }, "decoder": { "type": "Fuse" },
-    });
-    place.write("model/tokenizer.json", &tokenizer.to_string());
-}
+/// `a` is 0, `b` 1, .., a blank 21.
+const LETTERS: &str = "abcdefghijklmnopqrstu ";
 
 #[test]
 fn a_check_of_groups_counts_lengths_rewards_and_what_is_cut() {
@@ -114,7 +100,7 @@ fn groups_without_rewards_have_no_spread() {
 #[test]
 fn a_check_of_pairs_and_texts_counts_labels_ends_and_repeats() {
     let place = Workplace::new();
-    with_letters(&place);
+    place.with_letters(LETTERS);
     let pair = |prompt: &str, chosen: &str, rejected: &str| json!({ "prompt": prompt, "chosen": chosen, "rejected": rejected });
     place.lines(
         "pairs.jsonl",

@@ -76,6 +76,23 @@ impl Workplace {
         }))
     }
 
+    /// Gives the model a tokenizer of `letters`, whose ids are their places, beside the end [`END`].
+    pub fn with_letters(&self, letters: &str) {
+        let mut vocabulary = json!({ "</s>": END });
+        for (id, letter) in letters.chars().enumerate() {
+            vocabulary[letter.to_string()] = json!(id);
+        }
+        let end = json!({
+            "id": END, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        });
+        let tokenizer = json!({
+            "version": "1.0", "added_tokens": [end],
+            "model": { "type": "BPE", "vocab": vocabulary, "merges": [] }, "decoder": { "type": "Fuse" },
+        });
+        self.write("model/tokenizer.json", &tokenizer.to_string());
+    }
+
     /// `exalign` in this folder, with a cache of its own and no settings from outside.
     pub fn exalign(&self) -> Command {
         let mut command = Command::cargo_bin("exalign").unwrap();
