@@ -6,7 +6,7 @@ use exalign::report::TrainingCurve;
 use serde_json::Value;
 
 use super::measured::Outcome;
-use crate::run::Run;
+use super::run::Run;
 
 /// Loss of every training, accuracy of the reward model, the objectives' own figures; of the first
 /// repetition.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets};
 use exalign::Result;
+use exalign::config::AlignSettings;
 use exalign::data::{Completion, Group, Passage};
 use exalign::evaluation::{
     Drawn, OptimumPoint, best_of_n, frontier_area, frontier_reach, optimum, paired_gain,
@@ -17,11 +18,11 @@ use exalign::statistics::{Interval, bootstrap, student};
 
 use super::curves::curves;
 use super::measured::{Lineage, Measured, Outcome};
+use super::run::{Run, stage_settings};
 use super::{sentences, wins};
 use crate::grammar::Grammar;
+use crate::output::print_text;
 use crate::record::command_line;
-use crate::run::Run;
-use crate::terminal::print_text;
 
 /// Writes the report, prints its table and says where it is. What a judge that is gone leaves
 /// unasked does not take the rest with it: the report lacks its win rates then, and says so.
@@ -54,7 +55,7 @@ fn build(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Report> {
     let seed = run.config.seed();
     let results = results(run, outcome, rule, seed);
     let comparisons = sentences::comparisons(outcome);
-    let optimum = optimum_of(run, outcome, seed)?;
+    let optimum = optimum_of(run, outcome)?;
     let common_kl = common_kl(outcome);
     let mut frontier: Vec<Series> =
         (0..outcome.variants.len()).map(|variant| series(outcome, variant, common_kl)).collect();
@@ -309,8 +310,8 @@ fn best_of_series(outcome: &Outcome) -> Option<Series> {
 }
 
 /// The exact optimum at the first variant's β and along all β.
-fn optimum_of(run: &Run, outcome: &Outcome, seed: u64) -> Result<Optimum> {
-    let objective = run.settings("align", seed)?.objective;
+fn optimum_of(run: &Run, outcome: &Outcome) -> Result<Optimum> {
+    let AlignSettings { objective, .. } = stage_settings(&run.config, "align")?;
     let beta = outcome
         .variants
         .first()

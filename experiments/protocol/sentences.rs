@@ -1,11 +1,12 @@
 //! What can be said of a run, with its intervals, and what cannot.
 
-use exalign::alignment::{Labels, ObjectiveName};
+use exalign::alignment::Divergence;
 use exalign::evaluation::{FrontierGain, OptimumPoint, frontier_gain};
 use exalign::report::{Comparison, Optimum, ResultRow, policy_name};
 use exalign::statistics::{Interval, student};
 
 use super::measured::Outcome;
+use super::variants::Variant;
 
 /// With fewer effective samples than this, an estimate of the optimum is not worth showing.
 pub const FEW_SAMPLES: f64 = 4.0;
@@ -28,17 +29,11 @@ fn has_raised(row: &ResultRow) -> bool {
 
 /// Every EXO against the DPO that differs in nothing else, at the same KL.
 pub fn comparisons(outcome: &Outcome) -> Vec<Comparison> {
+    let is_exo = |it: &Variant| it.objective.name.divergence == Divergence::Reverse;
     let variants = || outcome.variants.iter().enumerate();
-    let is_exo = |name| matches!(name, ObjectiveName::ExoRw | ObjectiveName::ExoPref);
     let mut comparisons = Vec::new();
-    for (ours, exo) in variants().filter(|(_, it)| is_exo(it.objective)) {
-        // The official labels are one more form of EXO, and have the same counterpart.
-        let counterpart = |it: &super::Variant| {
-            let mut paper = exo.clone();
-            paper.labels = Labels::Paper;
-            paper.is_counterpart(it)
-        };
-        for (theirs, dpo) in variants().filter(|(_, it)| counterpart(it)) {
+    for (ours, exo) in variants().filter(|(_, it)| is_exo(it)) {
+        for (theirs, dpo) in variants().filter(|(_, it)| exo.is_counterpart(it)) {
             let gains: Vec<(u64, FrontierGain)> = outcome
                 .lineages
                 .iter()

@@ -4,13 +4,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use exalign::alignment::{ObjectiveConfig, ObjectiveName, evaluate_line};
+use exalign::alignment::{ObjectiveConfig, ObjectiveName, evaluate_line, objective_names};
 use exalign::data::rows;
 use exalign::{Error, Result};
 use serde_json::json;
 
-use super::print_line;
-use crate::terminal::is_read;
+use crate::output::{is_read, print_line};
 
 /// Options of `exalign loss`.
 #[derive(Args, Debug)]
@@ -18,20 +17,19 @@ use crate::terminal::is_read;
     after_help = "Reads {\"policy\": [..], \"reference\": [..], \"rewards\": [..]} on each line: the log-probs of a group's\ncompletions under both models. Pair objectives take the first completion as the chosen one.\nPrints {\"loss\": .., \"gradient\": [d loss / d policy log-prob ..]} for each."
 )]
 pub struct LossArgs {
-    /// exo-pref, exo-rw, dpo or dpo-rw
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = objective_names(|_| true))]
     objective: ObjectiveName,
     /// A file of groups, or - for standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
     data: PathBuf,
     /// Sharpness of the policy side, β_π
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = ObjectiveConfig::default().beta_policy)]
     beta_policy: f64,
     /// Temperature of the rewards, β_r
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = ObjectiveConfig::default().beta_reward)]
     beta_reward: f64,
     /// Label smoothing of exo-pref
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = ObjectiveConfig::default().epsilon)]
     epsilon: f64,
     /// paper, or official for the unnormalised labels of the official code
     #[arg(long, default_value = "paper")]
@@ -49,6 +47,7 @@ pub fn run(args: &LossArgs) -> Result<()> {
         beta_reward: args.beta_reward,
         epsilon: args.epsilon,
         labels,
+        ..ObjectiveConfig::default()
     }
     .init()?;
     let (source, reader): (&Path, Box<dyn BufRead>) = if args.data.as_os_str() == "-" {
@@ -75,7 +74,7 @@ pub fn run(args: &LossArgs) -> Result<()> {
         }
         let line = line.trim_end_matches(['\r', '\n']);
         if !line.trim().is_empty() {
-            print_line(&json!(evaluate_line(&objective, line, source, number + 1)?))?;
+            print_line(&json!(evaluate_line(&*objective, line, source, number + 1)?))?;
         }
     }
     Ok(())

@@ -33,7 +33,7 @@ pub struct LossLine {
 /// [`Error::Usage`] when the lengths differ, a number is not finite, or the objective refuses
 /// groups of that size; [`Error::Numeric`] when the result is not finite.
 pub fn evaluate(
-    objective: &impl Alignment,
+    objective: &dyn Alignment,
     policy: &[f64],
     reference: &[f64],
     rewards: &[f64],
@@ -76,7 +76,7 @@ pub fn evaluate(
 /// # Errors
 /// [`Error::Record`] naming the place, the field and what was expected there.
 pub fn evaluate_line(
-    objective: &impl Alignment,
+    objective: &dyn Alignment,
     line: &str,
     source: &Path,
     line_number: usize,
