@@ -17,7 +17,7 @@
 //! | [`judges`] | who says which of two answers is better; the one room that asks an endpoint | count verdicts |
 //! | [`report`](mod@report) | one HTML page and its JSON | compute a figure |
 //! | [`reference`](mod@reference) | the store of reference log-probs | hold a model |
-//! | [`log_probs`] | Σ log-prob of completions, the prompt encoded once | know why they are wanted |
+//! | [`policy`] | Σ log-prob of completions: the decoder, the prompt encoded once, and tables | know why they are wanted |
 //! | [`model`] | the decoder, families, weights in and out | know prompts from completions |
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
 //! | [`data`] | files → records → token ids → batches | guess: what is wrong is refused with its line |
@@ -46,7 +46,7 @@
 //!   with a block mask: burn's backward pass of a slice costs the whole source, so the shared
 //!   prompt is a matter of masks, not of slices.
 //! - The vocabulary head is a custom operation with its own backward pass
-//!   ([`model::vocabulary_head`]): logits of all positions are never held.
+//!   ([`kernels::vocabulary_head`]): logits of all positions are never held.
 //! - The training loop is our own [strategy](training::Training) for burn's Learner, because burn's
 //!   saves by epoch, sums gradients and clips tensors apart.
 //! - Weights are read tensor by tensor and not memory-mapped: `unsafe` stands in the matrix products of
@@ -101,10 +101,11 @@ pub mod hub;
 pub mod interrupt;
 pub mod judges;
 pub mod kernels;
-pub mod log_probs;
+pub mod layout;
 pub mod memory;
 pub mod model;
 mod panics;
+pub mod policy;
 pub mod printable;
 pub mod progress;
 pub mod reference;

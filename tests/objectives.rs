@@ -20,8 +20,8 @@ use exalign::alignment::{
     evaluate_line,
 };
 use exalign::data::{GroupBatch, TokenGroup};
-use exalign::log_probs::Policy;
-use exalign::model::{Listed, Precision, Table};
+use exalign::model::Precision;
+use exalign::policy::{Listed, Policy, Table};
 use exalign::training::{Aligner, AlignmentBatch, Micro, Step, StepOutput, Trainee};
 use proptest::prelude::*;
 use serde_json::Value;

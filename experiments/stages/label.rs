@@ -10,8 +10,8 @@ use exalign::data::{
     self, Group, GroupBatch, Intake, Limits, Located, RewardReading, TokenGroup, Tokenization,
     Tokenizer,
 };
-use exalign::log_probs::{check_tokens, not_finite, read_in_batches};
 use exalign::model::{ModelFolder, RewardModel, reward_reading};
+use exalign::policy::{check_tokens, not_finite, read_in_batches};
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
 use serde_json::{Value, json};

@@ -10,8 +10,6 @@
 //! | `quantization` | quantised folders, refused by their method |
 //! | [`precision`] | what weights are kept and written as |
 //! | [`weights`] | parameters from and to safetensors files |
-//! | [`table`] | policies whose completions can be listed |
-//! | [`vocabulary_head`] | log-probabilities of targets without holding the logits |
 //! | [`cache`] | keys and values of prompts shared by samples |
 
 pub mod adapter;
@@ -26,8 +24,6 @@ pub mod precision;
 mod quantization;
 pub mod reward_model;
 pub mod rotary;
-pub mod table;
-pub mod vocabulary_head;
 pub mod weights;
 
 pub use config::DecoderConfig;
@@ -35,4 +31,3 @@ pub use decoder::Decoder;
 pub use folder::{ModelFolder, save};
 pub use precision::Precision;
 pub use reward_model::{RewardModel, reward_padding, reward_reading};
-pub use table::{Listed, Table};
