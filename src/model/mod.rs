@@ -7,6 +7,7 @@
 //! | [`adapter`] | LoRA: factors beside the weights, PEFT folders |
 //! | [`norm`] | the normalisations over the hidden width |
 //! | [`folder`] | Hugging Face folders in and out |
+//! | `published` | models on the hub: which files are read |
 //! | `quantization` | quantised folders, refused by their method |
 //! | [`precision`] | what weights are kept and written as |
 //! | [`weights`] | parameters from and to safetensors files |
@@ -21,6 +22,7 @@ pub mod families;
 pub mod folder;
 pub mod norm;
 pub mod precision;
+mod published;
 mod quantization;
 pub mod reward_model;
 pub mod rotary;
