@@ -16,9 +16,9 @@ use burn::tensor::Device;
 use burn::train::TrainStep;
 use exalign::alignment::ExoRwConfig;
 use exalign::data::TokenGroup;
-use exalign::log_probs::{Policy, token_log_probs_of};
 use exalign::model::Precision;
 use exalign::model::weights::with_stable_ids;
+use exalign::policy::{Policy, token_log_probs_of};
 use exalign::training::{Aligner, FusedAdam, Step, Trainee};
 use support::{SMOLLM2_135M, decoder, group, micro_batch, number, peak_memory_bytes};
 

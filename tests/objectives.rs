@@ -17,11 +17,10 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn::train::TrainStep;
 use exalign::alignment::{
     Alignment, GroupLogProbs, Labels, Objective, ObjectiveConfig, ObjectiveName, evaluate,
-    evaluate_line,
 };
 use exalign::data::{GroupBatch, TokenGroup};
-use exalign::log_probs::Policy;
-use exalign::model::{Listed, Precision, Table};
+use exalign::model::Precision;
+use exalign::policy::{Listed, Policy, Table};
 use exalign::training::{Aligner, AlignmentBatch, Micro, Step, StepOutput, Trainee};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -1079,60 +1078,8 @@ fn the_configuration_reads_its_names_from_the_command_line_and_from_json() {
     assert!(serde_json::from_str::<ObjectiveConfig>(r#"{"beta": 0.5}"#).is_err());
 }
 
-// ------------------------------------------------------------------------- lines of log-probs
-
-fn line(name: ObjectiveName, text: &str) -> exalign::Result<String> {
-    let objective = named(name).init().unwrap();
-    let line = evaluate_line(&objective, text, Path::new("groups.jsonl"), 7)?;
-    Ok(serde_json::to_string(&line).unwrap())
-}
-
 #[test]
-fn a_line_of_log_probs_gives_a_line_of_loss_and_gradient() {
-    let pair = r#"{"policy": [-3.0, -4.0], "reference": [-3.0, -4.0]}"#;
-    // −log σ(0) = log 2 and its slope −β_π / 2.
-    assert_eq!(
-        line(ObjectiveName::Dpo, pair).unwrap(),
-        r#"{"loss":0.6931471805599453,"gradient":[-0.05,0.05]}"#
-    );
-    let group =
-        r#"{"id": "a", "policy": [-3, -4, -5], "reference": [-3, -4, -5], "rewards": [1, 1, 1]}"#;
-    let text = line(ObjectiveName::ExoRw, group).unwrap();
-    let found: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(found["id"], "a");
-    assert_eq!(found["loss"].as_f64().unwrap(), 0.0);
-    assert_eq!(found["gradient"].as_array().unwrap().len(), 3);
-}
-
-#[test]
-fn a_bad_line_is_refused_with_its_place_and_field() {
-    let refused = |text: &str| line(ObjectiveName::ExoRw, text).unwrap_err().to_string();
-    insta::assert_snapshot!(
-        refused(r#"{"reference": [1, 2], "rewards": [1, 2]}"#),
-        @"groups.jsonl:7: `policy` is missing; a list of numbers, one per completion, is needed"
-    );
-    insta::assert_snapshot!(
-        refused(r#"{"policy": [1, 2], "reference": [1, 2]}"#),
-        @"groups.jsonl:7: `rewards` is missing; a list of numbers, one per completion, is needed"
-    );
-    insta::assert_snapshot!(
-        refused(r#"{"policy": [1, "x"], "reference": [1, 2], "rewards": [1, 2]}"#),
-        @r#"groups.jsonl:7: `policy[1]` must be a number, found "x""#
-    );
-    insta::assert_snapshot!(
-        refused(r#"{"policy": 1, "reference": [1, 2], "rewards": [1, 2]}"#),
-        @"groups.jsonl:7: `policy` must be a list of numbers, found 1"
-    );
-    insta::assert_snapshot!(
-        refused(r#"{"policy": [1, 2], "reference": [1, 2, 3], "rewards": [1, 2]}"#),
-        @"groups.jsonl:7: `reference` must have one number for each of the 2 completions in `policy`, found 3"
-    );
-    insta::assert_snapshot!(
-        refused(r#"{"policy": [1], "reference": [1], "rewards": [1]}"#),
-        @"groups.jsonl:7: exo-rw compares completions of one prompt and needs at least 2 in a group, found 1; sample more completions or drop the group"
-    );
-    assert!(refused("[1, 2]").starts_with("groups.jsonl:7: expected a JSON object"));
-    assert!(refused("{").starts_with("groups.jsonl:7: expected a JSON object"));
+fn a_number_that_is_not_finite_is_refused_with_its_field() {
     let objective = named(ObjectiveName::ExoRw).init().unwrap();
     let error = evaluate(&objective, &[1.0, 2.0], &[1.0, 2.0], &[f64::NAN, 0.0]).unwrap_err();
     assert_eq!(error.to_string(), "`rewards[0]` must be finite, found NaN");

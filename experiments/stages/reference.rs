@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use exalign::data::TokenGroup;
-use exalign::log_probs::token_log_probs_of;
+use exalign::policy::token_log_probs_of;
 use exalign::model::ModelFolder;
 use exalign::progress::Progress;
 use exalign::reference::{ReferenceStore, cache_folder};

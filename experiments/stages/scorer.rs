@@ -7,7 +7,7 @@ use exalign::data::{
     ChatSettings, Group, GroupBatch, Intake, Limits, Located, RewardReading, TokenGroup,
     Tokenization, Tokenizer,
 };
-use exalign::log_probs::{check_tokens, not_finite, read_in_batches};
+use exalign::policy::{check_tokens, not_finite, read_in_batches};
 use exalign::model::{ModelFolder, Precision, RewardModel, reward_reading};
 use exalign::progress::Progress;
 use exalign::{Error, Result, interrupt};

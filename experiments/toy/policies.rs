@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleDisplay, Param};
 use burn::optim::{Adam, AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor};
 use exalign::alignment::{GroupLogProbs, ObjectiveConfig};
-use exalign::model::Listed;
+use exalign::policy::Listed;
 use exalign::training::Schedule;
 use exalign::{Result, interrupt};
 

@@ -38,7 +38,7 @@ use crate::{Error, Result};
 
 pub use dpo::{Dpo, DpoConfig};
 pub use dpo_rw::{DpoRw, DpoRwConfig};
-pub use evaluate::{LossLine, evaluate, evaluate_line};
+pub use evaluate::{LossAndGradient, evaluate};
 pub use exo_pref::{ExoPref, ExoPrefConfig, Labels};
 pub use exo_rw::{ExoRw, ExoRwConfig};
 pub use objective::{

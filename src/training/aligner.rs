@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use super::step::{MicroLoss, Trainable};
 use crate::alignment::{Alignment, GroupLogProbs};
 use crate::data::GroupBatch;
-use crate::log_probs::Policy;
+use crate::policy::Policy;
 
 /// Groups with what the objective needs to know of them.
 #[derive(Clone, Debug)]
