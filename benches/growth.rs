@@ -11,6 +11,7 @@
 //! what parameters and gradients alone hold.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::module::Module;
@@ -100,7 +101,7 @@ fn alone(size: usize) -> Point {
     serde_json::from_slice(&run.stdout).expect("what `main` prints")
 }
 
-type Subject = Trainee<Aligner<Decoder, exalign::alignment::ExoRw>>;
+type Subject = Trainee<Aligner<Decoder>>;
 
 struct Bench {
     trainee: Subject,
@@ -145,7 +146,7 @@ impl Bench {
         let blocks = decoder.num_params() - embedding;
         let objective = ExoRwConfig::new().init().expect("defaults");
         Self {
-            trainee: Trainee::new(Aligner::new(decoder, objective, 1.0), Precision::F32),
+            trainee: Trainee::new(Aligner::new(decoder, Arc::new(objective), 1.0), Precision::F32),
             model: shape.name,
             parameters: [blocks, embedding],
             feed_forward: [shape.hidden_size, shape.intermediate_size],

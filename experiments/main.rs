@@ -21,6 +21,16 @@ mod tasks;
 mod terminal;
 mod toy;
 
+#[cfg(test)]
+mod keys_tests;
+#[cfg(test)]
+#[path = "../tests/support/own_objective.rs"]
+mod own_objective;
+#[cfg(test)]
+mod own_objective_tests;
+#[cfg(test)]
+mod rooms_tests;
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -63,6 +63,18 @@ pub fn check(config: &ExperimentConfig) -> Result<()> {
     Ok(())
 }
 
+/// What an experiment compares whose preset is `preset` over what all have in common.
+#[cfg(test)]
+pub fn comparison_of(preset: &str) -> Result<Vec<super::variants::Variant>> {
+    let sources = exalign::config::Sources::default();
+    let config = ExperimentConfig::load(&[COMMON, preset], &STAGES, &sources)?;
+    let comparison: Comparison = config.section("comparison")?;
+    let drawn = config.stage::<DrawSettings>("sample")?.generation.completions;
+    comparison.check(drawn)?;
+    let align: AlignSettings = config.stage("align")?;
+    Ok(comparison.variants(&align.objective, drawn))
+}
+
 #[cfg(test)]
 mod tests {
     use exalign::config::{EndpointSettings, LabelSettings, Sources, TrainSettings};

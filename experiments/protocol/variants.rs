@@ -217,19 +217,8 @@ fn parse(name: &str) -> Result<(ObjectiveName, Option<&'static Form>)> {
 
 #[cfg(test)]
 mod tests {
-    use exalign::config::{AlignSettings, DrawSettings, ExperimentConfig, Sources};
-
-    use super::super::settings::{COMMON, STAGES};
+    use super::super::settings::comparison_of as variants_of;
     use super::*;
-
-    fn variants_of(over: &str) -> Result<Vec<Variant>> {
-        let config = ExperimentConfig::load(&[COMMON, over], &STAGES, &Sources::default()).unwrap();
-        let comparison: Comparison = config.section("comparison").unwrap();
-        let drawn = config.stage::<DrawSettings>("sample").unwrap().generation.completions;
-        let align: AlignSettings = config.stage("align").unwrap();
-        comparison.check(drawn)?;
-        Ok(comparison.variants(&align.objective, drawn))
-    }
 
     fn variants(over: &str) -> Vec<String> {
         variants_of(over).unwrap().iter().map(Variant::folder).collect()

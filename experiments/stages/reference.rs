@@ -2,8 +2,8 @@
 
 use burn::tensor::Device;
 use exalign::data::TokenGroup;
-use exalign::policy::token_log_probs_of;
 use exalign::model::ModelFolder;
+use exalign::policy::token_log_probs_of;
 use exalign::progress::Progress;
 use exalign::reference::{ReferenceStore, cache_folder};
 use exalign::{Result, interrupt};

@@ -7,8 +7,8 @@ use exalign::data::{
     ChatSettings, Group, GroupBatch, Intake, Limits, Located, RewardReading, TokenGroup,
     Tokenization, Tokenizer,
 };
-use exalign::policy::{check_tokens, not_finite, read_in_batches};
 use exalign::model::{ModelFolder, Precision, RewardModel, reward_reading};
+use exalign::policy::{check_tokens, not_finite, read_in_batches};
 use exalign::progress::Progress;
 use exalign::{Error, Result, interrupt};
 

@@ -12,7 +12,7 @@ use super::sections::{
     Checkpoint, Generation, JudgeSettings, Optimizer, RecordData, Section, TokenData, Training,
     TrainingData, Violation,
 };
-use super::sources::{Known, Sources, merge, parse_toml, typed};
+use super::sources::{Known, Sources, internal, merge, parse_toml, typed};
 use crate::Result;
 use crate::alignment::ObjectiveConfig;
 use crate::data::ChatSettings;
@@ -132,13 +132,16 @@ struct Form {
 impl Form {
     fn of<T: Settings>() -> Self {
         Self {
-            read: |all| {
-                let own: T = typed("the defaults", all)?;
-                Table::try_from(own).map_err(super::sources::internal)
-            },
+            read: read::<T>,
             violation: |table| Ok(typed::<T>("the configuration", table)?.violation()),
         }
     }
+}
+
+/// What a `T` reads of all settings.
+fn read<T: Settings>(all: Table) -> Result<Table> {
+    let own: T = typed("the defaults", all)?;
+    Table::try_from(own).map_err(internal)
 }
 
 /// Keys that change how the work is done and not what comes out.
@@ -165,7 +168,8 @@ pub trait Settings: Serialize + DeserializeOwned {
     /// # Errors
     /// An unknown key, a value of the wrong type or out of its range; the message names the source.
     fn load(stage: Stage, sources: &Sources) -> Result<Self> {
-        let (defaults, all) = (stage.defaults()?, stage.all()?);
+        let all = stage.all()?;
+        let defaults = read::<Self>(all.clone())?;
         let known = Known { defaults: &defaults, all: &all, reader: stage.name() };
         let resolved = sources.resolve(&known)?;
         let settings: Self = typed("the configuration", resolved.table.clone())?;
