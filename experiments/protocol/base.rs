@@ -20,10 +20,10 @@ use crate::tasks::Task;
 pub struct Model {
     /// A Hugging Face folder or hub id; empty: a GPT-2 of the following shape, from nothing.
     pub path: String,
-    hidden_size: usize,
-    num_layers: usize,
-    num_heads: usize,
-    max_positions: usize,
+    pub hidden_size: usize,
+    pub num_layers: usize,
+    pub num_heads: usize,
+    pub max_positions: usize,
 }
 
 /// The making of the model of an embedded corpus.
