@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::data::dataset::InMemDataset;
 use burn::tensor::{Device, Tensor, TensorData};
 use clap::Args;
 use exalign::Result;
@@ -140,13 +141,15 @@ impl stage::Stage for Align {
         let AlignSettings { train, objective: ObjectiveConfig { temperature, .. } } = self.settings;
         let reference =
             reference_log_probs(&reference, temperature, &[&groups], &site.context.device)?;
+        let referenced = |(group, reference)| Referenced { group, reference };
+        let records = groups.into_iter().zip(reference).map(referenced).collect();
         let device = site.context.device.clone().autodiff();
         let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
         Train {
             name: objective.name(),
             settings: &train,
-            groups,
+            records: Arc::new(InMemDataset::new(records)),
             load: &|checkpoint| {
                 let decoder = subject.load_decoder(checkpoint, &device)?;
                 Ok(Aligner::new(decoder, objective.clone(), temperature))
@@ -154,8 +157,8 @@ impl stage::Stage for Align {
             save: Arc::new(move |aligner: &Aligner<_>, precision, target| {
                 saved.save_decoder(&aligner.policy, precision, target)
             }),
-            batch: Arc::new(move |groups, records, device| {
-                (alignment_batch(records, groups, &reference, device), records.len() as f64)
+            batch: Arc::new(|records: &[Referenced], device| {
+                (alignment_batch(records, device), records.len() as f64)
             }),
         }
         .run(site)
@@ -166,21 +169,28 @@ impl stage::Stage for Align {
     }
 }
 
-fn alignment_batch(
-    records: &[usize],
-    groups: &[TokenGroup],
-    reference: &[Vec<f64>],
-    device: &Device,
-) -> AlignmentBatch {
-    let table = |rows: &dyn Fn(usize) -> Vec<f64>| {
-        let values: Vec<f32> =
-            records.iter().flat_map(|&record| rows(record)).map(|it| it as f32).collect();
+/// A group with Σ log-prob of every completion under the reference.
+#[derive(Clone, Debug)]
+struct Referenced {
+    group: TokenGroup,
+    reference: Vec<f64>,
+}
+
+impl AsRef<TokenGroup> for Referenced {
+    fn as_ref(&self) -> &TokenGroup {
+        &self.group
+    }
+}
+
+fn alignment_batch(records: &[Referenced], device: &Device) -> AlignmentBatch {
+    let table = |row: fn(&Referenced) -> &Vec<f64>| {
+        let values: Vec<f32> = records.iter().flat_map(row).map(|&value| value as f32).collect();
         let columns = values.len() / records.len();
         Tensor::<2>::from_data(TensorData::new(values, [records.len(), columns]), device)
     };
     AlignmentBatch {
-        groups: GroupBatch::new(records.iter().map(|&record| &groups[record]), device),
-        reference: table(&|record| reference[record].clone()),
-        rewards: table(&|record| groups[record].rewards.clone()),
+        groups: GroupBatch::new(records.iter().map(|record| &record.group), device),
+        reference: table(|record| &record.reference),
+        rewards: table(|record| &record.group.rewards),
     }
 }

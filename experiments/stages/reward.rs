@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::data::dataset::InMemDataset;
 use burn::tensor::{Device, Tensor, TensorData};
 use clap::Args;
 use exalign::Result;
@@ -106,16 +107,15 @@ impl stage::Stage for Reward {
         Train {
             name: "reward model",
             settings: &self.settings,
-            groups,
+            records: Arc::new(InMemDataset::new(groups)),
             load: &|checkpoint| {
                 Ok(RewardTrainer { model: subject.load_reward_model(checkpoint, &device)? })
             },
             save: Arc::new(move |trainer: &RewardTrainer, precision, target| {
                 saved.save_reward_model(&trainer.model, &reading, precision, target)
             }),
-            batch: Arc::new(move |groups, records, device| {
-                let batch = scored_batch(records.iter().map(|&record| &groups[record]), device);
-                (batch, records.len() as f64)
+            batch: Arc::new(|groups: &[TokenGroup], device| {
+                (scored_batch(groups, device), groups.len() as f64)
             }),
         }
         .run(site)
@@ -165,12 +165,9 @@ impl Reward {
     }
 }
 
-fn scored_batch<'a>(
-    groups: impl Iterator<Item = &'a TokenGroup> + Clone,
-    device: &Device,
-) -> ScoredBatch {
+fn scored_batch(groups: &[TokenGroup], device: &Device) -> ScoredBatch {
     let labels: Vec<f32> = groups
-        .clone()
+        .iter()
         .filter(|group| group.completions.len() == 1)
         .map(|group| group.rewards[0] as f32)
         .collect();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::data::dataset::InMemDataset;
 use clap::Args;
 use exalign::Result;
 use exalign::config::{Settings, Stage, TrainSettings};
@@ -97,15 +98,15 @@ impl stage::Stage for Sft {
         Train {
             name: "fine-tuning",
             settings: &self.settings,
-            groups,
+            records: Arc::new(InMemDataset::new(groups)),
             load: &|checkpoint| {
                 Ok(FineTuner { decoder: subject.load_decoder(checkpoint, &device)? })
             },
             save: Arc::new(move |tuner: &FineTuner, precision, target| {
                 saved.save_decoder(&tuner.decoder, precision, target)
             }),
-            batch: Arc::new(move |groups, records, device| {
-                let batch = GroupBatch::new(records.iter().map(|&record| &groups[record]), device);
+            batch: Arc::new(|groups: &[TokenGroup], device| {
+                let batch = GroupBatch::new(groups, device);
                 let tokens = batch.num_scored.iter().sum::<usize>();
                 (batch, tokens as f64)
             }),

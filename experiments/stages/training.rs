@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::data::dataset::{Dataset, DatasetError};
 use burn::module::Module;
 use burn::tensor::Device;
 use clap::Args;
@@ -13,7 +14,7 @@ use exalign::model::families::Binding;
 use exalign::model::folder::with_precision;
 use exalign::model::{self, Decoder, ModelFolder, Precision, RewardModel};
 use exalign::training::{
-    Checkpoints, Keeping, Micro, Optimization, Plan, SaveModule, Schedule, Step, Trainable,
+    BatchOrder, Checkpoints, Keeping, Micro, Optimization, SaveModule, Schedule, Step, Trainable,
     Training,
 };
 use exalign::{Error, Result};
@@ -80,19 +81,19 @@ impl TrainingFlags {
 /// A batch and its weight within its step: the number of groups or tokens its loss is a mean over.
 pub type Weighted<B> = (B, f64);
 
-/// Makes the batch of some of the groups, given by their indices, on a device.
-pub type MakeBatch<B> = Arc<dyn Fn(&[TokenGroup], &[usize], &Device) -> Weighted<B> + Send + Sync>;
+/// Makes the batch of some records on a device.
+pub type MakeBatch<I, B> = Arc<dyn Fn(&[I], &Device) -> Weighted<B> + Send + Sync>;
 
-/// A training on token groups.
-pub struct Train<'a, T: Trainable> {
+/// A training on records that are token groups, alone or with what belongs to them.
+pub struct Train<'a, T: Trainable, I> {
     /// What it is called on the progress bar.
     pub name: &'a str,
     pub settings: &'a TrainSettings,
-    pub groups: Vec<TokenGroup>,
+    pub records: Arc<dyn Dataset<I>>,
     /// Loads the module: from the folder of a checkpoint, or anew.
     pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
     pub save: SaveModule<T>,
-    pub batch: MakeBatch<T::Batch>,
+    pub batch: MakeBatch<I, T::Batch>,
 }
 
 /// What a training came to.
@@ -111,14 +112,14 @@ pub fn is_of_training(name: &str) -> bool {
     name.starts_with("model/") || name == "metrics.jsonl"
 }
 
-impl<T: Trainable> Train<'_, T> {
+impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'_, T, I> {
     /// Trains on all devices, the model on the first, and writes `OUT/model`.
     pub fn run(self, site: &Site<'_>) -> Result<Trained> {
         let (config, out) = (self.settings, site.out()?);
         let devices = site.context.training_devices();
-        let plan = plan(config, self.groups.len(), devices.len());
-        let num_steps = plan.num_steps();
-        let (groups, batch, places) = (self.groups, self.batch, devices.clone());
+        let order = order(config, self.records.len(), devices.len());
+        let num_steps = order.num_steps();
+        let (records, batch, places) = (self.records, self.batch, devices.clone());
         let training = Training {
             name: self.name,
             dir: out,
@@ -129,23 +130,30 @@ impl<T: Trainable> Train<'_, T> {
             checkpoint_keep: config.checkpoint.keep,
             load: self.load,
             save: self.save.clone(),
-            step: Arc::new(move |step| {
-                let size = |it: usize| (groups[it].completions.len(), groups[it].num_tokens());
-                let planned = plan.step(step, size);
+            step: Arc::new(move |step, _: &T| {
+                let read = |record| -> Result<I> { records.get(record).map_err(unread) };
+                let (epoch, of_step) = order.records(step);
+                let of_step: Vec<I> = of_step.into_iter().map(read).collect::<Result<_>>()?;
+                let size = |record: usize| {
+                    let group = of_step[record].as_ref();
+                    (group.completions.len(), group.num_tokens())
+                };
+                let parts = order.micro_batches(of_step.len(), size);
+                let group = |&record: &usize| of_step[record].as_ref();
+                let all = || parts.iter().flatten().map(group);
                 // Of similar lengths one after the other, so that each device has its share of all.
                 let turns = (0..places.len()).cycle();
-                let parts = planned.micro_batches.iter().zip(turns).map(|(micro, place)| {
-                    let (batch, weight) = batch(&groups, micro, &places[place]);
+                let batches = parts.iter().zip(turns).map(|(part, place)| {
+                    let part: Vec<I> = part.iter().map(|&record| of_step[record].clone()).collect();
+                    let (batch, weight) = batch(&part, &places[place]);
                     (batch, weight, place)
                 });
-                let micro_batches = Micro::weighted(parts.collect());
-                let records = planned.micro_batches.concat();
                 Ok(Step {
-                    epoch: planned.epoch,
-                    micro_batches,
-                    num_groups: records.len(),
-                    num_tokens: records.iter().map(|&it| groups[it].num_tokens()).sum(),
-                    records: records.iter().map(|&it| groups[it].name()).collect(),
+                    epoch,
+                    micro_batches: Micro::weighted(batches.collect()),
+                    num_groups: of_step.len(),
+                    num_tokens: all().map(TokenGroup::num_tokens).sum(),
+                    records: all().map(TokenGroup::name).collect(),
                 })
             }),
             devices,
@@ -165,11 +173,15 @@ impl<T: Trainable> Train<'_, T> {
     }
 }
 
+fn unread(error: DatasetError) -> Error {
+    Error::usage(format!("a record cannot be read again: {error}"))
+}
+
 /// The order of `num_records` records, as the settings say; every device gets a micro-batch where
 /// there are groups enough.
-fn plan(config: &TrainSettings, num_records: usize, num_devices: usize) -> Plan {
+fn order(config: &TrainSettings, num_records: usize, num_devices: usize) -> BatchOrder {
     let training = &config.training;
-    Plan::new(
+    BatchOrder::new(
         num_records,
         training.batch_size,
         training.micro_batch_size.min(training.batch_size.div_ceil(num_devices)),

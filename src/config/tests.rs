@@ -350,7 +350,7 @@ fn a_stage_takes_its_own_settings_and_no_others() {
     insta::assert_snapshot!(load(Stage::Sample, "training.epochs=2").unwrap_err(), @"`--set training.epochs`: expected a setting that `exalign sample` reads, found one that it does not; leave it out");
     insta::assert_snapshot!(load(Stage::Sample, "data.shuffle=false").unwrap_err(), @"`--set data.shuffle`: expected a setting that `exalign sample` reads, found one that it does not; leave it out");
     let preset = "[align.generation]\ntop_k = 3\n";
-    insta::assert_snapshot!(experiment(preset, &[]).unwrap_err(), @"the preset: unknown key `align.generation.top_k`; did you mean `align.adapter.alpha`?");
+    insta::assert_snapshot!(experiment(preset, &[]).unwrap_err(), @"the preset: unknown key `align.generation.top_k`; did you mean `align.checkpoint.keep`?");
 }
 
 #[test]
@@ -393,5 +393,12 @@ fn no_word_is_refused_without_those_that_may_stand_there() {
             Some(error.to_string())
         })
         .collect();
-    insta::assert_snapshot!(chosen.join("\n"), @"");
+    insta::assert_snapshot!(chosen.join("\n"), @r#"
+    `--set dtype`: expected one of f32, bf16, f16, found "nonsense"
+    `--set chat.date`: expected a date such as 2024-07-26, found "nonsense"
+    `--set objective.labels`: expected one of paper, official, found "nonsense"
+    `--set objective.name`: expected one of exo-pref, exo-rw, dpo, dpo-rw, found "nonsense"
+    `--set optimizer.schedule`: expected one of cosine, constant, found "nonsense"
+    `--set training.compute`: expected one of f32, bf16, f16, found "nonsense"
+    "#);
 }

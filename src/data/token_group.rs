@@ -15,6 +15,12 @@ pub struct TokenGroup {
     pub rewards: Vec<f64>,
 }
 
+impl AsRef<Self> for TokenGroup {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl TokenGroup {
     /// How a message names the record: by its `id`, else by its line.
     pub fn name(&self) -> String {

@@ -1,7 +1,7 @@
 //! Training through burn's Learner: fine-tuning, reward models, alignment.
 //!
-//! One optimizer step is one item of the data loader: its micro-batches, whose losses are weighted
-//! so that they add up to the mean over the whole step whatever their sizes. burn's `Learner` holds
+//! One optimizer step has one or several micro-batches, whose losses are weighted so that they add up
+//! to the mean over the whole step whatever their sizes. burn's `Learner` holds
 //! model, optimizer and schedule; [`Training`] drives it with a strategy of its own.
 //!
 //! Invariants: step N depends on the settings, the seed and N alone, never on when the process
@@ -13,20 +13,23 @@ mod checkpoint;
 mod fine_tuner;
 mod gradients;
 mod metrics;
-mod plan;
+mod optimization;
+mod order;
 mod reward_trainer;
 mod schedule;
+mod several_devices;
 mod silent;
 mod step;
-mod strategy;
-mod together;
+mod step_loop;
+mod training;
 
 pub use adam::FusedAdam;
 pub use aligner::{Aligner, AlignmentBatch};
 pub use checkpoint::{CHECKPOINTS, Checkpoints, Keeping};
 pub use fine_tuner::FineTuner;
-pub use plan::{Plan, PlannedStep};
+pub use optimization::Optimization;
+pub use order::BatchOrder;
 pub use reward_trainer::{RewardTrainer, ScoredBatch};
 pub use schedule::Schedule;
 pub use step::{Micro, MicroLoss, Step, StepOutput, Trainable, Trainee};
-pub use strategy::{BuildStep, Optimization, Outcome, SaveModule, Training};
+pub use training::{BuildStep, Outcome, SaveModule, Training};

@@ -2,7 +2,7 @@
 //! model, and the first adds them up and updates the weights.
 //!
 //! The workers are those of burn's `ExecutionStrategy::multi`; its loop around them is not used for
-//! the reasons that [`super::strategy`] gives. Collective operations (`ddp`) would spare the way
+//! the reasons that [`super::step_loop`] gives. Collective operations (`ddp`) would spare the way
 //! over the first device, but only one backend of burn 0.22 has them.
 
 use burn::data::dataloader::{DataLoaderIterator, Progress};
@@ -16,12 +16,12 @@ use super::step::{Step, StepOutput, Trainable, Trainee};
 use crate::{Error, Result};
 
 /// The devices of a training, each with a thread of its own.
-pub(super) struct Together<T: Trainable> {
+pub(super) struct SeveralDevices<T: Trainable> {
     devices: Vec<Device>,
     workers: MultiDevicesTrainStep<Trainee<T>>,
 }
 
-impl<T: Trainable> Together<T> {
+impl<T: Trainable> SeveralDevices<T> {
     /// Starts a thread for each device; the model lies on the first.
     pub fn new(devices: &[Device]) -> Self {
         Self { devices: devices.to_vec(), workers: MultiDevicesTrainStep::new(devices) }
@@ -137,7 +137,7 @@ mod tests {
             // All at once on the one, threes and what is left of them on the others.
             let one = TrainStep::step(&model, step(rows, rows, &devices[..1]));
             let several = step(rows, 3, &devices);
-            let several = Together::new(&devices).train_step(&model, several).unwrap();
+            let several = SeveralDevices::new(&devices).train_step(&model, several).unwrap();
             // The order of the sum is all that differs.
             assert!((one.item.loss - several.item.loss).abs() < 1e-6);
             let [(_, one_mean)] = one.item.statistics[..] else { panic!("one figure") };
@@ -157,7 +157,7 @@ mod tests {
         let model = Trainee::new(squares, Precision::F32);
         let mut step = step(6, 3, &[device.clone(), device.clone()]);
         step.micro_batches[1].batch = Tensor::zeros([2, 3], &device); // 4 columns are wanted
-        let together = Together::new(&[device.clone(), device]);
+        let together = SeveralDevices::new(&[device.clone(), device]);
         let error = together.train_step(&model, step).err().unwrap().to_string();
         assert!(error.contains("device 1") && error.lines().count() == 1, "{error}");
     }

@@ -1,13 +1,11 @@
 //! Which records make up which step: a function of the seed and the step, of nothing else.
 
-use std::ops::Range;
-
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
 /// The order of `num_records` records over the steps of a training.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct BatchOrder {
     num_records: usize,
     batch_size: usize,
     micro_batch_size: usize,
@@ -15,16 +13,7 @@ pub struct Plan {
     shuffle: Option<u64>,
 }
 
-/// The records of one step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PlannedStep {
-    /// The epoch, from 0.
-    pub epoch: usize,
-    /// Records of each micro-batch.
-    pub micro_batches: Vec<Vec<usize>>,
-}
-
-impl Plan {
+impl BatchOrder {
     /// `epochs` passes in batches of `batch_size`, stopped after `max_steps` steps (0: not stopped).
     /// `shuffle` seeds a new order for every epoch; without it the records come as they are.
     pub fn new(
@@ -45,10 +34,8 @@ impl Plan {
         self.num_steps
     }
 
-    /// The records of `step` (from 0). Inside a step they are sorted by `size`, so that a
-    /// micro-batch holds records of one kind and similar length; `size` is (kind, length), and a
-    /// micro-batch never mixes kinds.
-    pub fn step(&self, step: usize, size: impl Fn(usize) -> (usize, usize)) -> PlannedStep {
+    /// The epoch of `step` (from 0), and its records in ascending order.
+    pub fn records(&self, step: usize) -> (usize, Vec<usize>) {
         let per_epoch = self.num_records.div_ceil(self.batch_size);
         let (epoch, batch) = (step / per_epoch, step % per_epoch);
         let mut order: Vec<usize> = (0..self.num_records).collect();
@@ -60,18 +47,25 @@ impl Plan {
         let range = batch * self.batch_size
             ..(batch + 1).saturating_mul(self.batch_size).min(self.num_records);
         let mut records = order[range].to_vec();
-        records.sort_by_key(|&record| (size(record), record));
-        let micro_batches = records
+        records.sort_unstable();
+        (epoch, records)
+    }
+
+    /// The micro-batches of a step of `num_records` records, as places among them. They are sorted by
+    /// `size`, so that a micro-batch holds records of one kind and similar length; `size` is (kind,
+    /// length), and a micro-batch never mixes kinds.
+    pub fn micro_batches(
+        &self,
+        num_records: usize,
+        size: impl Fn(usize) -> (usize, usize),
+    ) -> Vec<Vec<usize>> {
+        let mut places: Vec<usize> = (0..num_records).collect();
+        places.sort_by_key(|&place| (size(place), place));
+        places
             .chunk_by(|&a, &b| size(a).0 == size(b).0)
             .flat_map(|kind| kind.chunks(self.micro_batch_size))
             .map(<[usize]>::to_vec)
-            .collect();
-        PlannedStep { epoch, micro_batches }
-    }
-
-    /// The steps from `first` to the last.
-    pub fn remaining(&self, first: usize) -> Range<usize> {
-        first.min(self.num_steps)..self.num_steps
+            .collect()
     }
 }
 
@@ -79,29 +73,40 @@ impl Plan {
 mod tests {
     use super::*;
 
-    fn records(plan: &Plan, step: usize) -> Vec<usize> {
-        plan.step(step, |_| (0, 0)).micro_batches.concat()
+    fn records(order: &BatchOrder, step: usize) -> Vec<usize> {
+        order.records(step).1
+    }
+
+    /// The records of each micro-batch of a step.
+    fn micro_batches(
+        order: &BatchOrder,
+        step: usize,
+        size: impl Fn(usize) -> (usize, usize),
+    ) -> Vec<Vec<usize>> {
+        let records = records(order, step);
+        let parts = order.micro_batches(records.len(), |place| size(records[place]));
+        parts.iter().map(|part| part.iter().map(|&place| records[place]).collect()).collect()
     }
 
     #[test]
     fn an_epoch_visits_every_record_once_and_keeps_the_short_last_batch() {
-        let plan = Plan::new(10, 4, 3, 2, 0, Some(7));
-        assert_eq!(plan.num_steps(), 6);
+        let order = BatchOrder::new(10, 4, 3, 2, 0, Some(7));
+        assert_eq!(order.num_steps(), 6);
         for (epoch, steps) in [0..3, 3..6].into_iter().enumerate() {
-            assert!(steps.clone().all(|step| plan.step(step, |_| (0, 0)).epoch == epoch));
-            let mut all: Vec<usize> = steps.flat_map(|step| records(&plan, step)).collect();
+            assert!(steps.clone().all(|step| order.records(step).0 == epoch));
+            let mut all: Vec<usize> = steps.flat_map(|step| records(&order, step)).collect();
             all.sort_unstable();
             assert_eq!(all, (0..10).collect::<Vec<_>>());
         }
-        let sizes = [0, 1, 2, 3, 4, 5].map(|step| records(&plan, step).len());
+        let sizes = [0, 1, 2, 3, 4, 5].map(|step| records(&order, step).len());
         assert_eq!(sizes, [4, 4, 2, 4, 4, 2]);
-        assert_eq!(Plan::new(10, 4, 3, 2, 5, Some(7)).num_steps(), 5);
+        assert_eq!(BatchOrder::new(10, 4, 3, 2, 5, Some(7)).num_steps(), 5);
     }
 
     /// The records of each epoch, a step each.
     fn orders(shuffle: Option<u64>) -> [Vec<usize>; 2] {
-        let plan = Plan::new(12, 1, 1, 2, 0, shuffle);
-        [0..12, 12..24].map(|steps| steps.flat_map(|step| records(&plan, step)).collect())
+        let order = BatchOrder::new(12, 1, 1, 2, 0, shuffle);
+        [0..12, 12..24].map(|steps| steps.flat_map(|step| records(&order, step)).collect())
     }
 
     /// Trainings that were interrupted go on in this order: another one would leave records out of their
@@ -119,16 +124,15 @@ mod tests {
 
     #[test]
     fn records_are_taken_to_be_of_their_own_size() {
-        let plan = Plan::new(6, 3, 2, 1, 0, None);
-        let step = plan.step(1, |record| (0, [9, 9, 9, 5, 1, 3][record]));
-        assert_eq!(step.micro_batches, [vec![4, 5], vec![3]]);
-        assert_eq!((plan.remaining(1), plan.remaining(7)), (1..2, 2..2));
+        let order = BatchOrder::new(6, 3, 2, 1, 0, None);
+        let step = micro_batches(&order, 1, |record| (0, [9, 9, 9, 5, 1, 3][record]));
+        assert_eq!(step, [vec![4, 5], vec![3]]);
     }
 
     #[test]
     fn a_micro_batch_never_mixes_kinds() {
-        let plan = Plan::new(8, 8, 3, 1, 0, None);
-        let step = plan.step(0, |record| (record % 2, 10 - record));
-        assert_eq!(step.micro_batches, [vec![6, 4, 2], vec![0], vec![7, 5, 3], vec![1]]);
+        let order = BatchOrder::new(8, 8, 3, 1, 0, None);
+        let step = micro_batches(&order, 0, |record| (record % 2, 10 - record));
+        assert_eq!(step, [vec![6, 4, 2], vec![0], vec![7, 5, 3], vec![1]]);
     }
 }

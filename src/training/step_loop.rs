@@ -1,0 +1,220 @@
+//! The loop that drives burn's `Learner`: one step on one screen.
+//!
+//! burn's own loop saves by epoch, sums accumulated gradients and clips every tensor apart; this one
+//! checkpoints by step, takes means and clips the global norm, which is why it is custom. What of burn
+//! 0.22 is not used, and why: its data loaders hand over batches that are made before the step, where
+//! ours may depend on the policy; its checkpointer saves records by epoch, where ours are Hugging Face
+//! folders by step; its metrics and renderer print to standard output, where results go.
+
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use burn::data::dataloader::{self, DataLoader, DataLoaderIterator};
+use burn::data::dataset::DatasetError;
+use burn::optim::GradientsParams;
+use burn::tensor::Device;
+use burn::train::{
+    Learner, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
+    TrainingComponents, ValidLoader,
+};
+use serde_json::json;
+
+use super::checkpoint::{Checkpoints, Keeping, State};
+use super::gradients::{global_norm, scale};
+use super::metrics::Metrics;
+use super::several_devices::SeveralDevices;
+use super::step::{OptimizerSlot, Step, StepOutput, Trainable, Trainee};
+use super::training::{BuildStep, SaveModule};
+use crate::model::Precision;
+use crate::progress::Progress;
+use crate::{Error, Result, interrupt};
+
+/// What the loop leaves behind, shared with the training around it: burn's strategy returns the model
+/// alone.
+pub struct Ledger {
+    pub metrics: Metrics,
+    pub error: Option<Error>,
+    pub last_loss: Option<f64>,
+}
+
+/// The loop as a strategy of burn's.
+pub struct StepLoop<T: Trainable> {
+    pub name: String,
+    /// Steps that were taken before.
+    pub first: usize,
+    pub num_steps: usize,
+    pub clip_norm: f64,
+    pub keeping: Keeping,
+    pub checkpoints: Checkpoints,
+    pub build: BuildStep<T>,
+    pub save: SaveModule<T>,
+    pub devices: Vec<Device>,
+    pub ledger: Arc<Mutex<Ledger>>,
+}
+
+impl<T: Trainable> SupervisedLearningStrategy<Trainee<T>> for StepLoop<T> {
+    fn fit(
+        &self,
+        components: TrainingComponents<Trainee<T>>,
+        mut learner: Learner<Trainee<T>>,
+        _: TrainLoader<Trainee<T>>,
+        _: ValidLoader<Trainee<T>>,
+        _: usize,
+    ) -> (Trainee<T>, SupervisedTrainingEventProcessor<Trainee<T>>) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = Progress::new(&self.name, "steps", self.first, self.num_steps);
+        let several = (self.devices.len() > 1).then(|| SeveralDevices::new(&self.devices));
+        let outcome = (self.first + 1..=self.num_steps).try_for_each(|number| {
+            let loss = self.advance(number, several.as_ref(), &mut learner, &mut ledger)?;
+            progress.advance(1, &format!("loss {loss:.4}"));
+            Ok(())
+        });
+        progress.finish();
+        ledger.error = outcome.err();
+        (learner.model(), components.event_processor)
+    }
+}
+
+impl<T: Trainable> StepLoop<T> {
+    /// One optimizer step, the `number`-th, counted from 1; its loss.
+    fn advance(
+        &self,
+        number: usize,
+        several: Option<&SeveralDevices<T>>,
+        learner: &mut Learner<Trainee<T>>,
+        ledger: &mut Ledger,
+    ) -> Result<f64> {
+        let model = learner.model();
+        let step = (self.build)(number - 1, &model.module)?;
+        let started = Instant::now();
+        let (epoch, groups, tokens) = (step.epoch, step.num_groups, step.num_tokens);
+        let records = step.records.clone();
+        let output = match several {
+            Some(several) => several.train_step(&model, step)?,
+            None => learner.train_step(step),
+        };
+        let StepOutput { loss, statistics, .. } = output.item;
+        let (gradients, norm) = self.clipped(&model, loss, output.grads).map_err(|what| {
+            Error::Numeric(format!(
+                "step {number}: {what}; nothing was changed by it. The step's records: {}. Lower \
+                 training.learning_rate, or look at these records",
+                records.join(", ")
+            ))
+        })?;
+
+        let is_last = number == self.num_steps;
+        let stopping = interrupt::requested() && !is_last;
+        let is_kept = self.keeping.is_due(number) || stopping;
+        let slot = model.slot().clone();
+        drop(model); // the update works in place where it holds the only copy
+        if is_kept && !is_last {
+            slot.request();
+        }
+        learner.lr_step();
+        let rate = learner.lr_current().base();
+        learner.optimizer_step(gradients);
+
+        let mut line = json!({
+            "step": number, "epoch": epoch, "loss": loss, "grad_norm": norm, "learning_rate": rate,
+            "groups": groups, "tokens": tokens, "seconds": started.elapsed().as_secs_f64(),
+            "peak_memory_bytes": peak_memory_bytes(),
+        });
+        for (name, value) in statistics {
+            line[name] = value.into();
+        }
+        ledger.metrics.append(&line)?;
+        ledger.last_loss = Some(loss);
+        if is_kept {
+            self.keep(number, &slot, &learner.model().module, &ledger.metrics)?;
+        }
+        if stopping { Err(Error::Interrupted) } else { Ok(loss) }
+    }
+
+    /// The gradients, scaled down to the largest norm, with the norm they had.
+    ///
+    /// # Errors
+    /// What is not finite, and how it reads.
+    fn clipped(
+        &self,
+        model: &Trainee<T>,
+        loss: f64,
+        gradients: GradientsParams,
+    ) -> std::result::Result<(GradientsParams, f64), String> {
+        if !loss.is_finite() {
+            return Err(format!("the loss is {loss}"));
+        }
+        let norm = global_norm(model, &gradients);
+        if !norm.is_finite() {
+            return Err(format!("the gradient's norm is {norm}"));
+        }
+        if self.clip_norm > 0.0 && norm > self.clip_norm {
+            return Ok((scale(model, gradients, self.clip_norm / norm), norm));
+        }
+        Ok((gradients, norm))
+    }
+
+    /// Writes the checkpoint of the step `number`.
+    fn keep(
+        &self,
+        number: usize,
+        slot: &OptimizerSlot,
+        module: &T,
+        metrics: &Metrics,
+    ) -> Result<()> {
+        metrics.sync()?;
+        let state = State { step: number, metrics: metrics.hash() };
+        let save = |folder: &Path| (self.save)(module, Precision::F32, folder);
+        self.checkpoints.write(&state, slot.take(), save)
+    }
+}
+
+/// The most memory the process ever held, in bytes; 0 where the system does not tell.
+fn peak_memory_bytes() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find(|line| line.starts_with("VmHWM:"))?.to_owned();
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        })
+        .map_or(0, |kibibytes| kibibytes * 1024)
+}
+
+/// A data loader without batches: the loop makes its own.
+pub struct NoBatches;
+
+impl<B: Send + 'static> DataLoader<Step<B>> for NoBatches {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Step<B>> + 'a> {
+        Box::new(Nothing(PhantomData))
+    }
+
+    fn num_items(&self) -> usize {
+        0
+    }
+
+    fn to_device(&self, _: &Device) -> Arc<dyn DataLoader<Step<B>>> {
+        Arc::new(Self)
+    }
+
+    fn slice(&self, _: usize, _: usize) -> Arc<dyn DataLoader<Step<B>>> {
+        Arc::new(Self)
+    }
+}
+
+/// What is in such a loader.
+struct Nothing<B>(PhantomData<B>);
+
+impl<B> Iterator for Nothing<B> {
+    type Item = Result<Step<B>, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        None
+    }
+}
+
+impl<B> DataLoaderIterator<Step<B>> for Nothing<B> {
+    fn progress(&self) -> dataloader::Progress {
+        dataloader::Progress::new(0, 0, None)
+    }
+}

@@ -1,0 +1,130 @@
+//! A training: what it is made of, where it goes on, what it comes to.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use burn::tensor::Device;
+use burn::train::logger::InMemoryMetricLogger;
+use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
+
+use super::checkpoint::{Checkpoints, Keeping};
+use super::metrics::Metrics;
+use super::optimization::Optimization;
+use super::silent::Silent;
+use super::step::{Step, Trainable, Trainee};
+use super::step_loop::{Ledger, NoBatches, StepLoop};
+use crate::Result;
+use crate::files::sweep_folder;
+use crate::model::Precision;
+use crate::model::weights::with_stable_ids;
+
+/// Writes a module as a Hugging Face folder, its weights as the precision says.
+pub type SaveModule<T> = Arc<dyn Fn(&T, Precision, &Path) -> Result<()> + Send + Sync>;
+
+/// Builds the step of a number, counted from 0, for the module as it is before the step.
+pub type BuildStep<T> =
+    Arc<dyn Fn(usize, &T) -> Result<Step<<T as Trainable>::Batch>> + Send + Sync>;
+
+/// One training: where it is kept, and what its steps are made of.
+pub struct Training<'a, T: Trainable> {
+    /// What it is called on the progress bar.
+    pub name: &'a str,
+    /// The folder of metrics and checkpoints.
+    pub dir: &'a Path,
+    /// How weights are updated.
+    pub optimization: Optimization,
+    /// What the passes are computed in.
+    pub compute: Precision,
+    /// Number of optimizer steps.
+    pub num_steps: usize,
+    /// Steps between checkpoints; 0 writes none.
+    pub checkpoint_every: usize,
+    /// Models of checkpoints to keep; 0 keeps all.
+    pub checkpoint_keep: usize,
+    /// Loads the module: from the folder of a checkpoint, or anew.
+    pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
+    /// Writes the module as a Hugging Face folder.
+    pub save: SaveModule<T>,
+    /// The batches of a step.
+    pub step: BuildStep<T>,
+    /// Where the batches are, the module on the first.
+    pub devices: Vec<Device>,
+}
+
+/// What a training came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Steps taken in this process.
+    pub steps: usize,
+    /// Seconds spent on steps, over all processes.
+    pub seconds: f64,
+    /// Mean loss of the last step.
+    pub last_loss: Option<f64>,
+}
+
+impl<T: Trainable> Training<'_, T> {
+    /// Trains from the newest checkpoint to the last step and returns the trained module.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after Ctrl-C, with a checkpoint written; [`Error::Numeric`] before a
+    /// loss or gradient that is not finite reaches the weights.
+    pub fn run(self) -> Result<(T, Outcome)> {
+        let keeping = Keeping {
+            every: self.checkpoint_every,
+            keep: self.checkpoint_keep,
+            num_steps: self.num_steps,
+        };
+        let checkpoints = Checkpoints::new(self.dir, keeping);
+        sweep_folder(self.dir);
+        let mut optimizer = self.optimization.optimizer();
+        let found = Metrics::read(&self.dir.join("metrics.jsonl"));
+        let (first, module) = match checkpoints.latest(|steps| found.hash(steps)) {
+            Some((step, state)) => {
+                tracing::info!("{}: continuing after step {step}", self.name);
+                if let Some(state) = state {
+                    optimizer = optimizer.load_record(state);
+                }
+                (step, (self.load)(Some(&checkpoints.path(step)))?)
+            }
+            None => (0, (self.load)(None)?),
+        };
+        let metrics = found.go_on(first)?;
+        let (seconds, last_loss) = (metrics.seconds, metrics.last_loss);
+        let trainee = with_stable_ids(Trainee::new(module, self.compute));
+        let schedule = self.optimization.schedule.clone().starting_at(first);
+        let learner = Learner::new(trainee, optimizer, schedule);
+
+        let ledger = Arc::new(Mutex::new(Ledger { metrics, error: None, last_loss }));
+        let steps = StepLoop {
+            name: self.name.to_owned(),
+            first,
+            num_steps: self.num_steps,
+            clip_norm: self.optimization.clip_norm,
+            keeping,
+            checkpoints,
+            build: self.step.clone(),
+            save: self.save.clone(),
+            devices: self.devices.clone(),
+            ledger: ledger.clone(),
+        };
+        let started = Instant::now();
+        let result = SupervisedTraining::new(self.dir, Arc::new(NoBatches), Arc::new(NoBatches))
+            .renderer(Box::new(Silent))
+            .with_metric_logger(InMemoryMetricLogger::default())
+            .with_application_logger(None)
+            .with_training_strategy(TrainingStrategy::Custom(Arc::new(steps)))
+            .launch(learner);
+        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = ledger.error.take() {
+            return Err(error);
+        }
+        ledger.metrics.sync()?;
+        let outcome = Outcome {
+            steps: self.num_steps - first,
+            seconds: seconds + started.elapsed().as_secs_f64(),
+            last_loss: ledger.last_loss,
+        };
+        Ok((result.model.module, outcome))
+    }
+}
