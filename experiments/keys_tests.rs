@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use exalign::config::{
-    AlignSettings, DrawSettings, LabelSettings, PairSettings, ScoreSettings, Settings, Sources,
-    Stage, TrainSettings,
+    AlignSettings, DrawSettings, JudgingSettings, LabelSettings, PairSettings, ScoreSettings,
+    Settings, Sources, Stage, TrainSettings,
 };
 use serde_json::{Value, json};
 
+use crate::judging::JudgeSpec;
 use crate::protocol::base::{Base, Model};
 use crate::stage::{Keyed, Step};
 use crate::stages::align::Align;
 use crate::stages::evaluate::Evaluate;
+use crate::stages::judge::Judging;
 use crate::stages::label::Label;
 use crate::stages::pairs::{Method, Pairs};
 use crate::stages::reward::Reward;
@@ -106,7 +109,10 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
     let sft = keys(Stage::Sft, |settings: TrainSettings| {
         key_of(&Sft { model: model(), data: data(), settings })
     });
-    insta::assert_snapshot!(told(sft.clone()), @"");
+    insta::assert_snapshot!(told(sft.clone()), @r"
+    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size
+    without effect: data.max_row_bytes
+    ");
     let reward = keys(Stage::Reward, |settings: TrainSettings| {
         key_of(&Reward { model: model(), data: data(), settings })
     });
@@ -114,11 +120,17 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
     let align = keys(Stage::Align, |settings: AlignSettings| {
         key_of(&Align { model: model(), reference: model(), data: data(), settings })
     });
-    insta::assert_snapshot!(told(align), @"");
+    insta::assert_snapshot!(told(align), @r"
+    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size
+    without effect: data.max_row_bytes objective.beta_reward
+    ");
     let sample = keys(Stage::Sample, |settings: DrawSettings| {
         key_of(&Draw { model: model(), data: data(), shard: None, settings })
     });
-    insta::assert_snapshot!(told(sample.clone()), @"");
+    insta::assert_snapshot!(told(sample.clone()), @r"
+    chat.date chat.template_kwargs data.max_length data.max_prompt_length data.skip_bad dtype generation.batch_size generation.completions generation.ignore_eos generation.max_new_tokens generation.stop generation.temperature generation.top_k generation.top_p seed
+    without effect: data.max_row_bytes
+    ");
     let evaluate = keys(Stage::Evaluate, |settings: DrawSettings| {
         key_of(&Evaluate {
             policy: model(),
@@ -133,7 +145,10 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
     let label = keys(Stage::Label, |settings: LabelSettings| {
         key_of(&Label { reward: model(), data: data(), shard: None, settings })
     });
-    insta::assert_snapshot!(told(label), @"");
+    insta::assert_snapshot!(told(label), @r"
+    chat.date chat.template_kwargs data.skip_bad dtype
+    without effect: data.max_row_bytes seed
+    ");
     let score = keys(Stage::Score, |settings: ScoreSettings| {
         let (temperature, per_token) = (1.0, false);
         key_of(&Score {
@@ -145,11 +160,29 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
             settings,
         })
     });
-    insta::assert_snapshot!(told(score), @"");
+    insta::assert_snapshot!(told(score), @r"
+    chat.date chat.template_kwargs data.max_length data.max_prompt_length data.skip_bad dtype
+    without effect: data.max_row_bytes seed
+    ");
     let pairs = keys(Stage::Pairs, |settings: PairSettings| {
         key_of(&Pairs { data: data(), method: Method::BradleyTerry, beta_reward: 1.0, settings })
     });
-    insta::assert_snapshot!(told(pairs), @"");
+    insta::assert_snapshot!(told(pairs), @r"
+    data.skip_bad seed
+    without effect: data.max_row_bytes
+    ");
+}
+
+#[test]
+fn every_setting_of_an_endpoint_that_verdicts_depend_on_changes_the_key_of_judging() {
+    let judge = keys(Stage::Judge, |settings: JudgingSettings| {
+        let judge = JudgeSpec::of_command("openai:http://127.0.0.1:1/v1").unwrap();
+        key_of(&Judging::of(judge, source("data"), None, Device::flex(), settings))
+    });
+    insta::assert_snapshot!(told(judge), @r"
+    judge.extra judge.max_completion_tokens judge.max_tokens judge.model judge.temperature judge.template seed
+    without effect: chat.date chat.template_kwargs data.max_row_bytes data.skip_bad dtype judge.ca_file judge.concurrency judge.first_wait judge.key_header judge.key_variable judge.max_refused judge.max_retries judge.max_wait judge.timeout
+    ");
 }
 
 /// A folder with a model, its tokenizer, and every further file that a model folder may have.

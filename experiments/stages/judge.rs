@@ -98,14 +98,9 @@ pub fn run(args: JudgeArgs, global: &Global) -> Result<Judged> {
     ];
     let settings: JudgingSettings = settings(global, Stage::Judge, flags)?;
     let context = Context::new(global)?;
-    let judging = Judging {
-        reads: args.judge.reads(&settings),
-        judge: args.judge,
-        data: args.data.into(),
-        against: args.against.map(Source::from),
-        device: context.device.clone(),
-        settings,
-    };
+    let against = args.against.map(Source::from);
+    let device = context.device.clone();
+    let judging = Judging::of(args.judge, args.data.into(), against, device, settings);
     perform(judging, &Place::file_or_nowhere(args.out), args.fresh, &context)
 }
 
@@ -213,6 +208,18 @@ impl stage::Stage for Judging {
 }
 
 impl Judging {
+    /// Of the comparisons in `data`, or of its groups with those in `against`, by `judge`.
+    pub fn of(
+        judge: JudgeSpec,
+        data: Source,
+        against: Option<Source>,
+        device: Device,
+        settings: JudgingSettings,
+    ) -> Self {
+        let reads = judge.reads(&settings);
+        Self { judge, data, against, reads, device, settings }
+    }
+
     /// The judge; of an endpoint, records that may be bad may be refused.
     fn opened(&self) -> Result<Box<dyn Judge>> {
         let reading = Reading {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use exalign::config::{PairSettings, Stage};
+use exalign::config::{PairSettings, Settings, Stage};
 use exalign::data::{self, AsPreference, Completion, Group, Located};
 use exalign::{Error, Result};
 use rand::seq::index;
@@ -86,7 +86,8 @@ impl Keyed for Pairs {
     const NAME: &'static str = "pairs";
 
     fn settings(&self) -> Value {
-        let mut settings = json!({ "method": self.method, "seed": self.settings.seed });
+        let mut settings = self.settings.shaping();
+        settings["method"] = json!(self.method);
         if self.method == Method::BradleyTerry {
             settings["beta_reward"] = json!(self.beta_reward);
         }
