@@ -34,19 +34,15 @@ mod fused {
     use std::ops::Range;
     use std::sync::Arc;
 
-    use burn::backend::autodiff::checkpoint::base::Checkpointer;
-    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-    use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::TensorMetadata;
     use burn::backend::flex::FlexTensor;
-    use burn::backend::tensor::FloatTensor;
-    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
     use super::Heads;
     use crate::kernels::flex::{contiguous, tensor, values};
     use crate::kernels::matrix::{Matrix, Target, multiply};
+    use crate::kernels::operation::{Operation, apply};
     use crate::kernels::vector::{add, dot, exp_in_place, max, widest};
     use crate::layout::SharedPrompt;
 
@@ -69,68 +65,22 @@ mod fused {
         groups: Arc<Vec<SharedPrompt>>,
         heads: Heads,
     ) -> Tensor<3> {
-        let out = <Dispatch as AttentionOps>::attend(
-            query.into_dispatch(),
-            key.into_dispatch(),
-            value.into_dispatch(),
-            groups,
-            heads,
-        );
-        Tensor::from_dispatch(out)
+        let inputs = [query.into_dispatch(), key.into_dispatch(), value.into_dispatch()];
+        apply(Attention { groups, heads }, inputs)
     }
 
-    #[backend_extension(Flex, Autodiff)]
-    pub trait AttentionOps: Backend {
-        fn attend(
-            query: FloatTensor<Self>,
-            key: FloatTensor<Self>,
-            value: FloatTensor<Self>,
-            groups: Arc<Vec<SharedPrompt>>,
-            heads: Heads,
-        ) -> FloatTensor<Self>;
+    #[derive(Clone, Debug)]
+    struct Attention {
+        groups: Arc<Vec<SharedPrompt>>,
+        heads: Heads,
     }
 
-    impl AttentionOps for Flex {
-        fn attend(
-            query: FlexTensor,
-            key: FlexTensor,
-            value: FlexTensor,
-            groups: Arc<Vec<SharedPrompt>>,
-            heads: Heads,
-        ) -> FlexTensor {
-            forward(&Inputs::new(query, key, value, groups, heads)).0
+    impl Attention {
+        fn of(&self, inputs: [FlexTensor; 3]) -> Inputs {
+            let [query, key, value] = inputs.map(contiguous);
+            Inputs { query, key, value, groups: self.groups.clone(), heads: self.heads }
         }
     }
-
-    impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
-        fn attend(
-            query: FloatTensor<Self>,
-            key: FloatTensor<Self>,
-            value: FloatTensor<Self>,
-            groups: Arc<Vec<SharedPrompt>>,
-            heads: Heads,
-        ) -> FloatTensor<Self> {
-            let nodes = [query.node(), key.node(), value.node()];
-            let inputs = Inputs::new(
-                query.into_primitive(),
-                key.into_primitive(),
-                value.into_primitive(),
-                groups,
-                heads,
-            );
-            let (out, log_sums) = forward(&inputs);
-            match AttentionBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => {
-                    let saved = Saved { inputs, out: out.clone(), log_sums: Arc::new(log_sums) };
-                    prep.finish(saved, out)
-                }
-                OpsKind::UnTracked(prep) => prep.finish(out),
-            }
-        }
-    }
-
-    #[derive(Debug)]
-    struct AttentionBackward;
 
     #[derive(Clone, Debug)]
     struct Saved {
@@ -140,17 +90,26 @@ mod fused {
         log_sums: Arc<Vec<f32>>,
     }
 
-    impl Backward<Flex, 3> for AttentionBackward {
-        type State = Saved;
+    impl Operation<3> for Attention {
+        type Saved = Saved;
 
-        fn backward(self, ops: Ops<Saved, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = contiguous(grads.consume::<Flex>(&ops.node));
-            let gradients = backward(&ops.state, values(&grad));
-            for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-                if let Some(node) = parent {
-                    grads.register::<Flex>(node.id, gradient);
-                }
-            }
+        fn forward(&self, inputs: [FlexTensor; 3]) -> FlexTensor {
+            forward(&self.of(inputs)).0
+        }
+
+        fn forward_saving(&self, inputs: [FlexTensor; 3], _: [bool; 3]) -> (FlexTensor, Saved) {
+            let inputs = self.of(inputs);
+            let (out, log_sums) = forward(&inputs);
+            (out.clone(), Saved { inputs, out, log_sums: Arc::new(log_sums) })
+        }
+
+        fn backward(
+            &self,
+            saved: Saved,
+            grad: FlexTensor,
+            _: [bool; 3],
+        ) -> [Option<FlexTensor>; 3] {
+            backward(&saved, values(&contiguous(grad))).map(Some)
         }
     }
 
@@ -203,17 +162,6 @@ mod fused {
     }
 
     impl Inputs {
-        fn new(
-            query: FlexTensor,
-            key: FlexTensor,
-            value: FlexTensor,
-            groups: Arc<Vec<SharedPrompt>>,
-            heads: Heads,
-        ) -> Self {
-            let [query, key, value] = [query, key, value].map(contiguous);
-            Self { query, key, value, groups, heads }
-        }
-
         fn tokens(&self) -> usize {
             self.query.shape().num_elements() / self.query_width()
         }

@@ -13,53 +13,32 @@ pub fn to_bf16<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 
 #[cfg(feature = "flex")]
 mod fused {
-    use burn::backend::autodiff::checkpoint::base::Checkpointer;
-    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-    use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
     use burn::backend::flex::FlexTensor;
-    use burn::backend::tensor::FloatTensor;
-    use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
     use burn::tensor::{DType, Tensor};
 
     use crate::kernels::flex::{of_type, widened};
+    use crate::kernels::operation::{Operation, apply};
 
     pub fn to_bf16<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-        Tensor::from_dispatch(<Dispatch as CastOps>::to_bf16(x.into_dispatch()))
+        apply(Cast, [x.into_dispatch()])
     }
 
-    #[backend_extension(Flex, Autodiff)]
-    pub trait CastOps: Backend {
-        fn to_bf16(x: FloatTensor<Self>) -> FloatTensor<Self>;
-    }
+    #[derive(Clone, Debug)]
+    struct Cast;
 
-    impl CastOps for Flex {
-        fn to_bf16(x: FlexTensor) -> FlexTensor {
+    impl Operation<1> for Cast {
+        type Saved = ();
+
+        fn forward(&self, [x]: [FlexTensor; 1]) -> FlexTensor {
             of_type(x, DType::BF16)
         }
-    }
 
-    impl<C: CheckpointStrategy> CastOps for Autodiff<Flex, C> {
-        fn to_bf16(x: FloatTensor<Self>) -> FloatTensor<Self> {
-            let nodes = [x.node()];
-            let out = Flex::to_bf16(x.into_primitive());
-            match CastBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish((), out),
-                OpsKind::UnTracked(prep) => prep.finish(out),
-            }
+        fn forward_saving(&self, inputs: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, ()) {
+            (self.forward(inputs), ())
         }
-    }
 
-    #[derive(Debug)]
-    struct CastBackward;
-
-    impl Backward<Flex, 1> for CastBackward {
-        type State = ();
-
-        fn backward(self, ops: Ops<(), 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = grads.consume::<Flex>(&ops.node);
-            let [Some(node)] = ops.parents else { return };
-            grads.register::<Flex>(node.id, widened(grad));
+        fn backward(&self, (): (), grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+            [Some(widened(grad))]
         }
     }
 }

@@ -22,78 +22,72 @@ pub fn embed(embedding: &Embedding, indices: Tensor<2, Int>) -> Tensor<3> {
 
 #[cfg(feature = "flex")]
 mod fused {
-    use burn::backend::autodiff::checkpoint::base::Checkpointer;
-    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-    use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use std::sync::Arc;
+
+    use burn::backend::TensorMetadata;
     use burn::backend::flex::FlexTensor;
-    use burn::backend::tensor::{FloatTensor, IntTensor};
-    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
     use burn::tensor::{DType, Int, Shape, Tensor};
     use half::bf16;
 
-    use crate::kernels::flex::{contiguous, indices as read, of_type, tensor, values, zeros};
+    use crate::kernels::flex::{contiguous, index_values, of_type, tensor, values, zeros};
+    use crate::kernels::operation::{Operation, apply};
     use crate::kernels::vector::add;
 
     pub fn embed(weight: Tensor<2>, indices: Tensor<2, Int>) -> Tensor<3> {
-        let (weight, indices) = (weight.into_dispatch(), indices.into_dispatch());
-        Tensor::from_dispatch(<Dispatch as EmbeddingOps>::embed(weight, indices))
+        let shape = indices.dims();
+        apply(Rows { indices: Arc::new(index_values(indices)), shape }, [weight.into_dispatch()])
     }
 
-    #[backend_extension(Flex, Autodiff)]
-    pub trait EmbeddingOps: Backend {
-        fn embed(weight: FloatTensor<Self>, indices: IntTensor<Self>) -> FloatTensor<Self>;
+    /// The rows of a weight to take.
+    #[derive(Clone, Debug)]
+    struct Rows {
+        indices: Arc<Vec<usize>>,
+        /// Of the indices.
+        shape: [usize; 2],
     }
 
-    impl EmbeddingOps for Flex {
-        fn embed(weight: FlexTensor, indices: FlexTensor) -> FlexTensor {
+    impl Operation<1> for Rows {
+        /// The shape and the type of the weight.
+        type Saved = (Shape, DType);
+
+        fn forward(&self, [weight]: [FlexTensor; 1]) -> FlexTensor {
             let weight = contiguous(weight);
             let width = weight.shape()[1];
-            let shape = Shape::from([indices.shape()[0], indices.shape()[1], width]);
+            let shape = Shape::from([self.shape[0], self.shape[1], width]);
             let mut out = Vec::with_capacity(shape.num_elements());
-            let of = |index: usize| index * width..(index + 1) * width;
+            let rows = self.indices.iter().map(|index| index * width..(index + 1) * width);
             match weight.as_slice::<bf16>() {
-                Some(narrow) => read(indices)
-                    .into_iter()
-                    .for_each(|it| out.extend(narrow[of(it)].iter().map(|it| it.to_f32()))),
-                None => read(indices)
-                    .into_iter()
-                    .for_each(|it| out.extend_from_slice(&values(&weight)[of(it)])),
+                Some(narrow) => {
+                    rows.for_each(|row| out.extend(narrow[row].iter().map(|entry| entry.to_f32())));
+                }
+                None => rows.for_each(|row| out.extend_from_slice(&values(&weight)[row])),
             }
             tensor(out, shape)
         }
-    }
 
-    impl<C: CheckpointStrategy> EmbeddingOps for Autodiff<Flex, C> {
-        fn embed(weight: FloatTensor<Self>, indices: IntTensor<Self>) -> FloatTensor<Self> {
-            let nodes = [weight.node()];
-            let weight = weight.into_primitive();
-            let saved = (indices.clone(), weight.shape(), weight.dtype());
-            let out = Flex::embed(weight, indices);
-            match EmbedBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish(saved, out),
-                OpsKind::UnTracked(prep) => prep.finish(out),
-            }
+        fn forward_saving(
+            &self,
+            [weight]: [FlexTensor; 1],
+            _: [bool; 1],
+        ) -> (FlexTensor, (Shape, DType)) {
+            let saved = (weight.shape(), weight.dtype());
+            (self.forward([weight]), saved)
         }
-    }
 
-    #[derive(Debug)]
-    struct EmbedBackward;
-
-    impl Backward<Flex, 1> for EmbedBackward {
-        type State = (FlexTensor, Shape, DType);
-
-        fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = contiguous(grads.consume::<Flex>(&ops.node));
-            let (indices, shape, dtype) = ops.state;
-            let [Some(node)] = ops.parents else { return };
+        fn backward(
+            &self,
+            (shape, dtype): (Shape, DType),
+            grad: FlexTensor,
+            _: [bool; 1],
+        ) -> [Option<FlexTensor>; 1] {
+            let grad = contiguous(grad);
             let width = shape[1];
             let mut sums = zeros(shape.num_elements());
             // In the order of the tokens, so that a row's sum is always the same.
-            for (index, grad) in read(indices).into_iter().zip(values(&grad).chunks_exact(width)) {
+            for (index, grad) in self.indices.iter().zip(values(&grad).chunks_exact(width)) {
                 add(&mut sums[index * width..][..width], grad);
             }
-            grads.register::<Flex>(node.id, of_type(tensor(sums, shape), dtype));
+            [Some(of_type(tensor(sums, shape), dtype))]
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::{DType, Element, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Element, Int, Shape, Tensor, TensorData};
 use bytemuck::Pod;
 use half::bf16;
 use rayon::prelude::*;
@@ -121,6 +121,15 @@ pub fn indices(tensor: FlexTensor) -> Vec<usize> {
             values.iter().map(|&it| index(it)).collect()
         }
     }
+}
+
+/// The values of a tensor of indices, in order.
+///
+/// # Panics
+/// If one is negative.
+pub fn index_values<const D: usize>(x: Tensor<D, Int>) -> Vec<usize> {
+    let x = if x.device().is_autodiff() { x.inner() } else { x };
+    indices(x.try_into_primitive::<Flex>().expect("the caller has asked for the backend"))
 }
 
 /// The tensor as Flex holds it, without a history.

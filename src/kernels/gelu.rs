@@ -44,76 +44,55 @@ fn plain<const D: usize>(x: Tensor<D>, form: Gelu) -> Tensor<D> {
 
 #[cfg(feature = "flex")]
 mod fused {
-    use burn::backend::autodiff::checkpoint::base::Checkpointer;
-    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-    use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
     use burn::backend::flex::FlexTensor;
-    use burn::backend::tensor::FloatTensor;
-    use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
     use super::{CUBIC, Gelu, LINEAR};
     use crate::kernels::flex::{TASK, changed, contiguous, values};
+    use crate::kernels::operation::{Operation, apply};
     use crate::kernels::vector::{exp, sigmoid, widest};
 
     pub fn gelu<const D: usize>(x: Tensor<D>, form: Gelu) -> Tensor<D> {
-        Tensor::from_dispatch(<Dispatch as GeluOps>::gelu(x.into_dispatch(), form))
+        apply(form, [x.into_dispatch()])
     }
 
-    #[backend_extension(Flex, Autodiff)]
-    pub trait GeluOps: Backend {
-        fn gelu(x: FloatTensor<Self>, form: Gelu) -> FloatTensor<Self>;
-    }
+    impl Operation<1> for Gelu {
+        /// The input.
+        type Saved = FlexTensor;
 
-    impl GeluOps for Flex {
-        fn gelu(x: FlexTensor, form: Gelu) -> FlexTensor {
+        fn forward(&self, [x]: [FlexTensor; 1]) -> FlexTensor {
             changed(x, |x| {
                 x.par_chunks_mut(TASK).for_each(|x| {
-                    widest(|| match form {
-                        Gelu::Tanh => x.iter_mut().for_each(|x| *x *= gate(*x)),
-                        Gelu::Erf => x.iter_mut().for_each(|x| *x *= normal(*x).0),
+                    widest(|| match self {
+                        Self::Tanh => x.iter_mut().for_each(|x| *x *= gate(*x)),
+                        Self::Erf => x.iter_mut().for_each(|x| *x *= normal(*x).0),
                     });
                 });
             })
         }
-    }
 
-    impl<C: CheckpointStrategy> GeluOps for Autodiff<Flex, C> {
-        fn gelu(x: FloatTensor<Self>, form: Gelu) -> FloatTensor<Self> {
-            let nodes = [x.node()];
-            let x = x.into_primitive();
-            match GeluBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish((x.clone(), form), Flex::gelu(x, form)),
-                OpsKind::UnTracked(prep) => prep.finish(Flex::gelu(x, form)),
-            }
+        fn forward_saving(&self, [x]: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, FlexTensor) {
+            (self.forward([x.clone()]), x)
         }
-    }
 
-    #[derive(Debug)]
-    struct GeluBackward;
-
-    impl Backward<Flex, 1> for GeluBackward {
-        type State = (FlexTensor, Gelu);
-
-        fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = grads.consume::<Flex>(&ops.node);
-            let (x, form) = ops.state;
+        fn backward(
+            &self,
+            x: FlexTensor,
+            grad: FlexTensor,
+            _: [bool; 1],
+        ) -> [Option<FlexTensor>; 1] {
             let x = contiguous(x);
             let grad = changed(grad, |grad| {
                 grad.par_chunks_mut(TASK).zip(values(&x).par_chunks(TASK)).for_each(|(grad, x)| {
                     let both = grad.iter_mut().zip(x);
-                    widest(|| match form {
-                        Gelu::Tanh => both.for_each(|(grad, &x)| *grad *= tanh_slope(x)),
-                        Gelu::Erf => both.for_each(|(grad, &x)| *grad *= erf_slope(x)),
+                    widest(|| match self {
+                        Self::Tanh => both.for_each(|(grad, &x)| *grad *= tanh_slope(x)),
+                        Self::Erf => both.for_each(|(grad, &x)| *grad *= erf_slope(x)),
                     });
                 });
             });
-            let [node] = ops.parents;
-            if let Some(node) = node {
-                grads.register::<Flex>(node.id, grad);
-            }
+            [Some(grad)]
         }
     }
 

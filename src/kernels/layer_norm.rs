@@ -19,18 +19,14 @@ pub fn layer_norm<const D: usize>(
 
 #[cfg(feature = "flex")]
 mod fused {
-    use burn::backend::autodiff::checkpoint::base::Checkpointer;
-    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-    use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
     use burn::backend::flex::FlexTensor;
     use burn::backend::ops::ModuleOps;
-    use burn::backend::tensor::FloatTensor;
-    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+    use burn::backend::{Flex, TensorMetadata};
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
     use crate::kernels::flex::{changed, contiguous, rows_and_width, task_of_rows, tensor, values};
+    use crate::kernels::operation::{Operation, apply};
     use crate::kernels::vector::{dot, sum2, total_of, widest};
 
     pub fn layer_norm<const D: usize>(
@@ -39,65 +35,39 @@ mod fused {
         beta: Tensor<1>,
         epsilon: f64,
     ) -> Tensor<D> {
-        let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
-        Tensor::from_dispatch(<Dispatch as LayerNormOps>::normalized(x, gamma, beta, epsilon))
+        let inputs = [x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch()];
+        apply(LayerNorm { epsilon }, inputs)
     }
 
-    #[backend_extension(Flex, Autodiff)]
-    pub trait LayerNormOps: Backend {
-        fn normalized(
-            x: FloatTensor<Self>,
-            gamma: FloatTensor<Self>,
-            beta: FloatTensor<Self>,
-            epsilon: f64,
-        ) -> FloatTensor<Self>;
+    #[derive(Clone, Debug)]
+    struct LayerNorm {
+        epsilon: f64,
     }
 
-    impl LayerNormOps for Flex {
-        fn normalized(
-            x: FlexTensor,
-            gamma: FlexTensor,
-            beta: FlexTensor,
-            epsilon: f64,
-        ) -> FlexTensor {
+    impl Operation<3> for LayerNorm {
+        /// x and γ.
+        type Saved = [FlexTensor; 2];
+
+        fn forward(&self, [x, gamma, beta]: [FlexTensor; 3]) -> FlexTensor {
             // burn's own is a kernel already; its backward pass is none.
-            Self::layer_norm(x, gamma, Some(beta), epsilon)
+            Flex::layer_norm(x, gamma, Some(beta), self.epsilon)
         }
-    }
 
-    impl<C: CheckpointStrategy> LayerNormOps for Autodiff<Flex, C> {
-        fn normalized(
-            x: FloatTensor<Self>,
-            gamma: FloatTensor<Self>,
-            beta: FloatTensor<Self>,
-            epsilon: f64,
-        ) -> FloatTensor<Self> {
-            let nodes = [x.node(), gamma.node(), beta.node()];
-            let (x, gamma) = (x.into_primitive(), gamma.into_primitive());
-            let saved = (x.clone(), gamma.clone(), epsilon);
-            let out = Flex::normalized(x, gamma, beta.into_primitive(), epsilon);
-            match LayerBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish(saved, out),
-                OpsKind::UnTracked(prep) => prep.finish(out),
-            }
+        fn forward_saving(
+            &self,
+            [x, gamma, beta]: [FlexTensor; 3],
+            _: [bool; 3],
+        ) -> (FlexTensor, [FlexTensor; 2]) {
+            (self.forward([x.clone(), gamma.clone(), beta]), [x, gamma])
         }
-    }
 
-    #[derive(Debug)]
-    struct LayerBackward;
-
-    impl Backward<Flex, 3> for LayerBackward {
-        type State = (FlexTensor, FlexTensor, f64);
-
-        fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = grads.consume::<Flex>(&ops.node);
-            let (x, gamma, epsilon) = ops.state;
-            let found = layer_backward(x, gamma, epsilon, grad);
-            for (node, gradient) in ops.parents.into_iter().zip(found) {
-                if let Some(node) = node {
-                    grads.register::<Flex>(node.id, gradient);
-                }
-            }
+        fn backward(
+            &self,
+            [x, gamma]: [FlexTensor; 2],
+            grad: FlexTensor,
+            _: [bool; 3],
+        ) -> [Option<FlexTensor>; 3] {
+            layer_backward(x, gamma, self.epsilon, grad).map(Some)
         }
     }
 

@@ -53,13 +53,8 @@ pub(super) use fused::{gradient_of_rows, gradient_of_weight, is_narrow, of_rows}
 
 #[cfg(feature = "flex")]
 mod fused {
-    use burn::backend::autodiff::checkpoint::base::Checkpointer;
-    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-    use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
     use burn::backend::flex::FlexTensor;
-    use burn::backend::tensor::FloatTensor;
-    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+    use burn::backend::{Flex, TensorMetadata};
     use burn::tensor::{DType, Shape, Tensor};
     use rayon::prelude::*;
 
@@ -68,17 +63,16 @@ mod fused {
         tensor, values, widened,
     };
     use crate::kernels::matrix::{Matrix, bf16};
+    use crate::kernels::operation::{Operation, apply};
     use crate::kernels::vector::{add, total_of, widest};
     use crate::kernels::{matrix as products, skinny};
 
     pub fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
-        let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-        Tensor::from_dispatch(<Dispatch as LinearOps>::product(x, weight))
+        apply(Product, [x.into_dispatch(), weight.into_dispatch()])
     }
 
     pub fn biased<const D: usize>(x: Tensor<D>, bias: Tensor<1>) -> Tensor<D> {
-        let (x, bias) = (x.into_dispatch(), bias.into_dispatch());
-        Tensor::from_dispatch(<Dispatch as LinearOps>::biased(x, bias))
+        apply(Bias, [x.into_dispatch(), bias.into_dispatch()])
     }
 
     /// Whether `x` has few rows and no gradients are wanted.
@@ -99,28 +93,6 @@ mod fused {
             let product = products.next().expect("as many as there are weights");
             Tensor::from_primitive::<Flex>(tensor(product, shape_of_product(&x, &weight)))
         })
-    }
-
-    #[backend_extension(Flex, Autodiff)]
-    pub trait LinearOps: Backend {
-        fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
-        fn biased(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
-    }
-
-    impl LinearOps for Flex {
-        fn product(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
-            of_rows(x, weight)
-        }
-
-        fn biased(x: FlexTensor, bias: FlexTensor) -> FlexTensor {
-            let bias = contiguous(widened(bias));
-            let (_, width) = rows_and_width(&x);
-            changed(x, |x| {
-                x.par_chunks_mut(task_of_rows(width)).for_each(|rows| {
-                    widest(|| rows.chunks_exact_mut(width).for_each(|x| add(x, values(&bias))));
-                });
-            })
-        }
     }
 
     /// `x · weight`, `[.., in] · [in, out]` → `[.., out]`.
@@ -186,35 +158,9 @@ mod fused {
         of_type(tensor(gradient, shape), dtype)
     }
 
-    impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
-        fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-            let nodes = [x.node(), weight.node()];
-            let (of_x, of_weight) = (x.is_tracked(), weight.is_tracked());
-            let (x, weight) = (x.into_primitive(), weight.into_primitive());
-            let saved = Factors {
-                x: of_weight.then(|| x.clone()),
-                weight: of_x.then(|| weight.clone()),
-                x_shape: x.shape(),
-                of_weight: (weight.shape(), weight.dtype()),
-            };
-            let out = Flex::product(x, weight);
-            match ProductBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish(saved, out),
-                OpsKind::UnTracked(prep) => prep.finish(out),
-            }
-        }
-
-        fn biased(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-            let nodes = [x.node(), bias.node()];
-            let (x, bias) = (x.into_primitive(), bias.into_primitive());
-            let dtype = bias.dtype();
-            let out = Flex::biased(x, bias);
-            match BiasBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish(dtype, out),
-                OpsKind::UnTracked(prep) => prep.finish(out),
-            }
-        }
-    }
+    /// `x · weight`.
+    #[derive(Clone, Debug)]
+    struct Product;
 
     /// What the gradients of a product need: each factor for that of the other.
     #[derive(Clone, Debug)]
@@ -226,42 +172,75 @@ mod fused {
         of_weight: (Shape, DType),
     }
 
-    #[derive(Debug)]
-    struct ProductBackward;
+    impl Operation<2> for Product {
+        type Saved = Factors;
 
-    impl Backward<Flex, 2> for ProductBackward {
-        type State = Factors;
+        fn forward(&self, [x, weight]: [FlexTensor; 2]) -> FlexTensor {
+            of_rows(x, weight)
+        }
 
-        fn backward(self, ops: Ops<Factors, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = contiguous(grads.consume::<Flex>(&ops.node));
-            let Factors { x, weight, x_shape, of_weight } = ops.state;
-            let [for_x, for_weight] = ops.parents;
-            if let Some((node, weight)) = for_x.zip(weight) {
-                grads.register::<Flex>(node.id, gradient_of_rows(&grad, &weight, x_shape));
-            }
-            if let Some((node, x)) = for_weight.zip(x) {
-                let gradient = gradient_of_weight(&contiguous(x), &grad, of_weight);
-                grads.register::<Flex>(node.id, gradient);
-            }
+        fn forward_saving(
+            &self,
+            [x, weight]: [FlexTensor; 2],
+            [for_x, for_weight]: [bool; 2],
+        ) -> (FlexTensor, Factors) {
+            let saved = Factors {
+                x: for_weight.then(|| x.clone()),
+                weight: for_x.then(|| weight.clone()),
+                x_shape: x.shape(),
+                of_weight: (weight.shape(), weight.dtype()),
+            };
+            (of_rows(x, weight), saved)
+        }
+
+        fn backward(
+            &self,
+            Factors { x, weight, x_shape, of_weight }: Factors,
+            grad: FlexTensor,
+            [for_x, for_weight]: [bool; 2],
+        ) -> [Option<FlexTensor>; 2] {
+            let grad = contiguous(grad);
+            let weight = weight.filter(|_| for_x);
+            let x = x.filter(|_| for_weight).map(contiguous);
+            [
+                weight.map(|weight| gradient_of_rows(&grad, &weight, x_shape)),
+                x.map(|x| gradient_of_weight(&x, &grad, of_weight)),
+            ]
         }
     }
 
-    #[derive(Debug)]
-    struct BiasBackward;
+    /// `x + bias`, the bias added to every row.
+    #[derive(Clone, Debug)]
+    struct Bias;
 
-    impl Backward<Flex, 2> for BiasBackward {
+    impl Operation<2> for Bias {
         /// The bias's type.
-        type State = DType;
+        type Saved = DType;
 
-        fn backward(self, ops: Ops<DType, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = contiguous(grads.consume::<Flex>(&ops.node));
-            let [for_x, for_bias] = ops.parents;
-            if let Some(node) = for_bias {
-                grads.register::<Flex>(node.id, of_type(column_sums(&grad), ops.state));
-            }
-            if let Some(node) = for_x {
-                grads.register::<Flex>(node.id, grad);
-            }
+        fn forward(&self, [x, bias]: [FlexTensor; 2]) -> FlexTensor {
+            let bias = contiguous(widened(bias));
+            let (_, width) = rows_and_width(&x);
+            changed(x, |x| {
+                x.par_chunks_mut(task_of_rows(width)).for_each(|rows| {
+                    widest(|| rows.chunks_exact_mut(width).for_each(|x| add(x, values(&bias))));
+                });
+            })
+        }
+
+        fn forward_saving(&self, [x, bias]: [FlexTensor; 2], _: [bool; 2]) -> (FlexTensor, DType) {
+            let dtype = bias.dtype();
+            (self.forward([x, bias]), dtype)
+        }
+
+        fn backward(
+            &self,
+            dtype: DType,
+            grad: FlexTensor,
+            [_, for_bias]: [bool; 2],
+        ) -> [Option<FlexTensor>; 2] {
+            let grad = contiguous(grad);
+            let bias_grad = for_bias.then(|| of_type(column_sums(&grad), dtype));
+            [Some(grad), bias_grad]
         }
     }
 

@@ -14,6 +14,8 @@
 //! | [`linear`] | linear layers | burn's own module |
 //! | [`cast`] | bf16 copies of weights | burn's own operation |
 //! | `skinny` | a few rows times a weight | burn's matrix product |
+//! | `operation` | an operation with its gradients, as burn's autodiff takes it | |
+//! | `flex` | Flex tensors as slices | |
 //! | [`update`] | sums and norms of gradients, Adam | burn's own operations |
 //! | [`vocabulary_head`] | log-probabilities of targets, the logits never held at once | chunks of positions |
 //!
@@ -36,6 +38,8 @@ pub mod layer_norm;
 pub mod linear;
 #[cfg(feature = "flex")]
 mod matrix;
+#[cfg(feature = "flex")]
+mod operation;
 pub mod rms_norm;
 pub mod rotary;
 #[cfg(feature = "flex")]

@@ -14,42 +14,36 @@ pub fn rms_norm<const D: usize>(norm: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
 
 #[cfg(feature = "flex")]
 mod fused {
-    use burn::backend::autodiff::checkpoint::base::Checkpointer;
-    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-    use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::TensorMetadata;
     use burn::backend::flex::FlexTensor;
-    use burn::backend::tensor::FloatTensor;
-    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
     use crate::kernels::flex::{changed, contiguous, rows_and_width, task_of_rows, tensor, values};
+    use crate::kernels::operation::{Operation, apply};
     use crate::kernels::vector::{dot, total_of, widest};
 
     pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) -> Tensor<D> {
-        let (x, gamma) = (x.into_dispatch(), gamma.into_dispatch());
-        Tensor::from_dispatch(<Dispatch as NormOps>::rms_norm(x, gamma, epsilon))
+        apply(RmsNorm { epsilon }, [x.into_dispatch(), gamma.into_dispatch()])
     }
 
-    #[backend_extension(Flex, Autodiff)]
-    pub trait NormOps: Backend {
-        fn rms_norm(
-            x: FloatTensor<Self>,
-            gamma: FloatTensor<Self>,
-            epsilon: f64,
-        ) -> FloatTensor<Self>;
+    #[derive(Clone, Debug)]
+    struct RmsNorm {
+        epsilon: f64,
     }
 
-    impl NormOps for Flex {
-        fn rms_norm(x: FlexTensor, gamma: FlexTensor, epsilon: f64) -> FlexTensor {
+    impl Operation<2> for RmsNorm {
+        /// The inputs.
+        type Saved = [FlexTensor; 2];
+
+        fn forward(&self, [x, gamma]: [FlexTensor; 2]) -> FlexTensor {
             let gamma = contiguous(gamma);
             let (_, width) = rows_and_width(&x);
             changed(x, |x| {
                 x.par_chunks_mut(task_of_rows(width)).for_each(|rows| {
                     widest(|| {
                         for x in rows.chunks_exact_mut(width) {
-                            let inverse = inverse_size(x, epsilon);
+                            let inverse = inverse_size(x, self.epsilon);
                             for (x, &gamma) in x.iter_mut().zip(values(&gamma)) {
                                 *x *= inverse * gamma;
                             }
@@ -58,41 +52,22 @@ mod fused {
                 });
             })
         }
-    }
 
-    impl<C: CheckpointStrategy> NormOps for Autodiff<Flex, C> {
-        fn rms_norm(
-            x: FloatTensor<Self>,
-            gamma: FloatTensor<Self>,
-            epsilon: f64,
-        ) -> FloatTensor<Self> {
-            let nodes = [x.node(), gamma.node()];
-            let (x, gamma) = (x.into_primitive(), gamma.into_primitive());
-            match RmsBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep
-                    .finish((x.clone(), gamma.clone(), epsilon), Flex::rms_norm(x, gamma, epsilon)),
-                OpsKind::UnTracked(prep) => prep.finish(Flex::rms_norm(x, gamma, epsilon)),
-            }
+        fn forward_saving(
+            &self,
+            inputs: [FlexTensor; 2],
+            _: [bool; 2],
+        ) -> (FlexTensor, [FlexTensor; 2]) {
+            (self.forward(inputs.clone()), inputs)
         }
-    }
 
-    #[derive(Debug)]
-    struct RmsBackward;
-
-    impl Backward<Flex, 2> for RmsBackward {
-        type State = (FlexTensor, FlexTensor, f64);
-
-        fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = grads.consume::<Flex>(&ops.node);
-            let (x, gamma, epsilon) = ops.state;
-            let [for_x, for_gamma] = ops.parents;
-            let (x_grad, gamma_grad) = rms_backward(x, gamma, epsilon, grad);
-            if let Some(node) = for_x {
-                grads.register::<Flex>(node.id, x_grad);
-            }
-            if let Some(node) = for_gamma {
-                grads.register::<Flex>(node.id, gamma_grad);
-            }
+        fn backward(
+            &self,
+            [x, gamma]: [FlexTensor; 2],
+            grad: FlexTensor,
+            _: [bool; 2],
+        ) -> [Option<FlexTensor>; 2] {
+            rms_backward(x, gamma, self.epsilon, grad).map(Some)
         }
     }
 
@@ -103,7 +78,7 @@ mod fused {
         gamma: FlexTensor,
         epsilon: f64,
         grad: FlexTensor,
-    ) -> (FlexTensor, FlexTensor) {
+    ) -> [FlexTensor; 2] {
         let (x, gamma) = (contiguous(x), contiguous(gamma));
         let (_, width) = rows_and_width(&x);
         let mut shares = Vec::new();
@@ -115,7 +90,7 @@ mod fused {
                 .map(|(grad, x)| widest(|| rows_backward(grad, x, values(&gamma), epsilon)))
                 .collect_into_vec(&mut shares);
         });
-        (x_grad, tensor(total_of(width, &shares), gamma.shape()))
+        [x_grad, tensor(total_of(width, &shares), gamma.shape())]
     }
 
     /// Turns `grad` into the gradient of `x`; returns the rows' share of that of γ.

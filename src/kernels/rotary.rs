@@ -8,17 +8,13 @@ pub use fused::rotate;
 
 #[cfg(feature = "flex")]
 mod fused {
-    use burn::backend::autodiff::checkpoint::base::Checkpointer;
-    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-    use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::TensorMetadata;
     use burn::backend::flex::FlexTensor;
-    use burn::backend::tensor::FloatTensor;
-    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use crate::kernels::flex::{TASK, changed, contiguous, rows_and_width, values};
+    use crate::kernels::flex::{TASK, changed, contiguous, primitive, rows_and_width, values};
+    use crate::kernels::operation::{Operation, apply};
     use crate::kernels::vector::widest;
 
     /// Turns the heads of every token.
@@ -32,60 +28,9 @@ mod fused {
         interleaved: bool,
     ) -> Tensor<4> {
         let [.., head_dim] = x.dims();
-        let out = <Dispatch as RotaryOps>::rotate(
-            x.into_dispatch(),
-            cos.into_dispatch(),
-            sin.into_dispatch(),
-            head_dim,
-            interleaved,
-        );
-        Tensor::from_dispatch(out)
+        let (cos, sin) = (primitive(cos), primitive(sin));
+        apply(Angles { cos, sin, head_dim, interleaved }, [x.into_dispatch()])
     }
-
-    #[backend_extension(Flex, Autodiff)]
-    pub trait RotaryOps: Backend {
-        fn rotate(
-            x: FloatTensor<Self>,
-            cos: FloatTensor<Self>,
-            sin: FloatTensor<Self>,
-            head_dim: usize,
-            interleaved: bool,
-        ) -> FloatTensor<Self>;
-    }
-
-    impl RotaryOps for Flex {
-        fn rotate(
-            x: FlexTensor,
-            cos: FlexTensor,
-            sin: FlexTensor,
-            head_dim: usize,
-            interleaved: bool,
-        ) -> FlexTensor {
-            turn(x, &Angles { cos, sin, head_dim, interleaved }, 1.0)
-        }
-    }
-
-    impl<C: CheckpointStrategy> RotaryOps for Autodiff<Flex, C> {
-        fn rotate(
-            x: FloatTensor<Self>,
-            cos: FloatTensor<Self>,
-            sin: FloatTensor<Self>,
-            head_dim: usize,
-            interleaved: bool,
-        ) -> FloatTensor<Self> {
-            let nodes = [x.node()];
-            let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
-            let angles = Angles { cos, sin, head_dim, interleaved };
-            let out = turn(x.into_primitive(), &angles, 1.0);
-            match RotaryBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish(angles, out),
-                OpsKind::UnTracked(prep) => prep.finish(out),
-            }
-        }
-    }
-
-    #[derive(Debug)]
-    struct RotaryBackward;
 
     #[derive(Clone, Debug)]
     struct Angles {
@@ -95,15 +40,19 @@ mod fused {
         interleaved: bool,
     }
 
-    impl Backward<Flex, 1> for RotaryBackward {
-        type State = Angles;
+    impl Operation<1> for Angles {
+        type Saved = ();
 
-        fn backward(self, ops: Ops<Angles, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = grads.consume::<Flex>(&ops.node);
-            let [node] = ops.parents;
-            if let Some(node) = node {
-                grads.register::<Flex>(node.id, turn(grad, &ops.state, -1.0));
-            }
+        fn forward(&self, [x]: [FlexTensor; 1]) -> FlexTensor {
+            turn(x, self, 1.0)
+        }
+
+        fn forward_saving(&self, inputs: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, ()) {
+            (self.forward(inputs), ())
+        }
+
+        fn backward(&self, (): (), grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+            [Some(turn(grad, self, -1.0))]
         }
     }
 

@@ -204,7 +204,7 @@ mod tests {
     use crate::kernels::flex::{primitive, tensor};
 
     #[test]
-    fn products_of_skinny_are_those_of_the_backend_whatever_the_weights_layout() {
+    fn skinny_products_are_those_of_the_backend_whatever_the_weights_layout() {
         let device = Device::flex();
         let spread = |shape: [usize; 2], turn: f32| -> Tensor<2> {
             let count = shape[0] * shape[1];

@@ -31,23 +31,18 @@ fn plain_swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
 
 #[cfg(feature = "flex")]
 mod fused {
-    use burn::backend::autodiff::checkpoint::base::Checkpointer;
-    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-    use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::TensorMetadata;
     use burn::backend::flex::FlexTensor;
-    use burn::backend::tensor::FloatTensor;
-    use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
     use crate::kernels::flex::{TASK, changed, contiguous, tensor, values, zeros};
     use crate::kernels::linear::{gradient_of_rows, gradient_of_weight, of_rows};
+    use crate::kernels::operation::{Operation, apply};
     use crate::kernels::vector::{sigmoid, widest};
 
     pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-        let out = <Dispatch as SwigluOps>::swiglu(gate.into_dispatch(), up.into_dispatch());
-        Tensor::from_dispatch(out)
+        apply(Swiglu, [gate.into_dispatch(), up.into_dispatch()])
     }
 
     pub fn swiglu_down<const D: usize>(
@@ -55,26 +50,17 @@ mod fused {
         up: Tensor<D>,
         weight: Tensor<2>,
     ) -> Tensor<D> {
-        let out = <Dispatch as SwigluOps>::swiglu_down(
-            gate.into_dispatch(),
-            up.into_dispatch(),
-            weight.into_dispatch(),
-        );
-        Tensor::from_dispatch(out)
+        apply(SwigluDown, [gate.into_dispatch(), up.into_dispatch(), weight.into_dispatch()])
     }
 
-    #[backend_extension(Flex, Autodiff)]
-    pub trait SwigluOps: Backend {
-        fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
-        fn swiglu_down(
-            gate: FloatTensor<Self>,
-            up: FloatTensor<Self>,
-            weight: FloatTensor<Self>,
-        ) -> FloatTensor<Self>;
-    }
+    #[derive(Clone, Debug)]
+    struct Swiglu;
 
-    impl SwigluOps for Flex {
-        fn swiglu(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
+    impl Operation<2> for Swiglu {
+        /// The inputs.
+        type Saved = [FlexTensor; 2];
+
+        fn forward(&self, [gate, up]: [FlexTensor; 2]) -> FlexTensor {
             let up = contiguous(up);
             let up = values(&up);
             changed(gate, |gate| {
@@ -88,92 +74,64 @@ mod fused {
             })
         }
 
-        fn swiglu_down(gate: FlexTensor, up: FlexTensor, weight: FlexTensor) -> FlexTensor {
-            of_rows(Self::swiglu(gate, up), weight)
+        fn forward_saving(
+            &self,
+            inputs: [FlexTensor; 2],
+            _: [bool; 2],
+        ) -> (FlexTensor, [FlexTensor; 2]) {
+            (self.forward(inputs.clone()), inputs)
+        }
+
+        fn backward(
+            &self,
+            inputs: [FlexTensor; 2],
+            grad: FlexTensor,
+            _: [bool; 2],
+        ) -> [Option<FlexTensor>; 2] {
+            swiglu_backward(inputs, grad).map(Some)
         }
     }
 
-    impl<C: CheckpointStrategy> SwigluOps for Autodiff<Flex, C> {
-        fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-            let nodes = [gate.node(), up.node()];
-            let (gate, up) = (gate.into_primitive(), up.into_primitive());
-            match SwigluBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => {
-                    prep.finish((gate.clone(), up.clone()), Flex::swiglu(gate, up))
-                }
-                OpsKind::UnTracked(prep) => prep.finish(Flex::swiglu(gate, up)),
-            }
+    /// [`Swiglu`] and the product with a weight.
+    #[derive(Clone, Debug)]
+    struct SwigluDown;
+
+    impl Operation<3> for SwigluDown {
+        /// The inputs.
+        type Saved = [FlexTensor; 3];
+
+        fn forward(&self, [gate, up, weight]: [FlexTensor; 3]) -> FlexTensor {
+            of_rows(Swiglu.forward([gate, up]), weight)
         }
 
-        fn swiglu_down(
-            gate: FloatTensor<Self>,
-            up: FloatTensor<Self>,
-            weight: FloatTensor<Self>,
-        ) -> FloatTensor<Self> {
-            let nodes = [gate.node(), up.node(), weight.node()];
-            let saved = (gate.into_primitive(), up.into_primitive(), weight.into_primitive());
-            let (gate, up, weight) = saved.clone();
-            let out = Flex::swiglu_down(gate, up, weight);
-            match SwigluDownBackward.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish(saved, out),
-                OpsKind::UnTracked(prep) => prep.finish(out),
-            }
+        fn forward_saving(
+            &self,
+            inputs: [FlexTensor; 3],
+            _: [bool; 3],
+        ) -> (FlexTensor, [FlexTensor; 3]) {
+            (self.forward(inputs.clone()), inputs)
         }
-    }
 
-    #[derive(Debug)]
-    struct SwigluBackward;
-
-    impl Backward<Flex, 2> for SwigluBackward {
-        type State = (FlexTensor, FlexTensor);
-
-        fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = grads.consume::<Flex>(&ops.node);
-            let (gate, up) = ops.state;
-            let [for_gate, for_up] = ops.parents;
-            let (gate_grad, up_grad) = swiglu_backward(gate, up, grad);
-            if let Some(node) = for_gate {
-                grads.register::<Flex>(node.id, gate_grad);
-            }
-            if let Some(node) = for_up {
-                grads.register::<Flex>(node.id, up_grad);
-            }
-        }
-    }
-
-    #[derive(Debug)]
-    struct SwigluDownBackward;
-
-    impl Backward<Flex, 3> for SwigluDownBackward {
-        type State = (FlexTensor, FlexTensor, FlexTensor);
-
-        fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let grad = contiguous(grads.consume::<Flex>(&ops.node));
-            let (gate, up, weight) = ops.state;
-            let [for_gate, for_up, for_weight] = ops.parents;
-            if let Some(node) = for_weight {
-                let inner = Flex::swiglu(gate.clone(), up.clone());
-                let of_weight = (weight.shape(), weight.dtype());
-                let gradient = gradient_of_weight(&inner, &grad, of_weight);
-                grads.register::<Flex>(node.id, gradient);
-            }
+        fn backward(
+            &self,
+            [gate, up, weight]: [FlexTensor; 3],
+            grad: FlexTensor,
+            [.., for_weight]: [bool; 3],
+        ) -> [Option<FlexTensor>; 3] {
+            let grad = contiguous(grad);
+            let weight_grad = for_weight.then(|| {
+                let inner = Swiglu.forward([gate.clone(), up.clone()]);
+                gradient_of_weight(&inner, &grad, (weight.shape(), weight.dtype()))
+            });
             let inner_grad = gradient_of_rows(&grad, &weight, gate.shape());
-            let (gate_grad, up_grad) = swiglu_backward(gate, up, inner_grad);
-            if let Some(node) = for_gate {
-                grads.register::<Flex>(node.id, gate_grad);
-            }
-            if let Some(node) = for_up {
-                grads.register::<Flex>(node.id, up_grad);
-            }
+            let [gate_grad, up_grad] = swiglu_backward([gate, up], inner_grad).map(Some);
+            [gate_grad, up_grad, weight_grad]
         }
     }
 
-    fn swiglu_backward(
-        gate: FlexTensor,
-        up: FlexTensor,
-        grad: FlexTensor,
-    ) -> (FlexTensor, FlexTensor) {
-        let (gate, up) = (contiguous(gate), contiguous(up));
+    /// The gradients of the gate and of the other factor.
+    fn swiglu_backward(inputs: [FlexTensor; 2], grad: FlexTensor) -> [FlexTensor; 2] {
+        let [gate, up] = inputs.map(contiguous);
         let mut gate_grad = zeros(gate.shape().num_elements());
         let up_grad = changed(grad, |grad| {
             let inputs = values(&gate).par_chunks(TASK).zip(values(&up).par_chunks(TASK));
@@ -189,7 +147,7 @@ mod fused {
                 });
             });
         });
-        (tensor(gate_grad, gate.shape()), up_grad)
+        [tensor(gate_grad, gate.shape()), up_grad]
     }
 }
 
