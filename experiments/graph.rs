@@ -11,9 +11,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use exalign::files::Content;
+use exalign::files::{Content, cache_folder};
 use exalign::model::ModelFolder;
-use exalign::reference::cache_folder;
 use exalign::report::StageCost;
 use exalign::training::CHECKPOINTS;
 use exalign::{Error, Result, files, interrupt};

@@ -17,6 +17,7 @@
 //! | [`config`] | the settings of the stages, from all of their sources | know an experiment |
 //! | [`report`](mod@report) | one HTML page and its JSON | compute a figure |
 //! | [`evaluation`] | reward, KL, the exact optimum, win rates, agreement | run a model or ask a judge |
+//! | [`rewards`] | what a reward model gives completions | say who asks |
 //! | [`reference`](mod@reference) | the store of reference log-probs | hold a model |
 //! | [`policy`] | Σ log-prob of completions: the decoder, each prompt encoded once, and tables | know why they are wanted |
 //! | [`model`] | the decoder, families, weights in and out | draw a token or compute a loss |
@@ -112,6 +113,7 @@ pub mod printable;
 pub mod progress;
 pub mod reference;
 pub mod report;
+pub mod rewards;
 pub mod secrets;
 pub mod statistics;
 pub mod training;

@@ -111,18 +111,6 @@ fn write_shard(path: &Path, values: &[f32]) -> Result<()> {
     })
 }
 
-/// The folder of everything that is keyed by content: `EXALIGN_CACHE`, else the user's cache
-/// folder, else `.exalign` here.
-pub fn cache_folder() -> PathBuf {
-    let under = |name: &str, rest: &str| {
-        std::env::var_os(name).filter(|it| !it.is_empty()).map(|it| Path::new(&it).join(rest))
-    };
-    under("EXALIGN_CACHE", "")
-        .or_else(|| under("XDG_CACHE_HOME", "exalign"))
-        .or_else(|| under("HOME", ".cache/exalign"))
-        .unwrap_or_else(|| PathBuf::from(".exalign"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

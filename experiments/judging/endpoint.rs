@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use exalign::files::cache_folder;
 use exalign::judges::Endpoint;
-use exalign::reference::cache_folder;
 use serde_json::json;
 
 use super::kind::{Behind, Kind, Reads};

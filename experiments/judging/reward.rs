@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use exalign::Result;
 use exalign::data::Group;
 use exalign::judges::{Comparison, Judge, Judgement};
+use exalign::rewards::RewardScorer;
 use serde_json::json;
 
 use super::kind::{Behind, ByScores, Kind, Reading, Reads, by_scores};
 use crate::shard::Shard;
-use crate::stages::scorer::Scorer;
+use crate::stages::scorer::{open_scorer, portion_rewards};
 
 pub const KIND: Kind = Kind {
     name: "reward",
@@ -21,7 +22,7 @@ pub const KIND: Kind = Kind {
     open: |folder, asked| match asked.reading {
         Some(reading) => {
             let settings = &reading.settings;
-            let scorer = Scorer::open(folder.as_ref(), settings.dtype, &settings.chat)?;
+            let scorer = open_scorer(folder.as_ref(), settings.dtype, &settings.chat)?;
             Ok(Box::new(RewardModel { scorer, reading }))
         }
         // The stages of an experiment have measured them.
@@ -33,7 +34,7 @@ pub const KIND: Kind = Kind {
 };
 
 struct RewardModel {
-    scorer: Scorer,
+    scorer: RewardScorer,
     reading: Reading,
 }
 
@@ -49,7 +50,7 @@ impl Judge for RewardModel {
             tokens.line = comparison.line.unwrap_or(tokens.line);
         }
         let all = Shard::WHOLE.of_groups(&tokens)?;
-        let rewards = self.scorer.rewards(&tokens, &all, &self.reading.device)?;
+        let rewards = portion_rewards(&self.scorer, &tokens, &all, &self.reading.device)?;
         Ok(rewards.iter().map(|rewards| by_scores(Some(rewards))).collect())
     }
 }

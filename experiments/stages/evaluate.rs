@@ -12,13 +12,14 @@ use exalign::generation::Sample;
 use exalign::model::ModelFolder;
 use exalign::policy::token_log_probs_of;
 use exalign::progress::Progress;
+use exalign::rewards::RewardScorer;
 use exalign::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::reference::reference_log_probs;
 use super::sample::{GenerationFlags, PromptToComplete, draw, portion, read_prompts, sampling};
-use super::scorer::Scorer;
+use super::scorer::{open_scorer, portion_rewards};
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
 use crate::model_input::{load_decoder, reward_folder, set_date, tokenizer};
@@ -98,7 +99,7 @@ pub struct EvaluationSummary {
 pub struct Compared {
     policy: ModelFolder,
     reference: ModelFolder,
-    scorer: Scorer,
+    scorer: RewardScorer,
     tokenizer: Option<Tokenizer>,
     prompts: Vec<PromptToComplete>,
 }
@@ -135,7 +136,8 @@ impl stage::Stage for Evaluate {
         let reference = ModelFolder::open(&self.reference.path)?.kept_as(self.settings.dtype);
         let read = [&policy, &reward_folder(&self.reward.path)?];
         set_date(&mut self.settings.chat, &read, record)?;
-        let scorer = Scorer::open(&self.reward.path, self.settings.dtype, &self.settings.chat)?;
+        let DrawSettings { dtype, chat, .. } = &self.settings;
+        let scorer = open_scorer(&self.reward.path, *dtype, chat)?;
         let tokenizer = tokenizer(&policy, &self.settings.chat)?;
         let prompts = read_prompts(&self.data.path, &self.settings, &policy, tokenizer.as_ref())?;
         Ok(Compared { policy, reference, scorer, tokenizer, prompts })
@@ -155,7 +157,7 @@ impl stage::Stage for Evaluate {
             .map(|(prompt, samples)| prompt.group(samples, opened.tokenizer.as_ref()))
             .collect::<Result<_>>()?;
         let scored = scorer.all_tokens(&self.data.path, &groups)?;
-        let rewards = scorer.rewards(&scored, &portion, device)?;
+        let rewards = portion_rewards(scorer, &scored, &portion, device)?;
         let drawn = |(rewards, log_ratios): (&Vec<f64>, &Vec<f64>)| -> Vec<Drawn> {
             let both = rewards.iter().zip(log_ratios);
             both.map(|(&reward, &log_ratio)| Drawn { reward, log_ratio }).collect()

@@ -7,10 +7,11 @@ use clap::Args;
 use exalign::Result;
 use exalign::config::{LabelSettings, Settings, Stage};
 use exalign::data::{self, Group, Intake, Located, TokenGroup};
+use exalign::rewards::RewardScorer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::scorer::Scorer;
+use super::scorer::{open_scorer, portion_rewards};
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
 use crate::model_input::{reward_folder, set_date};
@@ -71,7 +72,7 @@ pub struct Labelling {
 
 /// Groups, and the same as the reward model reads them.
 pub struct Unlabelled {
-    scorer: Scorer,
+    scorer: RewardScorer,
     groups: Vec<Group>,
     tokens: Vec<TokenGroup>,
 }
@@ -100,7 +101,7 @@ impl stage::Stage for Label {
     fn open(&mut self, record: Option<&Path>) -> Result<Unlabelled> {
         let LabelSettings { dtype, data, chat } = &mut self.settings;
         set_date(chat, &[&reward_folder(&self.reward.path)?], record)?;
-        let scorer = Scorer::open(&self.reward.path, *dtype, chat)?;
+        let scorer = open_scorer(&self.reward.path, *dtype, chat)?;
         let read = |located: Located<Group>, intake: &mut Intake| {
             let tokens = scorer.tokens(&located, intake)?;
             Ok((located.record, tokens))
@@ -115,7 +116,8 @@ impl stage::Stage for Label {
         let Unlabelled { scorer, groups, tokens } = opened;
         let out = site.out()?;
         let portion = self.shard.unwrap_or(Shard::WHOLE).of_groups(&tokens)?;
-        let rewards = portion.take(&scorer.rewards(&tokens, &portion, &site.context.device)?);
+        let rewards =
+            portion.take(&portion_rewards(&scorer, &tokens, &portion, &site.context.device)?);
         drop(tokens);
         let mine: HashSet<usize> = portion.records().into_iter().collect();
         let groups = groups.into_iter().enumerate().filter(|(record, _)| mine.contains(record));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use exalign::config::{PairSettings, Settings, Stage};
-use exalign::data::{self, AsPreference, Completion, Group, Located};
+use exalign::data::{self, AsPreference, Group, Located};
 use exalign::{Error, Result};
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
@@ -148,10 +148,10 @@ impl Pairs {
             }
         };
         let tied = self.method == Method::BestWorst && rewards[chosen] == rewards[rejected];
-        let same = |a: &Completion, b: &Completion| {
-            a.passage == b.passage || (a.passage.text.is_some() && a.passage.text == b.passage.text)
-        };
-        if tied || same(&group.completions[chosen], &group.completions[rejected]) {
+        let [ours, theirs] = [chosen, rejected].map(|it| &group.completions[it].passage);
+        // Other tokens may spell the same text.
+        let same_text = ours.text.is_some() && ours.text == theirs.text;
+        if tied || same_text || ours.is_same(theirs) {
             return None;
         }
         Some(Group {

@@ -2,10 +2,11 @@
 
 use burn::tensor::Device;
 use exalign::data::TokenGroup;
+use exalign::files::cache_folder;
 use exalign::model::ModelFolder;
 use exalign::policy::token_log_probs_of;
 use exalign::progress::Progress;
-use exalign::reference::{ReferenceStore, cache_folder};
+use exalign::reference::ReferenceStore;
 use exalign::{Result, interrupt};
 
 use crate::model_input::load_decoder;

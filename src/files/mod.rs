@@ -4,11 +4,13 @@
 //! line](Journal), and JSON that [knows when it was damaged](write_sealed). [`Content`] tells whether
 //! what was finished is still what it was.
 
+mod cache;
 mod content;
 mod journal;
 mod output;
 mod sealed;
 
+pub use cache::cache_folder;
 pub use content::{Change, Content, carry_aside};
 pub use journal::Journal;
 pub use output::{Output, write_through};

@@ -63,7 +63,7 @@ impl Passage {
 
     /// Whether both say the same, compared by ids where both have them, and by messages or text
     /// otherwise.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         match (&self.ids, &other.ids) {
             (Some(one), Some(two)) => one == two,
             _ if self.conversation.is_some() => self.conversation == other.conversation,
