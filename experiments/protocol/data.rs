@@ -192,14 +192,63 @@ impl Step for FirstCompletions {
 /// How many examples in a row may be repeats before the grammar counts as exhausted.
 const PATIENCE: usize = 10_000;
 
-/// Records drawn from the embedded grammar. No example is in both splits, and where prompts seldom
-/// repeat, no prompt is.
+/// Records drawn from the embedded grammar.
 fn embedded(task: &dyn Task, sizes: &Sizes, seed: u64) -> Result<Records> {
     let grammar = Grammar::parse(task.grammar())?;
+    let (examples, held_out) = drawn_examples(task, &grammar, sizes, seed)?;
+    let mut random = ChaCha12Rng::seed_from_u64(seed);
+    random.set_stream(1);
+    let is_chat = task.chat_template().is_some();
+    let prompt = |example: &Example| match is_chat {
+        true => json!({ "messages": [{ "role": "user", "content": example.prompt }] }),
+        false => json!({ "prompt": example.prompt }),
+    };
+    let with = |example: &Example, fields: &[(&str, Value)]| {
+        let mut record = prompt(example);
+        for (name, value) in fields {
+            record[*name] = value.clone();
+        }
+        record
+    };
+    let mut labelled = |example: &Example| match example.label {
+        Some(label) => Some(json!({
+            "text": format!("{}{}", example.prompt, example.answers[0]), "label": u8::from(label),
+        })),
+        None => {
+            let (chosen, rejected) = preferred(task, &grammar, example, &mut random)?;
+            Some(with(example, &[("chosen", json!(chosen)), ("rejected", json!(rejected))]))
+        }
+    };
+    let labelled = examples.iter().filter_map(&mut labelled).take(sizes.labelled).collect();
+    let mut chosen = |example: &Example| {
+        let best = match preferred(task, &grammar, example, &mut random) {
+            Some((chosen, _)) => chosen,
+            None => &example.answers[0],
+        };
+        with(example, &[("completions", json!([best]))])
+    };
+    let demonstration = |example: &Example| with(example, &[("chosen", json!(example.answers[0]))]);
+    Ok(Records {
+        demonstrations: examples.iter().take(sizes.demonstrations).map(demonstration).collect(),
+        labelled,
+        prompts: examples.iter().take(sizes.prompts).map(prompt).collect(),
+        held_out: held_out.iter().map(prompt).collect(),
+        chosen: held_out.iter().map(&mut chosen).collect(),
+        ..Records::default()
+    })
+}
+
+/// Examples to learn from, and others to hold out. No example is in both, and where prompts seldom
+/// repeat, no prompt is.
+fn drawn_examples(
+    task: &dyn Task,
+    grammar: &Grammar,
+    sizes: &Sizes,
+    seed: u64,
+) -> Result<(Vec<Example>, Vec<Example>)> {
     let mut random = ChaCha12Rng::seed_from_u64(seed);
     let training = sizes.demonstrations.max(sizes.labelled).max(sizes.prompts);
-    let mut seen = HashSet::new();
-    let mut train_prompts = HashSet::new();
+    let (mut seen, mut train_prompts) = (HashSet::new(), HashSet::new());
     let count = training.saturating_add(sizes.held_out);
     memory::check(
         memory::product([count, size_of::<Example>()]),
@@ -209,7 +258,7 @@ fn embedded(task: &dyn Task, sizes: &Sizes, seed: u64) -> Result<Records> {
     let mut examples: Vec<Example> = Vec::with_capacity(count);
     let mut repeats = 0;
     while examples.len() < count {
-        let example = task.example(&grammar, examples.len(), &mut random)?;
+        let example = task.example(grammar, examples.len(), &mut random)?;
         let held_out = examples.len() >= training;
         let known = held_out && example.label.is_none() && train_prompts.contains(&example.prompt);
         if !known && seen.insert(format!("{}{}", example.prompt, example.answers[0])) {
@@ -223,60 +272,12 @@ fn embedded(task: &dyn Task, sizes: &Sizes, seed: u64) -> Result<Records> {
         repeats += 1;
         if repeats > PATIENCE {
             return Err(Error::usage(format!(
-                "data: expected no more examples than the embedded grammar has, found {} asked for",
-                count
+                "data: expected no more examples than the embedded grammar has, found {count} asked for"
             )));
         }
     }
     let held_out = examples.split_off(training);
-    let mut random = ChaCha12Rng::seed_from_u64(seed);
-    random.set_stream(1);
-    let chat = task.chat_template().is_some();
-    let prompt = |it: &Example| match chat {
-        true => json!({ "messages": [{ "role": "user", "content": it.prompt }] }),
-        false => json!({ "prompt": it.prompt }),
-    };
-    let with = |it: &Example, fields: &[(&str, Value)]| {
-        let mut record = prompt(it);
-        for (name, value) in fields {
-            record[*name] = value.clone();
-        }
-        record
-    };
-    let labelled = examples
-        .iter()
-        .filter_map(|it| match it.label {
-            Some(label) => Some(json!({
-                "text": format!("{}{}", it.prompt, it.answers[0]), "label": u8::from(label),
-            })),
-            None => {
-                let (chosen, rejected) = preferred(task, &grammar, it, &mut random)?;
-                Some(with(it, &[("chosen", json!(chosen)), ("rejected", json!(rejected))]))
-            }
-        })
-        .take(sizes.labelled)
-        .collect();
-    Ok(Records {
-        demonstrations: examples
-            .iter()
-            .take(sizes.demonstrations)
-            .map(|it| with(it, &[("chosen", json!(it.answers[0]))]))
-            .collect(),
-        labelled,
-        prompts: examples.iter().take(sizes.prompts).map(prompt).collect(),
-        held_out: held_out.iter().map(prompt).collect(),
-        chosen: held_out
-            .iter()
-            .map(|it| {
-                let best = match preferred(task, &grammar, it, &mut random) {
-                    Some((chosen, _)) => chosen,
-                    None => &it.answers[0],
-                };
-                with(it, &[("completions", json!([best]))])
-            })
-            .collect(),
-        ..Records::default()
-    })
+    Ok((examples, held_out))
 }
 
 /// The better of two answers and the other, as people would have it who follow the rule but err: the

@@ -174,104 +174,113 @@ fn lengths(audit: &Audit) -> Table {
     table
 }
 
+/// What was found, in the order in which it is read.
 fn findings(audit: &Audit) -> Table {
     let mut table = table(["what", "found"]);
-    let mut row = |name: &str, value: String| {
-        table.add_row([name.to_owned(), value]);
-    };
+    table.add_rows(of_lengths(audit));
+    table.add_rows(of_records(audit));
+    table.add_rows(of_tokens(audit));
+    table.add_rows(of_groups(audit));
+    table.add_rows(of_length_bias(audit));
+    table
+}
+
+/// A row of what was found.
+fn found(name: impl Into<String>, value: impl Into<String>) -> [String; 2] {
+    [name.into(), value.into()]
+}
+
+fn of_lengths(audit: &Audit) -> Vec<[String; 2]> {
     let long = &audit.too_long;
     let limit = |limit: usize| if limit == 0 { "none".to_owned() } else { limit.to_string() };
-    row(
-        "limit, in tokens",
-        match long.max_prompt_length {
-            0 => limit(long.max_length),
-            prompt => format!("{}, of the prompt {prompt}", limit(long.max_length)),
-        },
-    );
-    row("cut to fit", format!("{} records, {} tokens lost", long.cut, long.tokens_lost));
+    let limits = match long.max_prompt_length {
+        0 => limit(long.max_length),
+        prompt => format!("{}, of the prompt {prompt}", limit(long.max_length)),
+    };
+    let mut rows = vec![
+        found("limit, in tokens", limits),
+        found("cut to fit", format!("{} records, {} tokens lost", long.cut, long.tokens_lost)),
+    ];
     if audit.kind != Kind::LabelledTexts && audit.completions.is_some() {
-        row("do not fit", format!("{} records", long.refused));
+        rows.push(found("do not fit", format!("{} records", long.refused)));
     }
-    row(
-        "bad lines",
-        match (audit.equal_sides, audit.ties) {
-            (0, 0) => audit.bad.to_string(),
-            (sides, ties) => {
-                format!("{}, of which {sides} with equal sides, {ties} tied", audit.bad)
-            }
-        },
-    );
-    row("repeated records", audit.duplicates.to_string());
-    row("repeated prompts", audit.repeated_prompts.to_string());
+    rows
+}
+
+fn of_records(audit: &Audit) -> Vec<[String; 2]> {
+    let bad = match (audit.equal_sides, audit.ties) {
+        (0, 0) => audit.bad.to_string(),
+        (sides, ties) => format!("{}, of which {sides} with equal sides, {ties} tied", audit.bad),
+    };
+    let mut rows = vec![
+        found("bad lines", bad),
+        found("repeated records", audit.duplicates.to_string()),
+        found("repeated prompts", audit.repeated_prompts.to_string()),
+    ];
     if matches!(audit.kind, Kind::Preferences | Kind::LabelledTexts) {
-        row("contradictions", audit.contradictions.to_string());
+        rows.push(found("contradictions", audit.contradictions.to_string()));
     }
-    if let Some(shared) = audit.shared_prompts {
-        row("prompt in the other file", shared.to_string());
-    }
-    if let Some(end) = &audit.end {
-        row("a completion ends with", end.clone());
-    }
+    rows.extend(
+        audit.shared_prompts.map(|shared| found("prompt in the other file", shared.to_string())),
+    );
+    rows
+}
+
+fn of_tokens(audit: &Audit) -> Vec<[String; 2]> {
+    let mut rows = Vec::new();
+    rows.extend(audit.end.iter().map(|end| found("a completion ends with", end)));
     if audit.begun_twice > 0 {
-        row(&format!("begin with {} twice", audit.begin), audit.begun_twice.to_string());
+        let name = format!("begin with {} twice", audit.begin);
+        rows.push(found(name, audit.begun_twice.to_string()));
     }
     if audit.seams.checked > 0 {
         let share = percent(audit.seams.merged, audit.seams.checked);
-        row(
-            "seams inside a token",
-            format!("{} of {} ({share})", audit.seams.merged, audit.seams.checked),
-        );
+        let seams = format!("{} of {} ({share})", audit.seams.merged, audit.seams.checked);
+        rows.push(found("seams inside a token", seams));
     }
     let endings = &audit.endings;
     if audit.kind != Kind::LabelledTexts && endings.completions > 0 {
-        row(
-            "completions",
-            format!(
-                "{}, of which {} cut, {} without end-of-text, {} with one inside",
-                endings.completions, endings.cut, endings.unended, endings.inside
-            ),
+        let completions = format!(
+            "{}, of which {} cut, {} without end-of-text, {} with one inside",
+            endings.completions, endings.cut, endings.unended, endings.inside
         );
+        rows.push(found("completions", completions));
     }
+    rows
+}
+
+fn of_groups(audit: &Audit) -> Vec<[String; 2]> {
+    let mut rows = Vec::new();
     if let Some(positive) = audit.positive {
-        row("label 1", format!("{positive} ({})", percent(positive, audit.records)));
+        rows.push(found("label 1", format!("{positive} ({})", percent(positive, audit.records))));
     }
-    if let Some(groups) = &audit.groups {
-        let sizes: Vec<String> =
-            groups.sizes.iter().map(|(size, count)| format!("{count} of {size}")).collect();
-        row("groups", sizes.join(", "));
-        row(
-            "rewards",
-            match groups.mean_spread {
-                None => "none".to_owned(),
-                Some(spread) => format!(
-                    "{} without, {} all tied, mean spread {spread:.3}",
-                    groups.unlabelled, groups.tied
-                ),
-            },
-        );
-        row("groups that repeat a text", groups.repeated.to_string());
-    }
-    if let Some(bias) = &audit.length_bias {
-        if let Some(Interval { mean, low, high }) = bias.longer_wins {
-            row(
-                "longer is chosen",
-                format!(
-                    "{:.1} % [{:.1}, {:.1}], {} pairs of equal length aside",
-                    100.0 * mean,
-                    100.0 * low,
-                    100.0 * high,
-                    bias.equal_lengths
-                ),
-            );
-        }
-        if let Some(auc) = bias.auc {
-            row("length tells the label", format!("AUC {auc:.3}"));
-        }
-        if let Some(correlation) = bias.correlation {
-            row("reward with length", format!("Spearman {correlation}, mean of groups"));
-        }
-    }
-    table
+    let Some(groups) = &audit.groups else { return rows };
+    let sizes = groups.sizes.iter().map(|(size, count)| format!("{count} of {size}"));
+    let rewards = match groups.mean_spread {
+        None => "none".to_owned(),
+        Some(spread) => format!(
+            "{} without, {} all tied, mean spread {spread:.3}",
+            groups.unlabelled, groups.tied
+        ),
+    };
+    rows.push(found("groups", sizes.collect::<Vec<_>>().join(", ")));
+    rows.push(found("rewards", rewards));
+    rows.push(found("groups that repeat a text", groups.repeated.to_string()));
+    rows
+}
+
+fn of_length_bias(audit: &Audit) -> Vec<[String; 2]> {
+    let Some(bias) = &audit.length_bias else { return Vec::new() };
+    let longer = bias.longer_wins.map(|Interval { mean, low, high }| {
+        let shares = format!("{:.1} % [{:.1}, {:.1}]", 100.0 * mean, 100.0 * low, 100.0 * high);
+        let aside = format!("{} pairs of equal length aside", bias.equal_lengths);
+        found("longer is chosen", format!("{shares}, {aside}"))
+    });
+    let auc = bias.auc.map(|auc| found("length tells the label", format!("AUC {auc:.3}")));
+    let correlation = bias.correlation.map(|correlation| {
+        found("reward with length", format!("Spearman {correlation}, mean of groups"))
+    });
+    [longer, auc, correlation].into_iter().flatten().collect()
 }
 
 fn percent(part: usize, whole: usize) -> String {

@@ -193,15 +193,15 @@ impl List {
             });
             self.note(groups.tied > 0, || {
                 format!(
-                    "{} the same reward throughout and teach nothing under dpo-rw and exo-rw but to stay: \
+                    "{} the same reward throughout and teach objectives with rewards nothing but to stay: \
                      drop them, or sample more completions with `exalign sample --completions`",
                     count(groups.tied, "group has", "groups have")
                 )
             });
             let pairs_only = groups.sizes.keys().all(|it| *it == 2);
             self.note(!pairs_only, || {
-                "groups of more than two are for exo-rw and dpo-rw: `exalign pairs --data F --out F2` \
-                 makes pairs for exo-pref and dpo"
+                "groups of more than two are for objectives with rewards: `exalign pairs --data F --out F2` \
+                 makes pairs for the others"
                     .to_owned()
             });
         }
