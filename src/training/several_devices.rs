@@ -157,8 +157,8 @@ mod tests {
         let model = Trainee::new(squares, Precision::F32);
         let mut step = step(6, 3, &[device.clone(), device.clone()]);
         step.micro_batches[1].batch = Tensor::zeros([2, 3], &device); // 4 columns are wanted
-        let together = SeveralDevices::new(&[device.clone(), device]);
-        let error = together.train_step(&model, step).err().unwrap().to_string();
+        let several = SeveralDevices::new(&[device.clone(), device]);
+        let error = several.train_step(&model, step).err().unwrap().to_string();
         assert!(error.contains("device 1") && error.lines().count() == 1, "{error}");
     }
 }

@@ -13,13 +13,16 @@ use serde_json::{Value, json};
 use crate::sites::{self, Site};
 
 /// The rooms that faults are put into, each with the same share of them.
-const ROOMS: [&str; 8] = [
+const ROOMS: [&str; 11] = [
     "src/alignment",
     "src/data",
     "src/evaluation",
     "src/generation",
+    "src/policy",
+    "src/rewards.rs",
     "src/statistics.rs",
     "src/training",
+    "experiments/judging",
     "experiments/protocol",
     "experiments/stages",
 ];
