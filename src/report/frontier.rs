@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use super::NamedReport;
 use super::pictures::{Frame, Ink, Picture, Scene, Styles};
+use super::schema::NamedReport;
 use super::tables::{row, table};
 use super::text::{escape, interval, number, policy_name, variant};
 

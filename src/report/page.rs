@@ -5,9 +5,10 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::pictures::{COLORS, Panel, Styles, histogram_panels, training_panels};
+use super::schema::{NamedReport, Report, StageCost};
 use super::tables::{self, table};
 use super::text::{duration, escape, script_json};
-use super::{NamedReport, Report, StageCost, frontier, samples};
+use super::{frontier, samples};
 
 const SKELETON: &str = include_str!("../../assets/report/page.html");
 const STYLE: &str = include_str!("../../assets/report/page.css");

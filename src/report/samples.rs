@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::pictures::Styles;
+use super::schema::{Report, SampleCompletion, SamplePrompt};
 use super::text::{Variant, escape, policy_name, signed, variant};
-use super::{Report, SampleCompletion, SamplePrompt};
 
 /// Texts longer than this, in letters, are folded.
 const LONG: usize = 700;

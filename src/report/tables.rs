@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use super::pictures::{Styles, interval_bar, win_bar};
+use super::schema::{Area, NamedReport, Report, ResultRow, WinRateRow};
 use super::text::{bounds, duration, escape, interval, number, policy_name, signed};
-use super::{Area, NamedReport, Report, ResultRow, WinRateRow};
 use crate::statistics::Interval;
 
 /// A table that scrolls within itself; the columns `numeric` are set right.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::evaluation::OptimumPoint;
 use crate::statistics::Interval;
 
 fn around(mean: f64, half: f64) -> Interval {

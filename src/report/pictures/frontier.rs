@@ -7,8 +7,8 @@ use super::labels::{self, Spot};
 use super::tracks::{Best, Point, Scene, Track};
 use super::{BEYOND, INK, Ink, MUTED, OPTIMUM, PAPER, RULE, Style, Styles, path};
 use crate::evaluation::OptimumPoint;
+use crate::report::schema::{NamedReport, Report};
 use crate::report::text::escape;
-use crate::report::{NamedReport, Report};
 
 /// The size of a picture and of its text, in pixels.
 #[derive(Clone, Copy)]

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::axes::Scale;
 use super::{INK, Ink, MUTED, RULE, Style, Styles, path};
+use crate::report::schema::{Distribution, Report, TrainingCurve, WinRateRow};
 use crate::report::text::{escape, number, policy_name, variant};
-use crate::report::{Distribution, Report, TrainingCurve, WinRateRow};
 use crate::statistics::Interval;
 
 const WIDTH: f64 = 300.0;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::NamedReport;
+use crate::report::schema::NamedReport;
 use crate::report::text::{Variant, variant};
 
 /// A colour by its name in the style sheet, on light and on dark paper.
@@ -287,7 +287,7 @@ impl Style {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Report, Series};
+    use crate::report::schema::{Report, Series};
 
     #[test]
     fn a_sweep_keeps_an_objective_s_colour_and_varies_marker_by_k_and_dashes_by_beta() {

@@ -2,8 +2,8 @@
 
 use super::{Style, Styles};
 use crate::evaluation::OptimumPoint;
+use crate::report::schema::{NamedReport, Series};
 use crate::report::text::{interval, number, policy_name};
-use crate::report::{NamedReport, Series};
 use crate::statistics::Interval;
 
 /// A point to draw.
