@@ -9,8 +9,12 @@ pub mod base;
 mod curves;
 mod data;
 mod findings;
+mod frontiers;
+pub mod labels;
 mod measured;
+mod rule;
 mod sentences;
+mod table;
 mod variants;
 mod wins;
 

@@ -3,10 +3,10 @@
 use clap::ValueEnum;
 use exalign::alignment::{Labels, ObjectiveName};
 use exalign::config::Config;
-use exalign::report::policy_name;
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::labels::label_of;
 use crate::stages::pairs::Method;
 
 /// `comparison.*`; what each means stands in `assets/presets/common.toml`.
@@ -40,10 +40,12 @@ pub struct Variant {
     pub labels: Labels,
     pub beta_policy: f64,
     pub beta_reward: f64,
+    /// K, the completions of a group.
+    pub completions: usize,
     /// K where it is less than what was drawn.
     pub fewer_completions: Option<usize>,
     /// What of its numbers the run varies, as `b0.5`, `r2`, `k4`.
-    varied: Vec<String>,
+    pub(super) varied: Vec<String>,
 }
 
 /// `exo-pref` with the labels of the official code.
@@ -131,6 +133,7 @@ impl Comparison {
                             labels,
                             beta_policy,
                             beta_reward,
+                            completions: count,
                             fewer_completions: (count < drawn).then_some(count),
                             varied: varied.into_iter().filter(|it| it.0).map(|it| it.1).collect(),
                         }
@@ -163,7 +166,7 @@ impl Variant {
 
     /// As people write it.
     pub fn name(&self) -> String {
-        policy_name(&self.folder())
+        label_of(self).label
     }
 
     /// β_π · β_r: the weight of the KL at the optimum.

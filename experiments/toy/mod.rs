@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
 use exalign::alignment::ObjectiveName;
-use exalign::report::policy_name;
 use exalign::{Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::command_line::Global;
+use crate::protocol::labels;
 use crate::record::{Record, Start};
 use crate::stages::{Context, print_text};
 use line::LineFits;
@@ -146,7 +146,7 @@ fn line_cells(line: &LineFits) -> Vec<Vec<String>> {
         .iter()
         .map(|it| {
             vec![
-                policy_name(&it.objective),
+                labels::named(&it.objective).label,
                 it.completions.map_or("all".to_owned(), |count| count.to_string()),
                 format!("{:.3}", it.mean),
                 format!("{:.3}", it.scale),
@@ -168,7 +168,7 @@ fn review_cells(reviews: &ReviewFits) -> Vec<Vec<String>> {
         .iter()
         .map(|it| {
             vec![
-                policy_name(&it.policy),
+                labels::named(&it.policy).label,
                 format!("{:.3}", it.reward),
                 format!("{:.3}", it.kl),
                 format!("{:.3}", it.divergence.reverse_kl),

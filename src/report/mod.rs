@@ -9,11 +9,17 @@
 //! no number that is not in the report.
 
 mod article;
+mod costs;
 mod frontier;
 mod page;
+mod panels;
 mod pictures;
+mod results;
+mod runs;
 mod samples;
 mod schema;
+mod settings;
+mod style;
 mod tables;
 mod text;
 
@@ -27,10 +33,11 @@ pub use article::{Article, Part};
 pub use page::render;
 pub use pictures::{Cells, Content, Curve, Figure, Line, Plot, frontier_svg};
 pub use schema::{
-    Area, Comparison, Distribution, FrontierPoint, NamedReport, Optimum, Repetition, Report,
-    ResultRow, SampleCompletion, SamplePrompt, Series, StageCost, TrainingCurve, WinRateRow,
+    Area, Comparison, Distribution, Divergence, FrontierPoint, NamedReport, ObjectiveLabel,
+    Optimum, PolicyKind, PolicyLabel, Repetition, Report, ResultRow, SampleCompletion,
+    SamplePrompt, Series, StageCost, Takes, Trained, TrainingCurve, WinRateRow,
 };
-pub use text::policy_name;
+pub use style::Style;
 
 /// The file a run's numbers are in.
 pub const JSON_NAME: &str = "report.json";

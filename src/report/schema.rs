@@ -20,6 +20,10 @@ pub struct Report {
     pub summary: Vec<String>,
     /// What rewards are measured in, such as `log-odds`; empty: in nothing that has a name.
     pub reward_unit: String,
+    /// What the policies are that the parts below call by name. A policy without an entry is shown
+    /// by its name alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyLabel>,
     /// The policies at the end of their training, the reference (`sft`) first.
     pub results: Vec<ResultRow>,
     /// Reward and KL along the checkpoints of each objective.
@@ -54,6 +58,7 @@ impl Default for Report {
             preset: String::new(),
             summary: Vec::new(),
             reward_unit: "log-odds".to_owned(),
+            policies: Vec::new(),
             results: Vec::new(),
             frontier: Vec::new(),
             comparisons: Vec::new(),
@@ -69,10 +74,93 @@ impl Default for Report {
     }
 }
 
+/// A policy: what it is called and what it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyLabel {
+    /// The name that the report's parts call it by: `sft`, `exo-rw-b0.5-k4`, …
+    pub name: String,
+    /// The name for people: `SFT`, `EXO-rw, β 0.5, K 4`, …
+    pub label: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: PolicyKind,
+}
+
+/// What a policy is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum PolicyKind {
+    /// π_sft, which the others are compared with.
+    Reference,
+    /// The answers that people gave.
+    Chosen,
+    /// The best of N samples of the reference.
+    BestOfN,
+    /// π*, the exact optimum.
+    Optimum,
+    /// A policy that an objective has trained.
+    Trained(Trained),
+    /// Anything else.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+/// What a policy was trained with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// The objective.
+    pub objective: ObjectiveLabel,
+    /// Sharpness of the policy side, β_π.
+    pub beta_policy: f64,
+    /// Temperature of the rewards, β_r; none of an objective that reads no rewards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beta_reward: Option<f64>,
+    /// Completions of a group, K; none of an objective on pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completions: Option<usize>,
+}
+
+/// An objective: what it is called, and where it stands among the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObjectiveLabel {
+    /// The name in settings.
+    pub name: String,
+    /// The name for people.
+    pub label: String,
+    /// Which divergence from the optimum it makes small.
+    pub divergence: Divergence,
+    /// What it learns from.
+    pub takes: Takes,
+    /// Its number among the objectives with the same divergence that learn from the same, from 0.
+    #[serde(default)]
+    pub rank: usize,
+}
+
+/// A divergence between a policy π and the optimum π*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Divergence {
+    /// KL(π ‖ π*), which seeks a mode.
+    Reverse,
+    /// KL(π* ‖ π), which covers all of π*.
+    Forward,
+}
+
+/// What an objective learns from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Takes {
+    /// Pairs of a better and a worse completion.
+    Pairs,
+    /// Groups of completions with rewards.
+    Rewards,
+}
+
 /// A policy's row in the table of results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
-    /// `sft`, `chosen`, `best-of-4`, or the objective it was trained with: `dpo`, `exo-rw`, …
+    /// The policy: `sft`, `chosen`, `best-of-4`, or what was trained: `dpo`, `exo-rw-b0.5`, …
     pub policy: String,
     /// Mean reward.
     pub reward: Interval,
@@ -97,7 +185,7 @@ pub struct ResultRow {
 /// An objective's way through the reward–KL plane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// The objective, or `best-of-n`.
+    /// The policy, or `best-of-n`.
     pub objective: String,
     /// Its checkpoints in the order of training; of several repetitions, their means.
     pub points: Vec<FrontierPoint>,
@@ -196,7 +284,7 @@ pub struct Optimum {
 /// A quantity along a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainingCurve {
-    /// The stage or objective.
+    /// The policy or another model.
     pub name: String,
     /// The quantity: `loss`, `accuracy`, …
     pub metric: String,
@@ -258,4 +346,16 @@ pub struct NamedReport {
     pub name: String,
     /// Its report.
     pub report: Report,
+}
+
+impl Report {
+    /// What a policy is; none of a policy without an entry.
+    pub fn policy(&self, name: &str) -> Option<&PolicyLabel> {
+        self.policies.iter().find(|policy| policy.name == name)
+    }
+
+    /// A policy's name for people.
+    pub fn label<'a>(&'a self, name: &'a str) -> &'a str {
+        self.policy(name).map_or(name, |policy| &policy.label)
+    }
 }
