@@ -11,16 +11,17 @@
 //! what parameters and gradients alone hold.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use burn::train::TrainStep;
-use exalign::alignment::ExoRwConfig;
+use exalign::alignment::{Divergence, ExoRwConfig, Takes};
 use exalign::data::TokenGroup;
 use exalign::kernels::linear::product;
 use exalign::model::{Decoder, Precision};
-use exalign::report::{Content, Curve, Divergence, Figure, Line, Plot, Style, Takes};
+use exalign::report::{Content, Curve, Figure, Line, Plot, Style};
 use exalign::training::{Aligner, Step, Trainee};
 use serde::{Deserialize, Serialize};
 use support::{
@@ -100,7 +101,7 @@ fn alone(size: usize) -> Point {
     serde_json::from_slice(&run.stdout).expect("what `main` prints")
 }
 
-type Subject = Trainee<Aligner<Decoder, exalign::alignment::ExoRw>>;
+type Subject = Trainee<Aligner<Decoder>>;
 
 struct Bench {
     trainee: Subject,
@@ -145,7 +146,7 @@ impl Bench {
         let blocks = decoder.num_params() - embedding;
         let objective = ExoRwConfig::new().init().expect("defaults");
         Self {
-            trainee: Trainee::new(Aligner::new(decoder, objective, 1.0), Precision::F32),
+            trainee: Trainee::new(Aligner::new(decoder, Arc::new(objective), 1.0), Precision::F32),
             model: shape.name,
             parameters: [blocks, embedding],
             feed_forward: [shape.hidden_size, shape.intermediate_size],

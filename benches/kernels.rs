@@ -16,8 +16,9 @@ use burn::tensor::activation::{gelu, sigmoid, silu, softmax};
 use burn::tensor::module::layer_norm;
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use exalign::kernels;
-use exalign::kernels::attention::{Heads, Tree, attend};
+use exalign::kernels::attention::{Heads, attend};
 use exalign::kernels::gelu::Gelu;
+use exalign::layout::SharedPrompt;
 use support::number;
 
 mod support;
@@ -108,13 +109,13 @@ fn main() {
             layer_norm(x, gamma, Some(beta), 1e-5)
         },
     );
-    let trees = Arc::new(bench.trees());
-    let hidden = bench.hidden(&trees);
+    let groups = Arc::new(bench.groups());
+    let hidden = bench.hidden(&groups);
     let widths = [HEADS.queries, HEADS.keys, HEADS.keys].map(|it| it * HEADS.width);
     bench.compare(
         "attention",
         widths,
-        &|[query, key, value]| attend(query, key, value, trees.clone(), HEADS),
+        &|[query, key, value]| attend(query, key, value, groups.clone(), HEADS),
         &|inputs| plain_attention(inputs, &hidden),
     );
 }
@@ -171,25 +172,27 @@ impl Bench {
     }
 
     /// Four groups of two completions that fill the tokens.
-    fn trees(&self) -> Vec<Tree> {
+    fn groups(&self) -> Vec<SharedPrompt> {
         let len = self.tokens / 4;
-        let branch = len * 40 / 430;
-        let tree =
-            |it| Tree { start: it * len, trunk: len - 2 * branch, branches: vec![branch; 2] };
-        (0..4).map(tree).collect()
+        let completion = len * 40 / 430;
+        let group = |index| SharedPrompt {
+            start: index * len,
+            prompt: len - 2 * completion,
+            completions: vec![completion; 2],
+        };
+        (0..4).map(group).collect()
     }
 
-    /// What no token of a tree may see, a row a tree: `[4, 1, row, row]`.
-    fn hidden(&self, trees: &[Tree]) -> Tensor<4, Bool> {
+    /// What no token of a group may see, a row a group: `[4, 1, row, row]`.
+    fn hidden(&self, groups: &[SharedPrompt]) -> Tensor<4, Bool> {
         let len = self.tokens / 4;
         let mut hidden = vec![true; 4 * len * len];
-        for (index, tree) in trees.iter().enumerate() {
-            for part in tree.parts() {
+        for (index, group) in groups.iter().enumerate() {
+            for (part, prompt) in group.parts_and_prompts() {
                 for token in part.clone() {
-                    let row = (index * len + token - tree.start) * len;
-                    hidden[row..row + if part.start == tree.start { 0 } else { tree.trunk }]
-                        .fill(false);
-                    hidden[row + part.start - tree.start..=row + token - tree.start].fill(false);
+                    let row = (index * len + token - group.start) * len;
+                    hidden[row..row + prompt.len()].fill(false);
+                    hidden[row + part.start - group.start..=row + token - group.start].fill(false);
                 }
             }
         }

@@ -8,6 +8,7 @@
 //!
 //! One JSON object a line. Weights and tokens are random: their values change no time.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::optim::ModuleOptimizer;
@@ -16,9 +17,9 @@ use burn::tensor::Device;
 use burn::train::TrainStep;
 use exalign::alignment::ExoRwConfig;
 use exalign::data::TokenGroup;
-use exalign::log_probs::{Policy, token_log_probs_of};
 use exalign::model::Precision;
 use exalign::model::weights::with_stable_ids;
+use exalign::policy::{Policy, token_log_probs_of};
 use exalign::training::{Aligner, FusedAdam, Step, Trainee};
 use support::{SMOLLM2_135M, decoder, group, micro_batch, number, peak_memory_bytes};
 
@@ -47,7 +48,7 @@ fn main() {
     let device = Device::flex().autodiff();
     let objective = ExoRwConfig::new().init().expect("defaults");
     let mut trainee = with_stable_ids(Trainee::new(
-        Aligner::new(decoder(&SMOLLM2_135M, &device), objective, 1.0),
+        Aligner::new(decoder(&SMOLLM2_135M, &device), Arc::new(objective), 1.0),
         Precision::F32,
     ));
     let mut optimizer: ModuleOptimizer = FusedAdam::new([0.9, 0.999], 1e-8).into();

@@ -1,10 +1,8 @@
 //! The command line: a contract that scripts depend on.
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use exalign::{Error, Result};
-
+use crate::context::Global;
 use crate::stages;
 
 /// Exact alignment of language models: EXO and DPO, from data to report.
@@ -23,66 +21,6 @@ pub struct CommandLine {
     pub command: Command,
 }
 
-/// Options of every command.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Global {
-    /// Where to compute: flex, tch, wgpu, vulkan, metal, cuda, rocm, with `:1` for the second;
-    /// remote:HOST:PORT; several with commas train together [default: the fastest compiled in and
-    /// present]
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
-    pub device: Option<String>,
-    /// A TOML file with settings, over the defaults
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
-    pub config: Option<PathBuf>,
-    /// One setting, over file and environment (EXALIGN_SECTION__KEY); repeatable
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help_heading = "Global options")]
-    pub set: Vec<String>,
-    /// Seed of everything random
-    #[arg(long, global = true, help_heading = "Global options")]
-    pub seed: Option<u64>,
-    /// data.skip_bad: bad records that are passed over and listed; one more is an error
-    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
-    pub skip_bad: Option<usize>,
-    /// How logs are written to standard error
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
-    pub log_format: LogFormat,
-    /// Less on standard error; twice: errors only
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
-    pub quiet: u8,
-    /// More on standard error; twice: everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
-    pub verbose: u8,
-    /// Colours in the terminal
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "WHEN",
-        help_heading = "Global options"
-    )]
-    pub color: Color,
-}
-
-impl Global {
-    /// Refuses settings for a command that has none, so that nobody believes they were heard.
-    pub fn refuse_settings(&self, command: &str) -> Result<()> {
-        let given = [
-            ("--config", self.config.is_some()),
-            ("--set", !self.set.is_empty()),
-            ("--seed", self.seed.is_some()),
-            ("--skip-bad", self.skip_bad.is_some()),
-        ];
-        match given.iter().find(|it| it.1) {
-            Some((flag, _)) => Err(Error::usage(format!(
-                "{flag}: `exalign {command}` has no settings; see `exalign {command} --help` for what it takes, and \
-                 leave {flag} out"
-            ))),
-            None => Ok(()),
-        }
-    }
-}
-
 impl Command {
     /// The name of a command that has no settings.
     pub fn without_settings(&self) -> Option<&'static str> {
@@ -97,28 +35,6 @@ impl Command {
             _ => None,
         }
     }
-}
-
-/// The spelling of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Pretty,
-    /// One JSON object a line.
-    Json,
-}
-
-/// When to colour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    /// In a terminal.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
 }
 
 /// What to do.

@@ -7,24 +7,23 @@
 //! never their only copy. A finished stage is believed where its files are what they were; where they
 //! are not, it is made again.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use exalign::files::Content;
+use exalign::model::ModelFolder;
 use exalign::reference::cache_folder;
 use exalign::report::StageCost;
 use exalign::training::CHECKPOINTS;
 use exalign::{Error, Result, files, interrupt};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use crate::record::changed_settings;
-use crate::stages::{Context, print_text};
+use crate::context::Context;
+use crate::output::print_text;
+use crate::record::{Made, changed_settings};
+use crate::stage::{Source, Step};
 
-/// Part of every key: to be raised when stages compute something else from the same settings.
-const REVISION: u32 = 3;
 /// The file in a stage's folder that says it is finished, and what from.
 const MARKER: &str = "stage.json";
 /// Differences from the last such stage that a dry run names; the others are counted.
@@ -38,60 +37,39 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Something from outside that is known by its content.
-    pub fn given(folder: &Path, hash: String) -> Self {
-        Self { folder: folder.to_owned(), key: hash }
+    /// The model in a folder from outside, known by its content.
+    pub fn given(model: &Path) -> Result<Self> {
+        let model = Source::from(ModelFolder::open(model)?.path);
+        let content = model.model("model").content()?;
+        let key = content.into_values().collect::<Vec<_>>().join(" ");
+        Ok(Self { folder: model.path, key })
     }
 
     /// A file or folder in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+
+    /// The same as what another stage reads.
+    pub fn source(&self, name: &str) -> Source {
+        Source { path: self.path(name), key: Some(format!("{} {name}", self.key)) }
+    }
+
+    /// The whole folder as what another stage reads.
+    pub fn whole(&self) -> Source {
+        Source { path: self.folder.clone(), key: Some(self.key.clone()) }
+    }
 }
 
-/// What a stage is computed from.
+/// A stage of a run: where it stands, and what it is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
-    /// The kind of stage: stages of one kind, with the same settings and inputs, are the same.
-    pub kind: String,
+struct Plan {
     /// What the run calls it.
-    pub name: String,
+    name: String,
     /// Its folder within the run's.
-    pub folder: String,
-    /// The settings that shape what comes out.
-    pub settings: Value,
-    /// The keys of what it reads.
-    pub inputs: BTreeMap<String, String>,
-}
-
-impl Plan {
-    pub fn new(
-        kind: &str,
-        name: impl Into<String>,
-        folder: impl Into<String>,
-        settings: Value,
-    ) -> Self {
-        Self {
-            kind: kind.to_owned(),
-            name: name.into(),
-            folder: folder.into(),
-            settings,
-            inputs: BTreeMap::new(),
-        }
-    }
-
-    /// Reads what another stage left.
-    pub fn reads(mut self, name: &str, artifact: &Artifact) -> Self {
-        self.inputs.insert(name.to_owned(), artifact.key.clone());
-        self
-    }
-
-    fn key(&self, device: &str) -> String {
-        let Self { kind, settings, inputs, .. } = self;
-        let version = env!("CARGO_PKG_VERSION");
-        let text = json!([REVISION, version, device, kind, settings, inputs]).to_string();
-        blake3::hash(text.as_bytes()).to_hex().to_string()
-    }
+    folder: String,
+    #[serde(flatten)]
+    made: Made,
 }
 
 /// A finished stage.
@@ -151,14 +129,11 @@ impl Graph {
         Self { context, out, dry_run, fresh, costs: Vec::new(), cache, experiment }
     }
 
-    /// Makes a stage by `work`, which gets the folder to fill, unless it is there already or an
-    /// earlier run has left it.
-    pub fn stage(
-        &mut self,
-        plan: Plan,
-        work: impl FnOnce(&Path, &Context) -> Result<()>,
-    ) -> Result<Artifact> {
-        let key = plan.key(&self.context.device_name);
+    /// Makes a stage in `folder`, unless it is there already or an earlier run has left it; the run
+    /// calls it `name`.
+    pub fn stage(&mut self, name: String, folder: String, step: impl Step) -> Result<Artifact> {
+        let plan = Plan { name, folder, made: step.planned_from()? };
+        let key = plan.made.key(&self.context.device_name);
         let artifact = Artifact { folder: self.out.join(&plan.folder), key };
         if self.dry_run {
             print_text(&format!("{:<34} {}", plan.name, self.forecast(&plan, &artifact)))?;
@@ -186,7 +161,7 @@ impl Graph {
         let started = Instant::now();
         files::create_dir(&artifact.folder)?;
         files::sweep_folder(&artifact.folder);
-        work(&artifact.folder, &self.context)?;
+        step.fill(&artifact.folder, &self.context)?;
         let seconds = started.elapsed().as_secs_f64();
         let content = Content::of(&artifact.folder, |name| name != MARKER)?;
         let marker = Marker { key: artifact.key.clone(), plan: plan.clone(), seconds, content };
@@ -244,13 +219,9 @@ impl Graph {
         let Ok(latest) = files::read_sealed::<Entry>(&self.latest_of(plan)) else {
             return "would run".to_owned();
         };
-        let mut reasons = changed_settings(&plan.settings, &latest.plan.settings);
-        reasons.extend(
-            plan.inputs
-                .iter()
-                .filter(|(name, key)| latest.plan.inputs.get(*name) != Some(key))
-                .map(|(name, _)| format!("other {name}")),
-        );
+        let (now, then) = (&plan.made, &latest.plan.made);
+        let mut reasons = changed_settings(&now.settings, &then.settings);
+        reasons.extend(now.changed_inputs(then).map(|name| format!("other {name}")));
         would_run(reasons)
     }
 

@@ -4,16 +4,32 @@
 
 mod allocator;
 mod command_line;
+mod context;
 mod grammar;
 mod graph;
+mod judging;
+mod merging;
+mod model_input;
+mod output;
 mod protocol;
 mod record;
 mod run;
 mod shard;
+mod stage;
 mod stages;
 mod tasks;
 mod terminal;
 mod toy;
+
+#[cfg(test)]
+mod keys_tests;
+#[cfg(test)]
+#[path = "../tests/support/own_objective.rs"]
+mod own_objective;
+#[cfg(test)]
+mod own_objective_tests;
+#[cfg(test)]
+mod rooms_tests;
 
 use std::process::ExitCode;
 
@@ -21,7 +37,8 @@ use clap::Parser;
 use exalign::{Result, interrupt};
 
 use command_line::{Command, CommandLine};
-use terminal::{print_line, print_text, say_error, start_logging};
+use output::{print_line, print_text};
+use terminal::{say_error, start_logging};
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
@@ -93,26 +110,25 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
     if let Some(name) = command.without_settings() {
         global.refuse_settings(name)?;
     }
-    let result = match command {
-        Command::Run(args) => return run::run(args, &global),
-        Command::Data(args) => return stages::data::run(args, &global),
-        Command::Check(args) => return stages::check::run(&args, &global),
-        Command::Sft(args) => stages::sft::run(args, &global)?,
-        Command::Reward(args) => stages::reward::run(args, &global)?,
-        Command::Sample(args) => stages::sample::run(args, &global)?,
-        Command::Label(args) => stages::label::run(args, &global)?,
-        Command::Pairs(args) => stages::pairs::run(args, &global)?,
-        Command::Align(args) => stages::align::run(args, &global)?,
-        Command::Evaluate(args) => stages::evaluate::run(args, &global)?,
-        Command::Judge(args) => stages::judge::run(args, &global)?,
-        Command::Score(args) => return stages::score::run(args, &global),
-        Command::Loss(args) => return stages::loss::run(&args),
-        Command::Info(args) => return print_text(&stages::info::run(&args, &global)?),
-        Command::Merge(args) => stages::merge::run(&args, &global)?,
-        Command::MergeShards(args) => stages::merge_shards::run(&args)?,
+    match command {
+        Command::Run(args) => run::run(args, &global),
+        Command::Data(args) => stages::data::run(args, &global),
+        Command::Check(args) => stages::check::run(&args, &global),
+        Command::Sft(args) => print_line(&stages::sft::run(args, &global)?),
+        Command::Reward(args) => print_line(&stages::reward::run(args, &global)?),
+        Command::Sample(args) => print_line(&stages::sample::run(args, &global)?),
+        Command::Label(args) => print_line(&stages::label::run(args, &global)?),
+        Command::Pairs(args) => print_line(&stages::pairs::run(args, &global)?),
+        Command::Align(args) => print_line(&stages::align::run(args, &global)?),
+        Command::Evaluate(args) => print_line(&stages::evaluate::run(args, &global)?),
+        Command::Judge(args) => print_line(&stages::judge::run(args, &global)?),
+        Command::Score(args) => stages::score::run(args, &global),
+        Command::Loss(args) => stages::loss::run(&args),
+        Command::Info(args) => print_text(&stages::info::run(&args)?),
+        Command::Merge(args) => print_line(&stages::merge::run(&args, &global)?),
+        Command::MergeShards(args) => print_line(&stages::merge_shards::run(&args)?),
         #[cfg(feature = "remote")]
-        Command::ServeDevice(args) => return stages::serve_device::run(&args, &global),
-        Command::Report(args) => return stages::report::run(&args),
-    };
-    print_line(&result)
+        Command::ServeDevice(args) => stages::serve_device::run(&args, &global),
+        Command::Report(args) => stages::report::run(&args),
+    }
 }

@@ -7,34 +7,79 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use exalign::data::Tokenizer;
 use exalign::files::{
     Content, Output, create_dir, read_sealed, sweep, sweep_folder, try_lock, write_sealed,
 };
 use exalign::secrets::{redact, redact_json};
 use exalign::training::CHECKPOINTS;
 use exalign::{Error, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::shard::Shard;
+/// What something is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// The command, or the kind of stage.
+    pub command: String,
+    /// The settings and options that shape the result, the seed among them.
+    pub settings: Value,
+    /// What was read: hashes of contents, or keys of the stages that made it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
+}
 
-/// What an output was made from.
+/// Part of every key: to be raised when stages compute something else from the same settings.
+const REVISION: u32 = 4;
+
+impl Made {
+    /// By `command` with `settings`.
+    pub fn new(command: &str, settings: Value) -> Self {
+        let (command, settings) = (command.to_owned(), redact_json(settings));
+        Self { command, settings, inputs: BTreeMap::new() }
+    }
+
+    /// What it is known by when it is made on `device`.
+    pub fn key(&self, device: &str) -> String {
+        let Self { command, settings, inputs } = self;
+        let version = env!("CARGO_PKG_VERSION");
+        let text = json!([REVISION, version, device, command, settings, inputs]).to_string();
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// In what it differs from what was made `then`, for people.
+    pub fn differences(&self, then: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        if self.command != then.command {
+            differences.push(format!("command: {} → {}", then.command, self.command));
+        }
+        differences.extend(changed_settings(&self.settings, &then.settings));
+        differences.extend(
+            self.changed_inputs(then).map(|name| format!("the content of {name} has changed")),
+        );
+        differences
+    }
+
+    /// The inputs that are not what they were.
+    pub fn changed_inputs<'a>(&'a self, then: &'a Self) -> impl Iterator<Item = &'a String> {
+        let is_changed = |(name, hash): &(&String, &String)| then.inputs.get(*name) != Some(hash);
+        self.inputs.iter().filter(is_changed).map(|(name, _)| name)
+    }
+}
+
+/// The record of an output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// The command.
-    pub command: String,
-    /// The full configuration and the options that shape the result, the seed among them.
-    pub settings: Value,
-    /// Content hashes of what was read.
-    pub inputs: BTreeMap<String, String>,
+    /// What the output was made from.
+    #[serde(flatten)]
+    pub made: Made,
     /// Versions and device; they do not decide whether the output can be continued.
     pub environment: Value,
     /// Whether the output is finished.
     pub complete: bool,
     /// What came out, once finished.
     #[serde(default)]
-    pub result: Value,
+    result: Value,
     /// What the output consists of, once finished.
     #[serde(default)]
     content: Content,
@@ -57,19 +102,17 @@ struct Place {
 
 /// What to do about an output.
 pub enum Start {
-    /// It is finished already; the result of then.
-    Done(Value),
+    /// It is finished already; its record.
+    Done(Box<Record>),
     /// It is to be made or continued.
     Go(Box<Work>),
 }
 
 impl Record {
-    /// A record of `command` on `device`.
-    pub fn new(command: &str, settings: Value, device: &str) -> Self {
+    /// The record of what is made on `device`.
+    pub fn new(made: Made, device: &str) -> Self {
         Self {
-            command: command.to_owned(),
-            settings: redact_json(settings),
-            inputs: BTreeMap::new(),
+            made,
             environment: json!({
                 "exalign": env!("CARGO_PKG_VERSION"),
                 "burn": "0.22.1",
@@ -87,24 +130,17 @@ impl Record {
         read_sealed(path)
     }
 
-    /// Names an input by its content.
-    pub fn input(mut self, name: &str, hash: String) -> Self {
-        self.inputs.insert(name.to_owned(), hash);
-        self
-    }
-
-    /// Names the tokenizer by its content, the chat template included: it shapes what is read.
-    pub fn tokenizer(self, tokenizer: Option<&Tokenizer>) -> Self {
-        let hash = tokenizer.map(Tokenizer::content_hash).unwrap_or_default();
-        self.input("the tokenizer or chat template", hash.to_owned())
-    }
-
-    /// Notes that the output is that of a shard.
-    pub fn shard(mut self, shard: Option<Shard>) -> Self {
-        if let Some(shard) = shard {
-            self.settings["shard"] = json!(shard);
-        }
-        self
+    /// What came out.
+    ///
+    /// # Errors
+    /// If it is not the result of a `T`.
+    pub fn result<T: DeserializeOwned>(&self) -> Result<T> {
+        T::deserialize(&self.result).map_err(|error| {
+            Error::usage(format!(
+                "the record of `{}` cannot be read: {error}; make it again with --fresh",
+                self.made.command
+            ))
+        })
     }
 
     /// The record of the file `out`.
@@ -145,14 +181,19 @@ impl Record {
     }
 
     fn start_stream(self, stream: &Path) -> Result<Start> {
-        if self.settings.get("shard").is_some() {
+        if self.made.settings.get("shard").is_some() {
             return Err(Error::usage(format!(
                 "--out {}: expected a file, whose record `exalign merge-shards` reads, found a device or \
                  a pipe; name a file, or leave --shard out",
                 stream.display()
             )));
         }
-        Ok(Start::Go(Box::new(Work { place: None, record: self })))
+        Ok(self.unkept())
+    }
+
+    /// Starts on an output that nothing is kept of.
+    pub fn unkept(self) -> Start {
+        Start::Go(Box::new(Work { place: None, record: self }))
     }
 
     fn start(self, path: PathBuf, lock: PathBuf, output: &Path, fresh: bool) -> Result<Start> {
@@ -169,7 +210,7 @@ impl Record {
         }
         if path.exists() && !fresh {
             let found = Self::read(&path).map_err(or_start_over)?;
-            let differences = self.differences(&found);
+            let differences = self.made.differences(&found.made);
             if !differences.is_empty() {
                 return Err(Error::Usage(format!(
                     "{}: was made with other settings: {}. Use another --out, or --fresh to start over",
@@ -178,7 +219,7 @@ impl Record {
                 )));
             }
             if found.complete && !found.content.set_changes_aside(output, CHECKPOINTS)? {
-                return Ok(Start::Done(found.result));
+                return Ok(Start::Done(Box::new(found)));
             }
             if found.device() != self.device() {
                 tracing::warn!(
@@ -207,30 +248,11 @@ impl Record {
     pub fn device(&self) -> &str {
         self.environment["device"].as_str().unwrap_or("?")
     }
-
-    fn differences(&self, found: &Self) -> Vec<String> {
-        let mut differences = Vec::new();
-        if self.command != found.command {
-            differences.push(format!("command: {} → {}", found.command, self.command));
-        }
-        differences.extend(changed_settings(&self.settings, &found.settings));
-        for (name, hash) in &self.inputs {
-            if found.inputs.get(name) != Some(hash) {
-                differences.push(format!("the content of {name} has changed"));
-            }
-        }
-        differences
-    }
 }
 
 impl Work {
-    /// The output, a file, is finished.
-    pub fn finish(self, result: Value) -> Result<()> {
-        self.finish_folder(result, |_| false)
-    }
-
     /// The output is finished: every file of it that `is_own`, by its path from the folder on, is written.
-    pub fn finish_folder(mut self, result: Value, is_own: impl Fn(&str) -> bool) -> Result<()> {
+    pub fn finish(mut self, result: Value, is_own: impl Fn(&str) -> bool) -> Result<()> {
         self.record.complete = true;
         self.record.result = result;
         let Some(place) = self.place else { return Ok(()) };
@@ -252,7 +274,7 @@ pub fn command_line() -> Vec<String> {
 /// The day that chat templates took for today, where the record at `path` says one.
 pub fn date_in(path: &Path) -> Option<String> {
     let record = Record::read(path).ok()?;
-    let date = record.settings.get("chat")?.get("date")?.as_str()?;
+    let date = record.made.settings.get("chat")?.get("date")?.as_str()?;
     Some(date.to_owned())
 }
 

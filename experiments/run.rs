@@ -2,22 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
-use exalign::config::{Config, ExperimentConfig, Sources};
-use exalign::data::rows::set_max_row_bytes;
-use exalign::data::{ChatTemplate, today};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use exalign::config::ExperimentConfig;
+use exalign::data::today;
 use exalign::files::Output;
 use exalign::model::ModelFolder;
-use exalign::secrets::redact_json;
 use exalign::{Error, Result, files};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::command_line::Global;
+use crate::context::{Context, Global, sources};
 use crate::graph::Graph;
-use crate::protocol;
-use crate::record::{Record, changed_settings, or_start_over};
-use crate::stages::{self, Context};
-use crate::tasks::{TASKS, Task};
+use crate::model_input::reads_date;
+use crate::protocol::base::Model;
+use crate::protocol::run::Run;
+use crate::protocol::{self, settings};
+use crate::record::{Made, Record, or_start_over};
+use crate::tasks::{Preset, TASKS, Task, task};
 use crate::toy;
 
 /// Options of `exalign run`.
@@ -30,7 +32,7 @@ use crate::toy;
 )]
 pub struct RunArgs {
     /// Which experiment
-    #[arg(value_enum)]
+    #[arg(value_parser = experiment_parser())]
     experiment: Experiment,
     /// quick: embedded corpus, minutes; small: a real model and data, an hour; paper: its values
     #[arg(long, value_enum, default_value_t)]
@@ -54,54 +56,28 @@ pub struct RunArgs {
     fresh: bool,
 }
 
-/// The experiments of the paper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Experiment {
-    /// Film reviews continued with good sentiment.
-    Sentiment,
-    /// Forum posts summarized.
-    Summarization,
-    /// An assistant's reply in a conversation.
-    Dialogue,
-    /// Instructions followed by a chat model.
-    Instruction,
-    /// What EXO does differently, on distributions that can be listed; seconds.
+/// An experiment: one of the paper's tasks, or the toy, which has no stages.
+#[derive(Clone, Copy, Debug)]
+enum Experiment {
+    Task(&'static dyn Task),
     Toy,
 }
 
-impl Experiment {
-    /// What is particular to it; the toy has no stages.
-    fn task(self) -> Option<&'static dyn Task> {
-        TASKS.get(self as usize).copied()
-    }
-}
+/// The name of the toy.
+const TOY: &str = "toy";
 
-/// How large.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Preset {
-    /// Embedded corpus, a small model from nothing, minutes on two cores.
-    #[default]
-    Quick,
-    /// A real model and real data, about an hour on two cores.
-    Small,
-    /// The paper's values.
-    Paper,
-}
-
-impl Preset {
-    /// Its name in paths and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Quick => "quick",
-            Self::Small => "small",
-            Self::Paper => "paper",
-        }
-    }
+/// Reads the name of an experiment.
+fn experiment_parser() -> impl TypedValueParser<Value = Experiment> {
+    let tasks = TASKS.iter().map(|task| PossibleValue::new(task.name()).help(task.about()));
+    let toy = PossibleValue::new(TOY)
+        .help("What EXO does differently, on distributions that can be listed; seconds");
+    PossibleValuesParser::new(tasks.chain([toy]))
+        .map(|name| task(&name).map_or(Experiment::Toy, Experiment::Task))
 }
 
 /// Runs the command.
 pub fn run(args: RunArgs, global: &Global) -> Result<()> {
-    let Some(task) = args.experiment.task() else { return run_toy(args, global) };
+    let Experiment::Task(task) = args.experiment else { return run_toy(args, global) };
     let mut flags = Vec::new();
     if let Some(model) = &args.model {
         flags.push(("model.path".to_owned(), json!(model.display().to_string()).to_string()));
@@ -114,22 +90,17 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
         flags.push(("seed".to_owned(), seed.to_string()));
     }
     let config = ExperimentConfig::load(
-        &[protocol::COMMON, task.preset(args.preset)],
-        &protocol::STAGES,
-        &Sources {
-            file: global.config.clone(),
-            environment: stages::environment(),
-            set: global.set.clone(),
-            flags,
-        },
+        &[settings::COMMON, task.preset(args.preset)],
+        &settings::STAGES,
+        &sources(global, flags),
     )?;
-    protocol::check(&config)?;
+    settings::check(&config)?;
     let name = format!("{}-{}", task.name(), args.preset.name());
     let out = args.out.unwrap_or_else(|| Path::new("runs").join(&name));
     guard(&out, task, args.preset, &config, args.fresh, args.dry_run)?;
     let date = date(&out, &config)?;
     let graph = Graph::new(Context::for_training(global)?, out, name, args.dry_run, args.fresh);
-    protocol::run(Run { task, preset: args.preset, config, date, graph })
+    protocol::run(Run { task, preset: args.preset, config, graph }, &date)
 }
 
 /// The toy, which has neither models nor data nor sizes.
@@ -149,43 +120,27 @@ fn run_toy(args: RunArgs, global: &Global) -> Result<()> {
     }
 }
 
-/// A run of an experiment: its settings and its stages.
-pub struct Run {
-    pub task: &'static dyn Task,
-    pub preset: Preset,
-    pub config: ExperimentConfig,
-    /// The day that the model's chat template takes for today; empty where it reads none.
-    pub date: String,
-    pub graph: Graph,
-}
-
-impl Run {
-    /// The settings of a stage, with the seed of one repetition.
-    pub fn settings(&self, stage: &str, seed: u64) -> Result<Config> {
-        let mut config = Config { seed, ..self.config.stage(stage)? };
-        if config.chat.date.is_empty() {
-            config.chat.date = self.date.clone();
-        }
-        set_max_row_bytes(config.data.max_row_bytes);
-        Ok(config)
-    }
+/// The record of a whole run.
+#[derive(Serialize, Deserialize)]
+struct RunRecord {
+    #[serde(flatten)]
+    made: Made,
+    preset: String,
+    exalign: String,
+    /// The day it began on.
+    date: Option<String>,
 }
 
 /// The day that the run in `out` began on, where the model's chat template reads it: a run that goes on
 /// another day goes on as it began.
 fn date(out: &Path, config: &ExperimentConfig) -> Result<String> {
-    let model: crate::protocol::base::Model = config.section("model")?;
-    if model.path.is_empty() {
-        return Ok(String::new());
-    }
-    let folder = ModelFolder::open(Path::new(&model.path))?;
-    let template = ChatTemplate::from_folder(folder.tokenizer_folder())?;
-    if !template.is_some_and(|it| it.reads_date()) {
+    let model: Model = config.section("model")?;
+    if model.path.is_empty() || !reads_date(&ModelFolder::open(Path::new(&model.path))?)? {
         return Ok(String::new());
     }
     let record = Record::within(out);
     let began = match record.exists() {
-        true => files::read_sealed::<Value>(&record)?["date"].as_str().map(str::to_owned),
+        true => files::read_sealed::<RunRecord>(&record)?.date,
         false => None,
     };
     Ok(began.unwrap_or_else(today))
@@ -201,10 +156,9 @@ fn guard(
     dry_run: bool,
 ) -> Result<()> {
     let path = Record::within(out);
-    let settings = redact_json(config.to_json());
     let out = Output::resolve(out)?;
     let out = out.path();
-    let command = format!("run {}", task.name());
+    let made = Made::new(&format!("run {}", task.name()), config.to_json());
     if fresh && out.exists() && !dry_run {
         if !path.exists() {
             return Err(Error::file(
@@ -219,25 +173,16 @@ fn guard(
             return Ok(());
         }
         files::create_dir(out)?;
-        return files::write_sealed(
-            &path,
-            &json!({
-                "command": command,
-                "preset": preset.name(),
-                "settings": settings,
-                "exalign": env!("CARGO_PKG_VERSION"),
-                "date": today(),
-            }),
-        );
+        let record = RunRecord {
+            made,
+            preset: preset.name().to_owned(),
+            exalign: env!("CARGO_PKG_VERSION").to_owned(),
+            date: Some(today()),
+        };
+        return files::write_sealed(&path, &record);
     }
-    let found: Value = files::read_sealed(&path).map_err(or_start_over)?;
-    let mut differences = changed_settings(&settings, &found["settings"]);
-    if found["command"] != command {
-        differences.insert(
-            0,
-            format!("command: {} → {command}", found["command"].as_str().unwrap_or("?")),
-        );
-    }
+    let found: RunRecord = files::read_sealed(&path).map_err(or_start_over)?;
+    let differences = made.differences(&found.made);
     if differences.is_empty() {
         return Ok(());
     }

@@ -5,10 +5,11 @@
 //! similar length, which are always worked on together, and a shard is every n-th block.
 
 use std::cmp::Ordering;
+use std::path::Path;
 use std::str::FromStr;
 
 use exalign::data::TokenGroup;
-use exalign::{Error, Result};
+use exalign::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 
 /// Records in a block, where nothing else says how many are worked on together.
@@ -118,6 +119,37 @@ impl Portion {
         }
         Ok(made)
     }
+}
+
+/// What a stage's summary says of a shard's output, so that the shards can be merged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardOutput {
+    /// The records of the whole file that the output's lines were made from.
+    pub shard_records: Vec<usize>,
+    /// The hash of the output's content.
+    pub shard_content: String,
+}
+
+impl ShardOutput {
+    /// Of `shard`, if it is one, whose output is the file `out`.
+    ///
+    /// # Errors
+    /// If the output cannot be read.
+    pub fn of(shard: Option<Shard>, portion: &Portion, out: &Path) -> Result<Option<Self>> {
+        let output = |_| {
+            let shard_content = files::hash_file(out)?;
+            Ok(Self { shard_records: portion.records(), shard_content })
+        };
+        shard.map(output).transpose()
+    }
+}
+
+/// The values of every shard, put in the order of the whole file's records.
+pub fn in_file_order<T>(parts: impl IntoIterator<Item = (Vec<usize>, Vec<T>)>) -> Vec<T> {
+    let mut all: Vec<(usize, T)> =
+        parts.into_iter().flat_map(|(records, values)| records.into_iter().zip(values)).collect();
+    all.sort_by_key(|(record, _)| *record);
+    all.into_iter().map(|(_, value)| value).collect()
 }
 
 #[cfg(test)]

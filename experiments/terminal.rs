@@ -1,19 +1,16 @@
-//! What is said on standard output and standard error.
+//! What is said on standard error: logs and errors.
 //!
-//! Standard output has results, standard error everything else. Nothing foreign reaches a terminal as
-//! more than text, no secret is shown, and whether anybody listens on standard error changes nothing.
+//! Nothing foreign reaches a terminal as more than text, no secret is shown, and whether anybody listens
+//! changes nothing.
 
-use std::io::{ErrorKind, IsTerminal, Write};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{IsTerminal, Write};
 
-use exalign::{Error, Result, printable, secrets};
-use serde_json::Value;
+use exalign::{Error, printable, secrets};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
-use crate::command_line::{Color, Global, LogFormat};
+use crate::context::{Color, Global, LogFormat};
 
 /// Standard error. What cannot be written there is lost; the work goes on.
 struct StandardError;
@@ -52,36 +49,6 @@ impl Write for JsonOnStandardError {
 pub fn say_error(error: &Error) {
     let message = printable::message(&secrets::redact(&error.to_string()));
     let _ = writeln!(StandardError, "error: {message}");
-}
-
-/// Whether nobody reads standard output any more.
-static IS_CLOSED: AtomicBool = AtomicBool::new(false);
-
-/// Whether standard output is still read: what only prints may end where it is not.
-pub fn is_read() -> bool {
-    !IS_CLOSED.load(Ordering::Relaxed)
-}
-
-/// One JSON object on a line of standard output.
-pub fn print_line(value: &Value) -> Result<()> {
-    print(&printable::json(&value.to_string()))
-}
-
-/// A text on standard output.
-pub fn print_text(text: &str) -> Result<()> {
-    print(&printable::lines(text))
-}
-
-fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-            IS_CLOSED.store(true, Ordering::Relaxed);
-            Ok(())
-        }
-        outcome => outcome.map_err(Error::io(Path::new("standard output"), "write")),
-    }
 }
 
 /// Logs go to standard error: warnings and news by default, more with -v, less with -q.

@@ -12,6 +12,15 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
 
+    /// A setting whose value makes no sense.
+    #[error("`{key}` {message}")]
+    Setting {
+        /// Its name within its section.
+        key: String,
+        /// What was expected, what was found and what to do; a sentence that begins with the key.
+        message: String,
+    },
+
     /// A record that cannot be used, with the place it stands at.
     #[error("{}:{line}: {message}", file.display())]
     Record {
@@ -62,6 +71,11 @@ impl Error {
         Self::Usage(message.into())
     }
 
+    /// A setting whose value makes no sense.
+    pub fn setting(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Setting { key: key.into(), message: message.into() }
+    }
+
     /// A file or folder whose content cannot be used.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_owned(), message: message.into() }
@@ -81,7 +95,7 @@ impl Error {
     /// The exit code a program ends with: 1 failed, 2 wrong use, 130 interrupted.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Setting { .. } => 2,
             Self::Interrupted => 130,
             _ => 1,
         }

@@ -6,26 +6,28 @@
 //!
 //! # Layout
 //!
-//! Dependencies point downwards, but for the policies that are tables and what the hub and the settings name.
-//! Only loaders, stores, checkpoints, reports and settings touch the disk.
+//! A room uses only rooms further down in this table, and of those in one row only the ones behind
+//! it. Only loaders, stores, checkpoints, reports and settings touch the disk.
 //!
 //! | room | what it does | what it never does |
 //! |---|---|---|
 //! | [`training`] | steps, the loop for burn's Learner, checkpoints, resuming | know what an objective computes |
 //! | [`generation`] | completions from a shared prompt cache | read files |
-//! | [`evaluation`] | reward, KL, the exact optimum, win rates, agreement | run a model or ask a judge |
 //! | [`judges`] | who says which of two answers is better; the one room that asks an endpoint | count verdicts |
+//! | [`config`] | the settings of the stages, from all of their sources | know an experiment |
 //! | [`report`](mod@report) | one HTML page and its JSON | compute a figure |
+//! | [`evaluation`] | reward, KL, the exact optimum, win rates, agreement | run a model or ask a judge |
 //! | [`reference`](mod@reference) | the store of reference log-probs | hold a model |
-//! | [`log_probs`] | Σ log-prob of completions, the prompt encoded once | know why they are wanted |
-//! | [`model`] | the decoder, families, weights in and out | know prompts from completions |
+//! | [`policy`] | Σ log-prob of completions: the decoder, each prompt encoded once, and tables | know why they are wanted |
+//! | [`model`] | the decoder, families, weights in and out | draw a token or compute a loss |
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
 //! | [`data`] | files → records → token ids → batches | guess: what is wrong is refused with its line |
-//! | [`statistics`] | means and shares with their intervals | know of what |
-//! | [`kernels`] | what burn's CPU backend is slow at, forward and backward | know a model |
+//! | [`kernels`] | what burn's CPU backend is slow at, and the vocabulary head, forward and backward | know a model |
+//! | [`layout`] | which tokens of a batch see which, as the attention of a device reads it | know a token |
 //! | [`hub`] | models and data sets by their hub id | read what it fetches |
-//! | [`config`], [`device`], [`files`], [`memory`], [`progress`], [`interrupt`] | settings, devices, files that are whole or absent, what fits in memory, bars, Ctrl-C | |
-//! | [`printable`], [`secrets`] | foreign text for terminals, keys that are never shown | |
+//! | [`statistics`] | means and shares with their intervals | know of what |
+//! | [`device`], [`files`], [`memory`], [`progress`], [`interrupt`] | devices, files that are whole or absent, what fits in memory, bars, Ctrl-C | |
+//! | [`printable`], [`secrets`], `panics`, `error` | foreign text for terminals, keys that are never shown, panics as messages, the one error type | |
 //!
 //! The program (`experiments/`) has the command line, the stages and the experiments; it is the
 //! only one that knows where things lie.
@@ -43,10 +45,10 @@
 //!
 //! - On the CPU all groups of a batch follow one another in one row, and one [attention
 //!   kernel](kernels::attention) knows where they begin; elsewhere a group is one row of a batch,
-//!   with a block mask: burn's backward pass of a slice costs the whole source, so the shared
-//!   prompt is a matter of masks, not of slices.
+//!   with a block mask ([`layout`]): burn's backward pass of a slice costs the whole source, so the
+//!   shared prompt is a matter of masks, not of slices.
 //! - The vocabulary head is a custom operation with its own backward pass
-//!   ([`model::vocabulary_head`]): logits of all positions are never held.
+//!   ([`kernels::vocabulary_head`]): logits of all positions are never held.
 //! - The training loop is our own [strategy](training::Training) for burn's Learner, because burn's
 //!   saves by epoch, sums gradients and clips tensors apart.
 //! - Weights are read tensor by tensor and not memory-mapped: `unsafe` stands in the matrix products of
@@ -101,10 +103,11 @@ pub mod hub;
 pub mod interrupt;
 pub mod judges;
 pub mod kernels;
-pub mod log_probs;
+pub mod layout;
 pub mod memory;
 pub mod model;
 mod panics;
+pub mod policy;
 pub mod printable;
 pub mod progress;
 pub mod reference;
@@ -113,8 +116,10 @@ pub mod secrets;
 pub mod statistics;
 pub mod training;
 
+pub use error::{Error, Result};
+
+#[cfg(test)]
+mod rooms;
 #[cfg(test)]
 #[path = "../tests/support/skipped.rs"]
 mod skipped;
-
-pub use error::{Error, Result};

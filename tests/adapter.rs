@@ -218,7 +218,7 @@ fn a_written_adapter_is_the_same_adapter_when_it_is_read() {
 #[test]
 fn an_attached_adapter_and_a_merged_one_are_the_same_function() {
     use exalign::data::{GroupBatch, TokenGroup};
-    use exalign::log_probs::Policy;
+    use exalign::policy::Policy;
     for case in peft_cases() {
         let (base, folder) = (formula_folder(case.model.0), tempfile::tempdir().unwrap());
         peft_folder(folder.path(), base.path(), case.config, case.modules);

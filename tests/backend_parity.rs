@@ -27,12 +27,12 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{Adam, AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use burn::train::TrainStep;
-use exalign::alignment::{ObjectiveConfig, ObjectiveName};
+use exalign::alignment::{ObjectiveConfig, ObjectiveName, Takes, objectives, register};
 use exalign::data::{GroupBatch, TokenGroup};
 use exalign::device::{BACKENDS, BackendInfo, open, present};
 use exalign::generation::{Choice, Prompt, Sampling, sample};
-use exalign::log_probs::Policy;
 use exalign::model::{Decoder, ModelFolder, Precision};
+use exalign::policy::Policy;
 use exalign::training::{Aligner, AlignmentBatch, Micro, Step, Trainable, Trainee};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
@@ -40,10 +40,13 @@ use support::families;
 use support::formula::{TOKENS, formula_folder, load};
 use support::skipped::skipped;
 
-const OBJECTIVES: [ObjectiveName; 4] =
-    [ObjectiveName::ExoPref, ObjectiveName::ExoRw, ObjectiveName::Dpo, ObjectiveName::DpoRw];
+fn exo_rw() -> ObjectiveName {
+    "exo-rw".parse().expect("an objective of the table")
+}
 
 fn main() -> ExitCode {
+    // One that a program adds is held to the same.
+    register(&support::own_objective::SQUARES).expect("a new name");
     let trials = BACKENDS
         .iter()
         .filter(|backend| backend.name != "remote")
@@ -234,7 +237,7 @@ fn group_log_probs_are_those_of_flex(device: &Device) {
     }
 }
 
-type Subject = Trainee<Aligner<Decoder, exalign::alignment::Objective>>;
+type Subject = Trainee<Aligner<Decoder>>;
 
 /// A family's model under an objective, and the batch it is trained on.
 fn subject(
@@ -246,7 +249,7 @@ fn subject(
     let device = device.clone().autodiff();
     let objective = ObjectiveConfig { name, beta_policy: 0.5, ..ObjectiveConfig::default() };
     let aligner = Aligner::new(load(folder, &device), objective.init().unwrap(), 0.8);
-    let k = if matches!(name, ObjectiveName::ExoPref | ObjectiveName::Dpo) { 2 } else { 3 };
+    let k = if name.takes == Takes::Pairs { 2 } else { 3 };
     (Trainee::new(aligner, compute), batch(k, &device))
 }
 
@@ -302,7 +305,7 @@ fn norm(values: &[f32]) -> f64 {
 
 fn losses_and_gradients_are_those_of_flex(device: &Device) {
     for (family, folder) in families() {
-        for objective in OBJECTIVES {
+        for objective in objectives() {
             let of = |device: &Device| {
                 let (subject, batch) = subject(folder.path(), objective, Precision::F32, device);
                 let (loss, _) = subject.module.loss(&batch);
@@ -326,8 +329,7 @@ fn losses_and_gradients_are_those_of_flex(device: &Device) {
 fn three_steps_end_at_the_weights_of_flex(device: &Device) {
     for (family, folder) in families() {
         let of = |device: &Device| {
-            let (mut subject, batch) =
-                subject(folder.path(), ObjectiveName::ExoRw, Precision::F32, device);
+            let (mut subject, batch) = subject(folder.path(), exo_rw(), Precision::F32, device);
             let adam: Adam = AdamConfig::new().with_beta_2(0.95).with_epsilon(1e-3).build();
             let mut optimizer: ModuleOptimizer = adam.into();
             let mut losses = Vec::new();
@@ -350,8 +352,7 @@ fn three_steps_end_at_the_weights_of_flex(device: &Device) {
 fn fifty_steps_have_the_losses_of_flex(device: &Device) {
     for (family, folder) in families() {
         let of = |device: &Device| -> Vec<f64> {
-            let (mut subject, batch) =
-                subject(folder.path(), ObjectiveName::ExoRw, Precision::F32, device);
+            let (mut subject, batch) = subject(folder.path(), exo_rw(), Precision::F32, device);
             let adam: Adam = AdamConfig::new().with_beta_2(0.95).with_epsilon(1e-8).build();
             let mut optimizer: ModuleOptimizer = adam.into();
             let one = |_| {
@@ -383,7 +384,7 @@ fn step(batch: &AlignmentBatch) -> Step<AlignmentBatch> {
 fn passes_in_bf16_move_weights_in_f32(device: &Device) {
     for (family, folder) in families() {
         let of = |compute: Precision, device: &Device| {
-            let (subject, batch) = subject(folder.path(), ObjectiveName::ExoRw, compute, device);
+            let (subject, batch) = subject(folder.path(), exo_rw(), compute, device);
             let output = TrainStep::step(&subject, step(&batch));
             (subject, output)
         };

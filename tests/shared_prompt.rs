@@ -6,13 +6,13 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use exalign::data::{GroupBatch, TokenGroup};
-use exalign::generation::{Choice, Prompt, Sampling, sample, token_log_prob};
-use exalign::log_probs::{Policy, token_log_probs_of};
+use exalign::generation::{Choice, Prompt, Sampling, sample};
 use exalign::model::Decoder;
 use exalign::model::config::{
     DecoderConfig, FeedForwardKind, NormKind, PositionEncoding, RotaryConfig, RotaryScaling,
 };
 use exalign::model::weights::initialize;
+use exalign::policy::{Policy, token_log_probs_of};
 use proptest::prelude::*;
 
 const VOCABULARY: usize = 19;
@@ -258,7 +258,9 @@ fn the_head_gives_the_log_softmax_of_the_full_logits() {
         rewards: vec![],
     };
     let ours: f32 = decoder.log_probs(&GroupBatch::new([&group], &device), 0.7).into_scalar();
-    let expected = token_log_prob(&full_logits(&decoder, &[2, 3], &device), 4, 0.7);
+    let weights = full_logits(&decoder, &[2, 3], &device);
+    let weights: Vec<f64> = weights.iter().map(|&logit| (f64::from(logit) / 0.7).exp()).collect();
+    let expected = (weights[4] / weights.iter().sum::<f64>()).ln();
     assert!((f64::from(ours) - expected).abs() < 1e-5);
 }
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use exalign::data::{Ending, TokenGroup, Tokenizer};
 use exalign::generation::{Choice, Prompt, Sampling, sample};
-use exalign::log_probs::token_log_probs_of;
 use exalign::model::{Decoder, ModelFolder};
+use exalign::policy::token_log_probs_of;
 use serde_json::Value;
 use skipped::or_skip;
 

@@ -8,9 +8,11 @@ use exalign::model::families::{Family, gpt2_config_json};
 use exalign::model::{self, Decoder, weights};
 use exalign::{Result, files, memory};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::context::Context;
 use crate::grammar::{END_OF_TEXT, Grammar, UNKNOWN};
+use crate::stage::{Input, Keyed, Step};
 use crate::tasks::Task;
 
 /// `model.*`: the model the experiment starts from.
@@ -18,14 +20,39 @@ use crate::tasks::Task;
 pub struct Model {
     /// A Hugging Face folder or hub id; empty: a GPT-2 of the following shape, from nothing.
     pub path: String,
-    hidden_size: usize,
-    num_layers: usize,
-    num_heads: usize,
-    max_positions: usize,
+    pub hidden_size: usize,
+    pub num_layers: usize,
+    pub num_heads: usize,
+    pub max_positions: usize,
+}
+
+/// The making of the model of an embedded corpus.
+pub struct Base {
+    pub task: &'static dyn Task,
+    pub model: Model,
+    pub seed: u64,
+}
+
+impl Keyed for Base {
+    const NAME: &'static str = "base";
+
+    fn settings(&self) -> Value {
+        json!({ "corpus": self.task.corpus(), "model": self.model, "seed": self.seed })
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        Vec::new()
+    }
+}
+
+impl Step for Base {
+    fn fill(self, folder: &Path, context: &Context) -> Result<()> {
+        new_model(self.task, &self.model, self.seed, folder, &context.device)
+    }
 }
 
 /// Writes the model's Hugging Face folder.
-pub fn new_model(
+fn new_model(
     task: &dyn Task,
     model: &Model,
     seed: u64,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::labels::REFERENCE;
 use super::measured::Outcome;
-use crate::run::Run;
+use super::run::Run;
 
 /// What is shown of a line of `metrics.jsonl`.
 #[derive(Deserialize)]

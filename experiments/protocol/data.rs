@@ -13,9 +13,11 @@ use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::context::Context;
 use crate::grammar::Grammar;
+use crate::output::write_lines;
+use crate::stage::{GROUPS, Input, Keyed, Source, Step};
 use crate::stages::data::{Lengths, Records, Shape, in_words, needed_tokenizer};
-use crate::stages::write_lines;
 use crate::tasks::{Example, Task};
 
 /// To fine-tune on.
@@ -52,24 +54,52 @@ impl Sizes {
     }
 }
 
-/// Writes the records of a run into `folder`; `model` is the folder of the model it starts from.
-pub fn write(task: &dyn Task, sizes: &Sizes, seed: u64, model: &Path, folder: &Path) -> Result<()> {
-    let records = match sizes.path.is_empty() {
-        true => embedded(task, sizes, seed)?,
-        false => published(task, sizes, seed, model, folder)?,
-    };
-    write_lines(&folder.join(DEMONSTRATIONS), &records.demonstrations)?;
-    write_lines(&folder.join(LABELLED), &records.labelled)?;
-    write_lines(&folder.join(PROMPTS), &records.prompts)?;
-    write_lines(&folder.join(HELD_OUT), &records.held_out)?;
-    if !records.chosen.is_empty() {
-        write_lines(&folder.join(CHOSEN), &records.chosen)?;
+/// The making of a run's records.
+pub struct Corpus {
+    pub task: &'static dyn Task,
+    pub sizes: Sizes,
+    pub seed: u64,
+    /// The model that the run starts from.
+    pub base: Source,
+    /// The published data, known by its content; none: the embedded corpus.
+    pub published: Option<Source>,
+}
+
+impl Keyed for Corpus {
+    const NAME: &'static str = "data";
+
+    fn settings(&self) -> Value {
+        json!({
+            "task": self.task.name(), "corpus": self.task.corpus(), "data": self.sizes, "seed": self.seed,
+        })
     }
-    Ok(())
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let published = self.published.iter().map(|source| source.known("published data"));
+        [self.base.model("base model")].into_iter().chain(published).collect()
+    }
+}
+
+impl Step for Corpus {
+    fn fill(self, folder: &Path, _: &Context) -> Result<()> {
+        let Self { task, sizes, seed, base, published } = self;
+        let records = match published {
+            None => embedded(task, &sizes, seed)?,
+            Some(_) => of_published(task, &sizes, seed, &base.path, folder)?,
+        };
+        write_lines(&folder.join(DEMONSTRATIONS), &records.demonstrations)?;
+        write_lines(&folder.join(LABELLED), &records.labelled)?;
+        write_lines(&folder.join(PROMPTS), &records.prompts)?;
+        write_lines(&folder.join(HELD_OUT), &records.held_out)?;
+        if !records.chosen.is_empty() {
+            write_lines(&folder.join(CHOSEN), &records.chosen)?;
+        }
+        Ok(())
+    }
 }
 
 /// Records of published data: as many as are asked for, in an order that the seed fixes.
-fn published(
+fn of_published(
     task: &dyn Task,
     sizes: &Sizes,
     seed: u64,
@@ -127,16 +157,36 @@ fn published(
 }
 
 /// Groups with their first `count` completions only.
-pub fn first_completions(from: &Path, count: usize, to: &Path) -> Result<()> {
-    let groups = data::read_all::<Group>(from, 0)?.into_iter().map(|it| {
-        let mut group = it.record;
-        group.completions.truncate(count);
-        if let Some(rewards) = &mut group.rewards {
-            rewards.truncate(count);
-        }
-        group
-    });
-    write_lines(to, groups)
+pub struct FirstCompletions {
+    pub groups: Source,
+    pub count: usize,
+}
+
+impl Keyed for FirstCompletions {
+    const NAME: &'static str = "first completions";
+
+    fn settings(&self) -> Value {
+        json!({ "completions": self.count })
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        vec![self.groups.file("groups")]
+    }
+}
+
+impl Step for FirstCompletions {
+    fn fill(self, folder: &Path, _: &Context) -> Result<()> {
+        let read = data::read_all::<Group>(&self.groups.path, 0)?;
+        let groups = read.into_iter().map(|located| {
+            let mut group = located.record;
+            group.completions.truncate(self.count);
+            if let Some(rewards) = &mut group.rewards {
+                rewards.truncate(self.count);
+            }
+            group
+        });
+        write_lines(&folder.join(GROUPS), groups)
+    }
 }
 
 /// How many examples in a row may be repeats before the grammar counts as exhausted.

@@ -12,11 +12,11 @@ use super::curves::curves;
 use super::frontiers::{best_of, frontiers, optimum_of, usable_n};
 use super::measured::{Lineage, Measured, Outcome, over_repetitions};
 use super::rule::Rule;
+use super::run::Run;
 use super::table::table;
 use super::{labels, sentences, wins};
+use crate::output::print_text;
 use crate::record::command_line;
-use crate::run::Run;
-use crate::terminal::print_text;
 
 /// Writes the report, prints its table and says where it is. What a judge that is gone leaves
 /// unasked does not take the rest with it: the report lacks its win rates then, and says so.
@@ -59,7 +59,7 @@ fn build(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Report> {
         frontier: frontiers(outcome),
         comparisons: sentences::comparisons(outcome),
         win_rates: Vec::new(),
-        optimum: Some(optimum_of(run, outcome, seed)?),
+        optimum: Some(optimum_of(run, outcome)?),
         curves: curves(run, outcome),
         distributions: distributions(outcome),
         samples: outcome.lineages.first().map_or(Vec::new(), |it| samples(outcome, it, shown)),

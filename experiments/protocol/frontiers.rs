@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use exalign::Result;
+use exalign::config::AlignSettings;
 use exalign::evaluation::{OptimumPoint, best_of_n, frontier_area, frontier_reach, optimum};
 use exalign::report::{Area, FrontierPoint, Optimum, Repetition, Series};
 use exalign::statistics::{Interval, student};
 
 use super::labels;
 use super::measured::{Lineage, Outcome, mean, over_repetitions};
-use crate::run::Run;
+use super::run::{Run, stage_settings};
 
 /// With fewer effective samples than this, an estimate of the optimum is not worth showing.
 pub const FEW_SAMPLES: f64 = 4.0;
@@ -111,8 +112,8 @@ fn best_of_series(outcome: &Outcome) -> Option<Series> {
 }
 
 /// The exact optimum at the first variant's β and along all β.
-pub fn optimum_of(run: &Run, outcome: &Outcome, seed: u64) -> Result<Optimum> {
-    let objective = run.settings("align", seed)?.objective;
+pub fn optimum_of(run: &Run, outcome: &Outcome) -> Result<Optimum> {
+    let AlignSettings { objective, .. } = stage_settings(&run.config, "align")?;
     let beta = outcome
         .variants
         .first()

@@ -1,7 +1,7 @@
 //! What reports call the policies of a run, and what they are.
 
-use exalign::alignment::{Labels, ObjectiveName};
-use exalign::report::{Divergence, ObjectiveLabel, PolicyKind, PolicyLabel, Takes, Trained};
+use exalign::alignment::{Entry, Form, ObjectiveName, Takes, objectives};
+use exalign::report::{ObjectiveLabel, PolicyKind, PolicyLabel, Trained};
 
 use super::variants::Variant;
 
@@ -39,10 +39,10 @@ pub fn best_of(n: usize) -> PolicyLabel {
 pub fn named(name: &str) -> PolicyLabel {
     match name.parse::<ObjectiveName>() {
         Ok(objective) => {
-            let objective = objective_label(objective, Labels::Paper);
+            let objective = objective_label(objective, None);
             let text = objective.label.clone();
-            let trained =
-                Trained { objective, beta_policy: 1.0, beta_reward: Some(1.0), completions: None };
+            let beta_reward = (objective.takes == Takes::Rewards).then_some(1.0);
+            let trained = Trained { objective, beta_policy: 1.0, beta_reward, completions: None };
             label(name, &text, PolicyKind::Trained(trained))
         }
         Err(_) if name == OPTIMUM => label(OPTIMUM, "π*", PolicyKind::Optimum),
@@ -50,40 +50,37 @@ pub fn named(name: &str) -> PolicyLabel {
     }
 }
 
-/// The label of a variant: its objective, and what the run varies of its numbers.
+/// The label of a variant: its objective and its numbers, and what it is called among the others.
 pub fn label_of(variant: &Variant) -> PolicyLabel {
-    let objective = objective_label(variant.objective, variant.labels);
-    let mut text = objective.label.clone();
-    for part in &variant.varied {
-        text += &match part.split_at(1) {
-            ("b", value) => format!(", β {value}"),
-            ("r", value) => format!(", β_r {value}"),
-            (_, value) => format!(", K {value}"),
-        };
-    }
+    let objective = objective_label(variant.objective.name, variant.form);
     let reads_rewards = objective.takes == Takes::Rewards;
     let trained = Trained {
         objective,
-        beta_policy: variant.beta_policy,
-        beta_reward: reads_rewards.then_some(variant.beta_reward),
+        beta_policy: variant.objective.beta_policy,
+        beta_reward: reads_rewards.then_some(variant.objective.beta_reward),
         completions: reads_rewards.then_some(variant.completions),
     };
-    label(&variant.folder(), &text, PolicyKind::Trained(trained))
+    label(&variant.folder(), &variant.name(), PolicyKind::Trained(trained))
 }
 
-/// What reports say of an objective.
-pub fn objective_label(name: ObjectiveName, labels: Labels) -> ObjectiveLabel {
-    let (label, divergence, takes) = match name {
-        ObjectiveName::ExoPref => ("EXO-pref", Divergence::Reverse, Takes::Pairs),
-        ObjectiveName::ExoRw => ("EXO-rw", Divergence::Reverse, Takes::Rewards),
-        ObjectiveName::Dpo => ("DPO", Divergence::Forward, Takes::Pairs),
-        ObjectiveName::DpoRw => ("DPO-rw", Divergence::Forward, Takes::Rewards),
+/// What reports say of an objective, or of a form of it.
+fn objective_label(objective: ObjectiveName, form: Option<&Form>) -> ObjectiveLabel {
+    let Entry { divergence, takes, .. } = *objective.entry();
+    let (name, label) = match form {
+        None => (objective.name, objective.label),
+        Some(form) => (form.name, form.label),
     };
-    let (name, label, rank) = match labels {
-        Labels::Paper => (name.to_string(), label.to_owned(), 0),
-        Labels::Official => (format!("{name}-official"), format!("{label} (official labels)"), 1),
-    };
-    ObjectiveLabel { name, label, divergence, takes, rank }
+    let alike = objectives().into_iter().map(ObjectiveName::entry);
+    let alike = alike.filter(|it| it.divergence == divergence && it.takes == takes);
+    let mut names =
+        alike.flat_map(|it| [it.name].into_iter().chain(it.forms.iter().map(|form| form.name)));
+    ObjectiveLabel {
+        name: name.to_owned(),
+        label: label.to_owned(),
+        divergence,
+        takes,
+        rank: names.position(|known| known == name).unwrap_or(0),
+    }
 }
 
 fn label(name: &str, label: &str, kind: PolicyKind) -> PolicyLabel {

@@ -7,9 +7,9 @@ use exalign::data::{self as records, Group};
 use exalign::evaluation::Samples;
 use exalign::statistics::{Interval, student};
 
-use super::GROUPS;
 use super::variants::{Comparison, Variant};
 use crate::graph::Artifact;
+use crate::stage::GROUPS;
 use crate::stages::evaluate::Evaluated;
 
 /// The file of a checkpoint's evaluation in its stage's folder.

@@ -5,8 +5,8 @@ use exalign::data::{Completion, Group, Passage};
 
 use super::data::Sizes;
 use super::measured::mean;
+use super::run::Run;
 use crate::grammar::Grammar;
-use crate::run::Run;
 
 /// The rule that good answers follow, where the run's texts have one.
 pub struct Rule<'a> {

@@ -1,14 +1,11 @@
 //! What can be said of a run, with its intervals, and what cannot.
 
-use exalign::alignment::Labels;
+use exalign::alignment::{Divergence, Takes};
 use exalign::evaluation::{FrontierGain, OptimumPoint, frontier_gain};
-use exalign::report::{
-    Comparison, Divergence, ObjectiveLabel, PolicyKind, Report, ResultRow, Takes, Trained,
-};
+use exalign::report::{Comparison, ObjectiveLabel, PolicyKind, Report, ResultRow, Trained};
 use exalign::statistics::{Interval, student};
 
 use super::frontiers::FEW_SAMPLES;
-use super::labels::objective_label;
 use super::measured::Outcome;
 use super::variants::Variant;
 
@@ -35,20 +32,11 @@ fn has_raised(row: &ResultRow) -> bool {
 /// Every EXO, the reverse KL, against the DPO, the forward KL, that differs in nothing else, at the same
 /// KL to the reference.
 pub fn comparisons(outcome: &Outcome) -> Vec<Comparison> {
-    let variants = |divergence: Divergence| {
-        let label = |it: &Variant| objective_label(it.objective, it.labels);
-        let all = outcome.variants.iter().enumerate();
-        all.filter(move |(_, it)| label(it).divergence == divergence)
-    };
+    let is_exo = |it: &Variant| it.objective.name.divergence == Divergence::Reverse;
+    let variants = || outcome.variants.iter().enumerate();
     let mut comparisons = Vec::new();
-    for (ours, exo) in variants(Divergence::Reverse) {
-        // The official labels are one more form of EXO, and have the same counterpart.
-        let counterpart = |it: &Variant| {
-            let mut paper = exo.clone();
-            paper.labels = Labels::Paper;
-            paper.is_counterpart(it)
-        };
-        for (theirs, dpo) in variants(Divergence::Forward).filter(|(_, it)| counterpart(it)) {
+    for (ours, exo) in variants().filter(|(_, it)| is_exo(it)) {
+        for (theirs, dpo) in variants().filter(|(_, it)| exo.is_counterpart(it)) {
             let gains: Vec<(u64, FrontierGain)> = outcome
                 .lineages
                 .iter()
@@ -176,27 +164,14 @@ fn reward_at(curve: &[OptimumPoint], kl: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use exalign::alignment::ObjectiveName;
-    use exalign::report::PolicyLabel;
+    use exalign::alignment::objectives;
 
     use super::*;
     use crate::protocol::labels;
 
     fn report(results: Vec<ResultRow>, unit: &str) -> Report {
-        let objective = |name| {
-            let label = objective_label(name, Labels::Paper);
-            let name = label.name.clone();
-            let trained = Trained {
-                objective: label,
-                beta_policy: 1.0,
-                beta_reward: None,
-                completions: None,
-            };
-            let label = trained.objective.label.clone();
-            PolicyLabel { name, label, kind: PolicyKind::Trained(trained) }
-        };
         let mut policies = vec![labels::reference()];
-        policies.extend(ObjectiveName::ALL.iter().map(|name| objective(*name)));
+        policies.extend(objectives().iter().map(|objective| labels::named(objective.name)));
         Report { policies, results, reward_unit: unit.to_owned(), ..Report::default() }
     }
 

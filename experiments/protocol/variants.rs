@@ -1,12 +1,11 @@
 //! What a run compares: objectives, each with one or several β and K.
 
 use clap::ValueEnum;
-use exalign::alignment::{Labels, ObjectiveName};
-use exalign::config::Config;
+use exalign::alignment::{Form, Labels, ObjectiveConfig, ObjectiveName, Takes, objectives};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::labels::label_of;
+use crate::judging::JudgeSpec;
 use crate::stages::pairs::Method;
 
 /// `comparison.*`; what each means stands in `assets/presets/common.toml`.
@@ -34,22 +33,26 @@ pub enum PairsFrom {
 }
 
 /// An objective with its numbers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Variant {
-    pub objective: ObjectiveName,
-    pub labels: Labels,
-    pub beta_policy: f64,
-    pub beta_reward: f64,
+    pub objective: ObjectiveConfig,
+    /// The form of the objective, where it is not the plain one.
+    pub form: Option<&'static Form>,
     /// K, the completions of a group.
     pub completions: usize,
     /// K where it is less than what was drawn.
     pub fewer_completions: Option<usize>,
-    /// What of its numbers the run varies, as `b0.5`, `r2`, `k4`.
-    pub(super) varied: Vec<String>,
+    /// What of its numbers the run varies.
+    pub varied: Varied,
 }
 
-/// `exo-pref` with the labels of the official code.
-const OFFICIAL: &str = "exo-pref-official";
+/// The numbers of a variant that a run varies; none of those that all variants share.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Varied {
+    pub beta_policy: Option<f64>,
+    pub beta_reward: Option<f64>,
+    pub completions: Option<usize>,
+}
 
 impl Comparison {
     /// Refuses what makes no sense, where groups of `drawn` completions are sampled.
@@ -80,13 +83,7 @@ impl Comparison {
         if self.seeds == 0 {
             return Err(Error::usage("comparison.seeds: expected at least 1, found 0"));
         }
-        let known = ["reward", "rule"].contains(&self.judge.as_str());
-        if !known && !self.judge.starts_with("openai:") {
-            return Err(Error::usage(format!(
-                "comparison.judge: expected reward, rule or openai:URL, found `{}`",
-                self.judge
-            )));
-        }
+        JudgeSpec::of_experiment(&self.judge)?;
         self.pairs_from().map(|_| ())
     }
 
@@ -102,41 +99,35 @@ impl Comparison {
         }
     }
 
-    /// Every objective with every number that concerns it.
-    pub fn variants(&self, align: &Config, sample: &Config) -> Vec<Variant> {
-        let or = |values: &[f64], value: f64| match values {
-            [] => vec![value],
-            _ => values.to_vec(),
-        };
-        let drawn = sample.generation.completions;
-        let beta_policies = or(&self.beta_policy, align.objective.beta_policy);
-        let beta_rewards = or(&self.beta_reward, align.objective.beta_reward);
-        let counts =
-            if self.completions.is_empty() { vec![drawn] } else { self.completions.clone() };
+    /// Every objective with every number that concerns it, over `base`, of groups of `drawn`
+    /// completions.
+    pub fn variants(&self, base: &ObjectiveConfig, drawn: usize) -> Vec<Variant> {
         let mut variants = Vec::new();
-        for (objective, labels) in self.objectives.iter().filter_map(|name| parse(name).ok()) {
-            // Objectives on pairs read neither β_r nor K.
-            let (beta_rewards, counts) = match takes_pairs(objective) {
-                true => (vec![align.objective.beta_reward], vec![drawn]),
-                false => (beta_rewards.clone(), counts.clone()),
-            };
-            for &beta_policy in &beta_policies {
-                for &beta_reward in &beta_rewards {
-                    variants.extend(counts.iter().map(|&count| {
-                        let varied = [
-                            (beta_policies.len() > 1, format!("b{beta_policy}")),
-                            (beta_rewards.len() > 1, format!("r{beta_reward}")),
-                            (counts.len() > 1, format!("k{count}")),
-                        ];
-                        Variant {
-                            objective,
-                            labels,
+        for (name, form) in self.objectives.iter().filter_map(|name| parse(name).ok()) {
+            let mut objective = ObjectiveConfig { name, labels: Labels::default(), ..base.clone() };
+            if let Some(form) = form {
+                (form.set)(&mut objective);
+            }
+            let reads = |key| name.reads.contains(&key);
+            let beta_policies = Swept::of(&self.beta_policy, base.beta_policy, true);
+            let beta_rewards = Swept::of(&self.beta_reward, base.beta_reward, reads("beta_reward"));
+            let counts = Swept::of(&self.completions, drawn, name.takes == Takes::Rewards);
+            for (beta_policy, varied_policy) in beta_policies.values() {
+                for (beta_reward, varied_reward) in beta_rewards.values() {
+                    variants.extend(counts.values().map(|(count, varied_count)| Variant {
+                        objective: ObjectiveConfig {
                             beta_policy,
                             beta_reward,
-                            completions: count,
-                            fewer_completions: (count < drawn).then_some(count),
-                            varied: varied.into_iter().filter(|it| it.0).map(|it| it.1).collect(),
-                        }
+                            ..objective.clone()
+                        },
+                        form,
+                        completions: count,
+                        fewer_completions: (count < drawn).then_some(count),
+                        varied: Varied {
+                            beta_policy: varied_policy,
+                            beta_reward: varied_reward,
+                            completions: varied_count,
+                        },
                     }));
                 }
             }
@@ -145,72 +136,92 @@ impl Comparison {
     }
 }
 
+/// The values of a number.
+struct Swept<T>(Vec<T>);
+
+impl<T: Copy> Swept<T> {
+    /// Those that are listed; the one of the settings where none is, or where they do not concern the
+    /// objective.
+    fn of(listed: &[T], value: T, concerns: bool) -> Self {
+        match concerns && !listed.is_empty() {
+            true => Self(listed.to_vec()),
+            false => Self(vec![value]),
+        }
+    }
+
+    /// Each, and once more where there are several.
+    fn values(&self) -> impl Iterator<Item = (T, Option<T>)> {
+        let several = self.0.len() > 1;
+        self.0.iter().map(move |&value| (value, several.then_some(value)))
+    }
+}
+
 impl Variant {
     /// Whether it learns from pairs.
     pub fn takes_pairs(&self) -> bool {
-        takes_pairs(self.objective)
+        self.objective.name.takes == Takes::Pairs
     }
 
     /// Its folder, and its name in reports' data: `exo-rw`, `exo-rw-b0.5-k4`.
     pub fn folder(&self) -> String {
-        let mut name = match self.labels {
-            Labels::Official => OFFICIAL.to_owned(),
-            Labels::Paper => self.objective.to_string(),
-        };
-        for part in &self.varied {
-            name.push('-');
-            name.push_str(part);
-        }
-        name
+        let Varied { beta_policy, beta_reward, completions } = self.varied;
+        let name = self.form.map_or(self.objective.name.name, |form| form.name);
+        let parts = [
+            beta_policy.map(|value| format!("-b{value}")),
+            beta_reward.map(|value| format!("-r{value}")),
+            completions.map(|value| format!("-k{value}")),
+        ];
+        parts.into_iter().flatten().fold(name.to_owned(), |name, part| name + &part)
     }
 
-    /// As people write it.
+    /// As people write it: `EXO-rw, β 0.5, K 4`.
     pub fn name(&self) -> String {
-        label_of(self).label
+        let Varied { beta_policy, beta_reward, completions } = self.varied;
+        let label = self.form.map_or(self.objective.name.label, |form| form.label);
+        let parts = [
+            beta_policy.map(|value| format!(", β {value}")),
+            beta_reward.map(|value| format!(", β_r {value}")),
+            completions.map(|value| format!(", K {value}")),
+        ];
+        parts.into_iter().flatten().fold(label.to_owned(), |name, part| name + &part)
     }
 
     /// β_π · β_r: the weight of the KL at the optimum.
     pub fn beta(&self) -> f64 {
-        self.beta_policy * self.beta_reward
+        self.objective.beta_policy * self.objective.beta_reward
     }
 
-    /// Whether the two differ in nothing but the objective.
+    /// Whether `other` is the plain objective that descends the other divergence and differs in nothing
+    /// else.
     pub fn is_counterpart(&self, other: &Self) -> bool {
-        self.takes_pairs() == other.takes_pairs()
-            && self.objective != other.objective
-            && self.labels == other.labels
+        let (ours, theirs) = (self.objective.name, other.objective.name);
+        ours.takes == theirs.takes
+            && ours.divergence != theirs.divergence
+            && other.form.is_none()
             && self.varied == other.varied
     }
 }
 
-fn takes_pairs(objective: ObjectiveName) -> bool {
-    matches!(objective, ObjectiveName::ExoPref | ObjectiveName::Dpo)
-}
-
-fn parse(name: &str) -> Result<(ObjectiveName, Labels)> {
-    if name == OFFICIAL {
-        return Ok((ObjectiveName::ExoPref, Labels::Official));
+/// The objective, and its form, of a name.
+fn parse(name: &str) -> Result<(ObjectiveName, Option<&'static Form>)> {
+    let known = objectives();
+    let forms = || {
+        known.iter().flat_map(|&entry| entry.entry().forms.iter().map(move |form| (entry, form)))
+    };
+    if let Some((entry, form)) = forms().find(|(_, form)| form.name == name) {
+        return Ok((entry, Some(form)));
     }
-    let objective = name
-        .parse()
-        .map_err(|error| Error::usage(format!("comparison.objectives: {error} or {OFFICIAL}")))?;
-    Ok((objective, Labels::Paper))
+    let objective = name.parse().map_err(|error| {
+        let forms: Vec<&str> = forms().map(|(_, form)| form.name).collect();
+        Error::usage(format!("comparison.objectives: {error} or {}", forms.join(" or ")))
+    })?;
+    Ok((objective, None))
 }
 
 #[cfg(test)]
 mod tests {
-    use exalign::config::{ExperimentConfig, Sources};
-
+    use super::super::settings::comparison_of as variants_of;
     use super::*;
-    use crate::protocol::{COMMON, STAGES};
-
-    fn variants_of(over: &str) -> Result<Vec<Variant>> {
-        let config = ExperimentConfig::load(&[COMMON, over], &STAGES, &Sources::default()).unwrap();
-        let comparison: Comparison = config.section("comparison").unwrap();
-        let stage = |name| config.stage(name).unwrap();
-        comparison.check(stage("sample").generation.completions)?;
-        Ok(comparison.variants(&stage("align"), &stage("sample")))
-    }
 
     fn variants(over: &str) -> Vec<String> {
         variants_of(over).unwrap().iter().map(Variant::folder).collect()

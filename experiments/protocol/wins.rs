@@ -3,19 +3,19 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use exalign::Result;
+use exalign::config::EndpointSettings;
 use exalign::data::{Completion, Group};
-use exalign::evaluation::{BothOrders, Verdict, WinRate};
-use exalign::judges::{Comparison, Judge, Judgement};
+use exalign::evaluation::{BothOrders, WinRate};
+use exalign::judges::{Comparison, Judge};
 use exalign::report::WinRateRow;
-use exalign::{Error, Result};
-use serde_json::json;
 
 use super::labels::{CHOSEN, REFERENCE};
 use super::measured::{Lineage, Outcome};
 use super::rule::Rule;
+use super::run::{Run, stage_settings};
 use super::variants;
-use crate::run::Run;
-use crate::stages::judge::endpoint;
+use crate::judging::{self, Asked, JudgeSpec};
 
 /// A policy's answers beside an opponent's, over all repetitions.
 struct Match {
@@ -26,29 +26,32 @@ struct Match {
 
 /// Refuses a judge that the run does not have, before anything is computed.
 pub fn check(run: &Run, comparison: &variants::Comparison) -> Result<()> {
-    if comparison.judge == "rule" && !Rule::new(run)?.exists() {
-        return Err(Error::usage(format!(
-            "comparison.judge: expected reward or openai:URL, found rule, which {} does not have on this data",
-            run.task.name()
-        )));
-    }
-    if let Some(url) = comparison.judge.strip_prefix("openai:") {
-        endpoint(url, &run.settings("judge", run.config.seed())?.judge)?;
-    }
-    Ok(())
+    let rule = Rule::new(run)?;
+    let scores = |group: &Group, answer: &Completion| rule.score(group, answer);
+    open(run, comparison, rule.exists().then_some(&scores)).map(|_| ())
+}
+
+fn open<'a>(
+    run: &Run,
+    comparison: &variants::Comparison,
+    rule: Option<&'a judging::Rule<'a>>,
+) -> Result<Box<dyn Judge + 'a>> {
+    let EndpointSettings { judge: settings } = stage_settings(&run.config, "judge")?;
+    let experiment = run.task.name();
+    JudgeSpec::of_experiment(&comparison.judge)?.open(Asked {
+        settings,
+        reading: None,
+        experiment,
+        rule,
+    })
 }
 
 /// Every variant against the reference and against the answers people gave. Repetitions are pooled;
 /// a prompt that recurs in them counts as one for the interval.
 pub fn win_rates(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Vec<WinRateRow>> {
     let seed = run.config.seed();
-    let mut judge: Box<dyn Judge + '_> = match outcome.comparison.judge.as_str() {
-        "rule" => Box::new(ByRule(rule)),
-        other => match other.strip_prefix("openai:") {
-            Some(url) => Box::new(endpoint(url, &run.settings("judge", seed)?.judge)?),
-            None => Box::new(ByReward),
-        },
-    };
+    let scores = |group: &Group, answer: &Completion| rule.score(group, answer);
+    let mut judge = open(run, &outcome.comparison, rule.exists().then_some(&scores))?;
     let matches = matches(outcome);
     // All at once: an endpoint answers several questions at a time.
     let all: Vec<Comparison> = matches.iter().flat_map(|it| it.comparisons.clone()).collect();
@@ -129,42 +132,4 @@ fn compared(ours: &Group, theirs: &Group) -> Option<Comparison> {
     let mut comparison = Comparison::new(ours.id.clone(), ours.prompt.clone(), answers);
     comparison.group.rewards = reward(ours).zip(reward(theirs)).map(|(a, b)| vec![a, b]);
     Some(comparison)
-}
-
-/// By the rewards that the stages have measured.
-struct ByReward;
-
-impl Judge for ByReward {
-    fn name(&self) -> String {
-        "the reward model".to_owned()
-    }
-
-    fn judge(&mut self, comparisons: &[Comparison]) -> Result<Vec<Judgement>> {
-        Ok(comparisons.iter().map(|it| by_scores(it.group.rewards.as_deref())).collect())
-    }
-}
-
-/// By the rule that good answers follow.
-struct ByRule<'a>(&'a Rule<'a>);
-
-impl Judge for ByRule<'_> {
-    fn name(&self) -> String {
-        "the rule behind the labels".to_owned()
-    }
-
-    fn judge(&mut self, comparisons: &[Comparison]) -> Result<Vec<Judgement>> {
-        let scores = |it: &Comparison| -> Option<Vec<f64>> {
-            it.group.completions.iter().map(|answer| self.0.score(&it.group, answer)).collect()
-        };
-        Ok(comparisons.iter().map(|it| by_scores(scores(it).as_deref())).collect())
-    }
-}
-
-/// A score each for the two answers; without them no verdict.
-fn by_scores(scores: Option<&[f64]>) -> Judgement {
-    let verdict = match scores {
-        Some([a, b]) => Verdict::of_scores(*a, *b),
-        _ => None,
-    };
-    Judgement::new(BothOrders::unordered(verdict), json!(scores))
 }

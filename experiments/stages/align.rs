@@ -5,27 +5,24 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use clap::Args;
-use exalign::alignment::{Alignment, Objective};
-use exalign::config::{Config, Stage};
+use exalign::Result;
+use exalign::alignment::{Alignment, ObjectiveConfig, objective_names};
+use exalign::config::{AlignSettings, Settings, Stage};
 use exalign::data::{self, GroupBatch, TokenGroup, Tokenizer};
-use exalign::log_probs::token_log_probs_of;
 use exalign::model::ModelFolder;
-use exalign::progress::Progress;
-use exalign::reference::{ReferenceStore, cache_folder};
 use exalign::training::{Aligner, AlignmentBatch};
-use exalign::{Result, files, interrupt};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::training::{self, Subject, Train, TrainingFlags};
-use super::{Context, configuration, limits, tokenizer, with_date};
-use crate::command_line::Global;
-use crate::record::{Record, Start};
+use super::reference::reference_log_probs;
+use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
+use crate::context::{Context, Global, settings};
+use crate::model_input::{limits, set_date, tokenizer};
+use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign align`.
 #[derive(Args, Debug)]
 pub struct AlignArgs {
-    /// exo-pref, exo-rw, dpo or dpo-rw [default: objective.name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = objective_names(|_| true) + " [default: objective.name]")]
     objective: Option<String>,
     /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model training starts from
     #[arg(long, value_name = "MODEL")]
@@ -62,144 +59,111 @@ pub struct AlignArgs {
 }
 
 /// Runs the command.
-pub fn run(args: AlignArgs, global: &Global) -> Result<Value> {
+pub fn run(args: AlignArgs, global: &Global) -> Result<Trained> {
+    let number = |value: Option<f64>| value.map(|value| format!("{value:?}"));
     let mut flags = args.training.settings();
     flags.extend([
         ("objective.name", args.objective),
-        ("objective.beta_policy", args.beta_policy.map(|it| format!("{it:?}"))),
-        ("objective.beta_reward", args.beta_reward.map(|it| format!("{it:?}"))),
-        ("objective.temperature", args.temperature.map(|it| format!("{it:?}"))),
-        ("objective.epsilon", args.epsilon.map(|it| format!("{it:?}"))),
+        ("objective.beta_policy", number(args.beta_policy)),
+        ("objective.beta_reward", number(args.beta_reward)),
+        ("objective.temperature", number(args.temperature)),
+        ("objective.epsilon", number(args.epsilon)),
         ("objective.labels", args.labels),
     ]);
-    let config = configuration(global, Stage::Align, flags)?;
-    Align {
-        reference: args.reference.unwrap_or_else(|| args.model.clone()),
-        model: args.model,
-        data: args.data,
-        out: args.out,
-        fresh: args.fresh,
-        config,
-    }
-    .run(&Context::for_training(global)?)
+    let settings = settings(global, Stage::Align, flags)?;
+    let align = Align {
+        reference: args.reference.unwrap_or_else(|| args.model.clone()).into(),
+        model: args.model.into(),
+        data: args.data.into(),
+        settings,
+    };
+    perform(align, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
 }
 
-/// An alignment, from where to where.
+/// Alignment of a model with groups or pairs.
 pub struct Align {
-    pub model: PathBuf,
-    pub reference: PathBuf,
-    pub data: PathBuf,
-    pub out: PathBuf,
-    pub fresh: bool,
-    pub config: Config,
+    pub model: Source,
+    pub reference: Source,
+    pub data: Source,
+    pub settings: AlignSettings,
 }
 
-impl Align {
-    pub fn run(self, context: &Context) -> Result<Value> {
-        let folder = ModelFolder::open(&self.model)?;
-        let kept = (!self.fresh).then(|| Record::within(&self.out));
-        let config = &with_date(self.config, &[&folder], kept.as_deref())?;
-        let objective = config.objective.init()?;
-        let temperature = config.objective.temperature;
+/// A model, its reference and what it is aligned with, as tokens.
+pub struct Compared {
+    folder: ModelFolder,
+    reference: ModelFolder,
+    tokenizer: Option<Tokenizer>,
+    objective: Arc<dyn Alignment>,
+    groups: Vec<TokenGroup>,
+}
+
+impl Keyed for Align {
+    const NAME: &'static str = "align";
+
+    fn settings(&self) -> Value {
+        self.settings.shaping()
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        vec![self.model.model("model"), self.reference.weights("reference"), self.data.file("data")]
+    }
+}
+
+impl stage::Stage for Align {
+    type Opened = Compared;
+    type Summary = Trained;
+
+    fn open(&mut self, record: Option<&Path>) -> Result<Compared> {
+        let AlignSettings { train, objective } = &mut self.settings;
+        let folder = ModelFolder::open(&self.model.path)?;
+        set_date(&mut train.chat, &[&folder], record)?;
+        let objective = objective.init()?;
         // Rounded as the policy is, so that the two are alike where nothing is learned yet.
-        let reference = ModelFolder::open(&self.reference)?.kept_as(config.training.compute);
-        let tokenizer = tokenizer(&folder, config)?;
-        let groups = read_groups(&self.data, config, &objective, &folder, tokenizer.as_ref())?;
-
-        let reference_hash = reference.content_hash()?;
-        let record = Record::new("align", json!(config), &context.device_name)
-            .input("model", folder.content_hash()?)
-            .input("reference", reference_hash.clone())
-            .tokenizer(tokenizer.as_ref())
-            .input("data", files::hash_file(&self.data)?);
-        let work = match record.start_folder(&self.out, self.fresh)? {
-            Start::Done(result) => return Ok(result),
-            Start::Go(work) => work,
-        };
-        let reference = reference_log_probs(
-            &reference,
-            &reference_hash,
-            temperature,
-            &[&groups],
-            &context.device,
+        let reference = ModelFolder::open(&self.reference.path)?.kept_as(train.training.compute);
+        let tokenizer = tokenizer(&folder, &train.chat)?;
+        let data = &train.data.tokens;
+        let (mut groups, intake) = data::read_alignment_tokens(
+            &self.data.path,
+            data.skip_bad,
+            tokenizer.as_ref(),
+            &limits(data, &folder),
+            folder.shape.vocab_size,
+            |num_completions| objective.check(num_completions),
         )?;
+        intake.tell(&self.data.path);
+        groups.iter_mut().for_each(TokenGroup::chosen_first);
+        Ok(Compared { folder, reference, tokenizer, objective, groups })
+    }
 
-        let devices = context.training_devices();
-        let device = devices[0].clone();
-        let subject = Subject::new(folder, tokenizer, config)?;
+    fn make(self, opened: Compared, site: &Site<'_>) -> Result<Trained> {
+        let Compared { folder, reference, tokenizer, objective, groups } = opened;
+        let AlignSettings { train, objective: ObjectiveConfig { temperature, .. } } = self.settings;
+        let reference =
+            reference_log_probs(&reference, temperature, &[&groups], &site.context.device)?;
+        let device = site.context.device.clone().autodiff();
+        let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
         Train {
             name: objective.name(),
-            out: self.out,
-            config,
+            settings: &train,
             groups,
             load: &|checkpoint| {
                 let decoder = subject.load_decoder(checkpoint, &device)?;
                 Ok(Aligner::new(decoder, objective.clone(), temperature))
             },
-            save: Arc::new(move |aligner: &Aligner<_, _>, precision, target| {
+            save: Arc::new(move |aligner: &Aligner<_>, precision, target| {
                 saved.save_decoder(&aligner.policy, precision, target)
             }),
             batch: Arc::new(move |groups, records, device| {
                 (alignment_batch(records, groups, &reference, device), records.len() as f64)
             }),
-            devices,
         }
-        .run(work)
+        .run(site)
     }
-}
 
-/// Groups fit for `objective`, a pair's chosen completion first.
-fn read_groups(
-    path: &Path,
-    config: &Config,
-    objective: &Objective,
-    folder: &ModelFolder,
-    tokenizer: Option<&Tokenizer>,
-) -> Result<Vec<TokenGroup>> {
-    let (mut groups, intake) = data::read_alignment_tokens(
-        path,
-        config.data.skip_bad,
-        tokenizer,
-        &limits(config, folder),
-        folder.shape.vocab_size,
-        |num_completions| objective.check(num_completions),
-    )?;
-    intake.tell(path);
-    groups.iter_mut().for_each(TokenGroup::chosen_first);
-    Ok(groups)
-}
-
-/// Σ log-prob of every completion under the reference, from the store; what is missing is computed,
-/// the groups of different parts apart.
-pub fn reference_log_probs(
-    folder: &ModelFolder,
-    hash: &str,
-    temperature: f64,
-    parts: &[&[TokenGroup]],
-    device: &Device,
-) -> Result<Vec<Vec<f64>>> {
-    let store = ReferenceStore::new(&cache_folder(), hash, temperature);
-    let missing: usize = parts.iter().map(|groups| store.num_missing(groups)).sum();
-    if missing == 0 {
-        let groups: usize = parts.iter().map(|groups| groups.len()).sum();
-        tracing::info!("reference log-probs: all {groups} groups are in the store");
-        let stored = |groups: &&[TokenGroup]| store.log_probs(groups, |_| Ok(Vec::new()));
-        return Ok(parts.iter().map(stored).collect::<Result<Vec<_>>>()?.concat());
+    fn owns(name: &str) -> bool {
+        is_of_training(name)
     }
-    let decoder = training::load_decoder(folder, device)?;
-    let mut progress = Progress::new("reference log-probs", "completions", 0, missing);
-    let mut sums = Vec::new();
-    for groups in parts {
-        sums.extend(store.log_probs(groups, |shard| {
-            token_log_probs_of(&decoder, shard, temperature, device, |finished| {
-                progress.advance(finished, "");
-                interrupt::check()
-            })
-        })?);
-    }
-    progress.finish();
-    Ok(sums)
 }
 
 fn alignment_batch(

@@ -4,15 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table};
-use exalign::config::Stage;
+use exalign::config::{AlignSettings, Stage};
 use exalign::data::audit::{Audit, Auditor, Kind, Lengths, SHOWN, ShownRow};
 use exalign::model::ModelFolder;
 use exalign::statistics::Interval;
 use exalign::{Error, Result};
 use serde_json::json;
 
-use super::{configuration, limits, print_line, print_text, table, tokenizer};
-use crate::command_line::Global;
+use crate::context::{Global, settings};
+use crate::model_input::{limits, tokenizer};
+use crate::output::{print_line, print_text, table};
 
 /// Options of `exalign check`.
 #[derive(Args, Debug)]
@@ -42,15 +43,16 @@ pub struct CheckArgs {
 
 /// Runs the command.
 pub fn run(args: &CheckArgs, global: &Global) -> Result<()> {
-    let config = configuration(global, Stage::Align, vec![])?;
+    let AlignSettings { train, .. } = settings(global, Stage::Check, vec![])?;
+    let data = &train.data.tokens;
     let folder = ModelFolder::open(&args.model)?;
-    let tokenizer = tokenizer(&folder, &config)?;
+    let tokenizer = tokenizer(&folder, &train.chat)?;
     folder.check_weights()?;
     let auditor = Auditor {
         tokenizer: tokenizer.as_ref(),
-        limits: limits(&config, &folder),
+        limits: limits(data, &folder),
         vocab_size: folder.shape.vocab_size,
-        skip_bad: config.data.skip_bad,
+        skip_bad: data.skip_bad,
         show: args.show,
     };
     let audit = auditor.audit(&args.data, args.against.as_deref())?;

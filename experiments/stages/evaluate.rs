@@ -3,25 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use burn::tensor::Device;
 use clap::Args;
-use exalign::config::{Config, Generation, Stage};
-use exalign::data::{self, Group, TokenGroup};
+use exalign::config::{DrawSettings, Generation, Settings, Stage};
+use exalign::data::{self, Group, TokenGroup, Tokenizer};
 use exalign::evaluation::{Drawn, Evaluation};
 use exalign::generation::Sample;
-use exalign::log_probs::token_log_probs_of;
 use exalign::model::ModelFolder;
+use exalign::policy::token_log_probs_of;
 use exalign::progress::Progress;
-use exalign::{Error, Result, files, interrupt};
-use serde_json::{Value, json};
+use exalign::{Error, Result, interrupt};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::align::reference_log_probs;
-use super::label::{Judge, reward_folder};
-use super::merge_shards::{in_file_order, records_of, shard_result};
-use super::sample::{GenerationFlags, draw, portion, read_prompts, sampling};
-use super::{Context, configuration, tokenizer, training, with_date, write_lines};
-use crate::command_line::Global;
-use crate::record::{Record, Start};
-use crate::shard::{Portion, Shard};
+use super::reference::reference_log_probs;
+use super::sample::{GenerationFlags, PromptToComplete, draw, portion, read_prompts, sampling};
+use super::scorer::Scorer;
+use crate::context::{Context, Global, settings};
+use crate::merging::{Mergeable, Whole};
+use crate::model_input::{load_decoder, reward_folder, set_date, tokenizer};
+use crate::output::write_lines;
+use crate::record::Record;
+use crate::shard::{Portion, Shard, ShardOutput, in_file_order};
+use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign evaluate`.
 #[derive(Args, Debug)]
@@ -52,56 +56,199 @@ pub struct EvaluateArgs {
 }
 
 /// Runs the command.
-pub fn run(args: EvaluateArgs, global: &Global) -> Result<Value> {
-    let config = configuration(global, Stage::Evaluate, args.generation.settings())?;
+pub fn run(args: EvaluateArgs, global: &Global) -> Result<Evaluation> {
+    let settings = settings(global, Stage::Evaluate, args.generation.settings())?;
     let evaluate = Evaluate {
-        policy: args.policy,
-        reference: args.reference,
-        reward: args.reward,
-        data: args.data,
+        policy: args.policy.into(),
+        reference: args.reference.into(),
+        reward: args.reward.into(),
+        data: args.data.into(),
         shard: args.shard,
-        config,
+        settings,
     };
-    let context = Context::new(global)?;
-    let evaluated = match args.out {
-        Some(out) => evaluate.run_kept(&out, args.fresh, &context)?.0,
-        None => evaluate.run(&context)?.0,
-    };
-    let evaluation = &evaluated.evaluation;
+    let place = Place::file_or_nowhere(args.out);
+    let evaluated = perform(evaluate, &place, args.fresh, &Context::new(global)?)?;
+    let evaluation = evaluated.evaluation;
     tracing::info!("reward {}   KL {} nats", evaluation.reward, evaluation.kl);
-    Ok(json!(evaluation))
+    Ok(evaluation)
 }
 
-/// What the shards of an evaluation come to together.
-pub fn merged_result(settings: &Value, shards: &[&Value]) -> Result<Value> {
-    let damaged = |error: serde_json::Error| {
-        Error::usage(format!(
-            "the record of a shard cannot be read: {error}; make it again with --fresh"
-        ))
-    };
-    let drawn = |result: &&Value| -> Result<(Vec<usize>, Vec<Vec<Drawn>>)> {
-        let drawn = serde_json::from_value(result["drawn"].clone()).map_err(damaged)?;
-        Ok((records_of(result), drawn))
-    };
-    let drawn = in_file_order(shards.iter().map(drawn).collect::<Result<Vec<_>>>()?);
-    let seed = settings["seed"].as_u64().unwrap_or_default();
-    let seconds: f64 = shards.iter().filter_map(|it| it["seconds"].as_f64()).sum();
-    Ok(json!({
-        "evaluation": Evaluation::new(&drawn, seed), "drawn": drawn, "seconds": seconds,
-    }))
-}
-
-/// An evaluation, of what against what.
+/// The evaluation of a policy against a reference.
 pub struct Evaluate {
-    pub policy: PathBuf,
-    pub reference: PathBuf,
-    pub reward: PathBuf,
-    pub data: PathBuf,
+    pub policy: Source,
+    pub reference: Source,
+    pub reward: Source,
+    pub data: Source,
     pub shard: Option<Shard>,
-    pub config: Config,
+    pub settings: DrawSettings,
 }
 
-/// What was drawn and what it came to.
+/// What an evaluation came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EvaluationSummary {
+    pub evaluation: Evaluation,
+    /// Rewards and log-ratios of what was drawn, prompt by prompt.
+    pub drawn: Vec<Vec<Drawn>>,
+    pub seconds: f64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    shard: Option<ShardOutput>,
+}
+
+/// Everything that an evaluation reads, before weights are loaded.
+pub struct Compared {
+    policy: ModelFolder,
+    reference: ModelFolder,
+    scorer: Scorer,
+    tokenizer: Option<Tokenizer>,
+    prompts: Vec<PromptToComplete>,
+}
+
+impl Keyed for Evaluate {
+    const NAME: &'static str = "evaluate";
+
+    fn settings(&self) -> Value {
+        self.settings.shaping()
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        vec![
+            self.policy.model("policy"),
+            self.reference.weights("reference"),
+            self.reward.reward_model("reward"),
+            self.data.file("data"),
+        ]
+    }
+}
+
+impl stage::Stage for Evaluate {
+    type Opened = Compared;
+    type Summary = EvaluationSummary;
+    const FILE: Option<&'static str> = Some(GROUPS);
+
+    fn shard(&self) -> Option<Shard> {
+        self.shard
+    }
+
+    fn open(&mut self, record: Option<&Path>) -> Result<Compared> {
+        check_generation(&self.settings.generation)?;
+        let policy = ModelFolder::open(&self.policy.path)?.kept_as(self.settings.dtype);
+        let reference = ModelFolder::open(&self.reference.path)?.kept_as(self.settings.dtype);
+        let read = [&policy, &reward_folder(&self.reward.path)?];
+        set_date(&mut self.settings.chat, &read, record)?;
+        let scorer = Scorer::open(&self.reward.path, self.settings.dtype, &self.settings.chat)?;
+        let tokenizer = tokenizer(&policy, &self.settings.chat)?;
+        let prompts = read_prompts(&self.data.path, &self.settings, &policy, tokenizer.as_ref())?;
+        Ok(Compared { policy, reference, scorer, tokenizer, prompts })
+    }
+
+    /// Draws from the policy at τ, takes the log-probs of what was drawn under both models at τ, and
+    /// scores it.
+    fn make(self, opened: Compared, site: &Site<'_>) -> Result<EvaluationSummary> {
+        let started = Instant::now();
+        let Compared { prompts, scorer, .. } = &opened;
+        let device = &site.context.device;
+        let portion = portion(self.shard, prompts, self.settings.generation.batch_size)?;
+        let (samples, log_ratios) = self.drawn(&opened, &portion, device)?;
+        let mut groups: Vec<Group> = prompts
+            .iter()
+            .zip(&samples)
+            .map(|(prompt, samples)| prompt.group(samples, opened.tokenizer.as_ref()))
+            .collect::<Result<_>>()?;
+        let scored = scorer.all_tokens(&self.data.path, &groups)?;
+        let rewards = scorer.rewards(&scored, &portion, device)?;
+        let drawn = |(rewards, log_ratios): (&Vec<f64>, &Vec<f64>)| -> Vec<Drawn> {
+            let both = rewards.iter().zip(log_ratios);
+            both.map(|(&reward, &log_ratio)| Drawn { reward, log_ratio }).collect()
+        };
+        let drawn: Vec<Vec<Drawn>> = rewards.iter().zip(&log_ratios).map(drawn).collect();
+        let drawn = portion.take(&drawn);
+        let mut shard = None;
+        if let Some(out) = site.kept() {
+            groups = portion.take(&groups);
+            for (group, rewards) in groups.iter_mut().zip(portion.take(&rewards)) {
+                group.rewards = Some(rewards);
+            }
+            write_lines(out, &groups)?;
+            shard = ShardOutput::of(self.shard, &portion, out)?;
+        }
+        let evaluation = Evaluation::new(&drawn, self.settings.seed);
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(EvaluationSummary { evaluation, drawn, seconds, shard })
+    }
+}
+
+impl Evaluate {
+    /// Samples of a portion's prompts with their log-ratios, each by the prompt's number in the file.
+    fn drawn(
+        &self,
+        opened: &Compared,
+        portion: &Portion,
+        device: &Device,
+    ) -> Result<(Vec<Vec<Sample>>, Vec<Vec<f64>>)> {
+        let Compared { policy, reference, tokenizer, prompts, .. } = opened;
+        let Generation { temperature, batch_size, .. } = self.settings.generation;
+        let decoder = load_decoder(policy, device)?;
+        let mine = portion.records();
+        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); prompts.len()];
+        let mut progress = Progress::new("sampling", "prompts", 0, mine.len());
+        let sampling = sampling(&self.settings, policy, tokenizer.as_ref())?;
+        draw(&decoder, prompts, mine, &sampling, batch_size, |numbers, drawn| {
+            progress.advance(numbers.len(), "");
+            for (number, drawn) in numbers.into_iter().zip(drawn) {
+                samples[number] = drawn;
+            }
+            Ok(())
+        })?;
+        progress.finish();
+
+        let tokens =
+            |(number, (prompt, samples)): (usize, (&PromptToComplete, &Vec<Sample>))| TokenGroup {
+                id: prompt.record.id.clone(),
+                line: number + 1,
+                prompt: prompt.ids.clone(),
+                completions: samples.iter().map(|sample| sample.ids.clone()).collect(),
+                rewards: Vec::new(),
+            };
+        let tokens: Vec<TokenGroup> =
+            prompts.iter().zip(&samples).enumerate().map(tokens).collect();
+        let ours = portion.by_record(&tokens, |block| {
+            token_log_probs_of(&decoder, block, temperature, device, |_| interrupt::check())
+        })?;
+        drop(decoder);
+        let blocks = portion.items(&tokens);
+        let blocks: Vec<&[TokenGroup]> = blocks.iter().map(Vec::as_slice).collect();
+        let mut theirs = reference_log_probs(reference, temperature, &blocks, device)?.into_iter();
+        let theirs =
+            portion.by_record(&tokens, |block| Ok(theirs.by_ref().take(block.len()).collect()))?;
+        let log_ratio = |(ours, theirs): (&Vec<f32>, f64)| -> f64 {
+            ours.iter().copied().map(f64::from).sum::<f64>() - theirs
+        };
+        let log_ratios = ours
+            .iter()
+            .zip(theirs)
+            .map(|(ours, theirs): (_, Vec<f64>)| ours.iter().zip(theirs).map(log_ratio).collect());
+        Ok((samples, log_ratios.collect()))
+    }
+}
+
+impl Mergeable for Evaluate {
+    fn merged(whole: &Whole<'_>, shards: Vec<EvaluationSummary>) -> Result<EvaluationSummary> {
+        let seed = whole.settings["seed"].as_u64().unwrap_or_default();
+        let seconds = shards.iter().map(|shard| shard.seconds).sum();
+        let drawn = in_file_order(shards.into_iter().map(|shard| {
+            let records = shard.shard.map(|output| output.shard_records).unwrap_or_default();
+            (records, shard.drawn)
+        }));
+        let evaluation = Evaluation::new(&drawn, seed);
+        Ok(EvaluationSummary { evaluation, drawn, seconds, shard: None })
+    }
+
+    fn shard_of(summary: &EvaluationSummary) -> Option<&ShardOutput> {
+        summary.shard.as_ref()
+    }
+}
+
+/// An evaluation that was kept in a file.
 pub struct Evaluated {
     pub evaluation: Evaluation,
     /// The completions with their rewards.
@@ -111,16 +258,12 @@ pub struct Evaluated {
 }
 
 impl Evaluated {
-    /// What [`Evaluate::run_kept`] left in the file `out` and its record.
+    /// The evaluation in the file `out` and its record.
     pub fn read(out: &Path) -> Result<Self> {
-        let groups = data::read_all::<Group>(out, 0)?.into_iter().map(|it| it.record).collect();
+        let groups = data::read_all::<Group>(out, 0)?;
+        let groups = groups.into_iter().map(|located| located.record).collect();
         let record = Record::read(&Record::beside(out))?;
-        let damaged = |error: serde_json::Error| {
-            Error::file(out, format!("its record cannot be read: {error}; remove both"))
-        };
-        let kept = |field: &str| record.result[field].clone();
-        let evaluation = serde_json::from_value(kept("evaluation")).map_err(damaged)?;
-        let drawn = serde_json::from_value(kept("drawn")).map_err(damaged)?;
+        let EvaluationSummary { evaluation, drawn, .. } = record.result()?;
         Ok(Self { evaluation, groups, drawn })
     }
 }
@@ -142,135 +285,4 @@ pub fn check_generation(generation: &Generation) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-impl Evaluate {
-    /// Draws from the policy at τ, scores what was drawn under both models at τ, and judges it.
-    /// Also returns which prompts those were.
-    pub fn run(self, context: &Context) -> Result<(Evaluated, Portion)> {
-        let config = &self.config;
-        let temperature = config.generation.temperature;
-        check_generation(&config.generation)?;
-        let folder = ModelFolder::open(&self.policy)?.kept_as(config.dtype);
-        let reference = ModelFolder::open(&self.reference)?.kept_as(config.dtype);
-        let judge = Judge::open(&self.reward, config)?;
-        let tokenizer = tokenizer(&folder, config)?;
-        let prompts = read_prompts(&self.data, config, &folder, tokenizer.as_ref())?;
-
-        let policy = training::load_decoder(&folder, &context.device)?;
-        let batch_size = config.generation.batch_size;
-        let portion = portion(self.shard, &prompts, batch_size)?;
-        let mine = portion.records();
-        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); prompts.len()];
-        let mut progress = Progress::new("sampling", "prompts", 0, mine.len());
-        let sampling = sampling(config, &folder, tokenizer.as_ref())?;
-        draw(&policy, &prompts, mine, &sampling, batch_size, |numbers, drawn| {
-            progress.advance(numbers.len(), "");
-            for (number, drawn) in numbers.into_iter().zip(drawn) {
-                samples[number] = drawn;
-            }
-            Ok(())
-        })?;
-        progress.finish();
-
-        let tokens: Vec<TokenGroup> = prompts
-            .iter()
-            .zip(&samples)
-            .enumerate()
-            .map(|(number, (prompt, samples))| TokenGroup {
-                id: prompt.record.id.clone(),
-                line: number + 1,
-                prompt: prompt.ids.clone(),
-                completions: samples.iter().map(|it| it.ids.clone()).collect(),
-                rewards: Vec::new(),
-            })
-            .collect();
-        let ours = portion.by_record(&tokens, |block| {
-            token_log_probs_of(&policy, block, temperature, &context.device, |_| interrupt::check())
-        })?;
-        drop(policy);
-        let blocks = portion.items(&tokens);
-        let mut theirs = reference_log_probs(
-            &reference,
-            &reference.content_hash()?,
-            temperature,
-            &blocks.iter().map(Vec::as_slice).collect::<Vec<_>>(),
-            &context.device,
-        )?
-        .into_iter();
-        let theirs =
-            portion.by_record(&tokens, |block| Ok(theirs.by_ref().take(block.len()).collect()))?;
-
-        let groups: Vec<Group> = prompts
-            .iter()
-            .zip(&samples)
-            .map(|(prompt, samples)| prompt.group(samples, tokenizer.as_ref()))
-            .collect::<Result<_>>()?;
-        let judged = judge.all_tokens(&self.data, &groups)?;
-        let rewards = judge.rewards(&judged, &portion, &context.device)?;
-        let drawn: Vec<Vec<Drawn>> = rewards
-            .iter()
-            .zip(ours.iter().zip(&theirs))
-            .map(|(rewards, (ours, theirs))| {
-                rewards
-                    .iter()
-                    .zip(ours.iter().zip(theirs))
-                    .map(|(&reward, (ours, theirs))| Drawn {
-                        reward,
-                        log_ratio: ours.iter().copied().map(f64::from).sum::<f64>() - theirs,
-                    })
-                    .collect()
-            })
-            .collect();
-        let mut groups = portion.take(&groups);
-        for (group, rewards) in groups.iter_mut().zip(portion.take(&rewards)) {
-            group.rewards = Some(rewards);
-        }
-        let drawn = portion.take(&drawn);
-        Ok((Evaluated { evaluation: Evaluation::new(&drawn, config.seed), groups, drawn }, portion))
-    }
-
-    /// Like [`run`](Self::run), keeping what came out in the file `out` and its record, and taking
-    /// it from there where it was kept before. Also returns the record's result.
-    pub fn run_kept(
-        mut self,
-        out: &Path,
-        fresh: bool,
-        context: &Context,
-    ) -> Result<(Evaluated, Value)> {
-        let shard = self.shard;
-        let policy = ModelFolder::open(&self.policy)?;
-        let kept = (!fresh).then(|| Record::beside(out));
-        let read = [&policy, &reward_folder(&self.reward)?];
-        self.config = with_date(self.config, &read, kept.as_deref())?;
-        let settings = json!({
-            "seed": self.config.seed, "dtype": self.config.dtype,
-            "generation": self.config.generation, "data": self.config.data, "chat": self.config.chat,
-        });
-        let record = Record::new("evaluate", settings, &context.device_name)
-            .shard(shard)
-            .input("policy", policy.content_hash()?)
-            .input("reference", ModelFolder::open(&self.reference)?.content_hash()?)
-            .tokenizer(tokenizer(&policy, &self.config)?.as_ref())
-            .input("data", files::hash_file(&self.data)?);
-        let record = Judge::open(&self.reward, &self.config)?.note(record)?;
-        match record.start_file(out, fresh)? {
-            Start::Done(result) => Ok((Evaluated::read(out)?, result)),
-            Start::Go(work) => {
-                let started = Instant::now();
-                let (evaluated, portion) = self.run(context)?;
-                write_lines(out, &evaluated.groups)?;
-                let result = json!({
-                    "evaluation": evaluated.evaluation, "drawn": evaluated.drawn,
-                    "seconds": started.elapsed().as_secs_f64(),
-                });
-                let result = match shard {
-                    Some(_) => shard_result(result, out, &portion)?,
-                    None => result,
-                };
-                work.finish(result.clone())?;
-                Ok((evaluated, result))
-            }
-        }
-    }
 }

@@ -9,8 +9,7 @@ use exalign::data::{RewardReading, Tokenizer};
 use exalign::device::{self, BackendInfo};
 use exalign::model::{ModelFolder, reward_reading};
 
-use super::plain_tokenizer;
-use crate::command_line::Global;
+use crate::model_input::plain_tokenizer;
 
 /// Options of `exalign info`.
 #[derive(Args, Debug)]
@@ -21,7 +20,7 @@ pub struct InfoArgs {
 }
 
 /// Runs the command; the text to print.
-pub fn run(args: &InfoArgs, _: &Global) -> Result<String> {
+pub fn run(args: &InfoArgs) -> Result<String> {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
         "--device",

@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
-use exalign::config::{Config, JudgeSettings, Stage};
+use exalign::config::{JudgingSettings, Stage};
 use exalign::data::{self, Group};
 use exalign::evaluation::{
     Agreement, Annotators, BothOrders, Verdict, WinRate, majority, position_bias,
 };
-use exalign::judges::{Comparison, Endpoint, Judge, Judgement, People};
-use exalign::reference::cache_folder;
-use exalign::{Error, Result, files};
+use exalign::judges::{Comparison, Judge, Judgement};
+use exalign::statistics::Interval;
+use exalign::{Error, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::label::Judge as Rewarder;
-use super::{Context, configuration, write_lines};
-use crate::command_line::Global;
-use crate::record::{Record, Start};
-use crate::shard::Shard;
+use crate::context::{Context, Global, settings};
+use crate::judging::{Asked, JudgeSpec, Reading, Reads};
+use crate::output::write_lines;
+use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign judge`.
 #[derive(Args, Debug)]
@@ -33,8 +33,8 @@ pub struct JudgeArgs {
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// reward:FOLDER (a reward model), openai:URL (an endpoint that speaks the OpenAI API), or labels
-    #[arg(long, value_name = "JUDGE")]
-    judge: Judges,
+    #[arg(long, value_name = "JUDGE", value_parser = JudgeSpec::of_command)]
+    judge: JudgeSpec,
     /// Where both verdicts of every comparison go
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -89,144 +89,157 @@ A judge on this machine, for instance:
   python -m llama_cpp.server --model FILE.gguf --port 8000
   exalign judge --data pairs.jsonl --judge openai:http://127.0.0.1:8000/v1";
 
-/// Who judges.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Judges {
-    /// A reward model's folder.
-    Reward(PathBuf),
-    /// An endpoint.
-    OpenAi(String),
-    /// People.
-    Labels,
-}
-
-impl std::str::FromStr for Judges {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text.split_once(':') {
-            Some(("reward", folder)) if !folder.is_empty() => Ok(Self::Reward(folder.into())),
-            Some(("openai", url)) if !url.is_empty() => Ok(Self::OpenAi(url.to_owned())),
-            None if text == "labels" => Ok(Self::Labels),
-            _ => Err("expected reward:FOLDER, openai:URL or labels".to_owned()),
-        }
-    }
-}
-
 /// Runs the command.
-pub fn run(args: JudgeArgs, global: &Global) -> Result<Value> {
+pub fn run(args: JudgeArgs, global: &Global) -> Result<Judged> {
     let flags = vec![
-        ("judge.model", args.judge_model.map(|it| json!(it).to_string())),
-        ("judge.template", args.template.map(|it| json!(it).to_string())),
+        ("judge.model", args.judge_model.map(|name| json!(name).to_string())),
+        ("judge.template", args.template.map(|name| json!(name).to_string())),
         ("dtype", args.dtype),
     ];
-    let config = configuration(global, Stage::Evaluate, flags)?;
-    let (data, against, out) = (args.data, args.against, args.out);
-    JudgeStage { judge: args.judge, data, against, out, fresh: args.fresh, config }
-        .run(&Context::new(global)?)
+    let settings: JudgingSettings = settings(global, Stage::Judge, flags)?;
+    let context = Context::new(global)?;
+    let judging = Judging {
+        reads: args.judge.reads(&settings),
+        judge: args.judge,
+        data: args.data.into(),
+        against: args.against.map(Source::from),
+        device: context.device.clone(),
+        settings,
+    };
+    perform(judging, &Place::file_or_nowhere(args.out), args.fresh, &context)
 }
 
-/// Judging, of what by whom.
-pub struct JudgeStage {
-    pub judge: Judges,
-    pub data: PathBuf,
-    pub against: Option<PathBuf>,
-    pub out: Option<PathBuf>,
-    pub fresh: bool,
-    pub config: Config,
+/// The judging of comparisons.
+pub struct Judging {
+    judge: JudgeSpec,
+    data: Source,
+    against: Option<Source>,
+    /// What the judge reads.
+    reads: Option<Reads>,
+    /// Where a reward model judges.
+    device: Device,
+    settings: JudgingSettings,
 }
 
-impl JudgeStage {
-    pub fn run(self, context: &Context) -> Result<Value> {
-        let mut judge: Box<dyn Judge> = match &self.judge {
-            Judges::Reward(folder) => Box::new(RewardJudge {
-                rewarder: Rewarder::open(folder, &self.config)?,
-                source: self.data.clone(),
-                device: context.device.clone(),
-            }),
-            Judges::OpenAi(url) => Box::new(endpoint(url, &self.settings())?),
-            Judges::Labels => Box::new(People),
-        };
-        let comparisons = self.comparisons()?;
-        let work = match &self.out {
-            Some(out) => match self.record(context)?.start_file(out, self.fresh)? {
-                Start::Done(result) => return Ok(result),
-                Start::Go(work) => Some(work),
-            },
-            None => None,
-        };
-        let judgements = judge.judge(&comparisons)?;
-        let result = self.result(&*judge, &comparisons, &judgements);
-        if let (Some(out), Some(work)) = (&self.out, work) {
-            write_lines(out, comparisons.iter().zip(&judgements).map(|(it, said)| line(it, said)))?;
-            // What was not answered may be the next time: the same command asks for it.
-            if !judgements.iter().any(|it| it.is_unanswered) {
-                work.finish(result.clone())?;
-            }
-        }
-        Ok(result)
-    }
+/// What judging came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Judged {
+    judge: String,
+    comparisons: usize,
+    win_rate: Option<Interval>,
+    win_rate_over_prompts: Option<Interval>,
+    win_rate_bootstrap: Option<Interval>,
+    wins: usize,
+    ties: usize,
+    losses: usize,
+    order_dependent: usize,
+    no_verdict: usize,
+    prompts: usize,
+    prompts_to_tell_apart: Option<usize>,
+    /// What asking an endpoint has cost and met.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    asked: Option<Asking>,
+    /// How far the judge agrees with the people who labelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    people: Option<Agreement>,
+    /// How far people agree among themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    annotators: Option<Annotators>,
+    /// Whether a comparison was not answered and may be the next time.
+    #[serde(skip)]
+    is_open: bool,
+}
 
-    /// The judge's settings; records that may be bad may be refused.
-    fn settings(&self) -> JudgeSettings {
-        let mut settings = self.config.judge.clone();
-        settings.max_refused = settings.max_refused.max(self.config.data.skip_bad);
+/// What asking an endpoint has cost and met.
+#[derive(Debug, Serialize, Deserialize)]
+struct Asking {
+    refused: usize,
+    position_bias: Option<Interval>,
+    requests: usize,
+    cached: usize,
+    tokens: Tokens,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Tokens {
+    prompt: u64,
+    completion: u64,
+    uncounted_answers: usize,
+}
+
+impl Keyed for Judging {
+    const NAME: &'static str = "judge";
+
+    fn settings(&self) -> Value {
+        let mut settings = self.judge.shaping(&self.settings);
+        settings["seed"] = json!(self.settings.seed);
         settings
     }
 
-    /// What the verdicts depend on; how they are asked for does not count.
-    fn record(&self, context: &Context) -> Result<Record> {
-        let JudgeSettings { model, template, extra, .. } = &self.config.judge;
-        let (mut settings, mut inputs) = (json!({ "seed": self.config.seed }), Vec::new());
-        let mut rewarder = None;
-        match &self.judge {
-            Judges::Labels => settings["judge"] = json!("labels"),
-            Judges::Reward(folder) => {
-                settings["judge"] = json!("reward");
-                settings["dtype"] = json!(self.config.dtype);
-                settings["chat"] = json!(self.config.chat);
-                rewarder = Some(Rewarder::open(folder, &self.config)?);
-            }
-            Judges::OpenAi(url) => {
-                let all = json!(self.config.judge);
-                settings["judge"] = json!({
-                    "url": url, "model": model, "template": template, "extra": extra,
-                    "temperature": all["temperature"], "max_tokens": all["max_tokens"],
-                    "max_completion_tokens": all["max_completion_tokens"],
-                });
-                if Path::new(template).is_file() {
-                    inputs.push(("template", files::hash_file(Path::new(template))?));
-                }
-            }
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let of_judge = self.reads.iter().map(Reads::input);
+        let against = self.against.iter().map(|source| source.file("against"));
+        of_judge.chain([self.data.file("data")]).chain(against).collect()
+    }
+}
+
+impl stage::Stage for Judging {
+    type Opened = (Box<dyn Judge>, Vec<Comparison>);
+    type Summary = Judged;
+
+    fn open(&mut self, _: Option<&Path>) -> Result<Self::Opened> {
+        Ok((self.opened()?, self.comparisons()?))
+    }
+
+    fn make(self, opened: Self::Opened, site: &Site<'_>) -> Result<Judged> {
+        let (mut judge, comparisons) = opened;
+        let judgements = judge.judge(&comparisons)?;
+        let judged = self.judged(&*judge, &comparisons, &judgements);
+        if let Some(out) = site.kept() {
+            write_lines(
+                out,
+                comparisons.iter().zip(&judgements).map(|(asked, said)| line(asked, said)),
+            )?;
         }
-        inputs.push(("data", files::hash_file(&self.data)?));
-        if let Some(against) = &self.against {
-            inputs.push(("against", files::hash_file(against)?));
-        }
-        let record = Record::new("judge", settings, &context.device_name);
-        let record =
-            inputs.into_iter().fold(record, |record, (name, hash)| record.input(name, hash));
-        match rewarder {
-            Some(rewarder) => rewarder.note(record),
-            None => Ok(record),
-        }
+        Ok(judged)
+    }
+
+    /// The same command asks for what was not answered.
+    fn is_finished(judged: &Judged) -> bool {
+        !judged.is_open
+    }
+}
+
+impl Judging {
+    /// The judge; of an endpoint, records that may be bad may be refused.
+    fn opened(&self) -> Result<Box<dyn Judge>> {
+        let reading = Reading {
+            settings: self.settings.clone(),
+            file: self.data.path.clone(),
+            device: self.device.clone(),
+        };
+        let mut settings = self.settings.judge.clone();
+        settings.max_refused = settings.max_refused.max(self.settings.data.skip_bad);
+        self.judge.open(Asked { settings, reading: Some(reading), experiment: "", rule: None })
     }
 
     fn comparisons(&self) -> Result<Vec<Comparison>> {
-        let skip_bad = self.config.data.skip_bad;
+        let skip_bad = self.settings.data.skip_bad;
         if let Some(against) = &self.against {
-            if self.judge == Judges::Labels {
+            if self.judge.needs_labels() {
                 return Err(Error::usage(
                     "--judge labels: expected comparisons with `labels` in --data, found --against; \
                      groups have no labels",
                 ));
             }
-            return paired(&self.data, against, skip_bad);
+            return paired(&self.data.path, &against.path, skip_bad);
         }
-        let mut reader = data::read::<Comparison>(&self.data, skip_bad)?;
+        let mut reader = data::read::<Comparison>(&self.data.path, skip_bad)?;
         let mut comparisons = Vec::new();
         while let Some(located) = reader.next().transpose()? {
-            if self.judge == Judges::Labels && located.record.labels.is_empty() {
+            if self.judge.needs_labels() && located.record.labels.is_empty() {
                 reader.refuse(located.error(
                     "`labels`: expected at least one label, such as [\"a\", \"tie\"], found none; label or \
                      drop the record",
@@ -239,107 +252,75 @@ impl JudgeStage {
         Ok(comparisons)
     }
 
-    fn result(
+    fn judged(
         &self,
         judge: &dyn Judge,
         comparisons: &[Comparison],
         judgements: &[Judgement],
-    ) -> Value {
-        let seed = self.config.seed;
+    ) -> Judged {
+        let seed = self.settings.seed;
         let asked: Vec<(String, BothOrders)> = comparisons
             .iter()
             .zip(judgements)
             .map(|(comparison, judgement)| (comparison.prompt_key(), judgement.both))
             .collect();
-        let both: Vec<BothOrders> = judgements.iter().map(|it| it.both).collect();
+        let both: Vec<BothOrders> = judgements.iter().map(|said| said.both).collect();
         let rate = WinRate::new(&asked, seed);
-        let of = |value: &dyn Fn(&WinRate) -> Value| rate.as_ref().map_or(Value::Null, value);
+        let share = |value: fn(&WinRate) -> Interval| rate.as_ref().map(value);
         let count = |value: fn(&WinRate) -> usize| rate.as_ref().map_or(0, value);
-        let no_verdict = both.iter().filter(|it| it.verdict().is_none()).count();
-        let refused = judgements.iter().filter(|it| it.refused.is_some()).count();
-        if no_verdict > 0 {
-            let of_these = match refused {
-                0 => String::new(),
-                _ => format!(", {refused} of them since the endpoint refused them"),
-            };
-            tracing::warn!("{no_verdict} of {} comparisons have no verdict{of_these}", both.len());
-        }
-        let mut result = json!({
-            "judge": judge.name(),
-            "comparisons": comparisons.len(),
-            "win_rate": of(&|it| json!(it.rate)),
-            "win_rate_over_prompts": of(&|it| json!(it.rate_over_prompts)),
-            "win_rate_bootstrap": of(&|it| json!(it.rate_bootstrap)),
-            "wins": count(|it| it.wins), "ties": count(|it| it.ties),
-            "losses": count(|it| it.losses), "order_dependent": count(|it| it.order_dependent),
-            "no_verdict": no_verdict, "prompts": count(|it| it.num_prompts),
-            "prompts_to_tell_apart": of(&|it| json!(it.prompts_to_tell_apart)),
+        let no_verdict = both.iter().filter(|both| both.verdict().is_none()).count();
+        let refused = judgements.iter().filter(|said| said.refused.is_some()).count();
+        warn_of_no_verdict(no_verdict, refused, both.len());
+        let asking = judge.cost().map(|cost| Asking {
+            refused,
+            position_bias: position_bias(&both, seed),
+            requests: cost.requests,
+            cached: cost.cached,
+            tokens: Tokens {
+                prompt: cost.prompt_tokens,
+                completion: cost.completion_tokens,
+                uncounted_answers: cost.uncounted,
+            },
+            left_out: judge.left_out(),
         });
-        if let Judges::OpenAi(_) = self.judge {
-            let cost = judge.cost();
-            result["refused"] = json!(refused);
-            result["position_bias"] = json!(position_bias(&both, seed));
-            result["requests"] = json!(cost.requests);
-            result["cached"] = json!(cost.cached);
-            result["tokens"] = json!({
-                "prompt": cost.prompt_tokens, "completion": cost.completion_tokens,
-                "uncounted_answers": cost.uncounted,
-            });
-            let left_out = judge.left_out();
-            if !left_out.is_empty() {
-                result["left_out"] = json!(left_out);
-            }
+        let with_people: Vec<(Verdict, Verdict)> = comparisons
+            .iter()
+            .zip(&both)
+            .filter_map(|(asked, both)| Some((both.verdict()?, majority(&asked.labels)?)))
+            .collect();
+        let labels: Vec<Vec<Verdict>> =
+            comparisons.iter().map(|asked| asked.labels.clone()).collect();
+        Judged {
+            judge: judge.name(),
+            comparisons: comparisons.len(),
+            win_rate: share(|found| found.rate),
+            win_rate_over_prompts: share(|found| found.rate_over_prompts),
+            win_rate_bootstrap: share(|found| found.rate_bootstrap),
+            wins: count(|found| found.wins),
+            ties: count(|found| found.ties),
+            losses: count(|found| found.losses),
+            order_dependent: count(|found| found.order_dependent),
+            no_verdict,
+            prompts: count(|found| found.num_prompts),
+            prompts_to_tell_apart: rate.as_ref().and_then(|found| found.prompts_to_tell_apart),
+            asked: asking,
+            // People agree with themselves.
+            people: Agreement::new(&with_people, seed).filter(|_| !self.judge.needs_labels()),
+            annotators: Annotators::new(&labels, seed),
+            is_open: judgements.iter().any(|said| said.is_unanswered),
         }
-        if self.judge != Judges::Labels {
-            let pairs: Vec<(Verdict, Verdict)> = comparisons
-                .iter()
-                .zip(&both)
-                .filter_map(|(it, both)| Some((both.verdict()?, majority(&it.labels)?)))
-                .collect();
-            if let Some(agreement) = Agreement::new(&pairs, seed) {
-                result["people"] = json!(agreement);
-            }
-        }
-        let labels: Vec<Vec<Verdict>> = comparisons.iter().map(|it| it.labels.clone()).collect();
-        if let Some(annotators) = Annotators::new(&labels, seed) {
-            result["annotators"] = json!(annotators);
-        }
-        result
     }
 }
 
-/// The judge behind an endpoint, its answers kept where everything else is.
-pub fn endpoint(url: &str, settings: &JudgeSettings) -> Result<Endpoint> {
-    Endpoint::new(url, settings, &cache_folder())
-}
-
-/// A reward model: the answer with the higher reward.
-struct RewardJudge {
-    rewarder: Rewarder,
-    /// The file errors name.
-    source: PathBuf,
-    device: Device,
-}
-
-impl Judge for RewardJudge {
-    fn name(&self) -> String {
-        "reward model".to_owned()
+fn warn_of_no_verdict(count: usize, refused: usize, comparisons: usize) {
+    if count == 0 {
+        return;
     }
-
-    fn judge(&mut self, comparisons: &[Comparison]) -> Result<Vec<Judgement>> {
-        let groups: Vec<Group> = comparisons.iter().map(|it| it.group.clone()).collect();
-        let mut tokens = self.rewarder.all_tokens(&self.source, &groups)?;
-        for (tokens, line) in tokens.iter_mut().zip(comparisons.iter().map(|it| it.line)) {
-            tokens.line = line.unwrap_or(tokens.line);
-        }
-        let all = Shard::WHOLE.of_groups(&tokens)?;
-        let rewards = self.rewarder.rewards(&tokens, &all, &self.device)?;
-        let judgement = |rewards: Vec<f64>| {
-            let verdict = Verdict::of_scores(rewards[0], rewards[1]);
-            Judgement::new(BothOrders::unordered(verdict), json!(rewards))
-        };
-        Ok(rewards.into_iter().map(judgement).collect())
-    }
+    let of_these = match refused {
+        0 => String::new(),
+        _ => format!(", {refused} of them since the endpoint refused them"),
+    };
+    tracing::warn!("{count} of {comparisons} comparisons have no verdict{of_these}");
 }
 
 /// The first completions of groups in two files, paired by prompt.
@@ -393,20 +374,4 @@ fn line(comparison: &Comparison, judgement: &Judgement) -> Value {
         }
     }
     line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_judge_is_a_kind_and_where_it_is() {
-        let judge = |text: &str| text.parse::<Judges>().ok();
-        assert_eq!(judge("labels"), Some(Judges::Labels));
-        assert_eq!(judge("reward:out/model"), Some(Judges::Reward("out/model".into())));
-        assert_eq!(judge("openai:http://h:1/v1"), Some(Judges::OpenAi("http://h:1/v1".to_owned())));
-        for none in ["reward", "reward:", "openai:", "gpt", "labels:x"] {
-            assert_eq!(judge(none), None, "{none}");
-        }
-    }
 }

@@ -4,13 +4,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use exalign::alignment::{ObjectiveConfig, ObjectiveName, evaluate_line};
+use exalign::alignment::{Alignment, ObjectiveConfig, ObjectiveName, evaluate, objective_names};
 use exalign::data::rows;
 use exalign::{Error, Result};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
-use super::print_line;
-use crate::terminal::is_read;
+use crate::output::{is_read, print_line};
 
 /// Options of `exalign loss`.
 #[derive(Args, Debug)]
@@ -18,20 +18,19 @@ use crate::terminal::is_read;
     after_help = "Reads {\"policy\": [..], \"reference\": [..], \"rewards\": [..]} on each line: the log-probs of a group's\ncompletions under both models. Pair objectives take the first completion as the chosen one.\nPrints {\"loss\": .., \"gradient\": [d loss / d policy log-prob ..]} for each."
 )]
 pub struct LossArgs {
-    /// exo-pref, exo-rw, dpo or dpo-rw
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = objective_names(|_| true))]
     objective: ObjectiveName,
     /// A file of groups, or - for standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
     data: PathBuf,
     /// Sharpness of the policy side, β_π
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = ObjectiveConfig::default().beta_policy)]
     beta_policy: f64,
     /// Temperature of the rewards, β_r
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = ObjectiveConfig::default().beta_reward)]
     beta_reward: f64,
     /// Label smoothing of exo-pref
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = ObjectiveConfig::default().epsilon)]
     epsilon: f64,
     /// paper, or official for the unnormalised labels of the official code
     #[arg(long, default_value = "paper")]
@@ -49,6 +48,7 @@ pub fn run(args: &LossArgs) -> Result<()> {
         beta_reward: args.beta_reward,
         epsilon: args.epsilon,
         labels,
+        ..ObjectiveConfig::default()
     }
     .init()?;
     let (source, reader): (&Path, Box<dyn BufRead>) = if args.data.as_os_str() == "-" {
@@ -75,8 +75,128 @@ pub fn run(args: &LossArgs) -> Result<()> {
         }
         let line = line.trim_end_matches(['\r', '\n']);
         if !line.trim().is_empty() {
-            print_line(&json!(evaluate_line(&objective, line, source, number + 1)?))?;
+            print_line(&json!(evaluate_line(&*objective, line, source, number + 1)?))?;
         }
     }
     Ok(())
+}
+
+/// What is printed for a group.
+#[derive(Debug, Serialize)]
+struct LossLine {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<Value>,
+    loss: f64,
+    gradient: Vec<f64>,
+}
+
+/// The loss and gradient of the group that `line` describes; it is line `number` of `source`.
+fn evaluate_line(
+    objective: &dyn Alignment,
+    line: &str,
+    source: &Path,
+    number: usize,
+) -> Result<LossLine> {
+    let at_line = |error: Error| Error::record(source, number, error.to_string());
+    let record: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
+        Error::record(
+            source,
+            number,
+            format!("expected a JSON object with `policy`, `reference` and `rewards`: {error}"),
+        )
+    })?;
+    let policy = numbers(&record, "policy", true).map_err(at_line)?;
+    let reference = numbers(&record, "reference", true).map_err(at_line)?;
+    let rewards = numbers(&record, "rewards", objective.needs_rewards()).map_err(at_line)?;
+    let found = evaluate(objective, &policy, &reference, &rewards).map_err(at_line)?;
+    Ok(LossLine { id: record.get("id").cloned(), loss: found.loss, gradient: found.gradient })
+}
+
+/// The numbers of a field; none when it is absent and not required.
+fn numbers(record: &Map<String, Value>, field: &str, required: bool) -> Result<Vec<f64>> {
+    let list = match record.get(field) {
+        None | Some(Value::Null) if !required => return Ok(Vec::new()),
+        None => {
+            return Err(Error::usage(format!(
+                "`{field}` is missing; a list of numbers, one per completion, is needed"
+            )));
+        }
+        Some(Value::Array(list)) => list,
+        Some(other) => {
+            return Err(Error::usage(format!(
+                "`{field}` must be a list of numbers, found {other}"
+            )));
+        }
+    };
+    list.iter()
+        .enumerate()
+        .map(|(i, value)| {
+            value.as_f64().ok_or_else(|| {
+                Error::usage(format!("`{field}[{i}]` must be a number, found {value}"))
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use exalign::alignment::{DpoConfig, ExoRwConfig};
+
+    use super::*;
+
+    /// What exo-rw prints for `text`.
+    fn exo_rw(text: &str) -> Result<String> {
+        let objective = ExoRwConfig::new().init().unwrap();
+        let line = evaluate_line(&objective, text, Path::new("groups.jsonl"), 7)?;
+        Ok(serde_json::to_string(&line).unwrap())
+    }
+
+    #[test]
+    fn a_line_of_log_probs_gives_a_line_of_loss_and_gradient() {
+        let pair = r#"{"policy": [-3.0, -4.0], "reference": [-3.0, -4.0]}"#;
+        // −log σ(0) = log 2 and its slope −β_π / 2.
+        let dpo = DpoConfig::new().init().unwrap();
+        let line = evaluate_line(&dpo, pair, Path::new("groups.jsonl"), 1).unwrap();
+        assert_eq!(
+            serde_json::to_string(&line).unwrap(),
+            r#"{"loss":0.6931471805599453,"gradient":[-0.05,0.05]}"#
+        );
+        let group = r#"{"id": "a", "policy": [-3, -4, -5], "reference": [-3, -4, -5], "rewards": [1, 1, 1]}"#;
+        let text = exo_rw(group).unwrap();
+        let found: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(found["id"], "a");
+        assert_eq!(found["loss"].as_f64().unwrap(), 0.0);
+        assert_eq!(found["gradient"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_bad_line_is_refused_with_its_place_and_field() {
+        let refused = |text: &str| exo_rw(text).unwrap_err().to_string();
+        insta::assert_snapshot!(
+            refused(r#"{"reference": [1, 2], "rewards": [1, 2]}"#),
+            @"groups.jsonl:7: `policy` is missing; a list of numbers, one per completion, is needed"
+        );
+        insta::assert_snapshot!(
+            refused(r#"{"policy": [1, 2], "reference": [1, 2]}"#),
+            @"groups.jsonl:7: `rewards` is missing; a list of numbers, one per completion, is needed"
+        );
+        insta::assert_snapshot!(
+            refused(r#"{"policy": [1, "x"], "reference": [1, 2], "rewards": [1, 2]}"#),
+            @r#"groups.jsonl:7: `policy[1]` must be a number, found "x""#
+        );
+        insta::assert_snapshot!(
+            refused(r#"{"policy": 1, "reference": [1, 2], "rewards": [1, 2]}"#),
+            @"groups.jsonl:7: `policy` must be a list of numbers, found 1"
+        );
+        insta::assert_snapshot!(
+            refused(r#"{"policy": [1, 2], "reference": [1, 2, 3], "rewards": [1, 2]}"#),
+            @"groups.jsonl:7: `reference` must have one number for each of the 2 completions in `policy`, found 3"
+        );
+        insta::assert_snapshot!(
+            refused(r#"{"policy": [1], "reference": [1], "rewards": [1]}"#),
+            @"groups.jsonl:7: exo-rw compares completions of one prompt and needs at least 2 in a group, found 1; sample more completions or drop the group"
+        );
+        assert!(refused("[1, 2]").starts_with("groups.jsonl:7: expected a JSON object"));
+        assert!(refused("{").starts_with("groups.jsonl:7: expected a JSON object"));
+    }
 }

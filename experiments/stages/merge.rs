@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use exalign::data::Tokenizer;
 use exalign::files::{read_json, write_json};
 use exalign::model::adapter::AdapterFolder;
 use exalign::model::{ModelFolder, Precision, RewardModel, reward_reading};
 use exalign::{Error, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::training::{Subject, load_decoder};
-use super::{Context, dtype, plain_tokenizer};
-use crate::command_line::Global;
-use crate::record::{Record, Start};
+use super::training::Subject;
+use crate::context::{Context, Global};
+use crate::model_input::{dtype, load_decoder, plain_tokenizer};
+use crate::record::{Made, Record, Start};
 
 /// Options of `exalign merge`.
 #[derive(Args, Debug)]
@@ -34,6 +36,12 @@ pub struct MergeArgs {
     dtype: Precision,
 }
 
+/// What a merging came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Merged {
+    model: String,
+}
+
 /// Writes the base's generation_config.json, which adapters seldom come with: the tokenizer's
 /// companions, written after it, are the adapter's where it has a tokenizer.
 fn carry_generation_config(folder: &ModelFolder, out: &Path) -> Result<()> {
@@ -45,7 +53,7 @@ fn carry_generation_config(folder: &ModelFolder, out: &Path) -> Result<()> {
 }
 
 /// Runs the command.
-pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
+pub fn run(args: &MergeArgs, global: &Global) -> Result<Merged> {
     let out = &args.out;
     if out.join("config.json").exists() && !Record::within(out).exists() {
         return Err(Error::file(
@@ -58,9 +66,11 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
     let base = ModelFolder::open(&args.model)?;
     let folder = base.with_adapter(AdapterFolder::open(&args.adapter)?)?;
     let tokenizer = plain_tokenizer(&folder)?;
-    let record = Record::new("merge", json!({ "dtype": args.dtype }), &context.device_name)
-        .input("model with adapter", folder.content_hash()?)
-        .tokenizer(tokenizer.as_ref());
+    let mut made = Made::new("merge", json!({ "dtype": args.dtype }));
+    let text = Tokenizer::hash_of(folder.tokenizer_folder(), &folder.shape.end_of_text)?;
+    made.inputs.insert("model with adapter".to_owned(), folder.content_hash()?);
+    made.inputs.insert("the tokenizer or chat template".to_owned(), text);
+    let record = Record::new(made, &context.device_name);
     let merged = Subject::whole(folder.clone(), tokenizer);
     // Loaded before anything is written: an adapter that cannot be merged leaves no folder.
     let save: Box<dyn FnOnce() -> Result<()>> = if folder.is_classifier() {
@@ -72,12 +82,12 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Value> {
         Box::new(move || merged.save_decoder(&decoder, args.dtype, out))
     };
     let work = match record.start_folder(out, args.fresh)? {
-        Start::Done(result) => return Ok(result),
+        Start::Done(finished) => return finished.result(),
         Start::Go(work) => work,
     };
     carry_generation_config(&folder, out)?;
     save()?;
-    let result = json!({ "model": out.to_string_lossy() });
-    work.finish_folder(result.clone(), |name| name != "run.json")?;
-    Ok(result)
+    let merged = Merged { model: out.to_string_lossy().into_owned() };
+    work.finish(json!(merged), |name| name != "run.json")?;
+    Ok(merged)
 }

@@ -11,9 +11,14 @@ use exalign::files::Output;
 use exalign::{Error, Result, files};
 use serde_json::{Value, json};
 
-use super::{evaluate, label, sample};
-use crate::record::{Record, Start, changed_settings};
-use crate::shard::{Portion, Shard};
+use super::evaluate::Evaluate;
+use super::label::Label;
+use super::sample::Draw;
+use super::score::Score;
+use crate::merging::{Mergeable, Whole};
+use crate::record::{Made, Record, Start, changed_settings};
+use crate::shard::{Shard, ShardOutput, in_file_order};
+use crate::stage::Keyed;
 
 /// Options of `exalign merge-shards`.
 #[derive(Args, Debug)]
@@ -29,24 +34,37 @@ pub struct MergeShardsArgs {
     fresh: bool,
 }
 
-/// Runs the command.
+/// Runs the command; what the stage itself would have printed.
 pub fn run(args: &MergeShardsArgs) -> Result<Value> {
     let mut parts = args.shards.iter().map(|path| Part::read(path)).collect::<Result<Vec<_>>>()?;
     check(&parts)?;
     parts.sort_by_key(|part| part.shard.index);
-    let mut record = parts[0].record.clone();
-    if let Some(settings) = record.settings.as_object_mut() {
+    match parts[0].record.made.command.as_str() {
+        Draw::NAME => merged::<Draw>(args, &parts).map(|summary| json!(summary)),
+        Label::NAME => merged::<Label>(args, &parts).map(|summary| json!(summary)),
+        Evaluate::NAME => merged::<Evaluate>(args, &parts).map(|summary| json!(summary.evaluation)),
+        Score::NAME => merged::<Score>(args, &parts).map(|summary| json!(summary)),
+        other => Err(Error::usage(format!(
+            "expected shards of `sample`, `label`, `evaluate` or `score`, found those of `{other}`"
+        ))),
+    }
+}
+
+/// The output of a stage of all its shards.
+fn merged<S: Mergeable>(args: &MergeShardsArgs, parts: &[Part]) -> Result<S::Summary> {
+    let mut made = parts[0].record.made.clone();
+    if let Some(settings) = made.settings.as_object_mut() {
         settings.remove("shard");
     }
-    let mut whole = Record::new(&record.command, record.settings, "merged from shards");
-    whole.inputs = record.inputs;
-    let command = whole.command.clone();
-    let settings = whole.settings.clone();
-    let work = match whole.start_file(&args.out, args.fresh)? {
-        Start::Done(result) => return Ok(shown(&command, result)),
+    let settings = made.settings.clone();
+    let record = Record::new(made, "merged from shards");
+    let work = match record.start_file(&args.out, args.fresh)? {
+        Start::Done(finished) => return finished.result(),
         Start::Go(work) => work,
     };
-    let lines = merged(&parts)?;
+    let shards: Vec<S::Summary> =
+        parts.iter().map(|part| part.record.result()).collect::<Result<_>>()?;
+    let lines = lines::<S>(parts, &shards)?;
     let write = |out: &Path| {
         files::write_atomic(out, |writer| {
             lines.iter().try_for_each(|line| writeln!(writer, "{line}"))
@@ -63,48 +81,28 @@ pub fn run(args: &MergeShardsArgs) -> Result<Value> {
             write(file.path()).map(|()| file.path().to_owned())?
         }
     };
-    let results: Vec<&Value> = parts.iter().map(|part| &part.record.result).collect();
-    let result = match command.as_str() {
-        "sample" => sample::merged_result(&out, &results)?,
-        "label" => label::merged_result(&out)?,
-        "evaluate" => evaluate::merged_result(&settings, &results)?,
-        _ => json!({ "records": lines.len() }),
+    let whole = Whole { out: &out, settings: &settings, num_lines: lines.len() };
+    let summary = S::merged(&whole, shards)?;
+    work.finish(json!(summary), S::owns)?;
+    Ok(summary)
+}
+
+/// The lines of all parts in the order of the file's records.
+fn lines<S: Mergeable>(parts: &[Part], shards: &[S::Summary]) -> Result<Vec<String>> {
+    let read = |(part, summary): (&Part, &S::Summary)| {
+        let text = std::fs::read_to_string(&part.path).map_err(Error::io(&part.path, "read"))?;
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let records = S::shard_of(summary).map(|shard| shard.shard_records.clone());
+        let records = records.unwrap_or_default();
+        if records.len() != lines.len() {
+            return Err(Error::file(
+                &part.path,
+                format!("expected {} lines, found {}", records.len(), lines.len()),
+            ));
+        }
+        Ok((records, lines))
     };
-    work.finish(result.clone())?;
-    Ok(shown(&command, result))
-}
-
-/// What is printed: what the stage itself would have.
-fn shown(command: &str, result: Value) -> Value {
-    if command == "evaluate" { result["evaluation"].clone() } else { result }
-}
-
-/// What a stage leaves in its record beside its result, so that its shards can be merged.
-pub fn shard_result(mut result: Value, out: &Path, portion: &Portion) -> Result<Value> {
-    result["shard_records"] = json!(portion.records());
-    result["shard_content"] = json!(files::hash_file(out)?);
-    Ok(result)
-}
-
-/// A result without what is only there for merging.
-pub fn without_shard(mut result: Value) -> Value {
-    if let Some(fields) = result.as_object_mut() {
-        fields.retain(|name, _| !name.starts_with("shard_"));
-    }
-    result
-}
-
-/// The values of every shard, put in the order of the whole file's records.
-pub fn in_file_order<T>(parts: impl IntoIterator<Item = (Vec<usize>, Vec<T>)>) -> Vec<T> {
-    let mut all: Vec<(usize, T)> =
-        parts.into_iter().flat_map(|(records, values)| records.into_iter().zip(values)).collect();
-    all.sort_by_key(|(record, _)| *record);
-    all.into_iter().map(|(_, value)| value).collect()
-}
-
-/// The records of the file that a shard's lines were made from.
-pub fn records_of(result: &Value) -> Vec<usize> {
-    serde_json::from_value(result["shard_records"].clone()).unwrap_or_default()
+    Ok(in_file_order(parts.iter().zip(shards).map(read).collect::<Result<Vec<_>>>()?))
 }
 
 /// One shard's output.
@@ -128,16 +126,18 @@ impl Part {
             ));
         }
         let record = Record::read(&beside)?;
-        let shard = serde_json::from_value(record.settings["shard"].clone()).map_err(|_| {
-            Error::file(
-                path,
-                "expected the output of a stage with --shard, found one of all records",
-            )
-        })?;
+        let shard =
+            serde_json::from_value(record.made.settings["shard"].clone()).map_err(|_| {
+                Error::file(
+                    path,
+                    "expected the output of a stage with --shard, found one of all records",
+                )
+            })?;
         if !record.complete {
             return Err(Error::file(path, "the shard is not finished; start its command again"));
         }
-        if record.result["shard_content"] != json!(files::hash_file(path)?) {
+        let content = record.result::<ShardOutput>().map(|output| output.shard_content);
+        if content.ok() != Some(files::hash_file(path)?) {
             return Err(Error::file(
                 path,
                 "its content has changed since the shard was written; make it again with --fresh",
@@ -191,11 +191,12 @@ fn check(parts: &[Part]) -> Result<()> {
 
 /// In what two shards differ beyond their number.
 fn difference(one: &Record, two: &Record) -> Option<String> {
+    let (one, two) = (&one.made, &two.made);
     if one.command != two.command {
         return Some(format!("one is of `{}`, the other of `{}`", one.command, two.command));
     }
-    let settings = |record: &Record| {
-        let mut settings = record.settings.clone();
+    let settings = |made: &Made| {
+        let mut settings = made.settings.clone();
         if let Some(shard) = settings.get_mut("shard").and_then(Value::as_object_mut) {
             shard.remove("index");
         }
@@ -204,23 +205,5 @@ fn difference(one: &Record, two: &Record) -> Option<String> {
     if let Some(changed) = changed_settings(&settings(two), &settings(one)).into_iter().next() {
         return Some(changed);
     }
-    let other = one.inputs.iter().find(|(name, hash)| two.inputs.get(*name) != Some(hash));
-    other.map(|(name, _)| format!("they were made from another {name}"))
-}
-
-/// The lines of all parts in the order of the file's records.
-fn merged(parts: &[Part]) -> Result<Vec<String>> {
-    let read = |part: &Part| {
-        let text = std::fs::read_to_string(&part.path).map_err(Error::io(&part.path, "read"))?;
-        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let records = records_of(&part.record.result);
-        if records.len() != lines.len() {
-            return Err(Error::file(
-                &part.path,
-                format!("expected {} lines, found {}", records.len(), lines.len()),
-            ));
-        }
-        Ok((records, lines))
-    };
-    Ok(in_file_order(parts.iter().map(read).collect::<Result<Vec<_>>>()?))
+    one.changed_inputs(two).next().map(|name| format!("they were made from another {name}"))
 }

@@ -1,19 +1,19 @@
 //! `exalign pairs`: groups with rewards → preference pairs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use exalign::config::Stage;
+use exalign::config::{PairSettings, Stage};
 use exalign::data::{self, AsPreference, Completion, Group, Located};
-use exalign::{Error, Result, files};
+use exalign::{Error, Result};
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Context, configuration, write_lines_as_made};
-use crate::command_line::Global;
-use crate::record::{Record, Start};
+use crate::context::{Context, Global, settings};
+use crate::output::write_lines_as_made;
+use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign pairs`.
 #[derive(Args, Debug)]
@@ -42,58 +42,75 @@ pub enum Method {
     /// The completions of highest and lowest reward.
     #[default]
     BestWorst,
-    /// Two at random; the first is chosen with probability σ((r₁ − r₂) / β_r). The labels then have
-    /// the optimum that objectives with rewards have at the same β_r.
+    /// Two at random; the first is chosen with probability σ((r₁ − r₂) / β_r). Trained on these labels,
+    /// pair objectives share the optimum of the reward objectives at the same β_r.
     BradleyTerry,
 }
 
 /// Runs the command.
-pub fn run(args: PairsArgs, global: &Global) -> Result<Value> {
-    let config = configuration(global, Stage::Sample, vec![])?;
+pub fn run(args: PairsArgs, global: &Global) -> Result<Paired> {
+    let settings = settings(global, Stage::Pairs, vec![])?;
     if !(args.beta_reward > 0.0 && args.beta_reward.is_finite()) {
         return Err(Error::usage(format!(
             "--beta-reward: expected a number above 0, found {}",
             args.beta_reward
         )));
     }
-    Pairs {
-        data: args.data,
-        out: args.out,
-        fresh: args.fresh,
+    let pairs = Pairs {
+        data: args.data.into(),
         method: args.method,
         beta_reward: args.beta_reward,
-        seed: config.seed,
-        skip_bad: config.data.skip_bad,
-    }
-    .run(&Context::new(global)?)
+        settings,
+    };
+    perform(pairs, &Place::File(args.out), args.fresh, &Context::new(global)?)
 }
 
-/// Making pairs, from where to where.
+/// The making of pairs of groups.
 pub struct Pairs {
-    pub data: PathBuf,
-    pub out: PathBuf,
-    pub fresh: bool,
+    pub data: Source,
     pub method: Method,
     /// Temperature of the rewards, read by [`Method::BradleyTerry`].
     pub beta_reward: f64,
-    pub seed: u64,
-    pub skip_bad: usize,
+    pub settings: PairSettings,
 }
 
-impl Pairs {
-    pub fn run(self, context: &Context) -> Result<Value> {
-        let mut settings = json!({ "method": self.method, "seed": self.seed });
+/// What the making of pairs came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Paired {
+    groups: u64,
+    pairs: u64,
+    ties_left_out: u64,
+}
+
+impl Keyed for Pairs {
+    const NAME: &'static str = "pairs";
+
+    fn settings(&self) -> Value {
+        let mut settings = json!({ "method": self.method, "seed": self.settings.seed });
         if self.method == Method::BradleyTerry {
             settings["beta_reward"] = json!(self.beta_reward);
         }
-        let record = Record::new("pairs", settings, &context.device_name)
-            .input("data", files::hash_file(&self.data)?);
-        let work = match record.start_file(&self.out, self.fresh)? {
-            Start::Done(result) => return Ok(result),
-            Start::Go(work) => work,
-        };
+        settings
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        vec![self.data.file("data")]
+    }
+}
+
+impl stage::Stage for Pairs {
+    // Groups are read while pairs are written, so that none has to stay in memory.
+    type Opened = ();
+    type Summary = Paired;
+    const FILE: Option<&'static str> = Some(GROUPS);
+
+    fn open(&mut self, _: Option<&Path>) -> Result<()> {
+        Ok(())
+    }
+
+    fn make(self, (): (), site: &Site<'_>) -> Result<Paired> {
         let (mut num_groups, mut num_pairs) = (0, 0);
-        let intake = write_lines_as_made(&self.out, |lines| {
+        let intake = write_lines_as_made(site.out()?, |lines| {
             let take = |located: Located<Group>, _: &mut _| {
                 located.check_for_alignment()?;
                 if let Some(pair) = self.pair(num_groups, &located.record) {
@@ -103,16 +120,15 @@ impl Pairs {
                 num_groups += 1;
                 Ok(())
             };
-            data::read_records(&self.data, self.skip_bad, take).map(|(_, intake)| intake)
+            let skip_bad = self.settings.data.skip_bad;
+            data::read_records(&self.data.path, skip_bad, take).map(|(_, intake)| intake)
         })?;
-        intake.tell(&self.data);
-        let result = json!({
-            "groups": num_groups, "pairs": num_pairs, "ties_left_out": num_groups - num_pairs,
-        });
-        work.finish(result.clone())?;
-        Ok(result)
+        intake.tell(&self.data.path);
+        Ok(Paired { groups: num_groups, pairs: num_pairs, ties_left_out: num_groups - num_pairs })
     }
+}
 
+impl Pairs {
     /// A pair of the group, none where the two are tied or alike.
     fn pair(&self, number: u64, group: &Group) -> Option<Group> {
         let rewards = group.rewards.as_ref()?;
@@ -122,7 +138,7 @@ impl Pairs {
                 ((0..rewards.len()).max_by(by_reward)?, (0..rewards.len()).min_by(by_reward)?)
             }
             Method::BradleyTerry => {
-                let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(self.seed);
+                let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(self.settings.seed);
                 random.set_stream(number);
                 let two = index::sample(&mut random, rewards.len(), 2);
                 let (a, b) = (two.index(0), two.index(1));

@@ -7,7 +7,7 @@ use clap::Args;
 use exalign::report::{HTML_NAME, NamedReport, Report, write_page};
 use exalign::{Result, files};
 
-use super::print_text;
+use crate::output::print_text;
 
 /// Options of `exalign report`.
 #[derive(Args, Debug)]

@@ -1,24 +1,24 @@
 //! `exalign reward`: a reward model from pairs, or a classifier from labelled texts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use clap::Args;
-use exalign::config::{Config, Stage};
+use exalign::Result;
+use exalign::config::{Settings, Stage, TrainSettings};
 use exalign::data::{
-    self, Group, GroupBatch, LabelledText, Located, RewardReading, TokenGroup, Tokenization,
-    Tokenize,
+    self, Group, GroupBatch, Intake, LabelledText, Located, RewardReading, TokenGroup,
+    Tokenization, Tokenize, Tokenizer,
 };
 use exalign::model::{ModelFolder, reward_padding};
 use exalign::training::{RewardTrainer, ScoredBatch};
-use exalign::{Result, files};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::training::{Subject, Train, TrainingFlags};
-use super::{Context, configuration, limits, tokenizer, with_date};
-use crate::command_line::Global;
-use crate::record::{Record, Start};
+use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
+use crate::context::{Context, Global, settings};
+use crate::model_input::{limits, set_date, tokenizer};
+use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign reward`.
 #[derive(Args, Debug)]
@@ -41,47 +41,71 @@ pub struct RewardArgs {
 }
 
 /// Runs the command.
-pub fn run(args: RewardArgs, global: &Global) -> Result<Value> {
-    let config = configuration(global, Stage::Reward, args.training.settings())?;
-    Reward { model: args.model, data: args.data, out: args.out, fresh: args.fresh, config }
-        .run(&Context::for_training(global)?)
+pub fn run(args: RewardArgs, global: &Global) -> Result<Trained> {
+    let settings = settings(global, Stage::Reward, args.training.settings())?;
+    let reward = Reward { model: args.model.into(), data: args.data.into(), settings };
+    perform(reward, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
 }
 
-/// Training of a reward model, from where to where.
+/// Training of a reward model on pairs, or of a classifier on labelled texts.
 pub struct Reward {
-    pub model: PathBuf,
-    pub data: PathBuf,
-    pub out: PathBuf,
-    pub fresh: bool,
-    pub config: Config,
+    pub model: Source,
+    pub data: Source,
+    pub settings: TrainSettings,
 }
 
-impl Reward {
-    pub fn run(self, context: &Context) -> Result<Value> {
-        let folder = ModelFolder::open(&self.model)?;
-        let kept = (!self.fresh).then(|| Record::within(&self.out));
-        let config = &with_date(self.config.clone(), &[&folder], kept.as_deref())?;
-        let tokenizer = tokenizer(&folder, config)?;
-        let is_text = data::has_labels(&self.data)?;
-        let reading = RewardReading { ends_text: !is_text, padding: reward_padding(&folder) };
-        let groups = self.read(config, &folder, tokenizer.as_ref(), &reading)?;
+/// A model and what it is to tell apart, as tokens.
+pub struct Labelled {
+    folder: ModelFolder,
+    tokenizer: Option<Tokenizer>,
+    reading: RewardReading,
+    groups: Vec<TokenGroup>,
+}
 
-        let record = Record::new("reward", json!(config), &context.device_name)
-            .input("model", folder.content_hash()?)
-            .tokenizer(tokenizer.as_ref())
-            .input("data", files::hash_file(&self.data)?);
-        let work = match record.start_folder(&self.out, self.fresh)? {
-            Start::Done(result) => return Ok(result),
-            Start::Go(work) => work,
+impl Keyed for Reward {
+    const NAME: &'static str = "reward";
+
+    fn settings(&self) -> Value {
+        self.settings.shaping()
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        vec![self.model.model("model"), self.data.file("data")]
+    }
+}
+
+impl stage::Stage for Reward {
+    type Opened = Labelled;
+    type Summary = Trained;
+
+    fn open(&mut self, record: Option<&Path>) -> Result<Labelled> {
+        let folder = ModelFolder::open(&self.model.path)?;
+        set_date(&mut self.settings.chat, &[&folder], record)?;
+        let tokenizer = tokenizer(&folder, &self.settings.chat)?;
+        let is_text = data::has_labels(&self.data.path)?;
+        let reading = RewardReading { ends_text: !is_text, padding: reward_padding(&folder) };
+        let tokenization = Tokenization {
+            tokenizer: tokenizer.as_ref(),
+            limits: limits(&self.settings.data.tokens, &folder),
+            vocab_size: folder.shape.vocab_size,
         };
-        let devices = context.training_devices();
-        let device = devices[0].clone();
-        let subject = Subject::new(folder, tokenizer, config)?;
+        let (mut groups, intake) = match is_text {
+            true => self.texts(&tokenization, &reading)?,
+            false => self.pairs(&tokenization, &reading)?,
+        };
+        intake.tell(&self.data.path);
+        groups.iter_mut().for_each(TokenGroup::chosen_first);
+        Ok(Labelled { folder, tokenizer, reading, groups })
+    }
+
+    fn make(self, opened: Labelled, site: &Site<'_>) -> Result<Trained> {
+        let Labelled { folder, tokenizer, reading, groups } = opened;
+        let device = site.context.device.clone().autodiff();
+        let subject = Subject::new(folder, tokenizer, &self.settings)?;
         let saved = subject.clone();
         Train {
             name: "reward model",
-            out: self.out,
-            config,
+            settings: &self.settings,
             groups,
             load: &|checkpoint| {
                 Ok(RewardTrainer { model: subject.load_reward_model(checkpoint, &device)? })
@@ -90,54 +114,54 @@ impl Reward {
                 saved.save_reward_model(&trainer.model, &reading, precision, target)
             }),
             batch: Arc::new(move |groups, records, device| {
-                let batch = scored_batch(records.iter().map(|&it| &groups[it]), device);
+                let batch = scored_batch(records.iter().map(|&record| &groups[record]), device);
                 (batch, records.len() as f64)
             }),
-            devices,
         }
-        .run(work)
+        .run(site)
     }
 
-    /// Pairs (K = 2) or labelled texts (K = 1, the label as the reward), as the reward model reads
-    /// them.
-    fn read(
+    fn owns(name: &str) -> bool {
+        is_of_training(name)
+    }
+}
+
+impl Reward {
+    /// Labelled texts as the reward model reads them: groups of one, the label as the reward.
+    fn texts(
         &self,
-        config: &Config,
-        folder: &ModelFolder,
-        tokenizer: Option<&data::Tokenizer>,
+        tokenization: &Tokenization<'_>,
         reading: &RewardReading,
-    ) -> Result<Vec<TokenGroup>> {
-        let tokenization = Tokenization {
-            tokenizer,
-            limits: limits(config, folder),
-            vocab_size: folder.shape.vocab_size,
+    ) -> Result<(Vec<TokenGroup>, Intake)> {
+        let read = |located: Located<LabelledText>, intake: &mut Intake| {
+            let mut group = LabelledText::tokenize(&located, tokenization, intake)?;
+            let is_templated = located.record.is_conversation();
+            for ids in &mut group.completions {
+                reading.settle(ids, is_templated, tokenization);
+            }
+            tokenization.check(&located, "text", &group.completions[0])?;
+            Ok(group)
         };
-        let skip_bad = config.data.skip_bad;
-        let (mut groups, intake) = if data::has_labels(&self.data)? {
-            data::read_records(&self.data, skip_bad, |located: Located<LabelledText>, intake| {
-                let mut group = LabelledText::tokenize(&located, &tokenization, intake)?;
-                let is_templated = located.record.is_conversation();
-                group.completions.iter_mut().for_each(|ids| {
-                    reading.settle(ids, is_templated, &tokenization);
-                });
-                tokenization.check(&located, "text", &group.completions[0])?;
-                Ok(group)
-            })?
-        } else {
-            data::read_records(&self.data, skip_bad, |located: Located<Group>, intake| {
-                located.check_for_alignment()?;
-                if located.record.completions.len() > 2 {
-                    return Err(located.error(format!(
-                        "expected a pair, found a group of {}; make pairs with `exalign pairs`",
-                        located.record.completions.len()
-                    )));
-                }
-                reading.tokens(&located, &tokenization, intake)
-            })?
+        data::read_records(&self.data.path, self.settings.data.tokens.skip_bad, read)
+    }
+
+    /// Pairs as the reward model reads them.
+    fn pairs(
+        &self,
+        tokenization: &Tokenization<'_>,
+        reading: &RewardReading,
+    ) -> Result<(Vec<TokenGroup>, Intake)> {
+        let read = |located: Located<Group>, intake: &mut Intake| {
+            located.check_for_alignment()?;
+            if located.record.completions.len() > 2 {
+                return Err(located.error(format!(
+                    "expected a pair, found a group of {}; make pairs with `exalign pairs`",
+                    located.record.completions.len()
+                )));
+            }
+            reading.tokens(&located, tokenization, intake)
         };
-        intake.tell(&self.data);
-        groups.iter_mut().for_each(TokenGroup::chosen_first);
-        Ok(groups)
+        data::read_records(&self.data.path, self.settings.data.tokens.skip_bad, read)
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use exalign::config::{Config, Stage};
+use exalign::config::{DrawSettings, Settings, Stage};
 use exalign::data::{
     self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
 };
@@ -16,15 +16,15 @@ use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
 use exalign::model::{Decoder, ModelFolder};
 use exalign::progress::Progress;
 use exalign::{Error, Result, files, interrupt};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::merge_shards::{shard_result, without_shard};
-use super::{
-    Context, configuration, end_of_text, limits, tokenizer, training, with_date, write_lines,
-};
-use crate::command_line::Global;
-use crate::record::{Record, Start};
-use crate::shard::{Portion, Shard, order_by};
+use crate::context::{Context, Global, settings};
+use crate::merging::{Mergeable, Whole};
+use crate::model_input::{end_of_text, limits, load_decoder, set_date, tokenizer};
+use crate::output::write_lines;
+use crate::shard::{Portion, Shard, ShardOutput, order_by};
+use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign sample`.
 #[derive(Args, Debug)]
@@ -90,69 +90,89 @@ impl GenerationFlags {
 }
 
 /// Runs the command.
-pub fn run(args: SampleArgs, global: &Global) -> Result<Value> {
-    let config = configuration(global, Stage::Sample, args.generation.settings())?;
-    let stage = SampleStage {
-        model: args.model,
-        data: args.data,
-        out: args.out,
-        fresh: args.fresh,
-        shard: args.shard,
-        config,
-    };
-    stage.run(&Context::new(global)?).map(without_shard)
+pub fn run(args: SampleArgs, global: &Global) -> Result<Sampled> {
+    let settings = settings(global, Stage::Sample, args.generation.settings())?;
+    let draw =
+        Draw { model: args.model.into(), data: args.data.into(), shard: args.shard, settings };
+    let place = Place::File(args.out);
+    let summary = perform(draw, &place, args.fresh, &Context::new(global)?)?;
+    Ok(Sampled { shard: None, ..summary })
 }
 
-/// Sampling, from where to where.
-pub struct SampleStage {
-    pub model: PathBuf,
-    pub data: PathBuf,
-    pub out: PathBuf,
-    pub fresh: bool,
+/// The drawing of completions.
+pub struct Draw {
+    pub model: Source,
+    pub data: Source,
     pub shard: Option<Shard>,
-    pub config: Config,
+    pub settings: DrawSettings,
 }
 
-impl SampleStage {
-    pub fn run(self, context: &Context) -> Result<Value> {
-        let folder = ModelFolder::open(&self.model)?.kept_as(self.config.dtype);
-        let kept = (!self.fresh).then(|| Record::beside(&self.out));
-        let config = &with_date(self.config, &[&folder], kept.as_deref())?;
-        let tokenizer = tokenizer(&folder, config)?;
-        let prompts = read_prompts(&self.data, config, &folder, tokenizer.as_ref())?;
-        let settings = json!({
-            "seed": config.seed, "dtype": config.dtype, "generation": config.generation, "data": config.data,
-            "chat": config.chat,
-        });
-        let record = Record::new("sample", settings, &context.device_name)
-            .shard(self.shard)
-            .input("model", folder.content_hash()?)
-            .tokenizer(tokenizer.as_ref())
-            .input("data", files::hash_file(&self.data)?);
-        let key = blake3::hash(json!([record.settings, record.inputs]).to_string().as_bytes())
-            .to_hex()
-            .to_string();
-        let work = match record.start_file(&self.out, self.fresh)? {
-            Start::Done(result) => {
-                Partial::remove(&self.out);
-                return Ok(result);
-            }
-            Start::Go(work) => work,
-        };
-        let mut partial = Partial::open(&self.out, &key)?;
-        let batch_size = config.generation.batch_size;
+/// What a sampling came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Sampled {
+    groups: usize,
+    samples: usize,
+    /// The share of samples that ended by themselves.
+    finished_share: f64,
+    mean_tokens: f64,
+    seconds: f64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    shard: Option<ShardOutput>,
+}
+
+/// A model and the prompts it is to complete.
+pub struct Asked {
+    folder: ModelFolder,
+    tokenizer: Option<Tokenizer>,
+    prompts: Vec<PromptToComplete>,
+}
+
+impl Keyed for Draw {
+    const NAME: &'static str = "sample";
+
+    fn settings(&self) -> Value {
+        self.settings.shaping()
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        vec![self.model.model("model"), self.data.file("data")]
+    }
+}
+
+impl stage::Stage for Draw {
+    type Opened = Asked;
+    type Summary = Sampled;
+    const FILE: Option<&'static str> = Some(GROUPS);
+
+    fn shard(&self) -> Option<Shard> {
+        self.shard
+    }
+
+    fn open(&mut self, record: Option<&Path>) -> Result<Asked> {
+        let folder = ModelFolder::open(&self.model.path)?.kept_as(self.settings.dtype);
+        set_date(&mut self.settings.chat, &[&folder], record)?;
+        let tokenizer = tokenizer(&folder, &self.settings.chat)?;
+        let prompts = read_prompts(&self.data.path, &self.settings, &folder, tokenizer.as_ref())?;
+        Ok(Asked { folder, tokenizer, prompts })
+    }
+
+    fn make(self, opened: Asked, site: &Site<'_>) -> Result<Sampled> {
+        let Asked { folder, tokenizer, prompts } = opened;
+        let out = site.out()?;
+        let mut partial = Partial::open(out, &site.key)?;
+        let batch_size = self.settings.generation.batch_size;
         let portion = portion(self.shard, &prompts, batch_size)?;
         let mut missing = portion.records();
         missing.retain(|number| !partial.drawn.contains_key(number));
         let started = std::time::Instant::now();
         let mut num_tokens = 0;
         if !missing.is_empty() {
-            let decoder = training::load_decoder(&folder, &context.device)?;
+            let decoder = load_decoder(&folder, &site.context.device)?;
             let mut progress =
                 Progress::new("sampling", "prompts", partial.drawn.len(), portion.records().len());
-            let sampling = sampling(config, &folder, tokenizer.as_ref())?;
+            let sampling = sampling(&self.settings, &folder, tokenizer.as_ref())?;
             draw(&decoder, &prompts, missing, &sampling, batch_size, |numbers, samples| {
-                num_tokens += samples.iter().flatten().map(|it| it.ids.len()).sum::<usize>();
+                num_tokens += samples.iter().flatten().map(|drawn| drawn.ids.len()).sum::<usize>();
                 let rate = num_tokens as f64 / started.elapsed().as_secs_f64();
                 progress.advance(numbers.len(), &format!("{rate:.0} tokens/s"));
                 partial.append(&numbers, samples)
@@ -162,37 +182,46 @@ impl SampleStage {
         let group =
             |&number: &usize| prompts[number].group(&partial.drawn[&number], tokenizer.as_ref());
         let groups: Vec<Group> = portion.records().iter().map(group).collect::<Result<_>>()?;
-        write_lines(&self.out, &groups)?;
-        let result = summary(&groups, started.elapsed().as_secs_f64());
-        let result = match self.shard {
-            Some(_) => shard_result(result, &self.out, &portion)?,
-            None => result,
-        };
-        work.finish(result.clone())?;
-        Partial::remove(&self.out);
-        Ok(result)
+        write_lines(out, &groups)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let shard = ShardOutput::of(self.shard, &portion, out)?;
+        Ok(Sampled { shard, ..Sampled::of(&groups, seconds) })
+    }
+
+    fn finished(place: &Place) {
+        if let Place::File(out) = place {
+            Partial::remove(out);
+        }
     }
 }
 
-/// What a sampling came to.
-fn summary(groups: &[Group], seconds: f64) -> Value {
-    let samples = || groups.iter().flat_map(|group| &group.completions);
-    let tokens = |it: &Completion| it.passage.ids.as_ref().map_or(0, Vec::len);
-    let num_samples = samples().count();
-    let share = |count: usize| count as f64 / num_samples.max(1) as f64;
-    json!({
-        "groups": groups.len(), "samples": num_samples,
-        "finished_share": share(samples().filter(|it| it.finished).count()),
-        "mean_tokens": share(samples().map(tokens).sum()),
-        "seconds": seconds,
-    })
+impl Sampled {
+    fn of(groups: &[Group], seconds: f64) -> Self {
+        let samples = || groups.iter().flat_map(|group| &group.completions);
+        let tokens = |sample: &Completion| sample.passage.ids.as_ref().map_or(0, Vec::len);
+        let num_samples = samples().count();
+        let share = |count: usize| count as f64 / num_samples.max(1) as f64;
+        Self {
+            groups: groups.len(),
+            samples: num_samples,
+            finished_share: share(samples().filter(|sample| sample.finished).count()),
+            mean_tokens: share(samples().map(tokens).sum()),
+            seconds,
+            shard: None,
+        }
+    }
 }
 
-/// What the shards of a sampling come to together.
-pub fn merged_result(out: &Path, shards: &[&Value]) -> Result<Value> {
-    let groups: Vec<Group> =
-        data::read_all::<Group>(out, 0)?.into_iter().map(|it| it.record).collect();
-    Ok(summary(&groups, shards.iter().filter_map(|it| it["seconds"].as_f64()).sum()))
+impl Mergeable for Draw {
+    fn merged(whole: &Whole<'_>, shards: Vec<Sampled>) -> Result<Sampled> {
+        let read = data::read_all::<Group>(whole.out, 0)?;
+        let groups: Vec<Group> = read.into_iter().map(|located| located.record).collect();
+        Ok(Sampled::of(&groups, shards.iter().map(|shard| shard.seconds).sum()))
+    }
+
+    fn shard_of(summary: &Sampled) -> Option<&ShardOutput> {
+        summary.shard.as_ref()
+    }
 }
 
 /// The prompts of a shard, in the batches that [`draw`] makes of all of them.
@@ -233,23 +262,23 @@ impl PromptToComplete {
 /// Reads prompts and leaves room for what is to be drawn.
 pub fn read_prompts(
     path: &Path,
-    config: &Config,
+    settings: &DrawSettings,
     folder: &ModelFolder,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Vec<PromptToComplete>> {
-    let longest = config.generation.max_new_tokens;
+    let longest = settings.generation.max_new_tokens;
     let positions = folder.shape.max_positions;
     if longest >= positions {
         return Err(Error::usage(format!(
             "generation.max_new_tokens: expected less than the model's {positions} positions, found {longest}"
         )));
     }
-    let mut limits = limits(config, folder);
+    let mut limits = limits(&settings.data, folder);
     let room = positions - longest;
     limits.max_prompt_length =
         if limits.max_prompt_length == 0 { room } else { limits.max_prompt_length.min(room) };
     let tokenization = Tokenization { tokenizer, limits, vocab_size: folder.shape.vocab_size };
-    let skip_bad = config.data.skip_bad;
+    let skip_bad = settings.data.skip_bad;
     let (prompts, intake) = data::read_records(path, skip_bad, |located, intake| {
         let ids = PromptRecord::tokenize(&located, &tokenization, intake)?.prompt;
         if ids.is_empty() {
@@ -288,11 +317,11 @@ pub fn draw(
 
 /// How completions are drawn, as the settings say.
 pub fn sampling(
-    config: &Config,
+    settings: &DrawSettings,
     folder: &ModelFolder,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Sampling> {
-    let generation = &config.generation;
+    let generation = &settings.generation;
     Ok(Sampling {
         num_completions: generation.completions,
         choice: Choice {
@@ -307,7 +336,7 @@ pub fn sampling(
             end_of_text(folder, tokenizer)
         },
         stop: stop_at(&generation.stop, tokenizer)?,
-        seed: config.seed,
+        seed: settings.seed,
     })
 }
 

@@ -1,23 +1,23 @@
 //! `exalign score`: log-probabilities of given completions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use exalign::config::Stage;
+use exalign::config::{ScoreSettings, Settings, Stage};
 use exalign::data::{self, Answered, TokenGroup};
-use exalign::log_probs::token_log_probs_of;
 use exalign::model::ModelFolder;
+use exalign::policy::token_log_probs_of;
 use exalign::progress::Progress;
-use exalign::{Error, Result, files, interrupt};
+use exalign::{Error, Result, interrupt};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::merge_shards::shard_result;
-use super::{
-    Context, configuration, limits, print_line, tokenizer, training, with_date, write_lines,
-};
-use crate::command_line::Global;
-use crate::record::{Record as RunRecord, Start};
-use crate::shard::{Portion, Shard};
+use crate::context::{Context, Global, settings};
+use crate::merging::{Mergeable, Whole};
+use crate::model_input::{limits, load_decoder, set_date, tokenizer};
+use crate::output::{print_line, write_lines};
+use crate::shard::{Portion, Shard, ShardOutput};
+use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign score`.
 #[derive(Args, Debug)]
@@ -50,83 +50,148 @@ pub struct ScoreArgs {
 
 /// Runs the command.
 pub fn run(args: ScoreArgs, global: &Global) -> Result<()> {
-    let config = configuration(global, Stage::Evaluate, vec![("dtype", args.dtype.clone())])?;
+    let settings = settings(global, Stage::Score, vec![("dtype", args.dtype)])?;
     if !(args.temperature > 0.0 && args.temperature.is_finite()) {
         return Err(Error::usage(format!(
             "--temperature: expected a number above 0, found {}",
             args.temperature
         )));
     }
-    let context = Context::new(global)?;
-    let folder = ModelFolder::open(&args.model)?.kept_as(config.dtype);
-    let kept = args.out.as_ref().filter(|_| !args.fresh).map(|it| RunRecord::beside(it));
-    let config = with_date(config, &[&folder], kept.as_deref())?;
-    let tokenizer = tokenizer(&folder, &config)?;
-    let (groups, intake) = data::read_tokens::<Answered>(
-        &args.data,
-        config.data.skip_bad,
-        tokenizer.as_ref(),
-        &limits(&config, &folder),
-        folder.shape.vocab_size,
-    )?;
-    intake.tell(&args.data);
-    let portion = args.shard.unwrap_or(Shard::WHOLE).of_groups(&groups)?;
-    let Some(out) = &args.out else {
-        let mut lines = lines(&args, &groups, &portion, &folder, &context)?;
-        return lines.try_for_each(|line| print_line(&line));
+    let score = Score {
+        model: args.model.into(),
+        data: args.data.into(),
+        shard: args.shard,
+        temperature: args.temperature,
+        per_token: args.per_token,
+        settings,
     };
-    let settings = json!({
-        "temperature": args.temperature, "per_token": args.per_token, "dtype": config.dtype,
-        "data": config.data, "chat": config.chat,
-    });
-    let record = RunRecord::new("score", settings, &context.device_name)
-        .shard(args.shard)
-        .input("model", folder.content_hash()?)
-        .tokenizer(tokenizer.as_ref())
-        .input("data", files::hash_file(&args.data)?);
-    let Start::Go(work) = record.start_file(out, args.fresh)? else { return Ok(()) };
-    write_lines(out, lines(&args, &groups, &portion, &folder, &context)?)?;
-    let result = json!({ "records": portion.records().len() });
-    work.finish(match args.shard {
-        Some(_) => shard_result(result, out, &portion)?,
-        None => result,
-    })
+    let place = Place::file_or_nowhere(args.out);
+    perform(score, &place, args.fresh, &Context::new(global)?).map(|_| ())
 }
 
-/// What is written of each group of a portion.
-fn lines<'a>(
-    args: &'a ScoreArgs,
-    groups: &'a [TokenGroup],
-    portion: &Portion,
-    folder: &ModelFolder,
-    context: &Context,
-) -> Result<impl Iterator<Item = Value> + use<'a>> {
-    let decoder = training::load_decoder(folder, &context.device)?;
-    let records = portion.records();
-    let completions = records.iter().map(|&it| groups[it].completions.len()).sum();
-    let mut progress = Progress::new("scoring", "completions", 0, completions);
-    let scored = portion.by_record(groups, |block| {
-        token_log_probs_of(&decoder, block, args.temperature, &context.device, |finished| {
-            progress.advance(finished, "");
-            interrupt::check()
-        })
-    })?;
-    progress.finish();
-    Ok(records.into_iter().map(move |record| line(args, &groups[record], &scored[record])))
+/// The log-probs of given completions under a model.
+pub struct Score {
+    pub model: Source,
+    pub data: Source,
+    pub shard: Option<Shard>,
+    pub temperature: f64,
+    /// Whether the log-prob of every token is written as well.
+    pub per_token: bool,
+    pub settings: ScoreSettings,
 }
 
-/// What is written of a group whose completions have these log-probs, token by token.
-fn line(args: &ScoreArgs, group: &TokenGroup, completions: &[Vec<f32>]) -> Value {
-    let sum = |tokens: &Vec<f32>| tokens.iter().copied().map(f64::from).sum::<f64>();
-    let mut line = json!({
-        "log_probs": completions.iter().map(sum).collect::<Vec<_>>(),
-        "num_tokens": completions.iter().map(Vec::len).collect::<Vec<_>>(),
-    });
-    if let Some(id) = &group.id {
-        line["id"] = id.clone();
+/// What a scoring came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Scored {
+    records: usize,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    shard: Option<ShardOutput>,
+}
+
+/// A model and what it is to score, as tokens.
+pub struct Given {
+    folder: ModelFolder,
+    groups: Vec<TokenGroup>,
+    portion: Portion,
+}
+
+impl Keyed for Score {
+    const NAME: &'static str = "score";
+
+    fn settings(&self) -> Value {
+        let mut settings = self.settings.shaping();
+        settings["temperature"] = json!(self.temperature);
+        settings["per_token"] = json!(self.per_token);
+        settings
     }
-    if args.per_token {
-        line["token_log_probs"] = json!(completions);
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        vec![self.model.model("model"), self.data.file("data")]
     }
-    line
+}
+
+impl stage::Stage for Score {
+    type Opened = Given;
+    type Summary = Scored;
+
+    fn shard(&self) -> Option<Shard> {
+        self.shard
+    }
+
+    fn open(&mut self, record: Option<&Path>) -> Result<Given> {
+        let ScoreSettings { dtype, data, chat } = &mut self.settings;
+        let folder = ModelFolder::open(&self.model.path)?.kept_as(*dtype);
+        set_date(chat, &[&folder], record)?;
+        let (groups, intake) = data::read_tokens::<Answered>(
+            &self.data.path,
+            data.skip_bad,
+            tokenizer(&folder, chat)?.as_ref(),
+            &limits(data, &folder),
+            folder.shape.vocab_size,
+        )?;
+        intake.tell(&self.data.path);
+        let portion = self.shard.unwrap_or(Shard::WHOLE).of_groups(&groups)?;
+        Ok(Given { folder, groups, portion })
+    }
+
+    fn make(self, opened: Given, site: &Site<'_>) -> Result<Scored> {
+        let records = opened.portion.records();
+        let scored = self.log_probs(&opened, site.context)?;
+        let mut lines =
+            records.iter().map(|&record| self.line(&opened.groups[record], &scored[record]));
+        let mut shard = None;
+        match site.kept() {
+            None => lines.try_for_each(|line| print_line(&line))?,
+            Some(out) => {
+                write_lines(out, lines)?;
+                shard = ShardOutput::of(self.shard, &opened.portion, out)?;
+            }
+        }
+        Ok(Scored { records: records.len(), shard })
+    }
+}
+
+impl Mergeable for Score {
+    fn merged(whole: &Whole<'_>, _: Vec<Scored>) -> Result<Scored> {
+        Ok(Scored { records: whole.num_lines, shard: None })
+    }
+
+    fn shard_of(summary: &Scored) -> Option<&ShardOutput> {
+        summary.shard.as_ref()
+    }
+}
+
+impl Score {
+    /// The log-prob of every token of a portion's completions, by record.
+    fn log_probs(&self, opened: &Given, context: &Context) -> Result<Vec<Vec<Vec<f32>>>> {
+        let Given { folder, groups, portion } = opened;
+        let decoder = load_decoder(folder, &context.device)?;
+        let completions =
+            portion.records().iter().map(|&record| groups[record].completions.len()).sum();
+        let mut progress = Progress::new("scoring", "completions", 0, completions);
+        let scored = portion.by_record(groups, |block| {
+            token_log_probs_of(&decoder, block, self.temperature, &context.device, |finished| {
+                progress.advance(finished, "");
+                interrupt::check()
+            })
+        })?;
+        progress.finish();
+        Ok(scored)
+    }
+
+    /// What is written of a group whose completions have these log-probs, token by token.
+    fn line(&self, group: &TokenGroup, completions: &[Vec<f32>]) -> Value {
+        let sum = |tokens: &Vec<f32>| tokens.iter().copied().map(f64::from).sum::<f64>();
+        let mut line = json!({
+            "log_probs": completions.iter().map(sum).collect::<Vec<_>>(),
+            "num_tokens": completions.iter().map(Vec::len).collect::<Vec<_>>(),
+        });
+        if let Some(id) = &group.id {
+            line["id"] = id.clone();
+        }
+        if self.per_token {
+            line["token_log_probs"] = json!(completions);
+        }
+        line
+    }
 }

@@ -8,8 +8,8 @@ use exalign::Result;
 use exalign::device::remote::{Server, token};
 use serde_json::json;
 
-use super::{Context, print_line};
-use crate::command_line::Global;
+use crate::context::{Context, Global};
+use crate::output::print_line;
 
 /// Options of `exalign serve-device`.
 #[derive(Args, Debug)]

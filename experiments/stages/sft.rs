@@ -1,20 +1,20 @@
 //! `exalign sft`: fine-tuning on demonstrations.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use exalign::config::{Config, Stage};
-use exalign::data::{self, Demonstration, GroupBatch};
+use exalign::Result;
+use exalign::config::{Settings, Stage, TrainSettings};
+use exalign::data::{self, Demonstration, GroupBatch, TokenGroup, Tokenizer};
 use exalign::model::ModelFolder;
 use exalign::training::FineTuner;
-use exalign::{Result, files};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::training::{Subject, Train, TrainingFlags};
-use super::{Context, configuration, limits, tokenizer, with_date};
-use crate::command_line::Global;
-use crate::record::{Record, Start};
+use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
+use crate::context::{Context, Global, settings};
+use crate::model_input::{limits, set_date, tokenizer};
+use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign sft`.
 #[derive(Args, Debug)]
@@ -37,52 +37,66 @@ pub struct SftArgs {
 }
 
 /// Runs the command.
-pub fn run(args: SftArgs, global: &Global) -> Result<Value> {
-    let config = configuration(global, Stage::Sft, args.training.settings())?;
-    Sft { model: args.model, data: args.data, out: args.out, fresh: args.fresh, config }
-        .run(&Context::for_training(global)?)
+pub fn run(args: SftArgs, global: &Global) -> Result<Trained> {
+    let settings = settings(global, Stage::Sft, args.training.settings())?;
+    let sft = Sft { model: args.model.into(), data: args.data.into(), settings };
+    perform(sft, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
 }
 
-/// Fine-tuning, from where to where.
+/// Fine-tuning of a model on demonstrations.
 pub struct Sft {
-    pub model: PathBuf,
-    pub data: PathBuf,
-    pub out: PathBuf,
-    pub fresh: bool,
-    pub config: Config,
+    pub model: Source,
+    pub data: Source,
+    pub settings: TrainSettings,
 }
 
-impl Sft {
-    pub fn run(self, context: &Context) -> Result<Value> {
-        let folder = ModelFolder::open(&self.model)?;
-        let kept = (!self.fresh).then(|| Record::within(&self.out));
-        let config = &with_date(self.config.clone(), &[&folder], kept.as_deref())?;
-        let tokenizer = tokenizer(&folder, config)?;
+/// A model and its demonstrations as tokens.
+pub struct Demonstrated {
+    folder: ModelFolder,
+    tokenizer: Option<Tokenizer>,
+    groups: Vec<TokenGroup>,
+}
+
+impl Keyed for Sft {
+    const NAME: &'static str = "sft";
+
+    fn settings(&self) -> Value {
+        self.settings.shaping()
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        vec![self.model.model("model"), self.data.file("data")]
+    }
+}
+
+impl stage::Stage for Sft {
+    type Opened = Demonstrated;
+    type Summary = Trained;
+
+    fn open(&mut self, record: Option<&Path>) -> Result<Demonstrated> {
+        let folder = ModelFolder::open(&self.model.path)?;
+        set_date(&mut self.settings.chat, &[&folder], record)?;
+        let tokenizer = tokenizer(&folder, &self.settings.chat)?;
+        let data = &self.settings.data.tokens;
         let (groups, intake) = data::read_tokens::<Demonstration>(
-            &self.data,
-            config.data.skip_bad,
+            &self.data.path,
+            data.skip_bad,
             tokenizer.as_ref(),
-            &limits(config, &folder),
+            &limits(data, &folder),
             folder.shape.vocab_size,
         )?;
-        intake.tell(&self.data);
+        intake.tell(&self.data.path);
+        Ok(Demonstrated { folder, tokenizer, groups })
+    }
 
-        let record = Record::new("sft", json!(config), &context.device_name)
-            .input("model", folder.content_hash()?)
-            .tokenizer(tokenizer.as_ref())
-            .input("data", files::hash_file(&self.data)?);
-        let work = match record.start_folder(&self.out, self.fresh)? {
-            Start::Done(result) => return Ok(result),
-            Start::Go(work) => work,
-        };
-        let devices = context.training_devices();
-        let device = devices[0].clone();
-        let subject = Subject::new(folder, tokenizer, config)?;
+    fn make(self, opened: Demonstrated, site: &Site<'_>) -> Result<Trained> {
+        let Demonstrated { folder, tokenizer, groups } = opened;
+        let device = site.context.device.clone().autodiff();
+        let subject = Subject::new(folder, tokenizer, &self.settings)?;
         let saved = subject.clone();
         Train {
             name: "fine-tuning",
-            out: self.out,
-            config,
+            settings: &self.settings,
             groups,
             load: &|checkpoint| {
                 Ok(FineTuner { decoder: subject.load_decoder(checkpoint, &device)? })
@@ -91,12 +105,15 @@ impl Sft {
                 saved.save_decoder(&tuner.decoder, precision, target)
             }),
             batch: Arc::new(move |groups, records, device| {
-                let batch = GroupBatch::new(records.iter().map(|&it| &groups[it]), device);
+                let batch = GroupBatch::new(records.iter().map(|&record| &groups[record]), device);
                 let tokens = batch.num_scored.iter().sum::<usize>();
                 (batch, tokens as f64)
             }),
-            devices,
         }
-        .run(work)
+        .run(site)
+    }
+
+    fn owns(name: &str) -> bool {
+        is_of_training(name)
     }
 }

@@ -1,12 +1,12 @@
 //! What the stages that train have in common: all but the batches and the model.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
 use clap::Args;
-use exalign::config::{Config, LearningRateSchedule};
+use exalign::config::{LearningRateSchedule, TrainSettings};
 use exalign::data::{RewardReading, TokenGroup, Tokenizer};
 use exalign::model::adapter::{AdapterFolder, AdapterTarget, Adapters, LoraConfig};
 use exalign::model::families::Binding;
@@ -17,9 +17,10 @@ use exalign::training::{
     Training,
 };
 use exalign::{Error, Result};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
-use crate::record::Work;
+use crate::model_input::load_decoder;
+use crate::stage::Site;
 
 /// Options that stand for `training.*` settings.
 #[derive(Args, Debug, Default)]
@@ -49,7 +50,7 @@ pub struct TrainingFlags {
     /// PEFT folder
     #[arg(long, value_name = "RANK")]
     lora_rank: Option<usize>,
-    /// adapter.alpha: the adapters count alpha / rank
+    /// adapter.alpha: adapter output is scaled by alpha / rank
     #[arg(long, value_name = "ALPHA")]
     lora_alpha: Option<f64>,
     /// adapter.target_modules: matrices that get an adapter, such as q_proj,v_proj [default: all
@@ -86,28 +87,41 @@ pub type MakeBatch<B> = Arc<dyn Fn(&[TokenGroup], &[usize], &Device) -> Weighted
 pub struct Train<'a, T: Trainable> {
     /// What it is called on the progress bar.
     pub name: &'a str,
-    /// The folder of metrics, checkpoints and the trained model.
-    pub out: PathBuf,
-    pub config: &'a Config,
+    pub settings: &'a TrainSettings,
     pub groups: Vec<TokenGroup>,
     /// Loads the module: from the folder of a checkpoint, or anew.
     pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
     pub save: SaveModule<T>,
     pub batch: MakeBatch<T::Batch>,
-    /// Where it trains, the model on the first.
-    pub devices: Vec<Device>,
+}
+
+/// What a training came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Trained {
+    /// The folder of the trained model.
+    pub model: String,
+    pub steps: usize,
+    /// The loss of the last step; none where none was taken.
+    pub loss: Option<f64>,
+    pub seconds: f64,
+}
+
+/// Whether a file in the folder of a training is what it leaves; checkpoints come and go.
+pub fn is_of_training(name: &str) -> bool {
+    name.starts_with("model/") || name == "metrics.jsonl"
 }
 
 impl<T: Trainable> Train<'_, T> {
-    /// Trains, writes `OUT/model` and finishes the record.
-    pub fn run(self, work: Box<Work>) -> Result<Value> {
-        let config = self.config;
-        let plan = plan(config, self.groups.len(), self.devices.len());
+    /// Trains on all devices, the model on the first, and writes `OUT/model`.
+    pub fn run(self, site: &Site<'_>) -> Result<Trained> {
+        let (config, out) = (self.settings, site.out()?);
+        let devices = site.context.training_devices();
+        let plan = plan(config, self.groups.len(), devices.len());
         let num_steps = plan.num_steps();
-        let (groups, batch, devices) = (self.groups, self.batch, self.devices.clone());
+        let (groups, batch, places) = (self.groups, self.batch, devices.clone());
         let training = Training {
             name: self.name,
-            dir: &self.out,
+            dir: out,
             optimization: optimization(config, num_steps),
             compute: config.training.compute,
             num_steps,
@@ -119,9 +133,9 @@ impl<T: Trainable> Train<'_, T> {
                 let size = |it: usize| (groups[it].completions.len(), groups[it].num_tokens());
                 let planned = plan.step(step, size);
                 // Of similar lengths one after the other, so that each device has its share of all.
-                let places = (0..devices.len()).cycle();
-                let parts = planned.micro_batches.iter().zip(places).map(|(micro, place)| {
-                    let (batch, weight) = batch(&groups, micro, &devices[place]);
+                let turns = (0..places.len()).cycle();
+                let parts = planned.micro_batches.iter().zip(turns).map(|(micro, place)| {
+                    let (batch, weight) = batch(&groups, micro, &places[place]);
                     (batch, weight, place)
                 });
                 let micro_batches = Micro::weighted(parts.collect());
@@ -134,26 +148,26 @@ impl<T: Trainable> Train<'_, T> {
                     records: records.iter().map(|&it| groups[it].name()).collect(),
                 })
             }),
-            devices: self.devices,
+            devices,
         };
         let (module, outcome) = training.run()?;
-        let model = self.out.join("model");
+        let model = out.join("model");
         (self.save)(&module, config.dtype, &model)?;
         let keeping =
             Keeping { every: config.checkpoint.every, keep: config.checkpoint.keep, num_steps };
-        Checkpoints::new(&self.out, keeping).finish()?;
-        let result = json!({
-            "model": model.to_string_lossy(), "steps": num_steps, "loss": outcome.last_loss, "seconds": outcome.seconds,
-        });
-        let is_own = |name: &str| name.starts_with("model/") || name == "metrics.jsonl";
-        work.finish_folder(result.clone(), is_own)?;
-        Ok(result)
+        Checkpoints::new(out, keeping).finish()?;
+        Ok(Trained {
+            model: model.to_string_lossy().into_owned(),
+            steps: num_steps,
+            loss: outcome.last_loss,
+            seconds: outcome.seconds,
+        })
     }
 }
 
 /// The order of `num_records` records, as the settings say; every device gets a micro-batch where
 /// there are groups enough.
-fn plan(config: &Config, num_records: usize, num_devices: usize) -> Plan {
+fn plan(config: &TrainSettings, num_records: usize, num_devices: usize) -> Plan {
     let training = &config.training;
     Plan::new(
         num_records,
@@ -166,7 +180,7 @@ fn plan(config: &Config, num_records: usize, num_devices: usize) -> Plan {
 }
 
 /// Optimizer and schedule, as the settings say.
-fn optimization(config: &Config, num_steps: usize) -> Optimization {
+fn optimization(config: &TrainSettings, num_steps: usize) -> Optimization {
     let (rate, optimizer) = (config.training.learning_rate, &config.optimizer);
     Optimization {
         schedule: match optimizer.schedule {
@@ -180,12 +194,6 @@ fn optimization(config: &Config, num_steps: usize) -> Optimization {
     }
 }
 
-/// Loads the language model of a folder.
-pub fn load_decoder(folder: &ModelFolder, device: &Device) -> Result<Decoder> {
-    let decoder = Decoder::new(folder.shape.clone(), device);
-    folder.load(decoder, &folder.family.bindings(&folder.shape), device)
-}
-
 /// A model being trained: where it comes from, and whether by adapters.
 #[derive(Clone)]
 pub struct Subject {
@@ -197,7 +205,11 @@ pub struct Subject {
 
 impl Subject {
     /// The model of `folder`, trained as `config` says.
-    pub fn new(folder: ModelFolder, tokenizer: Option<Tokenizer>, config: &Config) -> Result<Self> {
+    pub fn new(
+        folder: ModelFolder,
+        tokenizer: Option<Tokenizer>,
+        config: &TrainSettings,
+    ) -> Result<Self> {
         if config.adapter.rank > 0
             && let Some(adapter) = &folder.adapter
         {

@@ -5,14 +5,19 @@ use exalign::Result;
 use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
 
-use super::{Example, Task, mentions, two_answers};
+use super::task::{Example, Task, mentions, two_answers};
 use crate::grammar::{Grammar, words};
 
+#[derive(Debug)]
 pub struct Dialogue;
 
 impl Task for Dialogue {
     fn name(&self) -> &'static str {
         "dialogue"
+    }
+
+    fn about(&self) -> &'static str {
+        "An assistant's reply in a conversation"
     }
 
     fn presets(&self) -> [&'static str; 3] {

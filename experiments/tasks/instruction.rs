@@ -9,9 +9,10 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha12Rng;
 
-use super::{Example, Task};
+use super::task::{Example, Task};
 use crate::grammar::{Bindings, Grammar, words};
 
+#[derive(Debug)]
 pub struct Instruction;
 
 const KINDS: [&str; 5] = ["fruits", "animals", "colours", "tools", "cities"];
@@ -20,6 +21,10 @@ const NUMBERS: [&str; 4] = ["one", "two", "three", "four"];
 impl Task for Instruction {
     fn name(&self) -> &'static str {
         "instruction"
+    }
+
+    fn about(&self) -> &'static str {
+        "Instructions followed by a chat model"
     }
 
     fn presets(&self) -> [&'static str; 3] {

@@ -1,5 +1,8 @@
 //! The paper's experiments, as far as they differ: where the texts come from, how a prompt is built,
 //! what a good answer is, and the presets. Everything else is [`crate::protocol`].
+//!
+//! An experiment is one file with its [`Task`], its presets and corpus among the assets, and one line in
+//! [`TASKS`].
 
 /// The texts of an experiment's presets, in the order of [`Preset`].
 macro_rules! presets {
@@ -16,93 +19,11 @@ mod dialogue;
 mod instruction;
 mod sentiment;
 mod summarization;
+mod task;
 
-use clap::ValueEnum;
-use exalign::Result;
-use exalign::data::published::SetKind;
-use rand_chacha::ChaCha12Rng;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use crate::grammar::{Bindings, Grammar, words};
-use crate::run::Preset;
-
-/// An experiment.
-pub trait Task: Sync {
-    /// Its name on the command line.
-    fn name(&self) -> &'static str;
-
-    /// The texts of its presets, each over what all presets have in common.
-    fn presets(&self) -> [&'static str; 3];
-
-    /// The text of a preset.
-    fn preset(&self, preset: Preset) -> &'static str {
-        self.presets()[preset as usize]
-    }
-
-    /// What its published sets are.
-    fn published(&self) -> SetKind;
-
-    /// What rewards are measured in; empty: in nothing that has a name.
-    fn reward_unit(&self) -> &'static str {
-        ""
-    }
-
-    /// The grammar of the embedded corpus.
-    fn grammar(&self) -> &'static str;
-
-    /// Draws the example `number` of the embedded corpus.
-    fn example(
-        &self,
-        grammar: &Grammar,
-        number: usize,
-        random: &mut ChaCha12Rng,
-    ) -> Result<Example>;
-
-    /// How good an answer is, by a rule over the texts of the embedded corpus; none where the corpus
-    /// has labels instead.
-    fn rule(&self, _grammar: &Grammar, _prompt: &str, _answer: &str) -> Option<f64> {
-        None
-    }
-
-    /// The chat template of the embedded corpus' model; with one, prompts are messages.
-    fn chat_template(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// Tokens of the embedded corpus that are no words.
-    fn special_tokens(&self) -> &'static [&'static str] {
-        &[]
-    }
-}
-
-/// An example of an embedded corpus.
-pub struct Example {
-    /// The prompt; with a chat template, the user's message.
-    pub prompt: String,
-    /// Answers as people give them, good and bad: two, or one and a label.
-    pub answers: Vec<String>,
-    /// The class of prompt and answer together.
-    pub label: Option<bool>,
-}
-
-/// An experiment on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TaskName {
-    /// Film reviews with their sentiment.
-    Sentiment,
-    /// Forum posts and their summaries.
-    Summarization,
-    /// Conversations with an assistant.
-    Dialogue,
-    /// Instructions and answers to them.
-    Instruction,
-}
-
-impl TaskName {
-    /// What is particular to it.
-    pub fn task(self) -> &'static dyn Task {
-        TASKS[self as usize]
-    }
-}
+pub use task::{Example, Preset, Task};
 
 /// All experiments.
 pub static TASKS: [&dyn Task; 4] = [
@@ -112,28 +33,15 @@ pub static TASKS: [&dyn Task; 4] = [
     &instruction::Instruction,
 ];
 
-/// A prompt and two answers to it, which share what was drawn for it.
-fn two_answers(grammar: &Grammar, random: &mut ChaCha12Rng) -> Result<Example> {
-    let mut bindings = Bindings::default();
-    let prompt = grammar.draw("prompt", random, &mut bindings)?;
-    let answers =
-        (0..2).map(|_| grammar.draw("answer", random, &mut bindings)).collect::<Result<_>>()?;
-    Ok(Example { prompt, answers, label: None })
+/// Reads the name of an experiment on the command line.
+pub fn task_parser() -> impl TypedValueParser<Value = &'static dyn Task> {
+    let names = TASKS.map(|task| PossibleValue::new(task.name()).help(task.about()));
+    PossibleValuesParser::new(names).try_map(|name| task(&name).ok_or("no such experiment"))
 }
 
-/// A point for every one of `symbols` whose word in the prompt the answer mentions, one off for every
-/// word of them that is not in the prompt.
-fn mentions(grammar: &Grammar, symbols: &[&str], prompt: &str, answer: &str) -> f64 {
-    let (prompt, answer) = (words(prompt), words(answer));
-    let mut score = 0.0;
-    for symbol in symbols {
-        let said = |term: &&str, text: &[String]| text.contains(&term.to_lowercase());
-        let mentioned: Vec<&str> =
-            grammar.words_of(symbol).into_iter().filter(|term| said(term, &answer)).collect();
-        let right = mentioned.iter().filter(|term| said(term, &prompt)).count();
-        score += right.min(1) as f64 - (mentioned.len() - right) as f64;
-    }
-    score
+/// The experiment of this name.
+pub fn task(name: &str) -> Option<&'static dyn Task> {
+    TASKS.into_iter().find(|task| task.name() == name)
 }
 
 #[cfg(test)]
@@ -141,9 +49,10 @@ mod tests {
     use std::collections::HashSet;
 
     use rand::SeedableRng;
+    use rand_chacha::ChaCha12Rng;
 
     use super::*;
-    use crate::grammar::UNKNOWN;
+    use crate::grammar::{Grammar, UNKNOWN};
 
     fn examples(task: &dyn Task, count: usize) -> Vec<Example> {
         let grammar = Grammar::parse(task.grammar()).unwrap();

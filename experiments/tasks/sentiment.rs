@@ -5,14 +5,19 @@ use exalign::data::published::SetKind;
 use rand::Rng;
 use rand_chacha::ChaCha12Rng;
 
-use super::{Example, Task};
+use super::task::{Example, Task};
 use crate::grammar::{Bindings, Grammar};
 
+#[derive(Debug)]
 pub struct Sentiment;
 
 impl Task for Sentiment {
     fn name(&self) -> &'static str {
         "sentiment"
+    }
+
+    fn about(&self) -> &'static str {
+        "Film reviews continued with good sentiment"
     }
 
     fn presets(&self) -> [&'static str; 3] {

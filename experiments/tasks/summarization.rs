@@ -5,9 +5,10 @@ use exalign::Result;
 use exalign::data::published::SetKind;
 use rand_chacha::ChaCha12Rng;
 
-use super::{Example, Task, mentions, two_answers};
+use super::task::{Example, Task, mentions, two_answers};
 use crate::grammar::{Grammar, words};
 
+#[derive(Debug)]
 pub struct Summarization;
 
 /// Words that a summary may have at no cost.
@@ -16,6 +17,10 @@ const ROOM: usize = 15;
 impl Task for Summarization {
     fn name(&self) -> &'static str {
         "summarization"
+    }
+
+    fn about(&self) -> &'static str {
+        "Forum posts summarized"
     }
 
     fn presets(&self) -> [&'static str; 3] {

@@ -1,6 +1,6 @@
 //! How far two listed distributions are apart, in f64.
 
-use exalign::model::Listed;
+use exalign::policy::Listed;
 use serde::{Deserialize, Serialize};
 
 /// How a policy differs from π*.

@@ -2,14 +2,12 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use exalign::Result;
-use exalign::alignment::ObjectiveName;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
-use super::OBJECTIVES;
 use super::divergence::{Divergence, log_normalized, rows};
-use super::policies::{Gaussian, Groups, Problem, fit};
+use super::policies::{Gaussian, Groups, OBJECTIVES, Problem, fit};
 
 /// What became of the fits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +66,7 @@ pub fn fits(seed: u64, device: &Device) -> Result<LineFits> {
 }
 
 fn fit_one(
-    objective: ObjectiveName,
+    objective: &str,
     completions: Option<usize>,
     problem: &Problem,
     places: &Tensor<2>,

@@ -4,9 +4,9 @@ use exalign::report::{
     Article, Cells, Content, Curve, Figure, Line, Part, Plot, PolicyKind, Style,
 };
 
+use super::found::{LINE_HEADER, REVIEW_HEADER, Toy, line_cells, review_cells};
 use super::line::{COMPLETIONS, LineFits};
 use super::reviews::{ReviewFits, ReviewLine};
-use super::{LINE_HEADER, REVIEW_HEADER, Toy, line_cells, review_cells};
 use crate::protocol::labels;
 
 /// Both fits to the two modes, and what smaller groups make of them.

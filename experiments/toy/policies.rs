@@ -3,8 +3,8 @@
 use burn::module::{Module, ModuleDisplay, Param};
 use burn::optim::{Adam, AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor};
-use exalign::alignment::{Alignment, GroupLogProbs, Objective, ObjectiveConfig, ObjectiveName};
-use exalign::model::Listed;
+use exalign::alignment::{GroupLogProbs, ObjectiveConfig};
+use exalign::policy::Listed;
 use exalign::training::Schedule;
 use exalign::{Result, interrupt};
 
@@ -95,15 +95,24 @@ impl Problem {
     }
 }
 
+/// What is compared, the forward KL first.
+pub const OBJECTIVES: [&str; 2] = ["dpo-rw", "exo-rw"];
+
 /// Minimises an objective at β_π = β_r = 1 by Adam, over `groups` drawn anew for each of `steps`.
 pub fn fit<P: Listed + ModuleDisplay>(
     mut policy: P,
-    name: ObjectiveName,
+    objective: &str,
     problem: &Problem,
     steps: usize,
     mut groups: impl FnMut() -> Groups,
 ) -> Result<P> {
-    let objective = objective(name)?;
+    let objective = ObjectiveConfig {
+        name: objective.parse()?,
+        beta_policy: 1.0,
+        beta_reward: 1.0,
+        ..ObjectiveConfig::default()
+    }
+    .init()?;
     let adam: Adam = AdamConfig::new().build();
     let mut optimizer = ModuleOptimizer::from(adam);
     let schedule = Schedule::cosine(0.05, 0, steps);
@@ -120,10 +129,4 @@ pub fn fit<P: Listed + ModuleDisplay>(
         policy = optimizer.step(schedule.rate(step), policy, gradients);
     }
     Ok(policy)
-}
-
-fn objective(name: ObjectiveName) -> Result<Objective> {
-    let betas =
-        ObjectiveConfig { beta_policy: 1.0, beta_reward: 1.0, ..ObjectiveConfig::default() };
-    ObjectiveConfig { name, ..betas }.init()
 }

@@ -7,9 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use exalign::Result;
 use serde::{Deserialize, Serialize};
 
-use super::OBJECTIVES;
 use super::divergence::{Divergence, divergence, log_normalized, rows};
-use super::policies::{Problem, Product, fit};
+use super::policies::{OBJECTIVES, Problem, Product, fit};
 
 const OPENINGS: [(&str, f64); 6] = [
     ("A warm film.", 0.5),

@@ -4,31 +4,43 @@
 //!
 //! Rafailov et al. 2023, Eq. 7.
 
+use std::sync::Arc;
+
 use burn::config::Config;
 use burn::tensor::Tensor;
 
-use super::{Alignment, GroupLogProbs, ObjectiveConfig, check_beta, log_sigmoid, margin};
+use super::objective::DEFAULTS;
+use super::{Alignment, Divergence, Entry, GroupLogProbs, Takes, check_beta, log_sigmoid, margin};
 use crate::Result;
+
+/// The objective in the table.
+pub const ENTRY: Entry = Entry {
+    name: "dpo",
+    label: "DPO",
+    about: "the likelihood of the chosen completion winning under Bradley–Terry",
+    takes: Takes::Pairs,
+    divergence: Divergence::Forward,
+    reads: &["beta_policy"],
+    forms: &[],
+    build: |config| {
+        let own = DpoConfig { beta_policy: config.beta_policy };
+        Ok(Arc::new(own.init()?))
+    },
+};
 
 /// Configuration of [`Dpo`].
 #[derive(Config, Debug)]
 pub struct DpoConfig {
     /// Sharpness of the policy side, β_π > 0.
-    #[config(default = 0.1)]
+    #[config(default = "DEFAULTS.beta_policy")]
     pub beta_policy: f64,
-}
-
-impl From<&ObjectiveConfig> for DpoConfig {
-    fn from(config: &ObjectiveConfig) -> Self {
-        Self { beta_policy: config.beta_policy }
-    }
 }
 
 impl DpoConfig {
     /// The objective.
     ///
     /// # Errors
-    /// [`Error::Usage`](crate::Error::Usage) when β_π is not positive and finite.
+    /// [`Error::Setting`](crate::Error::Setting) when β_π is not positive and finite.
     pub fn init(&self) -> Result<Dpo> {
         check_beta("beta_policy", self.beta_policy)?;
         Ok(Dpo { beta_policy: self.beta_policy })
@@ -47,16 +59,12 @@ impl Alignment for Dpo {
         -log_sigmoid(z).mean() //                       [1]
     }
 
-    fn name(&self) -> &'static str {
-        "dpo"
+    fn entry(&self) -> &'static Entry {
+        &ENTRY
     }
 
     fn beta_policy(&self) -> f64 {
         self.beta_policy
-    }
-
-    fn needs_rewards(&self) -> bool {
-        false
     }
 
     fn log_target(&self, _rewards: &Tensor<2>) -> Option<Tensor<2>> {

@@ -8,35 +8,47 @@
 //! Ji et al. 2024, the generalisation of DPO to K rewarded completions. Mass-covering where
 //! [`ExoRw`](super::ExoRw) is mode-seeking.
 
+use std::sync::Arc;
+
 use burn::config::Config;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
-use super::{Alignment, GroupLogProbs, ObjectiveConfig, check_beta};
+use super::objective::DEFAULTS;
+use super::{Alignment, Divergence, Entry, GroupLogProbs, Takes, check_beta};
 use crate::Result;
+
+/// The objective in the table.
+pub const ENTRY: Entry = Entry {
+    name: "dpo-rw",
+    label: "DPO-rw",
+    about: "the forward cross-entropy from the reward-tilted target",
+    takes: Takes::Rewards,
+    divergence: Divergence::Forward,
+    reads: &["beta_policy", "beta_reward"],
+    forms: &[],
+    build: |config| {
+        let own = DpoRwConfig { beta_policy: config.beta_policy, beta_reward: config.beta_reward };
+        Ok(Arc::new(own.init()?))
+    },
+};
 
 /// Configuration of [`DpoRw`].
 #[derive(Config, Debug)]
 pub struct DpoRwConfig {
     /// Sharpness of the policy side, β_π > 0.
-    #[config(default = 0.1)]
+    #[config(default = "DEFAULTS.beta_policy")]
     pub beta_policy: f64,
     /// Temperature of the rewards, β_r > 0.
-    #[config(default = 0.1)]
+    #[config(default = "DEFAULTS.beta_reward")]
     pub beta_reward: f64,
-}
-
-impl From<&ObjectiveConfig> for DpoRwConfig {
-    fn from(config: &ObjectiveConfig) -> Self {
-        Self { beta_policy: config.beta_policy, beta_reward: config.beta_reward }
-    }
 }
 
 impl DpoRwConfig {
     /// The objective.
     ///
     /// # Errors
-    /// [`Error::Usage`](crate::Error::Usage) when a β is not positive and finite.
+    /// [`Error::Setting`](crate::Error::Setting) when a β is not positive and finite.
     pub fn init(&self) -> Result<DpoRw> {
         check_beta("beta_policy", self.beta_policy)?;
         check_beta("beta_reward", self.beta_reward)?;
@@ -58,16 +70,12 @@ impl Alignment for DpoRw {
         -(log_p.exp() * log_q).sum_dim(1).mean() //                               [1]
     }
 
-    fn name(&self) -> &'static str {
-        "dpo-rw"
+    fn entry(&self) -> &'static Entry {
+        &ENTRY
     }
 
     fn beta_policy(&self) -> f64 {
         self.beta_policy
-    }
-
-    fn needs_rewards(&self) -> bool {
-        true
     }
 
     fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {

@@ -7,12 +7,17 @@
 //!
 //! Ji et al. 2024, the EXO objective with human preferences.
 
+use std::sync::Arc;
+
 use burn::config::Config;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::{Alignment, GroupLogProbs, ObjectiveConfig, check_beta, log_sigmoid, margin};
+use super::objective::DEFAULTS;
+use super::{
+    Alignment, Divergence, Entry, Form, GroupLogProbs, Takes, check_beta, log_sigmoid, margin,
+};
 use crate::{Error, Result};
 
 /// What the policy is compared with.
@@ -27,31 +32,48 @@ pub enum Labels {
     Official,
 }
 
+/// The objective in the table.
+pub const ENTRY: Entry = Entry {
+    name: "exo-pref",
+    label: "EXO-pref",
+    about: "the reverse KL to the smoothed preference",
+    takes: Takes::Pairs,
+    divergence: Divergence::Reverse,
+    reads: &["beta_policy", "epsilon", "labels"],
+    forms: &[Form {
+        name: "exo-pref-official",
+        label: "EXO-pref (official labels)",
+        set: |config| config.labels = Labels::Official,
+    }],
+    build: |config| {
+        let own = ExoPrefConfig {
+            beta_policy: config.beta_policy,
+            epsilon: config.epsilon,
+            labels: config.labels,
+        };
+        Ok(Arc::new(own.init()?))
+    },
+};
+
 /// Configuration of [`ExoPref`].
 #[derive(Config, Debug)]
 pub struct ExoPrefConfig {
     /// Sharpness of the policy side, β_π > 0.
-    #[config(default = 0.1)]
+    #[config(default = "DEFAULTS.beta_policy")]
     pub beta_policy: f64,
     /// Label smoothing, 0 < ε < 1/2.
-    #[config(default = 1e-3)]
+    #[config(default = "DEFAULTS.epsilon")]
     pub epsilon: f64,
     /// Which labels the policy is compared with.
-    #[config(default = "Labels::Paper")]
+    #[config(default = "DEFAULTS.labels")]
     pub labels: Labels,
-}
-
-impl From<&ObjectiveConfig> for ExoPrefConfig {
-    fn from(config: &ObjectiveConfig) -> Self {
-        Self { beta_policy: config.beta_policy, epsilon: config.epsilon, labels: config.labels }
-    }
 }
 
 impl ExoPrefConfig {
     /// The objective.
     ///
     /// # Errors
-    /// [`Error::Usage`] when β_π is not positive and finite, or ε is not between 0 and 1/2.
+    /// [`Error::Setting`] when β_π is not positive and finite, or ε is not between 0 and 1/2.
     pub fn init(&self) -> Result<ExoPref> {
         check_beta("beta_policy", self.beta_policy)?;
         check_epsilon(self.epsilon)?;
@@ -65,8 +87,9 @@ impl ExoPrefConfig {
 
 fn check_epsilon(epsilon: f64) -> Result<()> {
     if epsilon == 0.0 {
-        return Err(Error::usage(
-            "`epsilon` is 0, which makes the reverse KL infinite: the policy gives the rejected \
+        return Err(Error::setting(
+            "epsilon",
+            "is 0, which makes the reverse KL infinite: the policy gives the rejected \
              completion some probability and the label would give it none; use a small positive \
              value such as 1e-3",
         ));
@@ -74,10 +97,11 @@ fn check_epsilon(epsilon: f64) -> Result<()> {
     if epsilon > 0.0 && epsilon < 0.5 {
         return Ok(());
     }
-    Err(Error::usage(format!(
-        "`epsilon` is the probability that a label is wrong and must lie between 0 and 0.5, \
-         exclusive; found {epsilon}"
-    )))
+    let message = format!(
+        "is the probability that a label is wrong and must lie between 0 and 0.5, exclusive; found \
+         {epsilon}"
+    );
+    Err(Error::setting("epsilon", message))
 }
 
 /// KL of the policy's preference to the smoothed label over pairs, the first completion chosen.
@@ -99,16 +123,12 @@ impl Alignment for ExoPref {
         loss.mean() //                                    [1]
     }
 
-    fn name(&self) -> &'static str {
-        "exo-pref"
+    fn entry(&self) -> &'static Entry {
+        &ENTRY
     }
 
     fn beta_policy(&self) -> f64 {
         self.beta_policy
-    }
-
-    fn needs_rewards(&self) -> bool {
-        false
     }
 
     fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {

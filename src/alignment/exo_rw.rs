@@ -7,35 +7,47 @@
 //! Ji et al. 2024, the EXO objective with a reward model. Mode-seeking where
 //! [`DpoRw`](super::DpoRw) is mass-covering.
 
+use std::sync::Arc;
+
 use burn::config::Config;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
-use super::{Alignment, GroupLogProbs, ObjectiveConfig, check_beta, kl_divergence};
+use super::objective::DEFAULTS;
+use super::{Alignment, Divergence, Entry, GroupLogProbs, Takes, check_beta, kl_divergence};
 use crate::Result;
+
+/// The objective in the table.
+pub const ENTRY: Entry = Entry {
+    name: "exo-rw",
+    label: "EXO-rw",
+    about: "the reverse KL to the reward-tilted target",
+    takes: Takes::Rewards,
+    divergence: Divergence::Reverse,
+    reads: &["beta_policy", "beta_reward"],
+    forms: &[],
+    build: |config| {
+        let own = ExoRwConfig { beta_policy: config.beta_policy, beta_reward: config.beta_reward };
+        Ok(Arc::new(own.init()?))
+    },
+};
 
 /// Configuration of [`ExoRw`].
 #[derive(Config, Debug)]
 pub struct ExoRwConfig {
     /// Sharpness of the policy side, β_π > 0.
-    #[config(default = 0.1)]
+    #[config(default = "DEFAULTS.beta_policy")]
     pub beta_policy: f64,
     /// Temperature of the rewards, β_r > 0.
-    #[config(default = 0.1)]
+    #[config(default = "DEFAULTS.beta_reward")]
     pub beta_reward: f64,
-}
-
-impl From<&ObjectiveConfig> for ExoRwConfig {
-    fn from(config: &ObjectiveConfig) -> Self {
-        Self { beta_policy: config.beta_policy, beta_reward: config.beta_reward }
-    }
 }
 
 impl ExoRwConfig {
     /// The objective.
     ///
     /// # Errors
-    /// [`Error::Usage`](crate::Error::Usage) when a β is not positive and finite.
+    /// [`Error::Setting`](crate::Error::Setting) when a β is not positive and finite.
     pub fn init(&self) -> Result<ExoRw> {
         check_beta("beta_policy", self.beta_policy)?;
         check_beta("beta_reward", self.beta_reward)?;
@@ -57,16 +69,12 @@ impl Alignment for ExoRw {
         kl_divergence(log_q, log_p).mean() //                                     [1]
     }
 
-    fn name(&self) -> &'static str {
-        "exo-rw"
+    fn entry(&self) -> &'static Entry {
+        &ENTRY
     }
 
     fn beta_policy(&self) -> f64 {
         self.beta_policy
-    }
-
-    fn needs_rewards(&self) -> bool {
-        true
     }
 
     fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {

@@ -3,16 +3,18 @@
 //! Invariant: an objective sees log-probabilities and rewards, never a model, a token or a file.
 //! All arithmetic is in log space, in the float type of the tensors it is given, on their device.
 //!
-//! Adding an objective is one file with its `Config`, its struct and `impl Alignment` (declared
-//! below), and one line in the list in `objective.rs`.
+//! An objective is one file, declared below, with its `Config`, its struct, `impl Alignment` and its
+//! [`Entry`], and one line in the table in `objective.rs`. Everything that tells objectives apart (the
+//! command line, comparisons, reports, the parity tests) asks the table. A program adds objectives of its
+//! own by [`register`].
 //!
 //! ```
-//! use exalign::alignment::{ObjectiveConfig, ObjectiveName, evaluate};
+//! use exalign::alignment::{ObjectiveConfig, evaluate};
 //!
-//! let config = ObjectiveConfig { name: ObjectiveName::ExoRw, ..ObjectiveConfig::default() };
+//! let config = ObjectiveConfig { name: "exo-rw".parse()?, ..ObjectiveConfig::default() };
 //! let objective = config.init()?;
 //! let (policy, reference) = ([-3.0, -5.0, -4.0], [-4.0, -4.5, -4.0]);
-//! let group = evaluate(&objective, &policy, &reference, &[0.9, 0.1, 0.4])?;
+//! let group = evaluate(&*objective, &policy, &reference, &[0.9, 0.1, 0.4])?;
 //! assert!(group.loss > 0.0 && group.gradient[0] < 0.0); // the best completion is pushed up
 //! # Ok::<(), exalign::Error>(())
 //! ```
@@ -36,10 +38,13 @@ use crate::{Error, Result};
 
 pub use dpo::{Dpo, DpoConfig};
 pub use dpo_rw::{DpoRw, DpoRwConfig};
-pub use evaluate::{LossLine, evaluate, evaluate_line};
+pub use evaluate::{LossAndGradient, evaluate};
 pub use exo_pref::{ExoPref, ExoPrefConfig, Labels};
 pub use exo_rw::{ExoRw, ExoRwConfig};
-pub use objective::{Objective, ObjectiveConfig, ObjectiveName};
+pub use objective::{
+    Divergence, Entry, Form, ObjectiveConfig, ObjectiveName, Takes, objective_names, objectives,
+    register,
+};
 
 /// The two sides of a batch of groups: Σ log-prob over each completion's tokens at temperature τ.
 ///
@@ -60,7 +65,7 @@ impl GroupLogProbs {
 }
 
 /// An objective over groups of completions.
-pub trait Alignment: Clone + Debug + Send {
+pub trait Alignment: Debug + Send + Sync {
     /// Mean loss over the groups, `[1]`.
     ///
     /// `rewards` is `[groups, K]`. The pair objectives do not read it: K is 2, and the first
@@ -70,14 +75,21 @@ pub trait Alignment: Clone + Debug + Send {
     /// When the groups have a size that [`check`](Self::check) refuses.
     fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1>;
 
+    /// What the table says of it.
+    fn entry(&self) -> &'static Entry;
+
     /// The name on the command line and in records.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &'static str {
+        self.entry().name
+    }
 
     /// β_π, the sharpness of the policy side q = softmax(β_π h).
     fn beta_policy(&self) -> f64;
 
     /// Whether the objective reads rewards. One that does not takes pairs, chosen first.
-    fn needs_rewards(&self) -> bool;
+    fn needs_rewards(&self) -> bool {
+        self.entry().takes == Takes::Rewards
+    }
 
     /// log p over each group, `[groups, K]`, for rewards `[groups, K]`; none when the target puts
     /// all its mass on one completion.
@@ -96,8 +108,10 @@ pub trait Alignment: Clone + Debug + Send {
             ))),
             3.. if !self.needs_rewards() => Err(Error::usage(format!(
                 "{name} is defined for pairs (chosen, rejected), found a group of \
-                 {num_completions}; use {name_rw} with rewards, or make pairs with `exalign pairs`",
-                name_rw = if name == "dpo" { "dpo-rw" } else { "exo-rw" },
+                 {num_completions}; use {} with rewards, or make pairs with `exalign pairs`",
+                objective_names(|other| {
+                    other.takes == Takes::Rewards && other.divergence == self.entry().divergence
+                }),
             ))),
             _ => Ok(()),
         }
@@ -163,7 +177,7 @@ fn check_beta(name: &str, value: f64) -> Result<()> {
     if value > 0.0 && (value as f32).is_normal() {
         return Ok(());
     }
-    Err(Error::usage(format!(
-        "`{name}` must be a positive finite number (within the range of f32), found {value}"
-    )))
+    let message =
+        format!("must be a positive finite number (within the range of f32), found {value}");
+    Err(Error::setting(name, message))
 }

@@ -1,16 +1,171 @@
-//! Every objective under one type, chosen by name.
+//! The table of objectives, and the settings that make one of them.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{
-    Alignment, Dpo, DpoConfig, DpoRw, DpoRwConfig, ExoPref, ExoPrefConfig, ExoRw, ExoRwConfig,
-    GroupLogProbs, Labels,
-};
+use super::{Alignment, Labels, dpo, dpo_rw, exo_pref, exo_rw};
 use crate::{Error, Result};
+
+/// All objectives of the library, in the order in which they are listed.
+const TABLE: [&Entry; 4] = [&exo_pref::ENTRY, &exo_rw::ENTRY, &dpo::ENTRY, &dpo_rw::ENTRY];
+
+/// Those that a program has added.
+static ADDED: RwLock<Vec<&'static Entry>> = RwLock::new(Vec::new());
+
+/// What there is to know of an objective before it is made.
+#[derive(Debug)]
+pub struct Entry {
+    /// The name on the command line, in settings and in records: `exo-rw`.
+    pub name: &'static str,
+    /// The name as the field writes it: `EXO-rw`.
+    pub label: &'static str,
+    /// What it minimises, in half a sentence.
+    pub about: &'static str,
+    /// What it learns from.
+    pub takes: Takes,
+    /// Which divergence between the policy and its target it descends.
+    pub divergence: Divergence,
+    /// The numbers of [`ObjectiveConfig`] that it reads, by their keys.
+    pub reads: &'static [&'static str],
+    /// Named forms of it that a comparison may list beside it.
+    pub forms: &'static [Form],
+    /// Makes the objective; refuses numbers out of their range.
+    pub build: fn(&ObjectiveConfig) -> Result<Arc<dyn Alignment>>,
+}
+
+/// An objective with some of its settings fixed, under a name of its own.
+#[derive(Debug)]
+pub struct Form {
+    /// The name in settings: `exo-pref-official`.
+    pub name: &'static str,
+    /// The name as people write it.
+    pub label: &'static str,
+    /// Fixes the settings.
+    pub set: fn(&mut ObjectiveConfig),
+}
+
+/// What an objective learns from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Takes {
+    /// Pairs: K = 2, the first completion is the chosen one.
+    Pairs,
+    /// Groups with rewards, any K ≥ 2.
+    Rewards,
+}
+
+/// Which divergence between the policy's side q of a group and the target p an objective descends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Divergence {
+    /// KL(q ‖ p), which seeks modes.
+    Reverse,
+    /// KL(p ‖ q), which covers mass.
+    Forward,
+}
+
+/// Adds an objective to the table, for the rest of the process.
+///
+/// # Errors
+/// [`Error::Usage`] when there is an objective of that name.
+pub fn register(entry: &'static Entry) -> Result<()> {
+    if objectives().iter().any(|known| known.name == entry.name) {
+        return Err(Error::usage(format!(
+            "expected a new name for an objective, found `{}`, which is taken",
+            entry.name
+        )));
+    }
+    ADDED.write().unwrap_or_else(PoisonError::into_inner).push(entry);
+    Ok(())
+}
+
+/// All objectives.
+pub fn objectives() -> Vec<ObjectiveName> {
+    let added = ADDED.read().unwrap_or_else(PoisonError::into_inner);
+    TABLE.into_iter().chain(added.iter().copied()).map(ObjectiveName).collect()
+}
+
+/// The names of the objectives that `wanted` says, as a sentence lists them: `a, b or c`.
+pub fn objective_names(wanted: impl Fn(&Entry) -> bool) -> String {
+    let names: Vec<&str> =
+        objectives().iter().filter(|entry| wanted(entry)).map(|entry| entry.0.name).collect();
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+/// An objective by its name; what the [table](objectives) says of it.
+#[derive(Clone, Copy)]
+pub struct ObjectiveName(&'static Entry);
+
+impl ObjectiveName {
+    /// The objective of an entry, which need not be in the table.
+    pub const fn of(entry: &'static Entry) -> Self {
+        Self(entry)
+    }
+
+    /// What the table says of it.
+    pub const fn entry(self) -> &'static Entry {
+        self.0
+    }
+}
+
+impl Deref for ObjectiveName {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        self.0
+    }
+}
+
+impl PartialEq for ObjectiveName {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for ObjectiveName {}
+
+impl fmt::Debug for ObjectiveName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl fmt::Display for ObjectiveName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+impl FromStr for ObjectiveName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = objectives();
+        known.iter().copied().find(|known| known.name == name).ok_or_else(|| {
+            let known: Vec<_> = known.iter().map(|known| known.name).collect();
+            Error::usage(format!("unknown objective `{name}`; one of {}", known.join(", ")))
+        })
+    }
+}
+
+impl Serialize for ObjectiveName {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        to.serialize_str(self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectiveName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
 
 /// The objective and all its numbers, as in configuration files (`objective.*`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,125 +175,94 @@ pub struct ObjectiveConfig {
     pub name: ObjectiveName,
     /// Sharpness of the policy side, β_π > 0.
     pub beta_policy: f64,
-    /// Temperature of the rewards, β_r > 0; read by the objectives with rewards.
+    /// Temperature of the rewards, β_r > 0.
     pub beta_reward: f64,
-    /// Label smoothing, 0 < ε < 1/2; read by exo-pref.
+    /// What divides the logits of policy and reference alike, τ > 0. Whoever takes the log-probs reads
+    /// it; no objective does.
+    pub temperature: f64,
+    /// Label smoothing, 0 < ε < 1/2.
     pub epsilon: f64,
-    /// The labels of exo-pref.
+    /// The labels of EXO-pref.
     pub labels: Labels,
 }
 
+/// The numbers that an objective has when nothing is said.
+pub(super) const DEFAULTS: ObjectiveConfig = ObjectiveConfig {
+    name: ObjectiveName(&exo_pref::ENTRY),
+    beta_policy: 0.1,
+    beta_reward: 0.1,
+    temperature: 1.0,
+    epsilon: 1e-3,
+    labels: Labels::Paper,
+};
+
 impl Default for ObjectiveConfig {
     fn default() -> Self {
+        DEFAULTS
+    }
+}
+
+impl ObjectiveConfig {
+    /// The objective.
+    ///
+    /// Only the numbers that the objective reads are checked.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a number is out of its range.
+    pub fn init(&self) -> Result<Arc<dyn Alignment>> {
+        (self.name.build)(self)
+    }
+
+    /// The same objective: what it does not read is as when nothing is said.
+    pub fn without_unread(&self) -> Self {
+        let reads = |key| self.name.reads.contains(&key);
+        let or = |key, value, default| if reads(key) { value } else { default };
         Self {
-            name: ObjectiveName::ExoPref,
-            beta_policy: 0.1,
-            beta_reward: 0.1,
-            epsilon: 1e-3,
-            labels: Labels::Paper,
+            name: self.name,
+            beta_policy: or("beta_policy", self.beta_policy, DEFAULTS.beta_policy),
+            beta_reward: or("beta_reward", self.beta_reward, DEFAULTS.beta_reward),
+            temperature: self.temperature,
+            epsilon: or("epsilon", self.epsilon, DEFAULTS.epsilon),
+            labels: if reads("labels") { self.labels } else { DEFAULTS.labels },
         }
     }
 }
 
-/// Lists the objectives once; everything that tells them apart by name follows from the list.
-macro_rules! objectives {
-    ($($(#[$doc:meta])+ $name:literal $variant:ident $config:ident;)+) => {
-        /// The name of an objective, as on the command line.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum ObjectiveName {
-            $($(#[$doc])+ #[serde(rename = $name)] $variant,)+
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-        impl ObjectiveName {
-            /// All objectives.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name on the command line.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-        }
-
-        /// Any of the objectives.
-        #[derive(Clone, Debug)]
-        pub enum Objective {
-            $($(#[$doc])+ $variant($variant),)+
-        }
-
-        impl ObjectiveConfig {
-            /// The objective.
-            ///
-            /// Only the numbers that the objective reads are checked.
-            ///
-            /// # Errors
-            /// [`Error::Usage`] when a number is out of its range.
-            pub fn init(&self) -> Result<Objective> {
-                match self.name {
-                    $(ObjectiveName::$variant => $config::from(self).init().map(Objective::$variant),)+
-                }
-            }
-        }
-
-        impl Alignment for Objective {
-            fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1> {
-                match self { $(Self::$variant(objective) => objective.loss(log_probs, rewards),)+ }
-            }
-
-            fn name(&self) -> &'static str {
-                match self { $(Self::$variant(objective) => objective.name(),)+ }
-            }
-
-            fn beta_policy(&self) -> f64 {
-                match self { $(Self::$variant(objective) => objective.beta_policy(),)+ }
-            }
-
-            fn needs_rewards(&self) -> bool {
-                match self { $(Self::$variant(objective) => objective.needs_rewards(),)+ }
-            }
-
-            fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {
-                match self { $(Self::$variant(objective) => objective.log_target(rewards),)+ }
-            }
-
-            fn check(&self, num_completions: usize) -> Result<()> {
-                match self { $(Self::$variant(objective) => objective.check(num_completions),)+ }
-            }
-
-            fn statistics(
-                &self,
-                log_probs: &GroupLogProbs,
-                rewards: &Tensor<2>,
-            ) -> Vec<(&'static str, f64)> {
-                match self { $(Self::$variant(objective) => objective.statistics(log_probs, rewards),)+ }
-            }
-        }
-    };
-}
-
-objectives! {
-    /// Reverse KL to the smoothed preference, pairs.
-    "exo-pref" ExoPref ExoPrefConfig;
-    /// Reverse KL to the reward-tilted target, any K ≥ 2.
-    "exo-rw" ExoRw ExoRwConfig;
-    /// Bradley–Terry likelihood, pairs.
-    "dpo" Dpo DpoConfig;
-    /// Forward cross-entropy from the reward-tilted target, any K ≥ 2.
-    "dpo-rw" DpoRw DpoRwConfig;
-}
-
-impl fmt::Display for ObjectiveName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+    #[test]
+    fn names_and_forms_are_told_apart() {
+        let all = objectives();
+        let forms = all.iter().flat_map(|entry| entry.forms.iter().map(|form| form.name));
+        let mut names: Vec<&str> = all.iter().map(|entry| entry.name).chain(forms).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "{names:?}");
     }
-}
 
-impl FromStr for ObjectiveName {
-    type Err = Error;
+    #[test]
+    fn a_name_that_is_taken_is_not_taken_again() {
+        let message = register(&exo_rw::ENTRY).unwrap_err().to_string();
+        assert_eq!(message, "expected a new name for an objective, found `exo-rw`, which is taken");
+    }
 
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.iter().copied().find(|known| known.as_str() == name).ok_or_else(|| {
-            let known: Vec<_> = Self::ALL.iter().map(|known| known.as_str()).collect();
-            Error::usage(format!("unknown objective `{name}`; one of {}", known.join(", ")))
-        })
+    #[test]
+    fn what_an_objective_does_not_read_is_as_when_nothing_is_said() {
+        let said = ObjectiveConfig {
+            beta_policy: 0.5,
+            beta_reward: 0.25,
+            temperature: 0.8,
+            epsilon: 0.1,
+            labels: Labels::Official,
+            ..DEFAULTS
+        };
+        let of = |name: &str| ObjectiveConfig { name: name.parse().unwrap(), ..said.clone() };
+        let rewarded = ObjectiveConfig { epsilon: 1e-3, labels: Labels::Paper, ..of("exo-rw") };
+        assert_eq!(of("exo-rw").without_unread(), rewarded);
+        let pairs = ObjectiveConfig { beta_reward: 0.1, ..of("exo-pref") };
+        assert_eq!(of("exo-pref").without_unread(), pairs);
     }
 }

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::{Alignment, GroupLogProbs};
 
 /// See [`Alignment::statistics`].
-pub(super) fn statistics<A: Alignment>(
+pub(super) fn statistics<A: Alignment + ?Sized>(
     objective: &A,
     log_probs: &GroupLogProbs,
     rewards: &Tensor<2>,

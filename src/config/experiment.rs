@@ -6,8 +6,8 @@
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::settings::{Config, Stage};
-use super::sources::{Origin, Sources, check, merge, parse_toml, typed};
+use super::settings::{Settings, Stage};
+use super::sources::{Known, Origin, Sources, check, merge, parse_toml, typed};
 use crate::Result;
 
 /// An experiment's preset with everything that was set over it.
@@ -42,10 +42,11 @@ impl ExperimentConfig {
             defaults.insert((*name).to_owned(), Value::Table(own));
         }
         defaults.entry("seed").or_insert(Value::Integer(0));
-        let resolved = sources.resolve(&defaults)?;
+        let known = Known { defaults: &defaults, all: &defaults, reader: "run" };
+        let resolved = sources.resolve(&known)?;
         let config = Self { table: resolved.table.clone() };
-        for (name, _) in stages {
-            if let Some((key, message)) = config.stage(name)?.violation() {
+        for (name, stage) in stages {
+            if let Some((key, message)) = stage.violation(config.of(name))? {
                 return Err(resolved.complain(&format!("{name}.{key}"), &message));
             }
         }
@@ -56,10 +57,28 @@ impl ExperimentConfig {
     ///
     /// # Errors
     /// If there is no such stage.
-    pub fn stage(&self, name: &str) -> Result<Config> {
+    pub fn stage<T: Settings>(&self, name: &str) -> Result<T> {
+        typed(name, self.of(name))
+    }
+
+    /// The settings of a stage, with the run's seed.
+    fn of(&self, name: &str) -> Table {
         let mut table = self.table.get(name).and_then(Value::as_table).cloned().unwrap_or_default();
         table.insert("seed".to_owned(), Value::Integer(self.seed() as i64));
-        typed(name, table)
+        table
+    }
+
+    /// The same for one repetition: with its seed, and `date` as the day that chat templates take for
+    /// today, for the stages that have no other.
+    pub fn of_repetition(&self, seed: u64, date: &str) -> Self {
+        let mut table = self.table.clone();
+        table.insert("seed".to_owned(), Value::Integer(seed as i64));
+        let stages = table.iter_mut().filter_map(|(_, value)| value.as_table_mut());
+        let chats = stages.filter_map(|stage| stage.get_mut("chat")?.as_table_mut());
+        for chat in chats.filter(|chat| chat["date"].as_str() == Some("")) {
+            chat.insert("date".to_owned(), Value::String(date.to_owned()));
+        }
+        Self { table }
     }
 
     /// A section of the experiment's own.

@@ -1,34 +1,89 @@
-//! The settings of a stage.
+//! The settings of each stage: exactly what it reads.
+//!
+//! A stage can read no setting that its struct does not have, no source can set another, and what the
+//! stage leaves is known by the whole struct. So no setting is forgotten.
 
-use std::fmt::Display;
-
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use toml::Table;
 
-use super::sources::{Sources, merge, parse_toml, typed};
-use crate::alignment::{Labels, Objective, ObjectiveConfig, ObjectiveName};
+use super::sections::{
+    Checkpoint, Generation, JudgeSettings, Optimizer, RecordData, Section, TokenData, Training,
+    TrainingData, Violation,
+};
+use super::sources::{Known, Sources, internal, merge, parse_toml, typed};
+use crate::Result;
+use crate::alignment::ObjectiveConfig;
 use crate::data::ChatSettings;
 use crate::model::Precision;
 use crate::model::adapter::LoraConfig;
-use crate::{Error, Result};
 
-/// A stage with defaults of its own.
+/// A stage with settings and defaults of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Fine-tuning.
+    /// Turning published sets into records: [`DataSettings`].
+    Data,
+    /// Fine-tuning: [`TrainSettings`].
     Sft,
-    /// Reward models and classifiers.
+    /// Reward models and classifiers: [`TrainSettings`].
     Reward,
-    /// Sampling, labelling, making pairs.
+    /// Sampling: [`DrawSettings`].
     Sample,
-    /// Alignment.
+    /// Labelling: [`LabelSettings`].
+    Label,
+    /// Making pairs: [`PairSettings`].
+    Pairs,
+    /// Alignment: [`AlignSettings`].
     Align,
-    /// Evaluation.
+    /// Evaluation: [`DrawSettings`].
     Evaluate,
+    /// Judging: [`JudgingSettings`].
+    Judge,
+    /// Judging by an endpoint within an experiment: [`EndpointSettings`].
+    Endpoint,
+    /// Log-probs of given completions: [`ScoreSettings`].
+    Score,
+    /// An audit for the training of [`AlignSettings`], which may be given as they are for that.
+    Check,
 }
 
 impl Stage {
-    /// The stage's defaults: the common ones, its own over them.
-    pub(super) fn defaults(self) -> Result<toml::Table> {
+    /// All stages.
+    pub const ALL: [Self; 12] = [
+        Self::Data,
+        Self::Sft,
+        Self::Reward,
+        Self::Sample,
+        Self::Label,
+        Self::Pairs,
+        Self::Align,
+        Self::Evaluate,
+        Self::Judge,
+        Self::Endpoint,
+        Self::Score,
+        Self::Check,
+    ];
+
+    /// The name of its command.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Sft => "sft",
+            Self::Reward => "reward",
+            Self::Sample => "sample",
+            Self::Label => "label",
+            Self::Pairs => "pairs",
+            Self::Align => "align",
+            Self::Evaluate => "evaluate",
+            Self::Judge | Self::Endpoint => "judge",
+            Self::Score => "score",
+            Self::Check => "check",
+        }
+    }
+
+    /// Every setting there is, with the stage's defaults: the common ones, its own over them.
+    pub(super) fn all(self) -> Result<Table> {
         let mut table = parse_toml(
             "assets/defaults/common.toml",
             include_str!("../../assets/defaults/common.toml"),
@@ -36,270 +91,268 @@ impl Stage {
         let own = match self {
             Self::Sft => include_str!("../../assets/defaults/sft.toml"),
             Self::Reward => include_str!("../../assets/defaults/reward.toml"),
-            Self::Sample | Self::Evaluate => "",
-            Self::Align => include_str!("../../assets/defaults/align.toml"),
+            Self::Align | Self::Check => include_str!("../../assets/defaults/align.toml"),
+            _ => "",
         };
         merge(&mut table, parse_toml("assets/defaults", own)?);
         Ok(table)
     }
+
+    /// The defaults of what the stage reads.
+    pub(super) fn defaults(self) -> Result<Table> {
+        (self.form().read)(self.all()?)
+    }
+
+    /// The first value of the stage's settings that makes no sense.
+    pub(super) fn violation(self, table: Table) -> Result<Option<Violation>> {
+        (self.form().violation)(table)
+    }
+
+    fn form(self) -> Form {
+        match self {
+            Self::Data => Form::of::<DataSettings>(),
+            Self::Sft | Self::Reward => Form::of::<TrainSettings>(),
+            Self::Sample | Self::Evaluate => Form::of::<DrawSettings>(),
+            Self::Label => Form::of::<LabelSettings>(),
+            Self::Pairs => Form::of::<PairSettings>(),
+            Self::Align | Self::Check => Form::of::<AlignSettings>(),
+            Self::Judge => Form::of::<JudgingSettings>(),
+            Self::Endpoint => Form::of::<EndpointSettings>(),
+            Self::Score => Form::of::<ScoreSettings>(),
+        }
+    }
 }
 
-/// All settings of a stage. What each means stands in `assets/defaults/common.toml`.
+/// What is done with the settings of a stage that is known when the program runs.
+struct Form {
+    read: fn(Table) -> Result<Table>,
+    violation: fn(Table) -> Result<Option<Violation>>,
+}
+
+impl Form {
+    fn of<T: Settings>() -> Self {
+        Self {
+            read: read::<T>,
+            violation: |table| Ok(typed::<T>("the configuration", table)?.violation()),
+        }
+    }
+}
+
+/// What a `T` reads of all settings.
+fn read<T: Settings>(all: Table) -> Result<Table> {
+    let own: T = typed("the defaults", all)?;
+    Table::try_from(own).map_err(internal)
+}
+
+/// Keys that change how the work is done and not what comes out.
+const WITHOUT_EFFECT: [(&str, &str); 10] = [
+    ("data", "max_row_bytes"),
+    ("judge", "key_variable"),
+    ("judge", "key_header"),
+    ("judge", "ca_file"),
+    ("judge", "concurrency"),
+    ("judge", "timeout"),
+    ("judge", "max_retries"),
+    ("judge", "first_wait"),
+    ("judge", "max_wait"),
+    ("judge", "max_refused"),
+];
+
+/// The settings of a stage.
+pub trait Settings: Serialize + DeserializeOwned {
+    /// Its sections.
+    fn sections(&self) -> Vec<&dyn Section>;
+
+    /// The settings of `stage` from all sources.
+    ///
+    /// # Errors
+    /// An unknown key, a value of the wrong type or out of its range; the message names the source.
+    fn load(stage: Stage, sources: &Sources) -> Result<Self> {
+        let all = stage.all()?;
+        let defaults = read::<Self>(all.clone())?;
+        let known = Known { defaults: &defaults, all: &all, reader: stage.name() };
+        let resolved = sources.resolve(&known)?;
+        let settings: Self = typed("the configuration", resolved.table.clone())?;
+        match settings.violation() {
+            None => Ok(settings),
+            Some((key, message)) => Err(resolved.complain(&key, &message)),
+        }
+    }
+
+    /// The first key whose value makes no sense, and why.
+    fn violation(&self) -> Option<Violation> {
+        self.sections().into_iter().find_map(Section::violation)
+    }
+
+    /// `data.max_row_bytes`, where the stage reads records.
+    fn max_row_bytes(&self) -> Option<usize> {
+        self.sections().into_iter().find_map(Section::max_row_bytes)
+    }
+
+    /// The settings that shape what the stage leaves.
+    fn shaping(&self) -> Value {
+        let mut all = serde_json::json!(self);
+        for (section, key) in WITHOUT_EFFECT {
+            if let Some(section) = all.get_mut(section).and_then(Value::as_object_mut) {
+                section.remove(key);
+            }
+        }
+        all
+    }
+}
+
+/// What the reading of published sets reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "documented where their values are, in assets/defaults/common.toml")]
-pub struct Config {
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct DataSettings {
+    pub data: RecordData,
+}
+
+impl Settings for DataSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&self.data]
+    }
+}
+
+/// What fine-tuning and the training of reward models read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct TrainSettings {
     pub seed: u64,
     pub dtype: Precision,
     pub training: Training,
     pub optimizer: Optimizer,
     pub checkpoint: Checkpoint,
-    pub data: Data,
-    pub generation: Generation,
-    pub objective: ObjectiveSettings,
+    pub data: TrainingData,
     pub adapter: LoraConfig,
-    pub judge: JudgeSettings,
     pub chat: ChatSettings,
 }
 
-/// `training.*`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
-pub struct Training {
-    pub learning_rate: f64,
-    pub epochs: usize,
-    pub batch_size: usize,
-    pub micro_batch_size: usize,
-    pub compute: Precision,
-    pub max_steps: usize,
-}
-
-/// `optimizer.*`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
-pub struct Optimizer {
-    pub schedule: LearningRateSchedule,
-    pub warmup: usize,
-    pub betas: [f64; 2],
-    pub epsilon: f64,
-    pub weight_decay: f64,
-    pub clip_norm: f64,
-}
-
-/// The course of the learning rate after warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LearningRateSchedule {
-    /// Half a cosine down to zero.
-    Cosine,
-    /// As it is.
-    Constant,
-}
-
-/// `checkpoint.*`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
-pub struct Checkpoint {
-    pub every: usize,
-    pub keep: usize,
-}
-
-/// `data.*`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
-pub struct Data {
-    pub shuffle: bool,
-    pub max_length: usize,
-    pub max_prompt_length: usize,
-    pub skip_bad: usize,
-    /// Changes no result, so records of what was done leave it out.
-    #[serde(skip_serializing, default = "max_row_bytes")]
-    pub max_row_bytes: usize,
-}
-
-fn max_row_bytes() -> usize {
-    8 << 20
-}
-
-/// `generation.*`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
-pub struct Generation {
-    pub completions: usize,
-    pub temperature: f64,
-    pub top_p: f64,
-    pub top_k: usize,
-    pub max_new_tokens: usize,
-    pub ignore_eos: bool,
-    pub stop: Vec<String>,
-    pub batch_size: usize,
-}
-
-/// `judge.*`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
-pub struct JudgeSettings {
-    pub model: String,
-    pub template: String,
-    pub key_variable: String,
-    pub key_header: String,
-    pub ca_file: String,
-    pub concurrency: usize,
-    pub timeout: f64,
-    pub max_retries: usize,
-    pub first_wait: f64,
-    pub max_wait: f64,
-    pub max_refused: usize,
-    #[serde(with = "number_or_none")]
-    pub temperature: Option<f64>,
-    pub max_tokens: usize,
-    pub max_completion_tokens: usize,
-    pub extra: serde_json::Map<String, serde_json::Value>,
-}
-
-impl JudgeSettings {
-    /// The first key whose value makes no sense, and why.
-    fn violation(&self) -> Option<(String, String)> {
-        if let Some(temperature) = self.temperature.filter(|it| !(0.0..=100.0).contains(it)) {
-            let message = format!("expected a number from 0, or \"none\", found {temperature}");
-            return Some(("judge.temperature".to_owned(), message));
-        }
-        let header = &self.key_header;
-        if header.is_empty() || !header.chars().all(|it| it.is_ascii_alphanumeric() || it == '-') {
-            let message = format!("expected \"auto\" or the name of a header, found `{header}`");
-            return Some(("judge.key_header".to_owned(), message));
-        }
-        let ours = ["messages", "stream"].into_iter().find(|it| self.extra.contains_key(*it))?;
-        let message = format!(
-            "expected a field that exalign does not send itself, found `{ours}`; leave it out"
-        );
-        Some((format!("judge.extra.{ours}"), message))
+impl Settings for TrainSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![
+            &self.training,
+            &self.optimizer,
+            &self.checkpoint,
+            &self.data,
+            &self.adapter,
+            &self.chat,
+        ]
     }
 }
 
-/// A number, or the word "none".
-mod number_or_none {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(value: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(number) => to.serialize_f64(*number),
-            None => to.serialize_str("none"),
-        }
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(f64),
-            Word(String),
-        }
-        match Written::deserialize(from)? {
-            Written::Number(number) => Ok(Some(number)),
-            Written::Word(word) if word == "none" => Ok(None),
-            Written::Word(word) => {
-                Err(D::Error::custom(format!("expected a number or \"none\", found `{word}`")))
-            }
-        }
-    }
-}
-
-/// `objective.*`
+/// What an alignment reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
-pub struct ObjectiveSettings {
-    pub name: ObjectiveName,
-    pub beta_policy: f64,
-    pub beta_reward: f64,
-    pub temperature: f64,
-    pub epsilon: f64,
-    pub labels: Labels,
+pub struct AlignSettings {
+    #[serde(flatten)]
+    pub train: TrainSettings,
+    pub objective: ObjectiveConfig,
 }
 
-impl ObjectiveSettings {
-    /// The objective.
-    ///
-    /// # Errors
-    /// If a number is out of its range.
-    pub fn init(&self) -> Result<Objective> {
-        ObjectiveConfig {
-            name: self.name,
-            beta_policy: self.beta_policy,
-            beta_reward: self.beta_reward,
-            epsilon: self.epsilon,
-            labels: self.labels,
-        }
-        .init()
+impl Settings for AlignSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        let mut sections = self.train.sections();
+        sections.push(&self.objective);
+        sections
+    }
+
+    fn shaping(&self) -> Value {
+        // What the objective does not read is no setting of it.
+        let objective = self.objective.without_unread();
+        let mut shaping = self.train.shaping();
+        shaping["objective"] = serde_json::json!(objective);
+        shaping
     }
 }
 
-impl Config {
-    /// The settings of `stage` from all sources.
-    ///
-    /// # Errors
-    /// An unknown key, a value of the wrong type or out of its range; the message names the source.
-    pub fn load(stage: Stage, sources: &Sources) -> Result<Self> {
-        let resolved = sources.resolve(&stage.defaults()?)?;
-        let config: Self = typed("the configuration", resolved.table.clone())?;
-        config
-            .violation()
-            .map_or(Ok(config), |(key, message)| Err(resolved.complain(&key, &message)))
-    }
+/// What stages read that draw completions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct DrawSettings {
+    pub seed: u64,
+    pub dtype: Precision,
+    pub generation: Generation,
+    pub data: TokenData,
+    pub chat: ChatSettings,
+}
 
-    /// Refuses values that make no sense.
-    ///
-    /// # Errors
-    /// The first such value, with the range that is allowed.
-    pub fn validate(&self) -> Result<()> {
-        self.violation()
-            .map_or(Ok(()), |(key, message)| Err(Error::usage(format!("`{key}`: {message}"))))
+impl Settings for DrawSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&self.generation, &self.data, &self.chat]
     }
+}
 
-    /// The first key whose value makes no sense, and why.
-    pub(super) fn violation(&self) -> Option<(String, String)> {
-        let own = || self.judge.violation().or_else(|| self.chat.violation());
-        self.out_of_range().or_else(own).or_else(|| {
-            let message = self.objective.init().err()?.to_string();
-            // The objective's message begins with the name of the number in question.
-            let key = message
-                .split('`')
-                .nth(1)
-                .map_or("objective".to_owned(), |name| format!("objective.{name}"));
-            Some((key, message))
-        })
+/// What labelling reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct LabelSettings {
+    pub dtype: Precision,
+    pub data: RecordData,
+    pub chat: ChatSettings,
+}
+
+impl Settings for LabelSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&self.data, &self.chat]
     }
+}
 
-    #[rustfmt::skip] // a table
-    fn out_of_range(&self) -> Option<(String, String)> {
-        let Self { training, optimizer, generation, objective, adapter, judge, data, .. } = self;
-        let above_zero = |value: f64| value > 0.0 && value.is_finite();
-        let from_zero = |value: f64| value >= 0.0 && value.is_finite();
-        let within_a_day = |seconds: f64| (0.0..=86_400.0).contains(&seconds);
-        let decay = |betas: [f64; 2]| betas.iter().all(|beta| (0.0..1.0).contains(beta));
-        let checks: [(&str, &dyn Display, &str, bool); 21] = [
-            ("training.learning_rate", &training.learning_rate, "a number above 0", above_zero(training.learning_rate)),
-            ("training.epochs", &training.epochs, "at least 1", training.epochs > 0),
-            ("training.batch_size", &training.batch_size, "at least 1", training.batch_size > 0),
-            ("training.micro_batch_size", &training.micro_batch_size, "at least 1", training.micro_batch_size > 0),
-            ("training.compute", &training.compute.short_name(), "f32 or bf16 (the gradients of f16 vanish without a scale)", training.compute != Precision::F16),
-            ("optimizer.betas", &format!("{:?}", optimizer.betas), "two numbers in [0, 1)", decay(optimizer.betas)),
-            ("optimizer.epsilon", &optimizer.epsilon, "a number above 0", above_zero(optimizer.epsilon)),
-            ("optimizer.weight_decay", &optimizer.weight_decay, "a number from 0", from_zero(optimizer.weight_decay)),
-            ("optimizer.clip_norm", &optimizer.clip_norm, "a number from 0 (0 does not clip)", from_zero(optimizer.clip_norm)),
-            ("data.max_row_bytes", &data.max_row_bytes, "at least 1", data.max_row_bytes > 0),
-            ("generation.completions", &generation.completions, "at least 1", generation.completions > 0),
-            ("generation.temperature", &generation.temperature, "a number from 0 (0 takes the most probable token)", from_zero(generation.temperature)),
-            ("generation.top_p", &generation.top_p, "a number in (0, 1]", generation.top_p > 0.0 && generation.top_p <= 1.0),
-            ("generation.max_new_tokens", &generation.max_new_tokens, "at least 1", generation.max_new_tokens > 0),
-            ("generation.batch_size", &generation.batch_size, "at least 1", generation.batch_size > 0),
-            ("adapter.alpha", &adapter.alpha, "a number above 0", above_zero(adapter.alpha)),
-            ("objective.temperature", &objective.temperature, "a number above 0", above_zero(objective.temperature)),
-            ("judge.concurrency", &judge.concurrency, "at least 1", judge.concurrency > 0),
-            ("judge.timeout", &judge.timeout, "seconds above 0, a day at most", judge.timeout > 0.0 && within_a_day(judge.timeout)),
-            ("judge.first_wait", &judge.first_wait, "seconds from 0, a day at most", within_a_day(judge.first_wait)),
-            ("judge.max_wait", &judge.max_wait, "seconds from 0, a day at most", within_a_day(judge.max_wait)),
-        ];
-        let (key, found, expected, _) = checks.into_iter().find(|(.., holds)| !holds)?;
-        Some((key.to_owned(), format!("expected {expected}, found {found}")))
+/// What the scoring of given completions reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct ScoreSettings {
+    pub dtype: Precision,
+    pub data: TokenData,
+    pub chat: ChatSettings,
+}
+
+impl Settings for ScoreSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&self.data, &self.chat]
+    }
+}
+
+/// What the making of pairs reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct PairSettings {
+    pub seed: u64,
+    pub data: RecordData,
+}
+
+impl Settings for PairSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&self.data]
+    }
+}
+
+/// What judging reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct JudgingSettings {
+    pub seed: u64,
+    pub dtype: Precision,
+    pub data: RecordData,
+    pub chat: ChatSettings,
+    pub judge: JudgeSettings,
+}
+
+impl Settings for JudgingSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&self.data, &self.chat, &self.judge]
+    }
+}
+
+/// What an experiment's judge behind an endpoint reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct EndpointSettings {
+    pub judge: JudgeSettings,
+}
+
+impl Settings for EndpointSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&self.judge]
     }
 }

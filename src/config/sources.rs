@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use super::choices::choices;
 use crate::{Error, Result};
 
 const PREFIX: &str = "EXALIGN_";
@@ -27,12 +28,14 @@ impl Sources {
     /// The defaults with all sources over them.
     ///
     /// # Errors
-    /// A key that is not among the defaults, or a value that is not of its default's type.
-    pub(super) fn resolve(&self, defaults: &Table) -> Result<Resolved> {
-        let mut builder = config::Config::builder().add_source(source(defaults)?);
+    /// A key that does not exist or that is set for a command that does not read it, or a value that is
+    /// not of its default's type.
+    pub(super) fn resolve(&self, known: &Known<'_>) -> Result<Resolved> {
+        let mut builder = config::Config::builder().add_source(source(known.defaults)?);
         let mut origins = BTreeMap::new();
-        for (origin, mut table) in self.tables(defaults)? {
-            check(&origin, defaults, &mut table)?;
+        for (origin, mut table) in self.tables(known.all)? {
+            check(&origin, known.all, &mut table)?;
+            known.leave_out_unread(&origin, &mut table)?;
             for key in keys(&table) {
                 origins.insert(key, origin.clone());
             }
@@ -76,7 +79,7 @@ impl Sources {
                 ))
             })?;
             let key = key.trim();
-            let origin = Origin::Option(format!("--set {key}"));
+            let origin = Origin::Set(key.to_owned());
             let table = single(key, value.trim())?;
             tables.push((origin, table));
         }
@@ -95,11 +98,44 @@ impl Sources {
     }
 }
 
+/// The settings that are known where sources are read.
+pub(super) struct Known<'a> {
+    /// What the reader reads, with its defaults.
+    pub(super) defaults: &'a Table,
+    /// What all commands read: a file or the environment may have settings for several of them.
+    pub(super) all: &'a Table,
+    /// The command that reads.
+    pub(super) reader: &'a str,
+}
+
+impl Known<'_> {
+    /// Leaves out what other commands read. What is set for this one alone must be one of its own.
+    fn leave_out_unread(&self, origin: &Origin, table: &mut Table) -> Result<()> {
+        for key in keys(table) {
+            if lookup(self.defaults, &key).is_some() || free_form(self.defaults, &key).is_some() {
+                continue;
+            }
+            if matches!(origin, Origin::Set(_)) && key.contains('.') {
+                let message = format!(
+                    "expected a setting that `exalign {}` reads, found one that it does not; leave it out",
+                    self.reader
+                );
+                return Err(origin.complain(&key, &message));
+            }
+            tracing::debug!("`{key}` is not read by `exalign {}`", self.reader);
+            remove(table, &key);
+        }
+        Ok(())
+    }
+}
+
 /// What gave a setting its value, as errors call it.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     File(String),
     Variable(String),
+    /// `--set` of this key.
+    Set(String),
     /// An option of the command line, its value left out.
     Option(String),
 }
@@ -109,6 +145,7 @@ impl Origin {
     pub(super) fn complain(&self, key: &str, message: &str) -> Error {
         Error::usage(match self {
             Self::File(name) => format!("{name}: `{key}`: {message}"),
+            Self::Set(key) => format!("`--set {key}`: {message}"),
             Self::Variable(name) | Self::Option(name) => format!("`{name}`: {message}"),
         })
     }
@@ -116,10 +153,11 @@ impl Origin {
     fn unknown(&self, key: &str, known: &BTreeSet<String>) -> Error {
         let advice = advice(key, known, |key| match self {
             Self::Variable(_) => format!("{PREFIX}{}", key.to_uppercase().replace('.', "__")),
-            Self::File(_) | Self::Option(_) => key.to_owned(),
+            Self::File(_) | Self::Set(_) | Self::Option(_) => key.to_owned(),
         });
         Error::usage(match self {
             Self::File(name) => format!("{name}: unknown key `{key}`; {advice}"),
+            Self::Set(key) => format!("`--set {key}`: unknown key; {advice}"),
             Self::Variable(name) | Self::Option(name) => format!("`{name}`: unknown key; {advice}"),
         })
     }
@@ -331,20 +369,6 @@ fn is_date(key: &str) -> bool {
     key == "chat.date" || key.ends_with(".chat.date")
 }
 
-/// Words that a key chooses among.
-fn choices(key: &str) -> Option<Vec<&'static str>> {
-    let ends = |name: &str| key == name || key.ends_with(&format!(".{name}"));
-    if ends("objective.name") {
-        Some(crate::alignment::ObjectiveName::ALL.iter().map(|name| name.as_str()).collect())
-    } else if ends("objective.labels") {
-        Some(vec!["paper", "official"])
-    } else if ends("optimizer.schedule") {
-        Some(vec!["cosine", "constant"])
-    } else {
-        None
-    }
-}
-
 /// Whether `value` may stand where `default` does; makes it a number where it is a whole one.
 fn fit(key: &str, default: &Value, value: &mut Value) -> bool {
     match (default, &mut *value) {
@@ -400,11 +424,25 @@ fn lookup_mut<'a>(table: &'a mut Table, key: &str) -> Option<&'a mut Value> {
     }
 }
 
+/// Takes the value of a key away, and the sections that are empty then.
+fn remove(table: &mut Table, key: &str) {
+    let Some((first, rest)) = key.split_once('.') else {
+        table.remove(key);
+        return;
+    };
+    if let Some(Value::Table(inner)) = table.get_mut(first) {
+        remove(inner, rest);
+        if inner.is_empty() {
+            table.remove(first);
+        }
+    }
+}
+
 fn source(table: &Table) -> Result<config::File<config::FileSourceString, config::FileFormat>> {
     let text = toml::to_string(table).map_err(internal)?;
     Ok(config::File::from_str(&text, config::FileFormat::Toml))
 }
 
-fn internal(error: impl std::fmt::Display) -> Error {
+pub(super) fn internal(error: impl std::fmt::Display) -> Error {
     Error::usage(format!("the configuration: {error}"))
 }

@@ -1,18 +1,58 @@
 //! What is promised of settings: their order, and what an error says.
 
-use super::{Config, ExperimentConfig, LearningRateSchedule, Sources, Stage};
-use crate::alignment::{Labels, ObjectiveName};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AlignSettings, Checkpoint, ExperimentConfig, Generation, JudgeSettings, LearningRateSchedule,
+    Optimizer, Section, Settings, Sources, Stage, TrainSettings, Training, TrainingData,
+};
+use crate::alignment::{Labels, ObjectiveConfig};
+use crate::data::ChatSettings;
+use crate::model::Precision;
+use crate::model::adapter::LoraConfig;
+
+/// Every setting there is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct All {
+    seed: u64,
+    dtype: Precision,
+    training: Training,
+    optimizer: Optimizer,
+    checkpoint: Checkpoint,
+    data: TrainingData,
+    generation: Generation,
+    objective: ObjectiveConfig,
+    adapter: LoraConfig,
+    judge: JudgeSettings,
+    chat: ChatSettings,
+}
+
+impl Settings for All {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![
+            &self.training,
+            &self.optimizer,
+            &self.checkpoint,
+            &self.data,
+            &self.generation,
+            &self.objective,
+            &self.adapter,
+            &self.judge,
+            &self.chat,
+        ]
+    }
+}
 
 fn set(pairs: &[&str]) -> Sources {
     Sources { set: pairs.iter().map(|&pair| pair.to_owned()).collect(), ..Sources::default() }
 }
 
-fn load(pairs: &[&str]) -> Config {
-    Config::load(Stage::Align, &set(pairs)).unwrap()
+fn load(pairs: &[&str]) -> All {
+    All::load(Stage::Align, &set(pairs)).unwrap()
 }
 
 fn refusal(pair: &str) -> String {
-    let error = Config::load(Stage::Align, &set(&[pair])).unwrap_err();
+    let error = All::load(Stage::Align, &set(&[pair])).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     error.to_string()
 }
@@ -22,8 +62,8 @@ fn file_refusal(text: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.toml");
     std::fs::write(&file, text).unwrap();
-    let error = Config::load(Stage::Align, &Sources { file: Some(file), ..Sources::default() })
-        .unwrap_err();
+    let error =
+        All::load(Stage::Align, &Sources { file: Some(file), ..Sources::default() }).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     error.to_string().replace(&format!("{}/", folder.path().display()), "")
 }
@@ -39,7 +79,7 @@ fn defaults_of_align_are_the_plain_method() {
     assert_eq!((config.optimizer.betas, config.optimizer.epsilon), ([0.9, 0.95], 1e-8));
     assert_eq!((config.optimizer.clip_norm, config.optimizer.weight_decay), (1.0, 0.0));
     let objective = &config.objective;
-    assert_eq!((objective.name, objective.labels), (ObjectiveName::ExoPref, Labels::Paper));
+    assert_eq!((objective.name, objective.labels), ("exo-pref".parse().unwrap(), Labels::Paper));
     assert_eq!((objective.beta_policy, objective.beta_reward), (0.1, 0.1));
     assert_eq!((objective.temperature, objective.epsilon), (1.0, 1e-3));
     assert!(config.data.shuffle);
@@ -47,14 +87,11 @@ fn defaults_of_align_are_the_plain_method() {
 
 #[test]
 fn fine_tuning_and_reward_models_have_their_own_rates() {
-    let sft = Config::load(Stage::Sft, &Sources::default()).unwrap().training;
+    let sft = All::load(Stage::Sft, &Sources::default()).unwrap().training;
     assert_eq!((sft.learning_rate, sft.batch_size), (1e-5, 128));
-    assert_eq!(
-        Config::load(Stage::Reward, &Sources::default()).unwrap().training.learning_rate,
-        1e-5
-    );
+    assert_eq!(All::load(Stage::Reward, &Sources::default()).unwrap().training.learning_rate, 1e-5);
     for stage in [Stage::Sample, Stage::Evaluate] {
-        Config::load(stage, &Sources::default()).unwrap();
+        All::load(stage, &Sources::default()).unwrap();
     }
 }
 
@@ -80,7 +117,7 @@ fn each_source_stands_over_the_one_before_it() {
         set: vec!["training.micro_batch_size=4".to_owned(), "training.max_steps=4".to_owned()],
         flags: vec![("training.max_steps".to_owned(), "5".to_owned())],
     };
-    let config = Config::load(Stage::Align, &sources).unwrap();
+    let config = All::load(Stage::Align, &sources).unwrap();
     let training = &config.training;
     assert_eq!(config.seed, 1);
     assert_eq!(
@@ -89,14 +126,14 @@ fn each_source_stands_over_the_one_before_it() {
     );
     assert_eq!(training.learning_rate, 1e-6);
     sources.set.push("training.micro_batch_size=7".to_owned());
-    assert_eq!(Config::load(Stage::Align, &sources).unwrap().training.micro_batch_size, 7);
+    assert_eq!(All::load(Stage::Align, &sources).unwrap().training.micro_batch_size, 7);
 }
 
 #[test]
 fn a_variable_with_one_underscore_is_a_setting_without_a_section_or_refused_with_its_spelling() {
     let load = |name: &str, value: &str| {
         let environment = vec![(name.to_owned(), value.to_owned())];
-        Config::load(Stage::Align, &Sources { environment, ..Sources::default() })
+        All::load(Stage::Align, &Sources { environment, ..Sources::default() })
     };
     assert_eq!(load("EXALIGN_SEED", "5").unwrap().seed, 5);
     insta::assert_snapshot!(load("EXALIGN_TRAINING_EPOCHS", "7").unwrap_err(), @"`EXALIGN_TRAINING_EPOCHS`: expected two underscores between a section and its key, found one; write EXALIGN_TRAINING__EPOCHS");
@@ -112,7 +149,7 @@ fn values_are_toml_or_else_strings() {
     ]);
     assert_eq!(config.optimizer.betas, [0.9, 0.99]);
     assert_eq!(config.optimizer.schedule, LearningRateSchedule::Constant);
-    assert_eq!(config.objective.name, ObjectiveName::DpoRw);
+    assert_eq!(config.objective.name.name, "dpo-rw");
     assert!(!load(&["data.shuffle=false"]).data.shuffle);
 }
 
@@ -138,7 +175,7 @@ fn an_unknown_key_is_refused_with_its_source_and_the_nearest_known_key() {
         environment: vec![("EXALIGN_TRAINING__EPOCH".to_owned(), "2".to_owned())],
         ..Sources::default()
     };
-    insta::assert_snapshot!(Config::load(Stage::Sft, &sources).unwrap_err(), @"`EXALIGN_TRAINING__EPOCH`: unknown key; did you mean `EXALIGN_TRAINING__EPOCHS`?");
+    insta::assert_snapshot!(All::load(Stage::Sft, &sources).unwrap_err(), @"`EXALIGN_TRAINING__EPOCH`: unknown key; did you mean `EXALIGN_TRAINING__EPOCHS`?");
 }
 
 #[test]
@@ -147,7 +184,7 @@ fn an_empty_section_of_a_file_is_no_error() {
     let file = folder.path().join("run.toml");
     std::fs::write(&file, "[training]\n").unwrap();
     assert_eq!(
-        Config::load(Stage::Align, &Sources { file: Some(file), ..Sources::default() }).unwrap(),
+        All::load(Stage::Align, &Sources { file: Some(file), ..Sources::default() }).unwrap(),
         load(&[])
     );
 }
@@ -213,10 +250,7 @@ fn a_value_out_of_its_range_is_refused_with_the_range_and_its_source() {
         flags: vec![("training.learning_rate".to_owned(), "-1".to_owned())],
         ..Sources::default()
     };
-    insta::assert_snapshot!(Config::load(Stage::Sft, &flag).unwrap_err(), @"`--learning-rate`: expected a number above 0, found -1");
-    let mut config = load(&[]);
-    config.training.batch_size = 0;
-    insta::assert_snapshot!(config.validate().unwrap_err(), @"`training.batch_size`: expected at least 1, found 0");
+    insta::assert_snapshot!(All::load(Stage::Sft, &flag).unwrap_err(), @"`--learning-rate`: expected a number above 0, found -1");
 }
 
 const STAGES: [(&str, Stage); 2] = [("sft", Stage::Sft), ("align", Stage::Align)];
@@ -236,13 +270,16 @@ fn a_preset_lies_over_the_defaults_of_its_stages_and_under_the_sources() {
         shown: usize,
     }
     let config = experiment(PRESET, &["align.objective.beta_reward=2", "report.shown=4"]).unwrap();
-    let align = config.stage("align").unwrap();
+    let align: AlignSettings = config.stage("align").unwrap();
     assert_eq!((align.objective.beta_policy, align.objective.beta_reward), (0.5, 2.0));
-    assert_eq!((align.seed, align.training.learning_rate), (7, 1e-6));
-    assert_eq!(config.stage("sft").unwrap().training.batch_size, 128);
+    assert_eq!((align.train.seed, align.train.training.learning_rate), (7, 1e-6));
+    assert_eq!(config.stage::<TrainSettings>("sft").unwrap().training.batch_size, 128);
     let report: Report = config.section("report").unwrap();
     assert_eq!((report.title.as_str(), report.shown), ("x", 4));
-    assert_eq!(experiment(PRESET, &["seed=8"]).unwrap().stage("sft").unwrap().seed, 8);
+    assert_eq!(
+        experiment(PRESET, &["seed=8"]).unwrap().stage::<TrainSettings>("sft").unwrap().seed,
+        8
+    );
     assert_eq!(
         experiment(PRESET, &["optimum=1"]).unwrap_err().exit_code(),
         2,
@@ -284,12 +321,12 @@ fn arguments_of_a_chat_template_have_keys_of_their_own() {
     let environment =
         vec![("EXALIGN_CHAT__TEMPLATE_KWARGS__ENABLE_THINKING".to_owned(), "true".to_owned())];
     let sources = Sources { environment, ..Sources::default() };
-    let found = Config::load(Stage::Sft, &sources).unwrap().chat.template_kwargs;
+    let found = All::load(Stage::Sft, &sources).unwrap().chat.template_kwargs;
     assert_eq!(serde_json::json!(found), serde_json::json!({ "enable_thinking": true }));
 
     let preset = "[align]\nchat.template_kwargs = {thinking = true}\n";
     let config = experiment(preset, &["align.chat.template_kwargs.depth=3"]).unwrap();
-    let found = config.stage("align").unwrap().chat.template_kwargs;
+    let found = config.stage::<AlignSettings>("align").unwrap().train.chat.template_kwargs;
     assert_eq!(serde_json::json!(found), serde_json::json!({ "thinking": true, "depth": 3 }));
 }
 
@@ -304,4 +341,57 @@ fn other_keys_of_chat_are_known_and_of_their_type() {
     insta::assert_snapshot!(file_refusal("[chat]\ntemplate_kwargs = [1]\n"), @"run.toml: `chat.template_kwargs`: expected fields, such as chat.template_kwargs.name=value, found [1]");
     assert_eq!(load(&["chat.date=2024-07-26"]).chat.date, "2024-07-26");
     assert_eq!(load(&["chat.date=2024-07-26 09:05"]).chat.date, "2024-07-26 09:05:00");
+}
+
+#[test]
+fn a_stage_takes_its_own_settings_and_no_others() {
+    let load = |stage, set: &str| super::DrawSettings::load(stage, &self::set(&[set]));
+    assert_eq!(load(Stage::Sample, "generation.top_k=3").unwrap().generation.top_k, 3);
+    insta::assert_snapshot!(load(Stage::Sample, "training.epochs=2").unwrap_err(), @"`--set training.epochs`: expected a setting that `exalign sample` reads, found one that it does not; leave it out");
+    insta::assert_snapshot!(load(Stage::Sample, "data.shuffle=false").unwrap_err(), @"`--set data.shuffle`: expected a setting that `exalign sample` reads, found one that it does not; leave it out");
+    let preset = "[align.generation]\ntop_k = 3\n";
+    insta::assert_snapshot!(experiment(preset, &[]).unwrap_err(), @"the preset: unknown key `align.generation.top_k`; did you mean `align.adapter.alpha`?");
+}
+
+#[test]
+fn a_file_and_the_environment_may_have_settings_of_several_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all.toml");
+    std::fs::write(&file, "[training]\nepochs = 2\n[generation]\ntop_k = 3\n").unwrap();
+    let environment = vec![("EXALIGN_OPTIMIZER__WARMUP".to_owned(), "5".to_owned())];
+    let sources = Sources { file: Some(file.clone()), environment, ..Sources::default() };
+    let draw = super::DrawSettings::load(Stage::Sample, &sources).unwrap();
+    assert_eq!(draw.generation.top_k, 3);
+    let train = TrainSettings::load(Stage::Sft, &sources).unwrap();
+    assert_eq!((train.training.epochs, train.optimizer.warmup), (2, 5));
+    std::fs::write(&file, "[training]\nepochs = 'two'\n").unwrap();
+    let error = super::DrawSettings::load(Stage::Sample, &sources).unwrap_err().to_string();
+    assert!(error.ends_with("expected a whole number from 0, found \"two\""), "{error}");
+}
+
+#[test]
+fn the_defaults_of_an_objective_are_written_where_settings_are_explained() {
+    assert_eq!(load(&[]).objective, ObjectiveConfig::default());
+}
+
+#[test]
+fn no_word_is_refused_without_those_that_may_stand_there() {
+    // Keys whose default is a word either take any, or are refused with their choices.
+    let defaults = toml::Table::try_from(load(&[])).unwrap();
+    let words = |section: &str, table: &toml::Table| -> Vec<String> {
+        let words = table.iter().filter(|(_, value)| value.is_str());
+        words.map(|(key, _)| format!("{section}{key}")).collect()
+    };
+    let mut keys = words("", &defaults);
+    for (section, value) in &defaults {
+        keys.extend(value.as_table().iter().flat_map(|table| words(&format!("{section}."), table)));
+    }
+    let chosen: Vec<String> = keys
+        .into_iter()
+        .filter_map(|key| {
+            let error = All::load(Stage::Align, &set(&[&format!("{key}=nonsense")])).err()?;
+            Some(error.to_string())
+        })
+        .collect();
+    insta::assert_snapshot!(chosen.join("\n"), @"");
 }

@@ -4,20 +4,14 @@
 //! every completion, and a completion sees the prompt and itself only, so this is exactly what K
 //! separate sequences would be, with the prompt encoded once.
 //!
-//! Where the device has kernels of ours, the groups follow one another in a single row without
-//! padding, as trunks and branches; elsewhere every group is a row, padded to the longest, under a
-//! block mask.
+//! How many rows that takes, and which tokens see which, is what [`crate::layout`] says of the device.
 //!
 //! Invariant: nothing here knows a model; a batch is what any decoder-only model can read.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{Sight, TokenGroup};
-use crate::kernels;
-use crate::kernels::attention::Tree;
+use super::TokenGroup;
+use crate::layout::{AttentionLayout, GroupRows};
 
 /// A batch of groups with the same number of completions K, on a device.
 #[derive(Clone, Debug)]
@@ -27,7 +21,7 @@ pub struct GroupBatch {
     /// Positions of the tokens in their own sequence, `[rows, row]`.
     pub positions: Tensor<2, Int>,
     /// Which tokens see which.
-    pub sight: Sight,
+    pub attention: AttentionLayout,
     /// For every scored completion token the flat index (into `rows × row`) of the token before
     /// it, whose hidden state predicts it, `[scored]`.
     pub predictors: Tensor<1, Int>,
@@ -61,16 +55,19 @@ impl GroupBatch {
             groups.iter().all(|group| group.completions.len() == num_completions),
             "one K a batch"
         );
-        let layout = Layout::new(&groups, kernels::on(device));
-        let [rows, row] = layout.shape;
+        let lengths = groups
+            .iter()
+            .map(|group| (group.prompt.len(), group.completions.iter().map(Vec::len).collect()));
+        let rows_of_groups = GroupRows::new(lengths, device);
+        let [rows, row] = rows_of_groups.shape;
 
         let mut tokens = vec![0i64; rows * row];
         let mut positions = vec![0i64; rows * row];
         let (mut predictors, mut targets) = (Vec::new(), Vec::new());
         let (mut last_tokens, mut num_scored) = (Vec::new(), Vec::new());
 
-        for (group, tree) in groups.iter().zip(&layout.trees) {
-            let (base, prompt) = (tree.start, tree.trunk);
+        for (group, laid) in groups.iter().zip(&rows_of_groups.groups) {
+            let (base, prompt) = (laid.start, laid.prompt);
             for (j, &token) in group.prompt.iter().enumerate() {
                 tokens[base + j] = token.into();
                 positions[base + j] = j as i64;
@@ -97,7 +94,7 @@ impl GroupBatch {
         let longest = num_scored.iter().copied().max().unwrap_or(0);
         let (mut places, mut first) = (Vec::with_capacity(num_scored.len() * longest), 0);
         for &scored in &num_scored {
-            places.extend((first..first + scored).map(|it| it as i64));
+            places.extend((first..first + scored).map(|place| place as i64));
             places.extend((scored..longest).map(|_| targets.len() as i64));
             first += scored;
         }
@@ -108,7 +105,7 @@ impl GroupBatch {
         Self {
             tokens: ints(tokens).reshape([rows, row]),
             positions: ints(positions).reshape([rows, row]),
-            sight: layout.sight(device),
+            attention: rows_of_groups.attention_layout(device),
             predictors: ints(predictors),
             targets: ints(targets),
             scored_of_completion: Tensor::from_data(
@@ -120,62 +117,5 @@ impl GroupBatch {
             num_completions,
             num_scored,
         }
-    }
-}
-
-/// Where the tokens of a batch's groups lie.
-struct Layout {
-    /// Rows and their length.
-    shape: [usize; 2],
-    /// Of every group its prompt and completions, counted over all rows.
-    trees: Vec<Tree>,
-    in_one_row: bool,
-}
-
-impl Layout {
-    fn new(groups: &[&TokenGroup], in_one_row: bool) -> Self {
-        let lengths = || groups.iter().map(|group| group.num_tokens());
-        let longest = lengths().max().unwrap_or(0);
-        let mut start = 0;
-        let trees = groups
-            .iter()
-            .map(|group| {
-                let tree = Tree {
-                    start,
-                    trunk: group.prompt.len(),
-                    branches: group.completions.iter().map(Vec::len).collect(),
-                };
-                start += if in_one_row { group.num_tokens() } else { longest };
-                tree
-            })
-            .collect();
-        let shape = if in_one_row { [1, lengths().sum()] } else { [groups.len(), longest] };
-        Self { shape, trees, in_one_row }
-    }
-
-    fn sight(self, device: &Device) -> Sight {
-        if self.in_one_row {
-            return Sight::Trees(Arc::new(self.trees));
-        }
-        let [rows, row] = self.shape;
-        let mut hidden = vec![true; rows * row * row];
-        for (first, tree) in (0..).step_by(row.max(1)).zip(&self.trees) {
-            let mut see = |query: usize, keys: Range<usize>| {
-                hidden[query * row..][keys.start - first..keys.end - first].fill(false);
-            };
-            for (index, part) in tree.parts().enumerate() {
-                for token in part.clone() {
-                    let trunk = if index > 0 { tree.trunk } else { 0 };
-                    see(token, first..first + trunk);
-                    see(token, part.start..token + 1);
-                }
-            }
-            // A query that sees nothing would be 0/0: padding sees itself.
-            for token in tree.tokens().end..first + row {
-                see(token, token..token + 1);
-            }
-        }
-        let hidden = TensorData::new(hidden, [rows, 1, row, row]);
-        Sight::Mask(Box::new(Tensor::from_data(hidden, device)))
     }
 }

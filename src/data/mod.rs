@@ -18,7 +18,6 @@ pub mod published;
 mod reader;
 mod records;
 pub mod rows;
-mod sight;
 mod token_group;
 mod tokenization;
 mod tokenizer;
@@ -33,8 +32,7 @@ pub use records::{
     Answered, AsPreference, Completion, Demonstration, Group, LabelledText, Passage, PromptRecord,
     Record,
 };
-pub use sight::Sight;
-pub use token_group::{TokenGroup, hash_groups};
+pub use token_group::TokenGroup;
 pub(crate) use tokenization::ENDS;
 pub use tokenization::{
     Intake, Limits, RewardReading, Tokenization, Tokenize, read_alignment_tokens, read_records,

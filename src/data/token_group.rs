@@ -56,25 +56,6 @@ impl TokenGroup {
     }
 }
 
-/// A hash of the token ids of `groups`, in hexadecimal: equal exactly where prompts and completions
-/// are, in this order. Ids of records, lines and rewards do not count.
-pub fn hash_groups<'a>(groups: impl IntoIterator<Item = &'a TokenGroup>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    let number = |hasher: &mut blake3::Hasher, it: usize| {
-        hasher.update(&(it as u64).to_le_bytes());
-    };
-    for group in groups {
-        number(&mut hasher, group.completions.len());
-        for ids in std::iter::once(&group.prompt).chain(&group.completions) {
-            number(&mut hasher, ids.len());
-            for id in ids {
-                hasher.update(&id.to_le_bytes());
-            }
-        }
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,22 +83,5 @@ mod tests {
         assert_eq!(ordered(with(&[-1.0, 2.0])), [vec![4, 5], vec![3]]);
         assert_eq!(ordered(with(&[2.0, -1.0])), [vec![3], vec![4, 5]]);
         assert_eq!(ordered(with(&[0.0, 1.0, 2.0])), [vec![3], vec![4, 5], vec![6]]);
-    }
-
-    #[test]
-    fn the_hash_is_of_the_tokens_and_of_where_they_belong() {
-        let one = group(&[1, 2], &[&[3], &[4, 5]]);
-        let elsewhere = TokenGroup { line: 9, rewards: vec![1.0, 0.0], ..one.clone() };
-        assert_eq!(hash_groups([&one]), hash_groups([&elsewhere]));
-        let others = [
-            group(&[1], &[&[2, 3], &[4, 5]]),
-            group(&[1, 2], &[&[3, 4], &[5]]),
-            group(&[1, 2], &[&[4, 5], &[3]]),
-            group(&[1, 2], &[&[3, 4, 5]]),
-        ];
-        for other in &others {
-            assert_ne!(hash_groups([&one]), hash_groups([other]));
-        }
-        assert_ne!(hash_groups([&one, &others[0]]), hash_groups([&others[0], &one]));
     }
 }

@@ -73,14 +73,6 @@ pub(super) fn seed(run: u64, prompt: u64, sample: usize, step: usize) -> [u8; 32
     hasher.finalize().into()
 }
 
-/// The log-probability of `token` under softmax(logits / temperature), in f64.
-pub fn token_log_prob(logits: &[f32], token: u32, temperature: f64) -> f64 {
-    let scaled = |logit: f32| f64::from(logit) / temperature;
-    let largest = logits.iter().copied().map(scaled).fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = logits.iter().map(|&logit| (scaled(logit) - largest).exp()).sum();
-    scaled(logits[token as usize]) - largest - sum.ln()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +92,8 @@ mod tests {
         let choice = Choice { temperature: 0.7, top_k: 0, top_p: 1.0 };
         let drawn = frequencies(&choice, 20_000);
         for (token, frequency) in drawn.iter().enumerate() {
-            let expected = token_log_prob(&LOGITS, token as u32, 0.7).exp();
+            let weight = |logit: f32| (f64::from(logit) / 0.7).exp();
+            let expected = weight(LOGITS[token]) / LOGITS.map(weight).iter().sum::<f64>();
             // Four standard deviations of 20 000 draws.
             let tolerance = 4.0 * (expected * (1.0 - expected) / 20_000.0).sqrt();
             assert!((frequency - expected).abs() < tolerance, "{token}: {frequency} {expected}");

@@ -5,7 +5,7 @@
 
 mod choice;
 
-pub use choice::{Choice, token_log_prob};
+pub use choice::Choice;
 
 use std::sync::Arc;
 
@@ -13,11 +13,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Sight, TokenGroup};
-use crate::log_probs::{NOT_FINITE, check_tokens, read};
+use crate::data::TokenGroup;
+use crate::layout::AttentionLayout;
 use crate::model::Decoder;
 use crate::model::cache::LayerCache;
 use crate::model::weights::all_finite;
+use crate::policy::{NOT_FINITE, check_tokens, to_f32};
 use crate::{Error, Result, interrupt, memory};
 
 /// How completions are drawn.
@@ -232,14 +233,14 @@ fn prefill(
     let (hidden, layers) = decoder.prefill(
         ints(tokens, device).reshape([count, longest]),
         ints(positions, device).reshape([count, longest]),
-        &Sight::causal(prompts.iter().map(|it| it.ids.len()), longest, device),
+        &AttentionLayout::causal(prompts.iter().map(|it| it.ids.len()), longest, device),
     );
     let width = decoder.config().hidden_size;
     let ends = hidden.reshape([count * longest, width]).select(0, ints(last, device));
     let lengths: Arc<[usize]> = prompts.iter().map(|it| it.ids.len()).collect();
     let caches =
         layers.into_iter().map(|layer| LayerCache::new(layer, lengths.clone(), capacity)).collect();
-    (read(decoder.logits(ends)), caches)
+    (to_f32(decoder.logits(ends)), caches)
 }
 
 /// Reads the tokens just chosen in `slots`; logits for the next, `[slots · vocab]`.
@@ -263,7 +264,7 @@ fn decode(
         ints(positions, device).reshape([slots.len(), 1]),
         caches,
     );
-    read(decoder.logits(hidden))
+    to_f32(decoder.logits(hidden))
 }
 
 fn ints(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {

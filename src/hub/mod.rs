@@ -3,6 +3,8 @@
 //!
 //! `HF_ENDPOINT`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE` mean what they mean
 //! there. A file is in a snapshot whole or not at all; a download that was cut goes on where it was.
+//!
+//! Which files are wanted is what those say who read them ([`Wanted`]).
 
 mod answers;
 mod cache;
@@ -13,7 +15,6 @@ use std::path::{Path, PathBuf};
 use self::answers::{Commit, FileName};
 use self::cache::Cached;
 use self::client::{Client, Failure, Fetched, hostile};
-use crate::model::weights::{INDEX, SINGLE, shards};
 use crate::progress::Progress;
 use crate::secrets::{self, redact};
 use crate::{Error, Result};
@@ -44,38 +45,13 @@ impl HubId {
             .then(|| Self { name: name.to_owned(), revision: revision.to_owned() })
     }
 
-    /// The folder with the model's files, fetched where they are not in the cache yet.
+    /// The folder with the files that are wanted, fetched where they are not in the cache yet.
     ///
     /// # Errors
-    /// If there is no such model, it may not be read, or the hub cannot be reached.
-    pub fn folder(&self) -> Result<PathBuf> {
-        self.fetched(&Wanted {
-            what: "model",
-            kind: "models",
-            is_read: &is_read,
-            has_weights: true,
-            marks_whole: &|file| ["config.json", "adapter_config.json"].contains(&file),
-        })
-    }
-
-    /// The folder with those files of a data set that `is_read` wants, fetched where they are not in
-    /// the cache yet.
-    ///
-    /// # Errors
-    /// If there is no such data set, it may not be read, or the hub cannot be reached.
-    pub fn dataset_folder(&self, is_read: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
-        self.fetched(&Wanted {
-            what: "data set",
-            kind: "datasets",
-            is_read,
-            has_weights: false,
-            marks_whole: is_read,
-        })
-    }
-
-    fn fetched(&self, wanted: &Wanted) -> Result<PathBuf> {
+    /// If there is no such repository, it may not be read, or the hub cannot be reached.
+    pub fn folder(&self, wanted: &Wanted<'_>) -> Result<PathBuf> {
         let place = Place::from_environment();
-        let folder = format!("{}--{}", wanted.kind, self.name.replace('/', "--"));
+        let folder = format!("{}--{}", wanted.kind.in_addresses(), self.name.replace('/', "--"));
         let cached = Cached::new(&place.cache, &folder, &self.revision);
         if let Some(whole) = self.cached(&cached, wanted).filter(|_| place.offline) {
             return cached.check_snapshot(&whole).map(|()| whole);
@@ -85,11 +61,14 @@ impl HubId {
                 "expected it in {}, since HF_HUB_OFFLINE is set, found none; unset it, or give the \
                  {}'s folder",
                 place.cache.display(),
-                wanted.what,
+                wanted.kind.in_words(),
             )));
         }
-        let client =
-            Client::new(&place.endpoint, wanted.within_addresses(self), place.token.clone());
+        let client = Client::new(
+            &place.endpoint,
+            wanted.kind.within_addresses(&self.name),
+            place.token.clone(),
+        );
         let folder = match (Hub { id: self, wanted, client, cached: &cached }).fetch() {
             Err(Failure::Request(error)) if !answered(&error) => {
                 let Some(folder) = self.cached(&cached, wanted) else {
@@ -105,7 +84,7 @@ impl HubId {
     }
 
     /// The snapshot of the revision as it was last seen.
-    fn cached(&self, cached: &Cached, wanted: &Wanted) -> Option<PathBuf> {
+    fn cached(&self, cached: &Cached, wanted: &Wanted<'_>) -> Option<PathBuf> {
         let folder = cached.snapshot(&cached.last_seen()?);
         has_file(&folder, &folder, wanted.marks_whole).then_some(folder)
     }
@@ -114,8 +93,8 @@ impl HubId {
         Error::file(format!("{}@{}", self.name, self.revision), message.to_string())
     }
 
-    fn failed(&self, error: Failure, place: &Place, wanted: &Wanted) -> Error {
-        let (endpoint, what) = (place.shown(), wanted.what);
+    fn failed(&self, error: Failure, place: &Place, wanted: &Wanted<'_>) -> Error {
+        let (endpoint, what) = (place.shown(), wanted.kind.in_words());
         let status = match &error {
             Failure::Request(request) => match **request {
                 ureq::Error::StatusCode(status) => status,
@@ -148,28 +127,48 @@ impl HubId {
     }
 }
 
-/// What is wanted of a repository.
-struct Wanted<'a> {
-    /// In words.
-    what: &'static str,
-    /// In addresses: `models` or `datasets`.
-    kind: &'static str,
-    /// The files, weights aside.
-    is_read: &'a dyn Fn(&str) -> bool,
-    /// Whether a model's weights are among them.
-    has_weights: bool,
-    /// A file without which a snapshot in the cache counts as none.
-    marks_whole: &'a dyn Fn(&str) -> bool,
+/// A kind of repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A model.
+    Model,
+    /// A data set.
+    DataSet,
 }
 
-impl Wanted<'_> {
-    /// A repository in addresses of files.
-    fn within_addresses(&self, id: &HubId) -> String {
-        match self.kind {
-            "datasets" => format!("datasets/{}", id.name),
-            _ => id.name.clone(),
+impl Kind {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::DataSet => "data set",
         }
     }
+
+    fn in_addresses(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::DataSet => "datasets",
+        }
+    }
+
+    /// A repository in addresses of files.
+    fn within_addresses(self, name: &str) -> String {
+        match self {
+            Self::Model => name.to_owned(),
+            Self::DataSet => format!("datasets/{name}"),
+        }
+    }
+}
+
+/// What is wanted of a repository.
+pub struct Wanted<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// Names the files to fetch among those there are. Asked again with the folder of what was
+    /// fetched until it names no other, so that a fetched file may name more.
+    pub files: &'a dyn Fn(&[&str], &Path) -> Vec<String>,
+    /// Whether a file is one without which a copy in the cache counts as none.
+    pub marks_whole: &'a dyn Fn(&str) -> bool,
 }
 
 /// Whether there is a file below `folder` whose path from `root` on is one that is looked for.
@@ -241,26 +240,25 @@ struct Hub<'a> {
 impl Hub<'_> {
     fn fetch(&self) -> Fetched<PathBuf> {
         let HubId { name, revision } = self.id;
-        let described = self.client.described(self.wanted.kind, name, revision)?;
+        let described = self.client.described(self.wanted.kind.in_addresses(), name, revision)?;
         let commit = &described.commit;
         let folder = self.cached.snapshot(commit);
         let there: Vec<&str> = described.files.iter().map(String::as_str).collect();
-        let fetch = |file: &FileName| {
-            if folder.join(file.as_str()).exists() {
-                return Ok(());
+        let mut fetched: Vec<String> = Vec::new();
+        loop {
+            let mut files = (self.wanted.files)(&there, &folder);
+            files.retain(|file| !fetched.contains(file));
+            if files.is_empty() {
+                break;
             }
-            tracing::info!("fetching {} of {name}@{revision}", file.as_str());
-            self.download(commit, file)
-        };
-        // All names before anything is written.
-        let read = there.iter().filter(|it| (self.wanted.is_read)(it));
-        for file in read.map(|it| file_name(it)).collect::<Fetched<Vec<_>>>()? {
-            fetch(&file)?;
-        }
-        if self.wanted.has_weights {
-            for file in weights(&there, &folder, &|file| fetch(&file_name(file)?))? {
-                fetch(&file_name(&file)?)?;
+            // All names before anything is written.
+            for file in files.iter().map(|it| file_name(it)).collect::<Fetched<Vec<_>>>()? {
+                if !folder.join(file.as_str()).exists() {
+                    tracing::info!("fetching {} of {name}@{revision}", file.as_str());
+                    self.download(commit, &file)?;
+                }
             }
+            fetched.extend(files);
         }
         self.cached.note(commit)?;
         tracing::info!("{name}@{revision} is {}", commit.as_str());
@@ -296,35 +294,6 @@ impl Hub<'_> {
 fn file_name(text: &str) -> Fetched<FileName> {
     let expected = "expected a path that leads nowhere but below the repository";
     FileName::parse(text).ok_or_else(|| hostile("the name of a file", text, expected))
-}
-
-/// Whether a file of a model is one that this software, or whoever gets the model from it, reads;
-/// weights aside.
-fn is_read(file: &str) -> bool {
-    ["config.json", ADAPTER].contains(&file) || crate::data::COMPANIONS.contains(&file)
-}
-
-/// The settings of a LoRA adapter, whose weights stand beside it.
-const ADAPTER: &str = "adapter_config.json";
-
-/// The files of a model's weights among those that are `there`: an adapter's, else the one file, else
-/// those that the index names, which is fetched for it. Other copies of the weights stay away.
-fn weights(
-    there: &[&str],
-    folder: &Path,
-    fetch: &dyn Fn(&str) -> Fetched<()>,
-) -> Fetched<Vec<String>> {
-    let first = if there.contains(&ADAPTER) { "adapter_model.safetensors" } else { SINGLE };
-    if there.contains(&first) {
-        return Ok(vec![first.to_owned()]);
-    }
-    if !there.contains(&INDEX) || there.contains(&ADAPTER) {
-        return Ok(Vec::new());
-    }
-    fetch(INDEX)?;
-    // An index that cannot be read is named where the weights are.
-    let named = shards(&folder.join(INDEX)).unwrap_or_default();
-    Ok(named.into_iter().filter(|file| there.contains(&file.as_str())).collect())
 }
 
 #[cfg(test)]

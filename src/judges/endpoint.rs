@@ -303,8 +303,8 @@ impl Judge for Endpoint {
             .collect())
     }
 
-    fn cost(&self) -> Cost {
-        self.cost
+    fn cost(&self) -> Option<Cost> {
+        Some(self.cost)
     }
 
     fn left_out(&self) -> Vec<String> {

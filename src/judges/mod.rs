@@ -47,9 +47,9 @@ pub trait Judge {
     /// If a comparison lacks what this judge reads, or the judge cannot be reached.
     fn judge(&mut self, comparisons: &[Comparison]) -> Result<Vec<Judgement>>;
 
-    /// What asking has cost.
-    fn cost(&self) -> Cost {
-        Cost::default()
+    /// What asking has cost; none where nothing is asked for over a network.
+    fn cost(&self) -> Option<Cost> {
+        None
     }
 
     /// Settings of the judge that answers were given without, since the endpoint refuses them.

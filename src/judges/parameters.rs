@@ -183,12 +183,12 @@ fn other(name: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Sources, Stage};
+    use crate::config::{EndpointSettings, Settings, Sources, Stage};
 
     fn parameters(set: &[&str]) -> Parameters {
         let set = set.iter().map(|it| (*it).to_owned()).collect();
         let sources = Sources { set, ..Sources::default() };
-        Parameters::new(&Config::load(Stage::Evaluate, &sources).unwrap().judge)
+        Parameters::new(&EndpointSettings::load(Stage::Endpoint, &sources).unwrap().judge)
     }
 
     fn request(set: &[&str]) -> String {

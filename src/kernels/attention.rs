@@ -1,10 +1,12 @@
-//! Attention over trunks and their branches, forward and backward, without scores of whole rows.
+//! Attention over shared prompts and their completions, forward and backward, without scores of
+//! whole rows.
 //!
-//! A [`Tree`]'s tokens follow one another: the trunk, then every branch. A token sees its tree's
-//! trunk and the earlier tokens of its own branch, so the work is what K separate sequences need
-//! with their trunk read once, and nothing of the square of the row.
+//! The tokens of a [`SharedPrompt`](crate::layout::SharedPrompt) follow one another: the prompt,
+//! then every completion. A token sees its group's prompt and the earlier tokens of its own
+//! completion, so the work is what K separate sequences need with their prompt read once, and
+//! nothing of the square of the row.
 //!
-//! The forward pass goes over blocks of queries of one trunk or branch; a block's scores are held
+//! The forward pass goes over blocks of queries of one prompt or completion; a block's scores are held
 //! until they are multiplied with the values, and of the softmax one log-sum per query and head is
 //! kept. The backward pass computes the scores of each block again.
 //!
@@ -12,36 +14,6 @@
 //! P = exp(s Q Kᵀ − L)   O = P V   D = Σ dO · O   dS = P (dO Vᵀ − D)
 //! dQ = s dS K   dK = s dSᵀ Q   dV = Pᵀ dO
 //! ```
-
-use std::ops::Range;
-
-/// A trunk and its branches, in this order from token `start` on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tree {
-    /// The first token, counted over the whole batch.
-    pub start: usize,
-    /// Tokens of the trunk; there may be none.
-    pub trunk: usize,
-    /// Tokens of every branch.
-    pub branches: Vec<usize>,
-}
-
-impl Tree {
-    /// All of the tree's tokens.
-    pub fn tokens(&self) -> Range<usize> {
-        self.start..self.start + self.trunk + self.branches.iter().sum::<usize>()
-    }
-
-    /// The trunk and every branch: its tokens.
-    pub fn parts(&self) -> impl Iterator<Item = Range<usize>> {
-        let lengths = std::iter::once(&self.trunk).chain(&self.branches);
-        lengths.scan(self.start, |start, &len| {
-            let part = *start..*start + len;
-            *start += len;
-            Some(part)
-        })
-    }
-}
 
 /// How wide the heads of a layer are.
 #[derive(Clone, Copy, Debug)]
@@ -72,35 +44,36 @@ mod fused {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use super::{Heads, Tree};
+    use super::Heads;
+    use crate::kernels::flex::{contiguous, tensor, values};
     use crate::kernels::matrix::{Matrix, Target, multiply};
-    use crate::kernels::values::{contiguous, tensor, values};
     use crate::kernels::vector::{add, dot, exp_in_place, max, widest};
+    use crate::layout::SharedPrompt;
 
     /// Scores a task holds at once: 256 KiB, half of a common second-level cache.
     const SCORES: usize = 1 << 16;
     /// Most queries of a block.
     const QUERIES: usize = 64;
-    /// Most tasks the backward pass of a tree is cut into; each has sums of its own.
+    /// Most tasks the backward pass of a group is cut into; each has sums of its own.
     const SHARES: usize = 6;
 
     /// What the queries make of the values, `[batch, row, queries · width]`.
     ///
     /// - `query`: not scaled, `[batch, row, queries · width]`
     /// - `key`, `value`: `[batch, row, keys · width]`
-    /// - `trees`: which tokens see which; tokens of no tree get zeros
+    /// - `groups`: which tokens see which; tokens of no group get zeros
     pub fn attend(
         query: Tensor<3>,
         key: Tensor<3>,
         value: Tensor<3>,
-        trees: Arc<Vec<Tree>>,
+        groups: Arc<Vec<SharedPrompt>>,
         heads: Heads,
     ) -> Tensor<3> {
         let out = <Dispatch as AttentionOps>::attend(
             query.into_dispatch(),
             key.into_dispatch(),
             value.into_dispatch(),
-            trees,
+            groups,
             heads,
         );
         Tensor::from_dispatch(out)
@@ -112,7 +85,7 @@ mod fused {
             query: FloatTensor<Self>,
             key: FloatTensor<Self>,
             value: FloatTensor<Self>,
-            trees: Arc<Vec<Tree>>,
+            groups: Arc<Vec<SharedPrompt>>,
             heads: Heads,
         ) -> FloatTensor<Self>;
     }
@@ -122,10 +95,10 @@ mod fused {
             query: FlexTensor,
             key: FlexTensor,
             value: FlexTensor,
-            trees: Arc<Vec<Tree>>,
+            groups: Arc<Vec<SharedPrompt>>,
             heads: Heads,
         ) -> FlexTensor {
-            forward(&Inputs::new(query, key, value, trees, heads)).0
+            forward(&Inputs::new(query, key, value, groups, heads)).0
         }
     }
 
@@ -134,7 +107,7 @@ mod fused {
             query: FloatTensor<Self>,
             key: FloatTensor<Self>,
             value: FloatTensor<Self>,
-            trees: Arc<Vec<Tree>>,
+            groups: Arc<Vec<SharedPrompt>>,
             heads: Heads,
         ) -> FloatTensor<Self> {
             let nodes = [query.node(), key.node(), value.node()];
@@ -142,7 +115,7 @@ mod fused {
                 query.into_primitive(),
                 key.into_primitive(),
                 value.into_primitive(),
-                trees,
+                groups,
                 heads,
             );
             let (out, log_sums) = forward(&inputs);
@@ -186,34 +159,34 @@ mod fused {
         query: FlexTensor,
         key: FlexTensor,
         value: FlexTensor,
-        trees: Arc<Vec<Tree>>,
+        groups: Arc<Vec<SharedPrompt>>,
         heads: Heads,
     }
 
-    /// Queries of one trunk or branch, and the keys they see.
+    /// Queries of one prompt or completion, and the keys they see.
     #[derive(Clone, Debug)]
     struct Block {
         queries: Range<usize>,
-        /// The trunk before a branch; nothing before the trunk.
-        trunk: Range<usize>,
-        /// From the start of the queries' own part.
-        own: Range<usize>,
+        /// The prompt before a completion; nothing before a prompt.
+        prompt: Range<usize>,
+        /// From the start of the prompt or completion that the queries belong to.
+        part: Range<usize>,
     }
 
     impl Block {
         /// Keys of the block.
         fn keys(&self) -> usize {
-            self.trunk.len() + self.own.len()
+            self.prompt.len() + self.part.len()
         }
 
         /// Keys the `row`-th query sees: the first so many.
         fn visible(&self, row: usize) -> usize {
-            self.trunk.len() + self.queries.start - self.own.start + row + 1
+            self.prompt.len() + self.queries.start - self.part.start + row + 1
         }
 
         /// The two runs of keys, each with its column among the block's keys.
         fn runs(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
-            let runs = [(0, self.trunk.clone()), (self.trunk.len(), self.own.clone())];
+            let runs = [(0, self.prompt.clone()), (self.prompt.len(), self.part.clone())];
             runs.into_iter().filter(|(_, run)| !run.is_empty())
         }
     }
@@ -234,11 +207,11 @@ mod fused {
             query: FlexTensor,
             key: FlexTensor,
             value: FlexTensor,
-            trees: Arc<Vec<Tree>>,
+            groups: Arc<Vec<SharedPrompt>>,
             heads: Heads,
         ) -> Self {
             let [query, key, value] = [query, key, value].map(contiguous);
-            Self { query, key, value, trees, heads }
+            Self { query, key, value, groups, heads }
         }
 
         fn tokens(&self) -> usize {
@@ -262,19 +235,17 @@ mod fused {
             (self.heads.width as f32).powf(-0.5)
         }
 
-        fn blocks(&self, tree: &Tree) -> Vec<Block> {
-            let trunk = tree.start..tree.start + tree.trunk;
+        fn blocks(&self, group: &SharedPrompt) -> Vec<Block> {
             let mut blocks = Vec::new();
-            for (part, tokens) in tree.parts().enumerate() {
-                let before = if part == 0 { tree.start..tree.start } else { trunk.clone() };
-                let keys = before.len() + tokens.len();
+            for (tokens, prompt) in group.parts_and_prompts() {
+                let keys = prompt.len() + tokens.len();
                 let rows = (SCORES / (self.sharing() * keys.max(1))).clamp(8, QUERIES);
                 for start in tokens.clone().step_by(rows) {
                     let end = (start + rows).min(tokens.end);
                     blocks.push(Block {
                         queries: start..end,
-                        trunk: before.clone(),
-                        own: tokens.start..end,
+                        prompt: prompt.clone(),
+                        part: tokens.start..end,
                     });
                 }
             }
@@ -334,7 +305,7 @@ mod fused {
         let (width, queries) = (inputs.query_width(), inputs.heads.queries);
         let mut out = vec![0.0; inputs.tokens() * width];
         let mut log_sums = vec![0.0; inputs.tokens() * queries];
-        let blocks: Vec<Block> = inputs.trees.iter().flat_map(|it| inputs.blocks(it)).collect();
+        let blocks: Vec<Block> = inputs.groups.iter().flat_map(|it| inputs.blocks(it)).collect();
         let outs = rows_of(&mut out, width, &blocks);
         let sums = rows_of(&mut log_sums, queries, &blocks);
         blocks.par_iter().zip(outs).zip(sums).for_each_init(
@@ -379,7 +350,7 @@ mod fused {
                 let weights = &scratch.scores[shared * rows * keys + column..];
                 let target = &mut out[(head * sharing + shared) * width..];
                 let stride = inputs.query_width();
-                // The own run comes last and always; the trunk, where there is one, first.
+                // The run of the part itself comes last and always; the prompt, where there is one, first.
                 let first = column == 0;
                 multiply(
                     if first { Target::set(target, stride) } else { Target::add(target, stride) },
@@ -398,15 +369,15 @@ mod fused {
         let mut key_grad = vec![0.0; inputs.tokens() * key_width];
         let mut value_grad = key_grad.clone();
 
-        // Every share has some of a tree's blocks, and sums of its own over the tree's keys.
-        let blocks: Vec<Vec<Block>> = inputs.trees.iter().map(|it| inputs.blocks(it)).collect();
+        // Every share has some of a group's blocks, and sums of its own over the group's keys.
+        let blocks: Vec<Vec<Block>> = inputs.groups.iter().map(|it| inputs.blocks(it)).collect();
         let flat: Vec<Block> = blocks.iter().flatten().cloned().collect();
         let mut rows = rows_of(&mut query_grad, query_width, &flat).into_iter();
         let mut shares: Vec<Share> = Vec::new();
-        for (tree, blocks) in inputs.trees.iter().zip(blocks) {
+        for (group, blocks) in inputs.groups.iter().zip(blocks) {
             let first = shares.len();
             let count = blocks.len().div_ceil(2).min(SHARES);
-            shares.extend((0..count).map(|_| Share { tree, blocks: Vec::new() }));
+            shares.extend((0..count).map(|_| Share { group, blocks: Vec::new() }));
             for (index, block) in blocks.into_iter().enumerate() {
                 if let Some(rows) = rows.next() {
                     shares[first + index % count].blocks.push((block, rows));
@@ -418,11 +389,11 @@ mod fused {
             .map_init(Scratch::default, |scratch, share| share.backward(saved, grad, scratch))
             .collect();
 
-        let trees: Vec<Range<usize>> = inputs.trees.iter().map(Tree::tokens).collect();
-        let sinks = slices(&mut key_grad, key_width, &trees).into_iter();
-        let sinks = sinks.zip(slices(&mut value_grad, key_width, &trees));
-        sinks.zip(&trees).for_each(|((keys, values), tree)| {
-            for sum in sums.iter().filter(|it| it.start == tree.start) {
+        let tokens: Vec<Range<usize>> = inputs.groups.iter().map(SharedPrompt::tokens).collect();
+        let sinks = slices(&mut key_grad, key_width, &tokens).into_iter();
+        let sinks = sinks.zip(slices(&mut value_grad, key_width, &tokens));
+        sinks.zip(&tokens).for_each(|((keys, values), group)| {
+            for sum in sums.iter().filter(|sum| sum.start == group.start) {
                 keys.par_chunks_mut(key_width)
                     .zip(values.par_chunks_mut(key_width))
                     .zip(sum.keys.par_chunks(key_width).zip(sum.values.par_chunks(key_width)))
@@ -442,13 +413,13 @@ mod fused {
         ]
     }
 
-    /// A task of the backward pass: blocks of one tree with their rows of the queries' gradient.
+    /// A task of the backward pass: blocks of one group with their rows of the queries' gradient.
     struct Share<'a> {
-        tree: &'a Tree,
+        group: &'a SharedPrompt,
         blocks: Vec<(Block, &'a mut [f32])>,
     }
 
-    /// A share's part of the gradients of a tree's keys and values.
+    /// A share's part of the gradients of a group's keys and values.
     struct KeySums {
         start: usize,
         keys: Vec<f32>,
@@ -458,9 +429,9 @@ mod fused {
     impl Share<'_> {
         fn backward(self, saved: &Saved, grad: &[f32], scratch: &mut Scratch) -> KeySums {
             let inputs = &saved.inputs;
-            let len = self.tree.tokens().len() * inputs.key_width();
+            let len = self.group.tokens().len() * inputs.key_width();
             let mut sums =
-                KeySums { start: self.tree.start, keys: vec![0.0; len], values: vec![0.0; len] };
+                KeySums { start: self.group.start, keys: vec![0.0; len], values: vec![0.0; len] };
             for (block, rows) in self.blocks {
                 for head in 0..inputs.heads.keys {
                     block_backward(saved, grad, &block, head, scratch, rows, &mut sums);
@@ -585,6 +556,7 @@ mod tests {
     use burn::tensor::{Bool, Device, Tensor, TensorData};
 
     use super::*;
+    use crate::layout::SharedPrompt;
 
     fn spread(shape: [usize; 3], turn: f32, device: &Device) -> Tensor<3> {
         let count: usize = shape.iter().product();
@@ -595,17 +567,16 @@ mod tests {
     /// Softmax over all tokens, those a token does not see masked out.
     fn plain(
         [query, key, value]: [Tensor<3>; 3],
-        trees: &[Tree],
+        groups: &[SharedPrompt],
         heads: Heads,
         device: &Device,
     ) -> Tensor<3> {
         let [_, tokens, _] = query.dims();
         let mut hidden = vec![true; tokens * tokens];
-        for tree in trees {
-            for (index, part) in tree.parts().enumerate() {
+        for group in groups {
+            for (part, prompt) in group.parts_and_prompts() {
                 for token in part.clone() {
-                    let trunk = if index == 0 { 0..0 } else { tree.start..tree.start + tree.trunk };
-                    hidden[token * tokens..][trunk].fill(false);
+                    hidden[token * tokens..][prompt.clone()].fill(false);
                     hidden[token * tokens..][part.start..token + 1].fill(false);
                 }
             }
@@ -629,9 +600,9 @@ mod tests {
         mixed.swap_dims(0, 1).reshape([1, tokens, heads.queries * heads.width])
     }
 
-    fn agrees_with_the_plain_form(trees: Vec<Tree>, heads: Heads) {
+    fn agrees_with_the_plain_form(groups: Vec<SharedPrompt>, heads: Heads) {
         let device = Device::flex().autodiff();
-        let tokens = trees.last().unwrap().tokens().end;
+        let tokens = groups.last().unwrap().tokens().end;
         let run = |attend: &dyn Fn([Tensor<3>; 3]) -> Tensor<3>| {
             let input = |count: usize, turn: f32| {
                 spread([1, tokens, count * heads.width], turn, &device).require_grad()
@@ -644,9 +615,9 @@ mod tests {
             let [query, key, value] = inputs.map(|it| it.grad(&gradients).unwrap());
             [out.inner(), query, key, value]
         };
-        let shared = Arc::new(trees.clone());
+        let shared = Arc::new(groups.clone());
         let ours = run(&|[query, key, value]| attend(query, key, value, shared.clone(), heads));
-        let plain = run(&|inputs| plain(inputs, &trees, heads, &device));
+        let plain = run(&|inputs| plain(inputs, &groups, heads, &device));
         for (ours, plain) in ours.into_iter().zip(plain) {
             let size = plain.clone().abs().max().into_scalar::<f32>();
             let difference = (ours - plain).abs().max().into_scalar::<f32>();
@@ -656,37 +627,38 @@ mod tests {
     }
 
     #[test]
-    fn branches_see_their_trunk_and_themselves_only_forward_and_backward() {
-        let trees = vec![
-            Tree { start: 0, trunk: 5, branches: vec![3, 1, 4] },
-            Tree { start: 13, trunk: 0, branches: vec![2, 6] },
-            Tree { start: 21, trunk: 7, branches: vec![1] },
+    fn completions_see_their_prompt_and_themselves_only_forward_and_backward() {
+        let groups = vec![
+            SharedPrompt { start: 0, prompt: 5, completions: vec![3, 1, 4] },
+            SharedPrompt { start: 13, prompt: 0, completions: vec![2, 6] },
+            SharedPrompt { start: 21, prompt: 7, completions: vec![1] },
         ];
         for (queries, keys) in [(4, 4), (6, 2), (3, 1)] {
-            agrees_with_the_plain_form(trees.clone(), Heads { queries, keys, width: 6 });
+            agrees_with_the_plain_form(groups.clone(), Heads { queries, keys, width: 6 });
         }
     }
 
     #[test]
     fn rows_of_many_blocks_agree_with_the_plain_form() {
-        let trees = vec![
-            Tree { start: 0, trunk: 210, branches: vec![90, 33, 70] },
-            Tree { start: 403, trunk: 65, branches: vec![64, 1] },
+        let groups = vec![
+            SharedPrompt { start: 0, prompt: 210, completions: vec![90, 33, 70] },
+            SharedPrompt { start: 403, prompt: 65, completions: vec![64, 1] },
         ];
-        agrees_with_the_plain_form(trees, Heads { queries: 6, keys: 2, width: 16 });
+        agrees_with_the_plain_form(groups, Heads { queries: 6, keys: 2, width: 16 });
     }
 
     #[test]
     fn the_same_input_gives_the_same_bits_on_one_thread_and_on_several() {
         let device = Device::flex().autodiff();
         let heads = Heads { queries: 6, keys: 2, width: 16 };
-        let trees = Arc::new(vec![Tree { start: 0, trunk: 150, branches: vec![40; 6] }]);
+        let groups =
+            Arc::new(vec![SharedPrompt { start: 0, prompt: 150, completions: vec![40; 6] }]);
         let run = || {
             let input = |count: usize, turn: f32| {
                 spread([1, 390, count * 16], turn, &device).require_grad()
             };
             let [query, key, value] = [input(6, 0.7), input(2, 1.3), input(2, 2.9)];
-            let out = attend(query.clone(), key.clone(), value.clone(), trees.clone(), heads);
+            let out = attend(query.clone(), key.clone(), value.clone(), groups.clone(), heads);
             let gradients = out.clone().square().sum().backward();
             let gradients = [query, key, value].map(|it| it.grad(&gradients).unwrap().to_data());
             (out.to_data(), gradients)

@@ -22,7 +22,7 @@ mod fused {
     use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
     use burn::tensor::{DType, Tensor};
 
-    use crate::kernels::values::{of_type, widened};
+    use crate::kernels::flex::{of_type, widened};
 
     pub fn to_bf16<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         Tensor::from_dispatch(<Dispatch as CastOps>::to_bf16(x.into_dispatch()))

@@ -1,4 +1,4 @@
-//! Attention from one new token of each sample to its group's prompt and its own earlier tokens.
+//! Attention from one new token of each completion to its prompt and to its own earlier tokens.
 //!
 //! The prompt's keys and values stand once for all samples of a group and are multiplied with the
 //! queries of several samples at once.
@@ -15,21 +15,21 @@ mod fused {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use crate::kernels::few_rows;
+    use crate::kernels::flex::{contiguous, primitive, tensor, values};
     use crate::kernels::matrix::{Matrix, Target, multiply};
-    use crate::kernels::values::{contiguous, primitive, tensor, values};
+    use crate::kernels::skinny;
     use crate::kernels::vector::{dot, exp_in_place, max, widest};
 
     /// Samples of a task, where there are many queries.
     const SAMPLES: usize = 8;
 
     /// Keys or values, f32: of the prompts `[groups, kv_heads, prompt, head_dim]`, and of the
-    /// samples' own tokens `[samples, kv_heads, capacity, head_dim]`.
+    /// completions so far, one a sample, `[samples, kv_heads, capacity, head_dim]`.
     pub struct Remembered {
         /// Of the prompts.
         pub prompts: Tensor<4>,
-        /// Of the samples.
-        pub own: Tensor<4>,
+        /// Of the completions.
+        pub completions: Tensor<4>,
     }
 
     /// The same values, those of a head next to one another in memory, as [`attend`] reads them.
@@ -41,7 +41,7 @@ mod fused {
     ///
     /// - `query`: scaled, of the same shape, the samples of a group next to one another
     /// - `prompts`: of every group the tokens of its prompt
-    /// - `len`: tokens a sample has of its own
+    /// - `len`: tokens of a completion so far
     pub fn attend(
         query: Tensor<4>,
         keys: Remembered,
@@ -52,7 +52,7 @@ mod fused {
         let [samples, heads, queries, width] = query.dims();
         let per_group = samples / prompts.len();
         let in_group = per_group * queries;
-        let few = in_group <= few_rows::MOST;
+        let few = in_group <= skinny::MOST;
         let cache = Cache {
             query: contiguous(primitive(query)),
             keys: Side::new(keys),
@@ -95,14 +95,14 @@ mod fused {
     /// Keys or values as slices, those of a head one token after the other.
     struct Side {
         prompts: FlexTensor,
-        own: FlexTensor,
+        completions: FlexTensor,
     }
 
     impl Side {
         fn new(remembered: Remembered) -> Self {
-            let [prompts, own] =
-                [remembered.prompts, remembered.own].map(|it| contiguous(primitive(it)));
-            Self { prompts, own }
+            let [prompts, completions] = [remembered.prompts, remembered.completions]
+                .map(|side| contiguous(primitive(side)));
+            Self { prompts, completions }
         }
     }
 
@@ -120,7 +120,7 @@ mod fused {
         heads: usize,
         queries: usize,
         width: usize,
-        /// Tokens a sample has of its own.
+        /// Tokens of a completion so far.
         len: usize,
         /// Whether a group has so few queries that packing its keys for a product does not pay.
         few: bool,
@@ -153,8 +153,8 @@ mod fused {
                     if self.few {
                         score(&mut scores[..prompt], query, prompt_keys);
                     }
-                    let own = under(&self.keys.own, row / self.queries, head);
-                    score(&mut scores[prompt..], query, own);
+                    let completion = under(&self.keys.completions, row / self.queries, head);
+                    score(&mut scores[prompt..], query, completion);
                     let most = max(scores);
                     let inverse = 1.0 / exp_in_place(scores, 1.0, most);
                     scores.iter_mut().for_each(|it| *it *= inverse);
@@ -174,7 +174,7 @@ mod fused {
                     mix(
                         mixed,
                         &weights[prompt..],
-                        under(&self.values.own, row / self.queries, head),
+                        under(&self.values.completions, row / self.queries, head),
                     );
                 }
             });

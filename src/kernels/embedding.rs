@@ -11,7 +11,9 @@ pub fn embed(embedding: &Embedding, indices: Tensor<2, Int>) -> Tensor<3> {
     #[cfg(feature = "flex")]
     {
         let weight = embedding.weight.val();
-        if super::on(&weight.device()) && matches!(weight.dtype(), DType::F32 | DType::BF16) {
+        if crate::device::has_kernels(&weight.device())
+            && matches!(weight.dtype(), DType::F32 | DType::BF16)
+        {
             return fused::embed(weight, indices);
         }
     }
@@ -30,7 +32,7 @@ mod fused {
     use burn::tensor::{DType, Int, Shape, Tensor};
     use half::bf16;
 
-    use crate::kernels::values::{contiguous, indices as read, of_type, tensor, values, zeros};
+    use crate::kernels::flex::{contiguous, indices as read, of_type, tensor, values, zeros};
     use crate::kernels::vector::add;
 
     pub fn embed(weight: Tensor<2>, indices: Tensor<2, Int>) -> Tensor<3> {

@@ -55,7 +55,7 @@ mod fused {
     use rayon::prelude::*;
 
     use super::{CUBIC, Gelu, LINEAR};
-    use crate::kernels::values::{TASK, changed, contiguous, values};
+    use crate::kernels::flex::{TASK, changed, contiguous, values};
     use crate::kernels::vector::{exp, sigmoid, widest};
 
     pub fn gelu<const D: usize>(x: Tensor<D>, form: Gelu) -> Tensor<D> {

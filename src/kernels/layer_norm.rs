@@ -30,9 +30,7 @@ mod fused {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use crate::kernels::values::{
-        changed, contiguous, rows_and_width, task_of_rows, tensor, values,
-    };
+    use crate::kernels::flex::{changed, contiguous, rows_and_width, task_of_rows, tensor, values};
     use crate::kernels::vector::{dot, sum2, total_of, widest};
 
     pub fn layer_norm<const D: usize>(

@@ -63,13 +63,13 @@ mod fused {
     use burn::tensor::{DType, Shape, Tensor};
     use rayon::prelude::*;
 
-    use crate::kernels::matrix::{Matrix, bf16};
-    use crate::kernels::values::{
+    use crate::kernels::flex::{
         changed, contiguous, matrix, of_type, primitive, rows, rows_and_width, task_of_rows,
         tensor, values, widened,
     };
+    use crate::kernels::matrix::{Matrix, bf16};
     use crate::kernels::vector::{add, total_of, widest};
-    use crate::kernels::{few_rows, matrix as products};
+    use crate::kernels::{matrix as products, skinny};
 
     pub fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
         let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
@@ -84,7 +84,7 @@ mod fused {
     /// Whether `x` has few rows and no gradients are wanted.
     pub fn is_few<const D: usize>(x: &Tensor<D>) -> bool {
         let rows: usize = x.dims()[..D - 1].iter().product();
-        (1..=few_rows::MOST).contains(&rows) && !x.device().is_autodiff()
+        (1..=skinny::MOST).contains(&rows) && !x.device().is_autodiff()
     }
 
     /// [`product`] with each of the weights, of an `x` that [`is_few`].
@@ -129,7 +129,7 @@ mod fused {
         let (count, _) = rows_and_width(&x);
         let shape = shape_of_product(&x, &weight);
         let out = match count {
-            1..=few_rows::MOST => few_products(&x, &[weight]).swap_remove(0),
+            1..=skinny::MOST => few_products(&x, &[weight]).swap_remove(0),
             _ => product_with(rows(&x), weight),
         };
         tensor(out, shape)
@@ -147,7 +147,7 @@ mod fused {
         let narrow = weights.iter().any(|weight| is_narrow(weight.dtype()));
         // As in a product of many rows, so that a row is the same among few and many.
         let rounded = narrow.then(|| widened(of_type(x.clone(), DType::BF16)));
-        few_rows::multiply(weights.iter().map(|weight| {
+        skinny::multiply(weights.iter().map(|weight| {
             let x = rounded.as_ref().filter(|_| is_narrow(weight.dtype())).unwrap_or(x);
             (x.clone(), weight.clone())
         }))
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_and_its_gradients_are_those_of_burns_own_for_few_rows_and_many() {
+    fn a_layer_and_its_gradients_are_those_of_burns_own_for_skinny_and_many() {
         let device = Device::flex().autodiff();
         for shape in [[1, 3, 67], [2, 151, 67]] {
             let mut layer = LinearConfig::new(67, 35).init(&device);

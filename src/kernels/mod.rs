@@ -1,9 +1,9 @@
-//! Kernels for the CPU: the operations around a decoder's matrix products, each with its backward
-//! pass, on all cores and in the widest vectors the processor has.
+//! The operations around a decoder's matrix products, each with its backward pass; on the CPU as
+//! kernels on all cores and in the widest vectors the processor has.
 //!
 //! | room | what | its plain form |
 //! |---|---|---|
-//! | [`attention`] | attention over a trunk and its branches, no scores held | masks and softmax |
+//! | [`attention`] | attention over shared prompts, no scores held | masks and softmax |
 //! | [`decode`] | attention of new tokens to a shared prompt | masks and softmax |
 //! | [`swiglu`] | SiLU·up | burn's own operations |
 //! | [`gelu`] | GELU by tanh or by the error function | burn's own operations |
@@ -13,9 +13,9 @@
 //! | [`embedding`] | rows of an embedding | burn's own module |
 //! | [`linear`] | linear layers | burn's own module |
 //! | [`cast`] | bf16 copies of weights | burn's own operation |
-//! | `few_rows` | a few rows times a weight | burn's matrix product |
+//! | `skinny` | a few rows times a weight | burn's matrix product |
 //! | [`update`] | sums and norms of gradients, Adam | burn's own operations |
-//! | [`head`] | the vocabulary head in tiles of the vocabulary | chunks of positions |
+//! | [`vocabulary_head`] | log-probabilities of targets, the logits never held at once | chunks of positions |
 //!
 //! A kernel runs where a tensor is f32 and on burn's Flex backend; every other backend and type
 //! takes the plain form, which is also what the kernel's tests compare it with. Weights may be bf16:
@@ -30,38 +30,24 @@ pub mod cast;
 pub mod decode;
 pub mod embedding;
 #[cfg(feature = "flex")]
-mod few_rows;
+mod flex;
 pub mod gelu;
-#[cfg(feature = "flex")]
-pub mod head;
 pub mod layer_norm;
 pub mod linear;
 #[cfg(feature = "flex")]
 mod matrix;
 pub mod rms_norm;
 pub mod rotary;
+#[cfg(feature = "flex")]
+mod skinny;
 pub mod swiglu;
 pub mod update;
 #[cfg(feature = "flex")]
-mod values;
-#[cfg(feature = "flex")]
 mod vector;
+pub mod vocabulary_head;
 
-use burn::tensor::Device;
 #[cfg(feature = "flex")]
 use burn::tensor::{DType, Tensor};
-
-/// Whether `device` has kernels of ours.
-#[cfg(feature = "flex")]
-pub fn on(device: &Device) -> bool {
-    *device == Device::flex()
-}
-
-/// Whether `device` has kernels of ours: none has in a build without Flex.
-#[cfg(not(feature = "flex"))]
-pub fn on(_: &Device) -> bool {
-    false
-}
 
 /// e^(scale · (x − shift)) of every x.
 #[cfg(feature = "flex")]
@@ -80,5 +66,5 @@ pub(crate) fn exponentials(x: &[f32], shift: f32, scale: f32) -> Vec<f32> {
 /// Whether a kernel takes `x`.
 #[cfg(feature = "flex")]
 pub(crate) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && on(&x.device())
+    x.dtype() == DType::F32 && crate::device::has_kernels(&x.device())
 }

@@ -24,9 +24,7 @@ mod fused {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use crate::kernels::values::{
-        changed, contiguous, rows_and_width, task_of_rows, tensor, values,
-    };
+    use crate::kernels::flex::{changed, contiguous, rows_and_width, task_of_rows, tensor, values};
     use crate::kernels::vector::{dot, total_of, widest};
 
     pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) -> Tensor<D> {

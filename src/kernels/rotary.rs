@@ -18,7 +18,7 @@ mod fused {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use crate::kernels::values::{TASK, changed, contiguous, rows_and_width, values};
+    use crate::kernels::flex::{TASK, changed, contiguous, rows_and_width, values};
     use crate::kernels::vector::widest;
 
     /// Turns the heads of every token.

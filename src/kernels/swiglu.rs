@@ -41,8 +41,8 @@ mod fused {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
+    use crate::kernels::flex::{TASK, changed, contiguous, tensor, values, zeros};
     use crate::kernels::linear::{gradient_of_rows, gradient_of_weight, of_rows};
-    use crate::kernels::values::{TASK, changed, contiguous, tensor, values, zeros};
     use crate::kernels::vector::{sigmoid, widest};
 
     pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {

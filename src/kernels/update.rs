@@ -38,7 +38,7 @@ mod fused {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use crate::kernels::values::{TASK, changed, contiguous, primitive, values, whole};
+    use crate::kernels::flex::{TASK, changed, contiguous, primitive, values, whole};
     use crate::kernels::vector::{add, dot, widest};
 
     pub fn sum<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {

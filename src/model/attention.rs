@@ -7,17 +7,19 @@ use burn::tensor::DType;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
-use super::cache::{LayerCache, LayerPrefix};
+use super::cache::{KeysAndValues, LayerCache};
 use super::config::DecoderConfig;
 #[cfg(feature = "flex")]
 use super::precision::as_type;
 use super::precision::in_f32;
 use super::rotary::Angles;
-use crate::data::Sight;
 #[cfg(feature = "flex")]
 use crate::kernels::attention::{Heads, attend};
 use crate::kernels::linear::{linear, linears};
 use crate::kernels::rms_norm::rms_norm;
+use crate::layout::AttentionLayout;
+#[cfg(feature = "flex")]
+use crate::layout::SharedPrompt;
 
 /// Queries, keys, values and the output projection of one block.
 #[derive(Module, Debug)]
@@ -65,7 +67,7 @@ impl Attention {
     /// Attends over the row itself.
     ///
     /// - `x`: `[batch, row, hidden]`
-    /// - `sight`: which tokens see which
+    /// - `layout`: which tokens see which
     ///
     /// Returns what the heads make of it, side by side and before the output projection,
     /// `[batch, row, heads · head_dim]`, and the row's keys and values,
@@ -74,14 +76,18 @@ impl Attention {
         &self,
         x: Tensor<3>,
         angles: Option<&Angles>,
-        sight: &Sight,
-    ) -> (Tensor<3>, LayerPrefix) {
-        let mask = match sight {
-            Sight::Mask(mask) => mask.as_ref(),
+        layout: &AttentionLayout,
+    ) -> (Tensor<3>, KeysAndValues) {
+        let mask = match layout {
+            AttentionLayout::Mask(mask) => mask.as_ref(),
             #[cfg(feature = "flex")]
-            Sight::Trees(trees) => return self.forward_trees(x, angles, trees.clone()),
+            AttentionLayout::SharedPrompts(groups) => {
+                return self.forward_by_kernel(x, angles, groups.clone());
+            }
             #[cfg(not(feature = "flex"))]
-            Sight::Trees(_) => unreachable!("no device of this build has kernels"),
+            AttentionLayout::SharedPrompts(_) => {
+                unreachable!("no device of this build has kernels")
+            }
         };
         let row = x.dims()[1];
         let [query, keys, values] = self.project(x, angles).map(|heads| heads.swap_dims(1, 2));
@@ -95,17 +101,17 @@ impl Attention {
         let mixed = weights.reshape([batch, kv_heads, rows, row]).matmul(values.clone());
         let heads = mixed.reshape([batch, self.num_heads, row, self.head_dim]).swap_dims(1, 2);
         let mixed = heads.reshape([batch, row, self.num_heads * self.head_dim]);
-        (mixed, LayerPrefix { keys, values })
+        (mixed, KeysAndValues { keys, values })
     }
 
     /// [`forward`](Self::forward) by the kernel, heads left where the projections put them.
     #[cfg(feature = "flex")]
-    fn forward_trees(
+    fn forward_by_kernel(
         &self,
         x: Tensor<3>,
         angles: Option<&Angles>,
-        trees: std::sync::Arc<Vec<crate::kernels::attention::Tree>>,
-    ) -> (Tensor<3>, LayerPrefix) {
+        groups: std::sync::Arc<Vec<SharedPrompt>>,
+    ) -> (Tensor<3>, KeysAndValues) {
         let ([batch, row, _], dtype) = (x.dims(), x.dtype());
         let widths =
             Heads { queries: self.num_heads, keys: self.num_kv_heads, width: self.head_dim };
@@ -115,11 +121,11 @@ impl Attention {
             flat(query, widths.queries),
             flat(keys.clone(), widths.keys),
             flat(values.clone(), widths.keys),
-            trees,
+            groups,
             widths,
         );
         let kept = |heads: Tensor<4>| as_type(heads.swap_dims(1, 2), dtype);
-        let layer = LayerPrefix { keys: kept(keys), values: kept(values) };
+        let layer = KeysAndValues { keys: kept(keys), values: kept(values) };
         (as_type(mixed, dtype), layer)
     }
 

@@ -1,4 +1,4 @@
-//! Keys and values of what was already read: a group's prompt once, each sample's own tokens apart.
+//! Keys and values of what was already read: each prompt once, the completions sampled from it apart.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use super::precision::in_f32;
 #[cfg(feature = "flex")]
 use crate::kernels::{self, decode::Remembered};
 
-/// Keys and values of whole rows in one layer, each `[groups, kv_heads, prompt, head_dim]`.
+/// Keys and values of rows of tokens in one layer, each `[rows, kv_heads, tokens, head_dim]`.
 #[derive(Clone, Debug)]
-pub struct LayerPrefix {
+pub struct KeysAndValues {
     /// Keys.
     pub keys: Tensor<4>,
     /// Values.
@@ -21,32 +21,33 @@ pub struct LayerPrefix {
 /// What one layer remembers while a batch of groups is sampled.
 #[derive(Clone, Debug)]
 pub struct LayerCache {
-    prefix: LayerPrefix,
-    /// Tokens of each group's prompt; what follows them in the prefix is padding.
-    prompts: Arc<[usize]>,
+    /// Those of the prompts, `[groups, kv_heads, longest, head_dim]`.
+    prompts: KeysAndValues,
+    /// Tokens of each prompt; what follows them in `prompts` is padding.
+    prompt_lengths: Arc<[usize]>,
     /// That padding as a mask, once the plain form has asked: true = hidden, `[groups, 1, 1, prompt]`.
     hidden: Option<Tensor<4, Bool>>,
-    /// The samples' own keys and values, room for all new tokens,
-    /// each `[samples, kv_heads, capacity, head_dim]`.
-    own: Option<LayerPrefix>,
+    /// Those of the completions, one a sample, with room for all new tokens,
+    /// `[samples, kv_heads, capacity, head_dim]`.
+    completions: Option<KeysAndValues>,
+    /// Tokens of a completion so far.
     len: usize,
     capacity: usize,
 }
 
 impl LayerCache {
-    /// A cache over prompts already read, with room for `capacity` new tokens per sample.
-    ///
-    /// `prompts` has the tokens of each.
-    pub fn new(prefix: LayerPrefix, prompts: Arc<[usize]>, capacity: usize) -> Self {
+    /// A cache over prompts already read, of `prompt_lengths` tokens each, with room for `capacity`
+    /// new tokens per sample.
+    pub fn new(prompts: KeysAndValues, prompt_lengths: Arc<[usize]>, capacity: usize) -> Self {
         #[cfg(feature = "flex")]
-        let prefix = if by_kernel(&prefix.keys) {
-            let LayerPrefix { keys, values } = prefix;
+        let prompts = if by_kernel(&prompts.keys) {
+            let KeysAndValues { keys, values } = prompts;
             let [keys, values] = [keys, values].map(kernels::decode::in_order);
-            LayerPrefix { keys, values }
+            KeysAndValues { keys, values }
         } else {
-            prefix
+            prompts
         };
-        Self { prefix, prompts, hidden: None, own: None, len: 0, capacity }
+        Self { prompts, prompt_lengths, hidden: None, completions: None, len: 0, capacity }
     }
 
     /// Adds one token per sample and attends from it.
@@ -66,28 +67,28 @@ impl LayerCache {
 
     #[cfg(feature = "flex")]
     fn attend_by_kernel(&self, query: Tensor<4>) -> Tensor<4> {
-        let own = self.own.as_ref().expect("`push` fills it");
-        let side = |prompts: &Tensor<4>, own: &Tensor<4>| Remembered {
+        let completions = self.completions.as_ref().expect("`push` fills it");
+        let side = |prompts: &Tensor<4>, completions: &Tensor<4>| Remembered {
             prompts: prompts.clone(),
-            own: own.clone(),
+            completions: completions.clone(),
         };
         kernels::decode::attend(
             query,
-            side(&self.prefix.keys, &own.keys),
-            side(&self.prefix.values, &own.values),
-            &self.prompts,
+            side(&self.prompts.keys, &completions.keys),
+            side(&self.prompts.values, &completions.values),
+            &self.prompt_lengths,
             self.len,
         )
     }
 
     fn attend_plainly(&mut self, query: Tensor<4>) -> Tensor<4> {
         let [samples, kv_heads, queries, head_dim] = query.dims();
-        let [groups, _, prompt, _] = self.prefix.keys.dims();
+        let [groups, _, prompt, _] = self.prompts.keys.dims();
         let per_group = samples / groups;
-        let (own_keys, own_values) = self.own();
+        let (completion_keys, completion_values) = self.of_completions();
         let hidden = self.hidden.get_or_insert_with(|| {
             let padding = self
-                .prompts
+                .prompt_lengths
                 .iter()
                 .flat_map(|&tokens| (0..prompt).map(move |token| token >= tokens))
                 .collect::<Vec<bool>>();
@@ -102,7 +103,7 @@ impl LayerCache {
             .swap_dims(1, 2)
             .reshape([groups, kv_heads, per_group * queries, head_dim]);
         let prompt_scores = by_group
-            .matmul(self.prefix.keys.clone().swap_dims(2, 3))
+            .matmul(self.prompts.keys.clone().swap_dims(2, 3))
             .mask_fill(
                 hidden.clone().expand([groups, kv_heads, per_group * queries, prompt]),
                 f32::NEG_INFINITY,
@@ -110,8 +111,8 @@ impl LayerCache {
             .reshape([groups, kv_heads, per_group, queries, prompt])
             .swap_dims(1, 2)
             .reshape([samples, kv_heads, queries, prompt]);
-        let own_scores = query.matmul(own_keys.swap_dims(2, 3)); // [samples, kv_heads, queries, len]
-        let scores = Tensor::cat(vec![prompt_scores, own_scores], 3);
+        let completion_scores = query.matmul(completion_keys.swap_dims(2, 3)); // [samples, kv_heads, queries, len]
+        let scores = Tensor::cat(vec![prompt_scores, completion_scores], 3);
         let weights = in_f32(scores, |scores| softmax(scores, 3));
 
         let prompt_weights = weights
@@ -121,51 +122,51 @@ impl LayerCache {
             .swap_dims(1, 2)
             .reshape([groups, kv_heads, per_group * queries, prompt]);
         let from_prompt = prompt_weights
-            .matmul(self.prefix.values.clone())
+            .matmul(self.prompts.values.clone())
             .reshape([groups, kv_heads, per_group, queries, head_dim])
             .swap_dims(1, 2)
             .reshape([samples, kv_heads, queries, head_dim]);
-        from_prompt + weights.slice_dim(3, prompt..prompt + self.len).matmul(own_values)
+        from_prompt + weights.slice_dim(3, prompt..prompt + self.len).matmul(completion_values)
     }
 
     /// Keeps these of the groups and of the samples.
     pub fn keep(&mut self, groups: &[usize], samples: &[usize]) {
-        let device = self.prefix.keys.device();
-        let select = |layer: &LayerPrefix, rows: &[usize]| {
+        let device = self.prompts.keys.device();
+        let select = |layer: &KeysAndValues, rows: &[usize]| {
             let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
             let count = rows.len();
             let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &device);
-            LayerPrefix {
+            KeysAndValues {
                 keys: layer.keys.clone().select(0, rows.clone()),
                 values: layer.values.clone().select(0, rows),
             }
         };
-        self.prefix = select(&self.prefix, groups);
-        self.prompts = groups.iter().map(|&group| self.prompts[group]).collect();
+        self.prompts = select(&self.prompts, groups);
+        self.prompt_lengths = groups.iter().map(|&group| self.prompt_lengths[group]).collect();
         self.hidden = None;
-        self.own = self.own.as_ref().map(|own| select(own, samples));
+        self.completions = self.completions.as_ref().map(|layer| select(layer, samples));
     }
 
     fn push(&mut self, keys: Tensor<4>, values: Tensor<4>) {
         let [samples, kv_heads, _, head_dim] = keys.dims();
-        let own = self.own.take().unwrap_or_else(|| {
+        let completions = self.completions.take().unwrap_or_else(|| {
             let room = Tensor::zeros(
                 [samples, kv_heads, self.capacity, head_dim],
                 (&keys.device(), keys.dtype()),
             );
-            LayerPrefix { keys: room.clone(), values: room }
+            KeysAndValues { keys: room.clone(), values: room }
         });
         let at = [0..samples, 0..kv_heads, self.len..self.len + 1, 0..head_dim];
-        self.own = Some(LayerPrefix {
-            keys: own.keys.slice_assign(at.clone(), keys),
-            values: own.values.slice_assign(at, values),
+        self.completions = Some(KeysAndValues {
+            keys: completions.keys.slice_assign(at.clone(), keys),
+            values: completions.values.slice_assign(at, values),
         });
         self.len += 1;
     }
 
-    fn own(&self) -> (Tensor<4>, Tensor<4>) {
-        let own = self.own.as_ref().expect("`push` fills it");
-        (own.keys.clone().slice_dim(2, 0..self.len), own.values.clone().slice_dim(2, 0..self.len))
+    fn of_completions(&self) -> (Tensor<4>, Tensor<4>) {
+        let KeysAndValues { keys, values } = self.completions.as_ref().expect("`push` fills it");
+        (keys.clone().slice_dim(2, 0..self.len), values.clone().slice_dim(2, 0..self.len))
     }
 }
 
@@ -195,8 +196,8 @@ mod tests {
         let many: (usize, &[usize]) = (9, &[1, 3, 8, 18, 19, 25]);
         let few: (usize, &[usize]) = (1, &[0, 2]);
         for (per_group, kept) in [many, few] {
-            let prefix = LayerPrefix { keys: remembered(0.7), values: remembered(1.3) };
-            let mut cache = LayerCache::new(prefix, Arc::from([11, 4, 1]), 6);
+            let prompts = KeysAndValues { keys: remembered(0.7), values: remembered(1.3) };
+            let mut cache = LayerCache::new(prompts, Arc::from([11, 4, 1]), 6);
             let mut samples = 3 * per_group;
             for step in 0..5 {
                 if step == 3 {

@@ -51,11 +51,6 @@ pub struct DecoderConfig {
 }
 
 impl DecoderConfig {
-    /// Query heads for every key/value head.
-    pub fn queries_per_kv(&self) -> usize {
-        self.num_heads / self.num_kv_heads
-    }
-
     /// How many weights the matrices have: all of the weights but for norms and biases.
     pub fn num_weights(&self) -> u128 {
         let attention = [self.num_heads, self.num_kv_heads, self.num_kv_heads, self.num_heads]

@@ -5,15 +5,15 @@ use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 use super::attention::Attention;
-use super::cache::{LayerCache, LayerPrefix};
+use super::cache::{KeysAndValues, LayerCache};
 use super::config::{DecoderConfig, FeedForwardKind, PositionEncoding};
 use super::norm::Norm;
 use super::rotary::Angles;
-use crate::data::Sight;
 use crate::kernels::embedding::embed;
 use crate::kernels::gelu::{Gelu, gelu};
 use crate::kernels::linear::{linear, linears, product};
 use crate::kernels::swiglu::swiglu_down;
+use crate::layout::AttentionLayout;
 
 /// A decoder-only transformer.
 #[derive(Module, Debug)]
@@ -71,7 +71,7 @@ impl Decoder {
         positions: Tensor<2, Int>,
         mask: &Tensor<4, Bool>,
     ) -> Tensor<3> {
-        self.read(tokens, positions, &Sight::Mask(Box::new(mask.clone())), None, |_| {})
+        self.read(tokens, positions, &AttentionLayout::Mask(Box::new(mask.clone())), None, |_| {})
     }
 
     /// Normalised hidden states of some of the tokens, `[wanted, hidden]`; past the last layer's
@@ -83,10 +83,10 @@ impl Decoder {
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<2, Int>,
-        sight: &Sight,
+        layout: &AttentionLayout,
         wanted: &Tensor<1, Int>,
     ) -> Tensor<2> {
-        self.read(tokens, positions, sight, Some(wanted), |_| {}).squeeze_dim(0)
+        self.read(tokens, positions, layout, Some(wanted), |_| {}).squeeze_dim(0)
     }
 
     /// Like [`hidden`](Self::hidden), also returning every layer's keys and values.
@@ -94,10 +94,10 @@ impl Decoder {
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<2, Int>,
-        sight: &Sight,
-    ) -> (Tensor<3>, Vec<LayerPrefix>) {
+        layout: &AttentionLayout,
+    ) -> (Tensor<3>, Vec<KeysAndValues>) {
         let mut layers = Vec::with_capacity(self.blocks.len());
-        let hidden = self.read(tokens, positions, sight, None, |layer| layers.push(layer));
+        let hidden = self.read(tokens, positions, layout, None, |layer| layers.push(layer));
         (hidden, layers)
     }
 
@@ -134,14 +134,14 @@ impl Decoder {
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<2, Int>,
-        sight: &Sight,
+        layout: &AttentionLayout,
         wanted: Option<&Tensor<1, Int>>,
-        mut keep: impl FnMut(LayerPrefix),
+        mut keep: impl FnMut(KeysAndValues),
     ) -> Tensor<3> {
         let (mut x, angles) = self.embed(tokens, positions);
         for (index, block) in self.blocks.iter().enumerate() {
             let wanted = wanted.filter(|_| index + 1 == self.blocks.len());
-            let (next, layer) = block.forward(x, angles.as_ref(), sight, wanted);
+            let (next, layer) = block.forward(x, angles.as_ref(), layout, wanted);
             x = next;
             keep(layer);
         }
@@ -200,11 +200,11 @@ impl Block {
         &self,
         x: Tensor<3>,
         angles: Option<&Angles>,
-        sight: &Sight,
+        layout: &AttentionLayout,
         wanted: Option<&Tensor<1, Int>>,
-    ) -> (Tensor<3>, LayerPrefix) {
+    ) -> (Tensor<3>, KeysAndValues) {
         let normalised = self.attention_norm.forward(x.clone());
-        let (mixed, layer) = self.attention.forward(normalised, angles, sight);
+        let (mixed, layer) = self.attention.forward(normalised, angles, layout);
         let (x, mixed) = match wanted {
             Some(wanted) => (rows(x, wanted), rows(mixed, wanted)),
             None => (x, mixed),

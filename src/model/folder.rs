@@ -14,11 +14,11 @@ use super::adapter::{AdapterFolder, Replacements};
 use super::config::DecoderConfig;
 use super::families::{Binding, Family, SCORE, end_of_text};
 use super::precision::Precision;
+use super::published::published_folder;
 use super::quantization;
 use super::weights::{self, INDEX, Load, SINGLE, SafetensorsFiles, Saving, weight_files};
 use crate::data::Tokenizer;
 use crate::files::{read_json, write_json};
-use crate::hub::HubId;
 use crate::{Error, Result};
 
 /// What a model folder says of itself, apart from the weights.
@@ -60,11 +60,8 @@ impl ModelFolder {
 
     /// The same, as the base of adapters in the folders `above`.
     fn open_beneath(given: &Path, above: &mut Vec<PathBuf>) -> Result<Self> {
-        let on_hub = given.to_str().filter(|_| !given.exists()).and_then(HubId::parse);
-        let path = &match &on_hub {
-            Some(id) => id.folder()?,
-            None => given.to_owned(),
-        };
+        let on_hub = published_folder(given)?;
+        let path = on_hub.as_deref().unwrap_or(given);
         if !path.is_dir() {
             return Err(Error::file(
                 path,
@@ -74,7 +71,7 @@ impl ModelFolder {
         }
         let name = match on_hub {
             Some(_) => given.display().to_string(),
-            None => std::fs::canonicalize(path).unwrap_or(path.clone()).display().to_string(),
+            None => std::fs::canonicalize(path).unwrap_or(path.to_owned()).display().to_string(),
         };
         match AdapterFolder::is_at(path) {
             true => Self::open_adapted(AdapterFolder::open(path)?, name, above),
@@ -317,7 +314,7 @@ impl ModelFolder {
 }
 
 /// What describes a model.
-const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
 
 /// Where the tokens that end a text stand beside `config.json`.
 const GENERATION: &str = "generation_config.json";

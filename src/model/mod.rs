@@ -7,11 +7,10 @@
 //! | [`adapter`] | LoRA: factors beside the weights, PEFT folders |
 //! | [`norm`] | the normalisations over the hidden width |
 //! | [`folder`] | Hugging Face folders in and out |
+//! | `published` | models on the hub: which files are read |
 //! | `quantization` | quantised folders, refused by their method |
 //! | [`precision`] | what weights are kept and written as |
 //! | [`weights`] | parameters from and to safetensors files |
-//! | [`table`] | policies whose completions can be listed |
-//! | [`vocabulary_head`] | log-probabilities of targets without holding the logits |
 //! | [`cache`] | keys and values of prompts shared by samples |
 
 pub mod adapter;
@@ -23,11 +22,10 @@ pub mod families;
 pub mod folder;
 pub mod norm;
 pub mod precision;
+mod published;
 mod quantization;
 pub mod reward_model;
 pub mod rotary;
-pub mod table;
-pub mod vocabulary_head;
 pub mod weights;
 
 pub use config::DecoderConfig;
@@ -35,4 +33,3 @@ pub use decoder::Decoder;
 pub use folder::{ModelFolder, save};
 pub use precision::Precision;
 pub use reward_model::{RewardModel, reward_padding, reward_reading};
-pub use table::{Listed, Table};

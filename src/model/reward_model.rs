@@ -37,7 +37,7 @@ impl RewardModel {
         let last = self.decoder.hidden_at(
             batch.tokens.clone(),
             batch.positions.clone(),
-            &batch.sight,
+            &batch.attention,
             &batch.last_tokens,
         );
         self.score.forward(last.cast(DType::F32)).reshape([batch.num_groups, batch.num_completions])

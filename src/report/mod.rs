@@ -33,9 +33,9 @@ pub use article::{Article, Part};
 pub use page::render;
 pub use pictures::{Cells, Content, Curve, Figure, Line, Plot, frontier_svg};
 pub use schema::{
-    Area, Comparison, Distribution, Divergence, FrontierPoint, NamedReport, ObjectiveLabel,
-    Optimum, PolicyKind, PolicyLabel, Repetition, Report, ResultRow, SampleCompletion,
-    SamplePrompt, Series, StageCost, Takes, Trained, TrainingCurve, WinRateRow,
+    Area, Comparison, Distribution, FrontierPoint, NamedReport, ObjectiveLabel, Optimum,
+    PolicyKind, PolicyLabel, Repetition, Report, ResultRow, SampleCompletion, SamplePrompt, Series,
+    StageCost, Trained, TrainingCurve, WinRateRow,
 };
 pub use style::Style;
 

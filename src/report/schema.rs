@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::alignment::{Divergence, Takes};
 use crate::evaluation::OptimumPoint;
 use crate::statistics::Interval;
 
@@ -135,26 +136,6 @@ pub struct ObjectiveLabel {
     /// Its number among the objectives with the same divergence that learn from the same, from 0.
     #[serde(default)]
     pub rank: usize,
-}
-
-/// A divergence between a policy π and the optimum π*.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Divergence {
-    /// KL(π ‖ π*), which seeks a mode.
-    Reverse,
-    /// KL(π* ‖ π), which covers all of π*.
-    Forward,
-}
-
-/// What an objective learns from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Takes {
-    /// Pairs of a better and a worse completion.
-    Pairs,
-    /// Groups of completions with rewards.
-    Rewards,
 }
 
 /// A policy's row in the table of results.

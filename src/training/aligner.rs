@@ -1,12 +1,14 @@
 //! Alignment: an objective over the log-probs of groups, the reference read as data.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::step::{MicroLoss, Trainable};
 use crate::alignment::{Alignment, GroupLogProbs};
 use crate::data::GroupBatch;
-use crate::log_probs::Policy;
+use crate::policy::Policy;
 
 /// Groups with what the objective needs to know of them.
 #[derive(Clone, Debug)]
@@ -21,26 +23,22 @@ pub struct AlignmentBatch {
 
 /// A policy being aligned by an objective.
 #[derive(Module, Debug)]
-pub struct Aligner<P: Module, A: Alignment> {
+pub struct Aligner<P: Module> {
     /// The policy.
     pub policy: P,
     #[module(skip)]
-    objective: A,
+    objective: Arc<dyn Alignment>,
     temperature: f64,
 }
 
-impl<P: Policy, A: Alignment> Aligner<P, A> {
+impl<P: Policy> Aligner<P> {
     /// Aligns `policy` by `objective`, log-probs taken at `temperature`.
-    pub fn new(policy: P, objective: A, temperature: f64) -> Self {
+    pub fn new(policy: P, objective: Arc<dyn Alignment>, temperature: f64) -> Self {
         Self { policy, objective, temperature }
     }
 }
 
-impl<P, A> Trainable for Aligner<P, A>
-where
-    P: Policy + 'static,
-    A: Alignment + 'static,
-{
+impl<P: Policy + 'static> Trainable for Aligner<P> {
     type Batch = AlignmentBatch;
 
     fn loss(&self, batch: &AlignmentBatch) -> MicroLoss {

@@ -4,8 +4,8 @@ use burn::module::Module;
 
 use super::step::{MicroLoss, Trainable};
 use crate::data::GroupBatch;
-use crate::log_probs::scored_log_probs;
 use crate::model::Decoder;
+use crate::policy::scored_log_probs;
 
 /// A decoder being fine-tuned on groups of one demonstration each.
 ///

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Gradients, Int, Tensor, TensorData};
 use exalign::alignment::GroupLogProbs;
-use exalign::model::{Listed, Table};
+use exalign::policy::{Listed, Table};
 
 use super::{device, matrix, numbers};
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use exalign::data::TokenGroup;
-use exalign::log_probs::token_log_probs_of;
 use exalign::model::{self, Decoder, ModelFolder};
+use exalign::policy::token_log_probs_of;
 use safetensors::tensor::{Dtype, TensorView};
 
 /// What the models read.

@@ -8,6 +8,7 @@ pub mod faulty;
 pub mod formula;
 pub mod hub_server;
 pub mod judge_server;
+pub mod own_objective;
 pub mod skipped;
 
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use comfy_table::CellAlignment;
-use exalign::config::Stage;
+use exalign::config::{DataSettings, Stage};
 use exalign::data::Tokenizer;
 use exalign::data::published::{Dropped, Published, SetKind, SourceCount, Sources};
 use exalign::model::ModelFolder;
@@ -18,10 +18,11 @@ use serde_json::{Value, json};
 
 pub use shape::{Lengths, Records, Shape};
 
-use super::{configuration, plain_tokenizer, print_line, print_text, table, write_lines};
-use crate::command_line::Global;
-use crate::record::{Record, Start};
-use crate::tasks::TaskName;
+use crate::context::{Global, settings as settings_of};
+use crate::model_input::plain_tokenizer;
+use crate::output::{print_line, print_text, table, write_lines};
+use crate::record::{Made, Record, Start};
+use crate::tasks::{Task, task_parser};
 
 /// Options of `exalign data`.
 #[derive(Args, Debug)]
@@ -41,8 +42,8 @@ use crate::tasks::TaskName;
                   rows read = rows used + rows dropped + bad rows (--skip-bad).")]
 pub struct DataArgs {
     /// Which experiment the records are for
-    #[arg(value_enum)]
-    experiment: TaskName,
+    #[arg(value_parser = task_parser())]
+    experiment: &'static dyn Task,
     /// Files (.jsonl, .json, .csv, .tsv, .parquet, .arrow, .gz and .zst of these), folders (those of
     /// save_to_disk as well), or hub ids of data sets (owner/name[@revision], with :part only the files whose path begins so)
     #[arg(required = true, value_name = "PATH")]
@@ -110,7 +111,7 @@ struct Manifest {
 
 /// Runs the command.
 pub fn run(args: DataArgs, global: &Global) -> Result<()> {
-    let config = configuration(global, Stage::Sample, vec![])?;
+    let config: DataSettings = settings_of(global, Stage::Data, vec![])?;
     let sources = Sources::find(&args.paths, &args.held_out_data)?;
     let lengths = Lengths {
         max_prompt_tokens: args.max_prompt_tokens,
@@ -118,9 +119,10 @@ pub fn run(args: DataArgs, global: &Global) -> Result<()> {
         opening_tokens: args.opening_tokens,
         review_tokens: args.review_tokens,
     };
-    lengths.check(args.experiment.task().published())?;
+    let kind = args.experiment.published();
+    lengths.check(kind)?;
     let mut settings = json!({
-        "experiment": args.experiment.task().name(),
+        "experiment": args.experiment.name(),
         "held_out": args.held_out,
         "lengths": lengths,
         "skip_bad": config.data.skip_bad,
@@ -129,12 +131,13 @@ pub fn run(args: DataArgs, global: &Global) -> Result<()> {
     if let Some(folder) = &folder {
         settings["tokenizer"] = json!(needed_tokenizer(folder)?.content_hash());
     }
-    let record = Record::new("data", settings, "none").input("the set", sources.hash()?);
+    let mut made = Made::new("data", settings);
+    made.inputs.insert("the set".to_owned(), sources.hash()?);
+    let record = Record::new(made, "none");
     let path = args.out.join(MANIFEST);
     let manifest = match record.start_folder(&args.out, args.fresh)? {
         Start::Done(_) => files::read_json(&path)?,
         Start::Go(work) => {
-            let kind = args.experiment.task().published();
             let published = sources.read(kind, args.held_out, config.data.skip_bad)?;
             let tokenizer = folder.as_ref().map(needed_tokenizer).transpose()?;
             let shape = Shape { kind, tokenizer: tokenizer.as_ref(), lengths };
@@ -142,12 +145,12 @@ pub fn run(args: DataArgs, global: &Global) -> Result<()> {
             files::write_json(&path, &manifest)?;
             let is_own =
                 |name: &str| name == MANIFEST || manifest.written.iter().any(|it| it.0 == name);
-            work.finish_folder(json!(manifest), is_own)?;
+            work.finish(json!(manifest), is_own)?;
             manifest
         }
     };
     match args.json {
-        true => print_line(&json!(manifest)),
+        true => print_line(&manifest),
         false => print_text(&manifest.table()),
     }
 }
@@ -164,7 +167,7 @@ pub fn needed_tokenizer(folder: &ModelFolder) -> Result<Tokenizer> {
 /// Writes the records of a set.
 fn write(args: &DataArgs, mut published: Published, shape: &Shape) -> Result<Manifest> {
     let records = shape.all(&mut published)?;
-    let is_reviews = args.experiment.task().published() == SetKind::Reviews;
+    let is_reviews = args.experiment.published() == SetKind::Reviews;
     let (labelled, held_out_labelled) = match is_reviews {
         true => ("labelled.jsonl", "held-out-labelled.jsonl"),
         false => ("pairs.jsonl", "held-out-pairs.jsonl"),
@@ -191,7 +194,7 @@ fn write(args: &DataArgs, mut published: Published, shape: &Shape) -> Result<Man
         )));
     }
     Ok(Manifest {
-        experiment: args.experiment.task().name().to_owned(),
+        experiment: args.experiment.name().to_owned(),
         read: published.rows(),
         used: records.used,
         split: if published.has_own_split { "published" } else { "hash" }.to_owned(),

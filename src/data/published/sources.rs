@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::saved;
 use crate::data::rows::{self, Rows};
-use crate::hub::HubId;
+use crate::hub::{HubId, Kind, Wanted};
 use crate::{Error, Result, files};
 
 /// The part of a set that a record belongs to.
@@ -173,7 +173,14 @@ fn fetched(path: &Path) -> Result<(PathBuf, String)> {
         )
     })?;
     let part = part.trim_start_matches('/').to_owned();
-    let folder = id.dataset_folder(&|file| is_data(Path::new(file)) && file.starts_with(&part))?;
+    let is_read = |file: &str| is_data(Path::new(file)) && file.starts_with(&part);
+    let folder = id.folder(&Wanted {
+        kind: Kind::DataSet,
+        files: &|there, _| {
+            there.iter().filter(|file| is_read(file)).map(|file| file.to_string()).collect()
+        },
+        marks_whole: &is_read,
+    })?;
     Ok((folder, part))
 }
 

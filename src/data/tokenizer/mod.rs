@@ -283,6 +283,15 @@ impl Tokenizer {
         &self.warnings
     }
 
+    /// A hash of all files in a model folder that shape tokens, text or sampling, and of the
+    /// end-of-text tokens, in hexadecimal; the tokenizer itself is not made.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn hash_of(folder: &Path, end_of_text: &[u32]) -> Result<String> {
+        Ok(hash(&TokenizerFolder::read(folder)?.files, end_of_text))
+    }
+
     /// A hash of all files that shape tokens, text or sampling, and of the end-of-text tokens, in
     /// hexadecimal.
     pub fn content_hash(&self) -> &str {

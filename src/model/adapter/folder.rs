@@ -9,6 +9,7 @@ use super::{CONFIG, NOTES, PREFIX, WEIGHTS, module_name};
 use crate::hub::HubId;
 use crate::model::ModelFolder;
 use crate::model::families::{Binding, SCORE};
+use crate::model::published::published_folder;
 use crate::model::reward_model::READS;
 use crate::model::weights::SafetensorsFiles;
 use crate::{Error, Result};
@@ -72,11 +73,7 @@ impl AdapterFolder {
     /// # Errors
     /// If it is no LoRA adapter, or one of a kind that is not supported.
     pub fn open(path: &Path) -> Result<Self> {
-        let on_hub = path.to_str().filter(|_| !path.exists()).and_then(HubId::parse);
-        let path = match on_hub {
-            Some(id) => id.folder()?,
-            None => path.to_owned(),
-        };
+        let path = published_folder(path)?.unwrap_or(path.to_owned());
         if !Self::is_at(&path) {
             return Err(Error::file(
                 &path,

@@ -39,7 +39,7 @@ pub(super) use folder::Replacements;
 pub use write::AdapterTarget;
 
 /// Name of the weights in a PEFT folder.
-const WEIGHTS: &str = "adapter_model.safetensors";
+pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 /// Name of the settings in a PEFT folder.
 pub(super) const CONFIG: &str = "adapter_config.json";
 /// The setting that holds an object of notes.

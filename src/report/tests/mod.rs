@@ -6,6 +6,7 @@ mod pictures;
 use serde_json::json;
 
 use super::*;
+use crate::alignment::{Divergence, Takes};
 use crate::evaluation::OptimumPoint;
 use crate::statistics::Interval;
 

@@ -91,7 +91,7 @@ const PIECES: [&str; 78] = [
 
 /// Templates to begin with.
 fn seeds() -> Vec<String> {
-    let expected: Json = serde_json::from_str(include_str!("../expected.json")).unwrap();
+    let expected: Json = serde_json::from_str(include_str!("expected.json")).unwrap();
     let cases = expected["cases"].as_array().unwrap().iter();
     let cases = cases.map(|case| case["template"].as_str().unwrap().to_owned());
     let whole = [

@@ -11,7 +11,7 @@ use burn::tensor::DType;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::values::{contiguous, rows_and_width, values};
+use super::flex::{contiguous, rows_and_width, values};
 use super::vector::{sum2, total_of, widest};
 
 /// Most rows that are multiplied so; with more, the blocks of a general product pay.
@@ -201,10 +201,10 @@ mod tests {
     use burn::tensor::{Device, Tensor, TensorData};
 
     use super::*;
-    use crate::kernels::values::{primitive, tensor};
+    use crate::kernels::flex::{primitive, tensor};
 
     #[test]
-    fn products_of_few_rows_are_those_of_the_backend_whatever_the_weights_layout() {
+    fn products_of_skinny_are_those_of_the_backend_whatever_the_weights_layout() {
         let device = Device::flex();
         let spread = |shape: [usize; 2], turn: f32| -> Tensor<2> {
             let count = shape[0] * shape[1];

@@ -1,60 +1,19 @@
-//! The log-probabilities of completions, the prompt encoded once for all of a group.
+//! Many groups read in batches: what a decoder says of each token of their completions.
 
-use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 
-use crate::Error;
+use super::scored_log_probs;
 use crate::data::{GroupBatch, TokenGroup};
-use crate::model::vocabulary_head::token_log_probs;
 use crate::model::weights::all_finite;
 use crate::model::{Decoder, DecoderConfig};
-
-/// A policy assigns log-probabilities to the completions of a batch of groups.
-pub trait Policy: Module + ModuleDisplay {
-    /// Σ log π(token | earlier) over the tokens of each completion, logits divided by
-    /// `temperature`, `[groups, K]`.
-    fn log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<2>;
-}
-
-impl Policy for Decoder {
-    fn log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<2> {
-        if batch.num_scored.iter().all(|&scored| scored == 0) {
-            // Of no token, whatever the weights are: zeros that a backward pass reaches.
-            let nothing = self.head_weight().slice([0..1, 0..1]).mul_scalar(0.0);
-            return nothing.expand([batch.num_groups, batch.num_completions]);
-        }
-        sum_by_completion(scored_log_probs(self, batch, temperature), batch)
-    }
-}
-
-/// Log-probability of every scored token of a batch, of which there must be one, `[scored]`.
-pub fn scored_log_probs(decoder: &Decoder, batch: &GroupBatch, temperature: f64) -> Tensor<1> {
-    let predicting = decoder.hidden_at(
-        batch.tokens.clone(),
-        batch.positions.clone(),
-        &batch.sight,
-        &batch.predictors,
-    );
-    token_log_probs(predicting, decoder.head_weight(), batch.targets.clone(), temperature)
-}
-
-/// `[scored]` → `[groups, K]`, summed over each completion.
-pub fn sum_by_completion(per_token: Tensor<1>, batch: &GroupBatch) -> Tensor<2> {
-    let [completions, longest] = batch.scored_of_completion.dims();
-    let places = batch.scored_of_completion.clone().reshape([completions * longest]);
-    // Past the end of a completion stands a zero, which is appended for that.
-    let none = Tensor::zeros([1], &per_token.device());
-    let padded = Tensor::cat(vec![per_token, none], 0).select(0, places);
-    let sums = padded.reshape([completions, longest]).sum_dim(1); // [groups · K, 1]
-    sums.reshape([batch.num_groups, batch.num_completions])
-}
+use crate::{Error, Result};
 
 /// Refuses groups that a model cannot read: that have ids beyond its vocabulary, as those of another
 /// tokenizer may be, or more tokens than it has positions. Devices do not check what they look up.
 ///
 /// # Errors
 /// The first such group, by its line.
-pub fn check_tokens(shape: &DecoderConfig, groups: &[TokenGroup]) -> crate::Result<()> {
+pub fn check_tokens(shape: &DecoderConfig, groups: &[TokenGroup]) -> Result<()> {
     const REMEDY: &str = "give a model of the same vocabulary and length, or drop the record";
     for group in groups {
         let mut ids = group.completions.iter().flatten().chain(&group.prompt);
@@ -84,14 +43,14 @@ pub fn check_tokens(shape: &DecoderConfig, groups: &[TokenGroup]) -> crate::Resu
 /// `progress` hears the number of completions finished.
 ///
 /// # Errors
-/// [`crate::Error::Numeric`] where a log-probability is not finite; those of `progress`.
+/// [`Error::Numeric`] where a log-probability is not finite; those of `progress`.
 pub fn token_log_probs_of(
     decoder: &Decoder,
     groups: &[TokenGroup],
     temperature: f64,
     device: &Device,
-    mut progress: impl FnMut(usize) -> crate::Result<()>,
-) -> crate::Result<Vec<Vec<Vec<f32>>>> {
+    mut progress: impl FnMut(usize) -> Result<()>,
+) -> Result<Vec<Vec<Vec<f32>>>> {
     check_tokens(decoder.config(), groups)?;
     let mut scored: Vec<Vec<Vec<f32>>> =
         groups.iter().map(|group| vec![Vec::new(); group.completions.len()]).collect();
@@ -99,7 +58,7 @@ pub fn token_log_probs_of(
         let batch = GroupBatch::new(batch_groups, device);
         let any = batch.num_scored.iter().any(|&scored| scored > 0);
         let values =
-            if any { read(scored_log_probs(decoder, &batch, temperature)) } else { Vec::new() };
+            if any { to_f32(scored_log_probs(decoder, &batch, temperature)) } else { Vec::new() };
         let mut values = values.into_iter();
         let mut lengths = batch.num_scored.iter();
         for part in parts {
@@ -122,8 +81,8 @@ pub(crate) const NOT_FINITE: &str = "Keep the weights as f32 or bf16 if they are
      earlier checkpoint of the model";
 
 /// Why what a model says of a completion is of no use.
-pub fn not_finite(what: &str, group: &TokenGroup, completion: usize) -> crate::Error {
-    crate::Error::Numeric(format!(
+pub fn not_finite(what: &str, group: &TokenGroup, completion: usize) -> Error {
+    Error::Numeric(format!(
         "{}: {what} of completion {} is not finite, so that nothing can be concluded from it. {NOT_FINITE}",
         group.name(),
         completion + 1
@@ -131,13 +90,13 @@ pub fn not_finite(what: &str, group: &TokenGroup, completion: usize) -> crate::E
 }
 
 /// The values of a small tensor as f32.
-pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn to_f32<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data_as::<f32>().try_into_vec().expect("converted to f32")
 }
 
 /// Some of a group's completions.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part {
+pub struct GroupPart {
     /// The group.
     pub group: usize,
     /// Its completions.
@@ -152,13 +111,13 @@ pub struct Part {
 /// Those of `read`.
 pub fn read_in_batches(
     groups: &[TokenGroup],
-    mut read: impl FnMut(&[Part], &[TokenGroup]) -> crate::Result<()>,
-) -> crate::Result<()> {
+    mut read: impl FnMut(&[GroupPart], &[TokenGroup]) -> Result<()>,
+) -> Result<()> {
     /// Tokens of a row.
     const ROW: usize = 2048;
     /// Tokens of a batch.
     const BATCH: usize = 4096;
-    let mut parts: Vec<(Part, TokenGroup)> = Vec::new();
+    let mut parts: Vec<(GroupPart, TokenGroup)> = Vec::new();
     for (index, group) in groups.iter().enumerate() {
         let longest = group.completions.iter().map(Vec::len).max().unwrap_or(0).max(1);
         let width = (ROW.saturating_sub(group.prompt.len()) / longest).max(1);
@@ -169,11 +128,11 @@ pub fn read_in_batches(
                 prompt: group.prompt.clone(),
                 ..TokenGroup::default()
             };
-            parts.push((Part { group: index, completions }, part));
+            parts.push((GroupPart { group: index, completions }, part));
         }
     }
     parts.sort_by_key(|(part, group)| (group.completions.len(), group.num_tokens(), part.group));
-    let (parts, tokens): (Vec<Part>, Vec<TokenGroup>) = parts.into_iter().unzip();
+    let (parts, tokens): (Vec<GroupPart>, Vec<TokenGroup>) = parts.into_iter().unzip();
     let mut start = 0;
     for end in 1..=parts.len() {
         let full = end == parts.len()

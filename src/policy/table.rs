@@ -7,8 +7,8 @@ use burn::module::{Module, ModuleDisplay, Param};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 
+use super::Policy;
 use crate::data::GroupBatch;
-use crate::log_probs::Policy;
 
 /// A policy over a list of completions. How its logits come about is what it can represent: a
 /// [`Table`] anything, a restricted one less.

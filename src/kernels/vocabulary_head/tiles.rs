@@ -9,10 +9,10 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::linear::is_narrow;
-use super::matrix::{Matrix, Target, bf16, multiply};
-use super::values::{contiguous, indices, of_type, tensor, values, widened, zeros};
-use super::vector::{add, exp, max, sum_exp, widest};
+use crate::kernels::flex::{contiguous, indices, of_type, tensor, values, widened, zeros};
+use crate::kernels::linear::is_narrow;
+use crate::kernels::matrix::{Matrix, Target, bf16, multiply};
+use crate::kernels::vector::{add, exp, max, sum_exp, widest};
 
 /// Rows of the weight in a tile.
 const TILE: usize = 256;
@@ -21,7 +21,7 @@ const POSITIONS: usize = 256;
 /// Runs of tiles with gradients of the hidden states of their own.
 const RUNS: usize = 8;
 
-/// The arguments of the head: see [`crate::model::vocabulary_head`].
+/// The arguments of the head: see [`super::token_log_probs`].
 pub struct Head<'a> {
     hidden: &'a [f32],
     weight: &'a [f32],

@@ -193,6 +193,18 @@ fn try_out(device: &Device) -> Result<(), String> {
     }
 }
 
+/// Whether the CPU kernels of this crate run on `device`: they do on burn's Flex backend.
+#[cfg(feature = "flex")]
+pub fn has_kernels(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// Whether the CPU kernels of this crate run on `device`: on none in a build without Flex.
+#[cfg(not(feature = "flex"))]
+pub fn has_kernels(_: &Device) -> bool {
+    false
+}
+
 /// Runs what may panic in a driver, on any of its threads.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     panics::quietly_on_all_threads(work)

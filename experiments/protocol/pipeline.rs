@@ -1,0 +1,219 @@
+//! One repetition of the protocol: its stages, and what each reads of the others.
+
+use std::path::{Path, PathBuf};
+
+use exalign::Result;
+use exalign::config::{
+    AlignSettings, DrawSettings, ExperimentConfig, PairSettings, RecordData, Settings,
+};
+
+use super::base::{Base, Model};
+use super::checkpoints::EvaluateCheckpoints;
+use super::data::{self, Corpus, FirstCompletions, Sizes};
+use super::measured::Lineage;
+use super::run::{Run, stage_settings};
+use super::settings::{Protocol, Start};
+use super::variants::{Comparison, PairsFrom, Variant};
+use crate::graph::Artifact;
+use crate::stage::{GROUPS, Source, Step};
+use crate::stages::align::Align;
+use crate::stages::label::Label;
+use crate::stages::pairs::Pairs;
+use crate::stages::reward::Reward;
+use crate::stages::sample::Draw;
+use crate::stages::sft::Sft;
+
+/// One repetition of the protocol.
+pub struct Pipeline<'a> {
+    pub run: &'a mut Run,
+    /// The settings with the repetition's seed.
+    pub config: ExperimentConfig,
+    pub comparison: &'a Comparison,
+    pub seed: u64,
+    /// Where its stages lie within the run's folder; empty, or ending in a slash.
+    pub place: String,
+}
+
+/// The models that everything after them reads.
+struct Models {
+    /// π_sft; the model that the run starts from where that needs no fine-tuning.
+    sft: Source,
+    reward: Source,
+}
+
+impl Pipeline<'_> {
+    /// All stages; none is returned from a dry run.
+    pub fn lineage(mut self, variants: &[Variant]) -> Result<Option<Lineage>> {
+        let (base, data) = self.material()?;
+        let models = self.models(&base, &data)?;
+        let labels = self.samples("sample", "groups", &models, data.source(data::PROMPTS))?;
+        let pairs = self.pairs(&labels, &data)?;
+        let reference = self.evaluate("sft", &models, &data, None)?;
+        let mut evaluations = Vec::new();
+        for variant in variants {
+            let groups = match variant.takes_pairs() {
+                true => pairs.clone(),
+                false => self.smaller_groups(variant, &labels)?,
+            };
+            let aligned = self.align(variant, &models, groups)?;
+            evaluations.push(self.evaluate(&variant.folder(), &models, &data, Some(&aligned))?);
+        }
+        // Many samples for the held-out prompts: what the optimum and Best-of-N are estimated from.
+        let held_out = data.source(data::HELD_OUT);
+        let candidates = self.samples("optimum", "candidates", &models, held_out)?;
+        let chosen = self.chosen(&models, &data)?;
+        if self.run.graph.dry_run {
+            return Ok(None);
+        }
+        Lineage::read(self.seed, self.place, &reference, &evaluations, &candidates, chosen.as_ref())
+            .map(Some)
+    }
+
+    /// Makes a stage, which the run calls `name`, in `folder` of the repetition.
+    fn stage(&mut self, name: &str, folder: &str, step: impl Step) -> Result<Artifact> {
+        let name = match self.place.as_str() {
+            "" => name.to_owned(),
+            _ => format!("{name}, seed {}", self.seed),
+        };
+        self.run.graph.stage(name, format!("{}{folder}", self.place), step)
+    }
+
+    fn settings<T: Settings>(&self, stage: &str) -> Result<T> {
+        stage_settings(&self.config, stage)
+    }
+
+    /// The model to start from and the records.
+    fn material(&mut self) -> Result<(Artifact, Artifact)> {
+        let model: Model = self.config.section("model")?;
+        let sizes: Sizes = self.config.section("data")?;
+        let (task, seed) = (self.run.task, self.seed);
+        let base = match model.path.is_empty() {
+            true => self.stage("base model", "base", Base { task, model, seed })?,
+            false => Artifact::given(Path::new(&model.path))?,
+        };
+        let published = match sizes.path.is_empty() {
+            true => None,
+            false => Some(Source { path: PathBuf::new(), key: Some(sizes.sources()?.hash()?) }),
+        };
+        let corpus = Corpus { task, sizes, seed, base: base.whole(), published };
+        let data = self.stage("data", "data", corpus)?;
+        Ok((base, data))
+    }
+
+    fn models(&mut self, base: &Artifact, data: &Artifact) -> Result<Models> {
+        let protocol: Protocol = self.config.section("protocol")?;
+        let mut sft = base.whole();
+        if protocol.fine_tune {
+            let fine_tuning = Sft {
+                model: base.whole(),
+                data: data.source(data::DEMONSTRATIONS),
+                settings: self.settings("sft")?,
+            };
+            sft = self.stage("fine-tuning", "sft", fine_tuning)?.source("model");
+        }
+        let reward = Reward {
+            model: match protocol.reward_from {
+                Start::Base => base.whole(),
+                Start::Sft => sft.clone(),
+            },
+            data: data.source(data::LABELLED),
+            settings: self.settings("reward")?,
+        };
+        let reward = self.stage("reward model", "reward", reward)?.whole();
+        Ok(Models { sft, reward })
+    }
+
+    /// Samples of π_sft for `prompts` with the settings of `stage`, labelled.
+    fn samples(
+        &mut self,
+        stage: &str,
+        name: &str,
+        models: &Models,
+        prompts: Source,
+    ) -> Result<Artifact> {
+        let draw = Draw {
+            model: models.sft.clone(),
+            data: prompts,
+            shard: None,
+            settings: self.settings(stage)?,
+        };
+        let drawn = self.stage(&format!("sampling {name}"), &format!("{stage}-drawn"), draw)?;
+        let label = Label {
+            reward: models.reward.clone(),
+            data: drawn.source(GROUPS),
+            shard: None,
+            settings: self.settings(stage)?,
+        };
+        self.stage(&format!("labelling {name}"), &format!("{stage}-labelled"), label)
+    }
+
+    /// The rewards of the answers that people gave to the held-out prompts, where there are any.
+    fn chosen(&mut self, models: &Models, data: &Artifact) -> Result<Option<Artifact>> {
+        if !self.run.graph.dry_run && !data.path(data::CHOSEN).exists() {
+            return Ok(None);
+        }
+        let label = Label {
+            reward: models.reward.clone(),
+            data: data.source(data::CHOSEN),
+            shard: None,
+            settings: self.settings("evaluate")?,
+        };
+        self.stage("labelling chosen answers", "chosen", label).map(Some)
+    }
+
+    /// What the objectives on pairs learn from.
+    fn pairs(&mut self, groups: &Artifact, data: &Artifact) -> Result<Source> {
+        let method = match self.comparison.pairs_from()? {
+            PairsFrom::Data => return Ok(data.source(data::LABELLED)),
+            PairsFrom::Groups(method) => method,
+        };
+        let sample: DrawSettings = self.settings("sample")?;
+        let align: AlignSettings = self.settings("align")?;
+        let whole = RecordData { skip_bad: 0, max_row_bytes: sample.data.max_row_bytes };
+        let pairs = Pairs {
+            data: groups.source(GROUPS),
+            method,
+            beta_reward: align.objective.beta_reward,
+            settings: PairSettings { seed: self.seed, data: whole },
+        };
+        Ok(self.stage("making pairs", "pairs", pairs)?.source(GROUPS))
+    }
+
+    /// The first K completions of each group, where a variant takes fewer than were drawn.
+    fn smaller_groups(&mut self, variant: &Variant, groups: &Artifact) -> Result<Source> {
+        let Some(count) = variant.fewer_completions else { return Ok(groups.source(GROUPS)) };
+        let first = FirstCompletions { groups: groups.source(GROUPS), count };
+        let name = format!("groups of {count}");
+        Ok(self.stage(&name, &format!("groups-k{count}"), first)?.source(GROUPS))
+    }
+
+    fn align(&mut self, variant: &Variant, models: &Models, groups: Source) -> Result<Artifact> {
+        let mut settings: AlignSettings = self.settings("align")?;
+        settings.objective = variant.objective.clone();
+        let align = Align {
+            model: models.sft.clone(),
+            reference: models.sft.clone(),
+            data: groups,
+            settings,
+        };
+        self.stage(&variant.name(), &variant.folder(), align)
+    }
+
+    /// Reward and KL of a policy's checkpoints, or of π_sft itself.
+    fn evaluate(
+        &mut self,
+        name: &str,
+        models: &Models,
+        data: &Artifact,
+        aligned: Option<&Artifact>,
+    ) -> Result<Artifact> {
+        let evaluate = EvaluateCheckpoints {
+            aligned: aligned.map(Artifact::whole),
+            reference: models.sft.clone(),
+            reward: models.reward.clone(),
+            data: data.source(data::HELD_OUT),
+            settings: self.settings("evaluate")?,
+        };
+        self.stage(&format!("evaluating {name}"), &format!("evaluations/{name}"), evaluate)
+    }
+}

@@ -1,0 +1,284 @@
+//! What a stage is: what it reads, the settings that shape it, how it is done, what it comes to.
+//!
+//! A stage is known by its settings and by what it reads, said once. A command starts it by
+//! [`perform`], which continues or refuses an output by its [`Record`]; an experiment places it in a
+//! folder of its run, and the [graph](crate::graph) takes it from there when nothing has changed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use exalign::data::Tokenizer;
+use exalign::model::ModelFolder;
+use exalign::{Error, Result, files};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::model_input::reward_folder;
+use crate::record::{Made, Record, Start};
+use crate::shard::Shard;
+
+/// The file of groups or pairs in the folder of a stage.
+pub const GROUPS: &str = "groups.jsonl";
+
+/// What something is known by.
+pub trait Keyed {
+    /// The command, or what an experiment calls the kind of stage.
+    const NAME: &'static str;
+
+    /// The settings that shape what it leaves.
+    fn settings(&self) -> Value;
+
+    /// What it reads.
+    fn inputs(&self) -> Vec<Input<'_>>;
+
+    /// What it is made from, its inputs known by their content.
+    fn made_from(&self) -> Result<Made> {
+        let mut made = Made::new(Self::NAME, self.settings());
+        for input in self.inputs() {
+            made.inputs.extend(input.content()?);
+        }
+        Ok(made)
+    }
+
+    /// What it is made from, the outputs of other stages known by their keys.
+    fn planned_from(&self) -> Result<Made> {
+        let mut made = Made::new(Self::NAME, self.settings());
+        for input in self.inputs() {
+            match &input.source.key {
+                Some(key) => made.inputs.extend([(input.name.to_owned(), key.clone())]),
+                None => made.inputs.extend(input.content()?),
+            }
+        }
+        Ok(made)
+    }
+}
+
+/// A stage with a command of its own.
+pub trait Stage: Keyed + Sized {
+    /// What it reads, opened and checked.
+    type Opened;
+    /// What it comes to.
+    type Summary: Serialize + DeserializeOwned;
+    /// Its output's name in a folder of a run, where the output is a file.
+    const FILE: Option<&'static str> = None;
+
+    /// The part of the records that it works on.
+    fn shard(&self) -> Option<Shard> {
+        None
+    }
+
+    /// Opens and checks what it reads, before anything is written. `record` is that of the output as
+    /// an earlier start left it.
+    fn open(&mut self, record: Option<&Path>) -> Result<Self::Opened>;
+
+    /// Does the work.
+    fn make(self, opened: Self::Opened, site: &Site<'_>) -> Result<Self::Summary>;
+
+    /// Whether a file in the output's folder, by its path within, is the stage's own.
+    fn owns(_name: &str) -> bool {
+        false
+    }
+
+    /// The output is finished, now or before: what was kept beside it on the way may go.
+    fn finished(_place: &Place) {}
+
+    /// Whether nothing is left to be done.
+    fn is_finished(_summary: &Self::Summary) -> bool {
+        true
+    }
+}
+
+/// A stage as an experiment has it: it fills a folder.
+pub trait Step: Keyed + Sized {
+    /// Fills `folder`.
+    fn fill(self, folder: &Path, context: &Context) -> Result<()>;
+}
+
+impl<S: Stage> Step for S {
+    fn fill(self, folder: &Path, context: &Context) -> Result<()> {
+        let place = match S::FILE {
+            Some(file) => Place::File(folder.join(file)),
+            None => Place::Folder(folder.to_owned()),
+        };
+        perform(self, &place, false, context).map(|_| ())
+    }
+}
+
+/// Where a stage's output goes.
+pub enum Place {
+    /// A folder, with its record in it.
+    Folder(PathBuf),
+    /// A file, with its record beside it.
+    File(PathBuf),
+    /// Nothing is kept.
+    Nowhere,
+}
+
+impl Place {
+    /// A file, or nowhere.
+    pub fn file_or_nowhere(out: Option<PathBuf>) -> Self {
+        out.map_or(Self::Nowhere, Self::File)
+    }
+
+    fn record(&self) -> Option<PathBuf> {
+        match self {
+            Self::Folder(folder) => Some(Record::within(folder)),
+            Self::File(file) => Some(Record::beside(file)),
+            Self::Nowhere => None,
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(path) | Self::File(path) => Some(path),
+            Self::Nowhere => None,
+        }
+    }
+}
+
+/// Where a stage is at work.
+pub struct Site<'a> {
+    out: Option<&'a Path>,
+    /// What the output is known by.
+    pub key: String,
+    pub context: &'a Context,
+}
+
+impl Site<'_> {
+    /// The output, where one is kept.
+    pub fn kept(&self) -> Option<&Path> {
+        self.out
+    }
+
+    /// The output of a stage that always has one.
+    pub fn out(&self) -> Result<&Path> {
+        self.out.ok_or_else(|| Error::usage("--out: expected a place, found none"))
+    }
+}
+
+/// Does a stage, continues it, or takes what an earlier start has finished.
+///
+/// # Errors
+/// Those of the stage; an output that was made from something else.
+pub fn perform<S: Stage>(
+    mut stage: S,
+    place: &Place,
+    fresh: bool,
+    context: &Context,
+) -> Result<S::Summary> {
+    let record = place.record().filter(|_| !fresh);
+    let opened = stage.open(record.as_deref())?;
+    let mut made = match place {
+        Place::Nowhere => Made::new(S::NAME, stage.settings()),
+        _ => stage.made_from()?,
+    };
+    if let Some(shard) = stage.shard() {
+        made.settings["shard"] = json!(shard);
+    }
+    let key = made.key(&context.device_name);
+    let record = Record::new(made, &context.device_name);
+    let start = match place {
+        Place::Folder(folder) => record.start_folder(folder, fresh)?,
+        Place::File(file) => record.start_file(file, fresh)?,
+        Place::Nowhere => record.unkept(),
+    };
+    match start {
+        Start::Done(finished) => {
+            S::finished(place);
+            finished.result()
+        }
+        Start::Go(work) => {
+            let summary = stage.make(opened, &Site { out: place.path(), key, context })?;
+            if S::is_finished(&summary) {
+                work.finish(json!(summary), S::owns)?;
+                S::finished(place);
+            }
+            Ok(summary)
+        }
+    }
+}
+
+/// Something that a stage reads.
+pub struct Input<'a> {
+    /// What records and refusals call it.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub source: &'a Source,
+}
+
+/// What an input is, and so what of it shapes the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// Files of which the key is all there is to know.
+    Known,
+    /// A language model with the tokenizer, chat template and generation settings that texts are read by.
+    Model,
+    /// A model that reads no text: its weights and its shape.
+    Weights,
+    /// A reward model, with what it reads texts by.
+    RewardModel,
+}
+
+/// Where an input lies.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    pub path: PathBuf,
+    /// What the stage is known by that made it; none for what comes from outside, which is known by
+    /// its content.
+    pub key: Option<String>,
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        Self { path, key: None }
+    }
+}
+
+impl Source {
+    pub fn file<'a>(&'a self, name: &'static str) -> Input<'a> {
+        Input { name, kind: Kind::File, source: self }
+    }
+
+    pub fn known<'a>(&'a self, name: &'static str) -> Input<'a> {
+        Input { name, kind: Kind::Known, source: self }
+    }
+
+    pub fn model<'a>(&'a self, name: &'static str) -> Input<'a> {
+        Input { name, kind: Kind::Model, source: self }
+    }
+
+    pub fn weights<'a>(&'a self, name: &'static str) -> Input<'a> {
+        Input { name, kind: Kind::Weights, source: self }
+    }
+
+    pub fn reward_model<'a>(&'a self, name: &'static str) -> Input<'a> {
+        Input { name, kind: Kind::RewardModel, source: self }
+    }
+}
+
+impl Input<'_> {
+    /// Everything of it that shapes the stage, by name, each with the hash of its content.
+    pub fn content(&self) -> Result<BTreeMap<String, String>> {
+        let path = &self.source.path;
+        let of_model = |folder: ModelFolder, tokenizer: &str| -> Result<Vec<(String, String)>> {
+            let text = Tokenizer::hash_of(folder.tokenizer_folder(), &folder.shape.end_of_text)?;
+            Ok(vec![(self.name.to_owned(), folder.content_hash()?), (tokenizer.to_owned(), text)])
+        };
+        let contents = match self.kind {
+            Kind::File => vec![(self.name.to_owned(), files::hash_file(path)?)],
+            Kind::Known => {
+                vec![(self.name.to_owned(), self.source.key.clone().unwrap_or_default())]
+            }
+            Kind::Weights => {
+                vec![(self.name.to_owned(), ModelFolder::open(path)?.content_hash()?)]
+            }
+            Kind::Model => of_model(ModelFolder::open(path)?, "the tokenizer or chat template")?,
+            Kind::RewardModel => of_model(reward_folder(path)?, "the reward model's tokenizer")?,
+        };
+        Ok(contents.into_iter().collect())
+    }
+}

@@ -1,0 +1,42 @@
+//! The log-probs of the reference, which are data: from the store, or computed and stored.
+
+use burn::tensor::Device;
+use exalign::data::TokenGroup;
+use exalign::model::ModelFolder;
+use exalign::policy::token_log_probs_of;
+use exalign::progress::Progress;
+use exalign::reference::{ReferenceStore, cache_folder};
+use exalign::{Result, interrupt};
+
+use crate::model_input::load_decoder;
+
+/// Σ log-prob of every completion under the reference, from the store; what is missing is computed,
+/// the groups of different parts apart.
+pub fn reference_log_probs(
+    folder: &ModelFolder,
+    temperature: f64,
+    parts: &[&[TokenGroup]],
+    device: &Device,
+) -> Result<Vec<Vec<f64>>> {
+    let store = ReferenceStore::new(&cache_folder(), &folder.content_hash()?, temperature);
+    let missing: usize = parts.iter().map(|groups| store.num_missing(groups)).sum();
+    if missing == 0 {
+        let groups: usize = parts.iter().map(|groups| groups.len()).sum();
+        tracing::info!("reference log-probs: all {groups} groups are in the store");
+        let stored = |groups: &&[TokenGroup]| store.log_probs(groups, |_| Ok(Vec::new()));
+        return Ok(parts.iter().map(stored).collect::<Result<Vec<_>>>()?.concat());
+    }
+    let decoder = load_decoder(folder, device)?;
+    let mut progress = Progress::new("reference log-probs", "completions", 0, missing);
+    let mut sums = Vec::new();
+    for groups in parts {
+        sums.extend(store.log_probs(groups, |shard| {
+            token_log_probs_of(&decoder, shard, temperature, device, |finished| {
+                progress.advance(finished, "");
+                interrupt::check()
+            })
+        })?);
+    }
+    progress.finish();
+    Ok(sums)
+}

@@ -1,0 +1,125 @@
+//! What the toy found: its numbers, in sentences and in tables.
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::{Deserialize, Serialize};
+
+use super::line::{COMPLETIONS, LineFits};
+use super::reviews::ReviewFits;
+use crate::protocol::labels;
+
+/// What the command found: `toy.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Toy {
+    pub exalign: String,
+    pub device: String,
+    pub seed: u64,
+    pub line: LineFits,
+    pub reviews: ReviewFits,
+}
+
+impl Toy {
+    /// What was found, in sentences.
+    pub fn findings(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if let (Some(exo), Some(dpo)) = (self.line.of("exo-rw", None), self.line.of("dpo-rw", None))
+        {
+            sentences.push(format!(
+                "On the line EXO-rw settles on the larger mode (mean {:.2}, scale {:.2}); DPO-rw spreads over both \
+                 (mean {:.2}, scale {:.2}).",
+                exo.mean, exo.scale, dpo.mean, dpo.scale
+            ));
+        }
+        sentences.extend(self.needed_completions());
+        if let (Some(exo), Some(dpo)) = (self.reviews.of("exo-rw"), self.reviews.of("dpo-rw")) {
+            sentences.push(format!(
+                "Of reviews whose two sentences are chosen apart, DPO-rw lets {:.0} % contradict themselves and \
+                 EXO-rw {:.0} %, at rewards of {:.2} and {:.2}.",
+                100.0 * dpo.contradictions,
+                100.0 * exo.contradictions,
+                dpo.reward,
+                exo.reward
+            ));
+        }
+        sentences
+    }
+
+    /// How large groups must be for EXO to see a mode.
+    fn needed_completions(&self) -> Option<String> {
+        let limit = self.line.of("exo-rw", None)?;
+        let settled = |count: &usize| {
+            self.line
+                .of("exo-rw", Some(*count))
+                .is_some_and(|it| (it.mean - limit.mean).hypot(it.scale - limit.scale) < 0.1)
+        };
+        let enough = COMPLETIONS.into_iter().find(settled)?;
+        let before = COMPLETIONS.into_iter().filter(|it| *it < enough).max()?;
+        Some(format!(
+            "That takes groups in which the modes show: of points drawn blindly, {enough} a group are enough and \
+             {before} are not; with fewer, EXO-rw covers both modes as DPO-rw does."
+        ))
+    }
+}
+
+/// The columns of [`line_cells`].
+pub const LINE_HEADER: [&str; 7] =
+    ["Objective", "K", "Mean", "Scale", "KL(π ‖ π*)", "KL(π* ‖ π)", "Mass off π*"];
+
+pub fn line_cells(line: &LineFits) -> Vec<Vec<String>> {
+    line.fits
+        .iter()
+        .map(|it| {
+            vec![
+                labels::named(&it.objective).label,
+                it.completions.map_or("all".to_owned(), |count| count.to_string()),
+                format!("{:.3}", it.mean),
+                format!("{:.3}", it.scale),
+                format!("{:.3}", it.divergence.reverse_kl),
+                format!("{:.3}", it.divergence.forward_kl),
+                percent(it.divergence.stray_mass),
+            ]
+        })
+        .collect()
+}
+
+/// The columns of [`review_cells`].
+pub const REVIEW_HEADER: [&str; 7] =
+    ["Policy", "Reward", "KL to SFT", "KL(π ‖ π*)", "KL(π* ‖ π)", "Mass off π*", "Contradictions"];
+
+pub fn review_cells(reviews: &ReviewFits) -> Vec<Vec<String>> {
+    reviews
+        .policies
+        .iter()
+        .map(|it| {
+            vec![
+                labels::named(&it.policy).label,
+                format!("{:.3}", it.reward),
+                format!("{:.3}", it.kl),
+                format!("{:.3}", it.divergence.reverse_kl),
+                format!("{:.3}", it.divergence.forward_kl),
+                percent(it.divergence.stray_mass),
+                percent(it.contradictions),
+            ]
+        })
+        .collect()
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+pub fn line_table(line: &LineFits) -> Table {
+    table(&LINE_HEADER, line_cells(line))
+}
+
+pub fn reviews_table(reviews: &ReviewFits) -> Table {
+    table(&REVIEW_HEADER, review_cells(reviews))
+}
+
+fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header).add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

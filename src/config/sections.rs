@@ -1,0 +1,307 @@
+//! The sections of settings, each with the ranges of its values. What a key means stands in
+//! `assets/defaults/common.toml`.
+
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alignment::ObjectiveConfig;
+use crate::data::{ChatSettings, Limits};
+use crate::error::Error;
+use crate::model::Precision;
+use crate::model::adapter::LoraConfig;
+
+/// A dotted key whose value makes no sense, and why.
+pub type Violation = (String, String);
+
+/// A section of the settings.
+pub trait Section {
+    /// The first value that makes no sense.
+    fn violation(&self) -> Option<Violation>;
+
+    /// `data.max_row_bytes`, of the section that has it.
+    fn max_row_bytes(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// `training.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct Training {
+    pub learning_rate: f64,
+    pub epochs: usize,
+    pub batch_size: usize,
+    pub micro_batch_size: usize,
+    pub compute: Precision,
+    pub max_steps: usize,
+}
+
+impl Section for Training {
+    #[rustfmt::skip] // a table
+    fn violation(&self) -> Option<Violation> {
+        first([
+            ("training.learning_rate", &self.learning_rate, "a number above 0", above_zero(self.learning_rate)),
+            ("training.epochs", &self.epochs, "at least 1", self.epochs > 0),
+            ("training.batch_size", &self.batch_size, "at least 1", self.batch_size > 0),
+            ("training.micro_batch_size", &self.micro_batch_size, "at least 1", self.micro_batch_size > 0),
+            ("training.compute", &self.compute.short_name(), "f32 or bf16 (the gradients of f16 vanish without a scale)", self.compute != Precision::F16),
+        ])
+    }
+}
+
+/// `optimizer.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct Optimizer {
+    pub schedule: LearningRateSchedule,
+    pub warmup: usize,
+    pub betas: [f64; 2],
+    pub epsilon: f64,
+    pub weight_decay: f64,
+    pub clip_norm: f64,
+}
+
+impl Section for Optimizer {
+    #[rustfmt::skip] // a table
+    fn violation(&self) -> Option<Violation> {
+        let is_decay = |beta: &f64| (0.0..1.0).contains(beta);
+        first([
+            ("optimizer.betas", &format!("{:?}", self.betas), "two numbers in [0, 1)", self.betas.iter().all(is_decay)),
+            ("optimizer.epsilon", &self.epsilon, "a number above 0", above_zero(self.epsilon)),
+            ("optimizer.weight_decay", &self.weight_decay, "a number from 0", from_zero(self.weight_decay)),
+            ("optimizer.clip_norm", &self.clip_norm, "a number from 0 (0 does not clip)", from_zero(self.clip_norm)),
+        ])
+    }
+}
+
+/// The course of the learning rate after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LearningRateSchedule {
+    /// Half a cosine down to zero.
+    Cosine,
+    /// As it is.
+    Constant,
+}
+
+/// `checkpoint.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct Checkpoint {
+    pub every: usize,
+    pub keep: usize,
+}
+
+impl Section for Checkpoint {
+    fn violation(&self) -> Option<Violation> {
+        None
+    }
+}
+
+/// `data.*` of a stage that reads records as they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct RecordData {
+    pub skip_bad: usize,
+    pub max_row_bytes: usize,
+}
+
+impl Section for RecordData {
+    fn violation(&self) -> Option<Violation> {
+        row_bytes(self.max_row_bytes)
+    }
+
+    fn max_row_bytes(&self) -> Option<usize> {
+        Some(self.max_row_bytes)
+    }
+}
+
+/// `data.*` of a stage that reads records as tokens for a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct TokenData {
+    pub max_length: usize,
+    pub max_prompt_length: usize,
+    pub skip_bad: usize,
+    pub max_row_bytes: usize,
+}
+
+impl TokenData {
+    /// The limits in tokens.
+    pub fn limits(&self) -> Limits {
+        Limits { max_length: self.max_length, max_prompt_length: self.max_prompt_length }
+    }
+}
+
+impl Section for TokenData {
+    fn violation(&self) -> Option<Violation> {
+        row_bytes(self.max_row_bytes)
+    }
+
+    fn max_row_bytes(&self) -> Option<usize> {
+        Some(self.max_row_bytes)
+    }
+}
+
+/// `data.*` of a stage that trains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct TrainingData {
+    pub shuffle: bool,
+    #[serde(flatten)]
+    pub tokens: TokenData,
+}
+
+impl Section for TrainingData {
+    fn violation(&self) -> Option<Violation> {
+        self.tokens.violation()
+    }
+
+    fn max_row_bytes(&self) -> Option<usize> {
+        self.tokens.max_row_bytes()
+    }
+}
+
+/// `generation.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct Generation {
+    pub completions: usize,
+    pub temperature: f64,
+    pub top_p: f64,
+    pub top_k: usize,
+    pub max_new_tokens: usize,
+    pub ignore_eos: bool,
+    pub stop: Vec<String>,
+    pub batch_size: usize,
+}
+
+impl Section for Generation {
+    #[rustfmt::skip] // a table
+    fn violation(&self) -> Option<Violation> {
+        first([
+            ("generation.completions", &self.completions, "at least 1", self.completions > 0),
+            ("generation.temperature", &self.temperature, "a number from 0 (0 takes the most probable token)", from_zero(self.temperature)),
+            ("generation.top_p", &self.top_p, "a number in (0, 1]", self.top_p > 0.0 && self.top_p <= 1.0),
+            ("generation.max_new_tokens", &self.max_new_tokens, "at least 1", self.max_new_tokens > 0),
+            ("generation.batch_size", &self.batch_size, "at least 1", self.batch_size > 0),
+        ])
+    }
+}
+
+impl Section for ObjectiveConfig {
+    fn violation(&self) -> Option<Violation> {
+        let temperature = ("objective.temperature", &self.temperature as &dyn Display);
+        let range = "a number above 0";
+        first([(temperature.0, temperature.1, range, above_zero(self.temperature))]).or_else(|| {
+            let error = self.init().err()?;
+            let key = match &error {
+                Error::Setting { key, .. } => format!("objective.{key}"),
+                _ => "objective".to_owned(),
+            };
+            Some((key, error.to_string()))
+        })
+    }
+}
+
+impl Section for LoraConfig {
+    fn violation(&self) -> Option<Violation> {
+        first([("adapter.alpha", &self.alpha, "a number above 0", above_zero(self.alpha))])
+    }
+}
+
+impl Section for ChatSettings {
+    fn violation(&self) -> Option<Violation> {
+        ChatSettings::violation(self)
+    }
+}
+
+/// `judge.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct JudgeSettings {
+    pub model: String,
+    pub template: String,
+    pub key_variable: String,
+    pub key_header: String,
+    pub ca_file: String,
+    pub concurrency: usize,
+    pub timeout: f64,
+    pub max_retries: usize,
+    pub first_wait: f64,
+    pub max_wait: f64,
+    pub max_refused: usize,
+    #[serde(with = "number_or_none")]
+    pub temperature: Option<f64>,
+    pub max_tokens: usize,
+    pub max_completion_tokens: usize,
+    pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Section for JudgeSettings {
+    #[rustfmt::skip] // a table
+    fn violation(&self) -> Option<Violation> {
+        let within_a_day = |seconds: f64| (0.0..=86_400.0).contains(&seconds);
+        let temperature = self.temperature.unwrap_or(0.0);
+        let is_header = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        first([
+            ("judge.concurrency", &self.concurrency as &dyn Display, "at least 1", self.concurrency > 0),
+            ("judge.timeout", &self.timeout, "seconds above 0, a day at most", self.timeout > 0.0 && within_a_day(self.timeout)),
+            ("judge.first_wait", &self.first_wait, "seconds from 0, a day at most", within_a_day(self.first_wait)),
+            ("judge.max_wait", &self.max_wait, "seconds from 0, a day at most", within_a_day(self.max_wait)),
+            ("judge.temperature", &temperature, "a number from 0, or \"none\"", (0.0..=100.0).contains(&temperature)),
+            ("judge.key_header", &format!("`{}`", self.key_header), "\"auto\" or the name of a header", is_header(&self.key_header)),
+        ]).or_else(|| {
+            let ours = ["messages", "stream"].into_iter().find(|name| self.extra.contains_key(*name))?;
+            let message = format!("expected a field that exalign does not send itself, found `{ours}`; leave it out");
+            Some((format!("judge.extra.{ours}"), message))
+        })
+    }
+}
+
+/// A number, or the word "none".
+mod number_or_none {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(number) => to.serialize_f64(*number),
+            None => to.serialize_str("none"),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(f64),
+            Word(String),
+        }
+        match Written::deserialize(from)? {
+            Written::Number(number) => Ok(Some(number)),
+            Written::Word(word) if word == "none" => Ok(None),
+            Written::Word(word) => {
+                Err(D::Error::custom(format!("expected a number or \"none\", found `{word}`")))
+            }
+        }
+    }
+}
+
+/// The first of `checks` (key, value, what is expected, whether it holds) that does not hold.
+fn first<const N: usize>(checks: [(&str, &dyn Display, &str, bool); N]) -> Option<Violation> {
+    let (key, found, expected, _) = checks.into_iter().find(|(.., holds)| !holds)?;
+    Some((key.to_owned(), format!("expected {expected}, found {found}")))
+}
+
+fn row_bytes(max_row_bytes: usize) -> Option<Violation> {
+    first([("data.max_row_bytes", &max_row_bytes, "at least 1", max_row_bytes > 0)])
+}
+
+fn above_zero(value: f64) -> bool {
+    value > 0.0 && value.is_finite()
+}
+
+fn from_zero(value: f64) -> bool {
+    value >= 0.0 && value.is_finite()
+}

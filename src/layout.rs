@@ -1,0 +1,137 @@
+//! The layout of attention over shared prompts: which tokens of a batch see which.
+//!
+//! A group is `[prompt | completion 1 | … | completion K]`. Every token sees those before it in the
+//! prompt; a completion's tokens see the whole prompt and their own completion besides.
+//!
+//! Where the device has kernels of ours, the groups follow one another in a single row without
+//! padding, and the kernel is told where each begins; elsewhere every group is a row, padded to the
+//! longest, under a block mask.
+//!
+//! Invariant: nothing here knows a token or a model.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::{Bool, Device, Tensor, TensorData};
+
+use crate::device::has_kernels;
+
+/// A prompt and the completions that share it, in this order from token `start` on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SharedPrompt {
+    /// The first token, counted over the whole batch.
+    pub start: usize,
+    /// Tokens of the prompt; there may be none.
+    pub prompt: usize,
+    /// Tokens of every completion.
+    pub completions: Vec<usize>,
+}
+
+impl SharedPrompt {
+    /// All tokens of the prompt and its completions.
+    pub fn tokens(&self) -> Range<usize> {
+        self.start..self.start + self.prompt + self.completions.iter().sum::<usize>()
+    }
+
+    /// The prompt and every completion: its tokens.
+    pub fn parts(&self) -> impl Iterator<Item = Range<usize>> {
+        let lengths = std::iter::once(&self.prompt).chain(&self.completions);
+        lengths.scan(self.start, |start, &len| {
+            let part = *start..*start + len;
+            *start += len;
+            Some(part)
+        })
+    }
+
+    /// As [`parts`](Self::parts), each with the prompt that all of its tokens see: none for the
+    /// prompt itself, which sees what comes before in it.
+    pub fn parts_and_prompts(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        self.parts().enumerate().map(|(index, part)| {
+            let prompt = if index == 0 { 0 } else { self.prompt };
+            (part, self.start..self.start + prompt)
+        })
+    }
+}
+
+/// Which tokens of a batch see which, in the form that a device's attention reads.
+#[derive(Clone, Debug)]
+pub enum AttentionLayout {
+    /// For every query the keys that it must not see: true = hidden, `[batch, 1, row, row]`.
+    Mask(Box<Tensor<4, Bool>>),
+    /// The groups of a batch, one row after the other; only where [`has_kernels`] holds.
+    SharedPrompts(Arc<Vec<SharedPrompt>>),
+}
+
+impl AttentionLayout {
+    /// Every token sees itself and those before it in its row of `row` tokens. Only the first
+    /// `lengths` tokens of each row count: what stands behind them is padding, which they do not see
+    /// and which may see anything.
+    pub fn causal(
+        lengths: impl ExactSizeIterator<Item = usize>,
+        row: usize,
+        device: &Device,
+    ) -> Self {
+        if has_kernels(device) {
+            let prompts = lengths.enumerate().map(|(index, prompt)| SharedPrompt {
+                start: index * row,
+                prompt,
+                completions: Vec::new(),
+            });
+            return Self::SharedPrompts(Arc::new(prompts.collect()));
+        }
+        let mask = Tensor::<2, Bool>::tril_mask([row, row], 0, device).reshape([1, 1, row, row]);
+        Self::Mask(Box::new(mask.expand([lengths.len(), 1, row, row])))
+    }
+}
+
+/// The rows of a batch of groups, as the attention of a device wants them.
+#[derive(Clone, Debug)]
+pub struct GroupRows {
+    /// The number of rows and their length.
+    pub shape: [usize; 2],
+    /// Every group; its tokens are counted over all rows.
+    pub groups: Vec<SharedPrompt>,
+}
+
+impl GroupRows {
+    /// Rows for groups of these lengths: the tokens of the prompt, and those of every completion.
+    pub fn new(lengths: impl IntoIterator<Item = (usize, Vec<usize>)>, device: &Device) -> Self {
+        let group = |(prompt, completions)| SharedPrompt { start: 0, prompt, completions };
+        let mut groups: Vec<SharedPrompt> = lengths.into_iter().map(group).collect();
+        let longest = groups.iter().map(|group| group.tokens().len()).max().unwrap_or(0);
+        let in_one_row = has_kernels(device);
+        let mut end = 0;
+        for group in &mut groups {
+            group.start = end;
+            end += if in_one_row { group.tokens().len() } else { longest };
+        }
+        let shape = if in_one_row { [1, end] } else { [groups.len(), longest] };
+        Self { shape, groups }
+    }
+
+    /// Which tokens of these rows see which.
+    pub fn attention_layout(self, device: &Device) -> AttentionLayout {
+        if has_kernels(device) {
+            return AttentionLayout::SharedPrompts(Arc::new(self.groups));
+        }
+        let [rows, row] = self.shape;
+        let mut hidden = vec![true; rows * row * row];
+        for (first, group) in (0..).step_by(row.max(1)).zip(&self.groups) {
+            let mut see = |query: usize, keys: Range<usize>| {
+                hidden[query * row..][keys.start - first..keys.end - first].fill(false);
+            };
+            for (part, prompt) in group.parts_and_prompts() {
+                for token in part.clone() {
+                    see(token, prompt.clone());
+                    see(token, part.start..token + 1);
+                }
+            }
+            // A query that sees nothing would be 0/0: padding sees itself.
+            for token in group.tokens().end..first + row {
+                see(token, token..token + 1);
+            }
+        }
+        let hidden = TensorData::new(hidden, [rows, 1, row, row]);
+        AttentionLayout::Mask(Box::new(Tensor::from_data(hidden, device)))
+    }
+}

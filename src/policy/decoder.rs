@@ -1,0 +1,41 @@
+//! The decoder as a policy.
+
+use burn::tensor::Tensor;
+
+use super::Policy;
+use crate::data::GroupBatch;
+use crate::kernels::vocabulary_head::token_log_probs;
+use crate::model::Decoder;
+
+impl Policy for Decoder {
+    fn log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<2> {
+        if batch.num_scored.iter().all(|&scored| scored == 0) {
+            // Of no token, whatever the weights are: zeros that a backward pass reaches.
+            let nothing = self.head_weight().slice([0..1, 0..1]).mul_scalar(0.0);
+            return nothing.expand([batch.num_groups, batch.num_completions]);
+        }
+        sum_by_completion(scored_log_probs(self, batch, temperature), batch)
+    }
+}
+
+/// Log-probability of every scored token of a batch, of which there must be one, `[scored]`.
+pub fn scored_log_probs(decoder: &Decoder, batch: &GroupBatch, temperature: f64) -> Tensor<1> {
+    let predicting = decoder.hidden_at(
+        batch.tokens.clone(),
+        batch.positions.clone(),
+        &batch.attention,
+        &batch.predictors,
+    );
+    token_log_probs(predicting, decoder.head_weight(), batch.targets.clone(), temperature)
+}
+
+/// `[scored]` → `[groups, K]`, summed over each completion.
+pub fn sum_by_completion(per_token: Tensor<1>, batch: &GroupBatch) -> Tensor<2> {
+    let [completions, longest] = batch.scored_of_completion.dims();
+    let places = batch.scored_of_completion.clone().reshape([completions * longest]);
+    // Past the end of a completion stands a zero, which is appended for that.
+    let none = Tensor::zeros([1], &per_token.device());
+    let padded = Tensor::cat(vec![per_token, none], 0).select(0, places);
+    let sums = padded.reshape([completions, longest]).sum_dim(1); // [groups · K, 1]
+    sums.reshape([batch.num_groups, batch.num_completions])
+}

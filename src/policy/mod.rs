@@ -1,0 +1,30 @@
+//! Policies: who assigns log-probabilities to the completions of a batch of groups.
+//!
+//! | room | what |
+//! |---|---|
+//! | `decoder` | the transformer as a policy, each prompt encoded once for all of its completions |
+//! | `table` | policies whose completions can be listed, so that every probability is known |
+//! | `reading` | many groups in batches: log-probs of every token, without autodiff |
+//!
+//! Invariant: nothing here knows what the log-probabilities are wanted for.
+
+mod decoder;
+mod reading;
+mod table;
+
+use burn::module::{Module, ModuleDisplay};
+use burn::tensor::Tensor;
+
+use crate::data::GroupBatch;
+
+pub use decoder::{scored_log_probs, sum_by_completion};
+pub use reading::{GroupPart, check_tokens, not_finite, read_in_batches, token_log_probs_of};
+pub(crate) use reading::{NOT_FINITE, to_f32};
+pub use table::{Listed, Table};
+
+/// A policy assigns log-probabilities to the completions of a batch of groups.
+pub trait Policy: Module + ModuleDisplay {
+    /// Σ log π(token | earlier) over the tokens of each completion, logits divided by
+    /// `temperature`, `[groups, K]`.
+    fn log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<2>;
+}
