@@ -5,6 +5,10 @@
 //! which their frontiers share a picture. A part that a report lacks is left out of the page,
 //! heading included.
 //!
+//! The parts of a report call a policy by its name; what a policy is called by people, what trained it
+//! and with which numbers stands once, in [`Report::policies`]. Colours and marks follow from that:
+//! this room knows no objective by name.
+//!
 //! Invariants: the page holds no text that is not escaped (a completion may contain anything), and
 //! no number that is not in the report.
 
