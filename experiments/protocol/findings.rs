@@ -10,11 +10,13 @@ use exalign::statistics::{Interval, bootstrap};
 
 use super::curves::curves;
 use super::frontiers::{best_of, frontiers, optimum_of, usable_n};
+use super::labels;
 use super::measured::{Lineage, Measured, Outcome, over_repetitions};
 use super::rule::Rule;
 use super::run::Run;
+use super::sentences::{comparisons, summary, title};
 use super::table::table;
-use super::{labels, sentences, wins};
+use super::wins::win_rates;
 use crate::output::print_text;
 use crate::record::command_line;
 
@@ -22,11 +24,11 @@ use crate::record::command_line;
 /// unasked does not take the rest with it: the report lacks its win rates then, and says so.
 pub fn report(run: &Run, outcome: Outcome) -> Result<()> {
     let rule = Rule::new(run)?;
-    let judged = wins::win_rates(run, &outcome, &rule);
+    let judged = win_rates(run, &outcome, &rule);
     let mut report = build(run, &outcome, &rule)?;
     let unjudged = match judged {
-        Ok(win_rates) => {
-            report.win_rates = win_rates;
+        Ok(rows) => {
+            report.win_rates = rows;
             None
         }
         Err(error) => {
@@ -57,7 +59,7 @@ fn build(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Report> {
         policies: policies(outcome),
         results: results(run, outcome, rule, seed),
         frontier: frontiers(outcome),
-        comparisons: sentences::comparisons(outcome),
+        comparisons: comparisons(outcome),
         win_rates: Vec::new(),
         optimum: Some(optimum_of(run, outcome)?),
         curves: curves(run, outcome),
@@ -67,8 +69,8 @@ fn build(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Report> {
         configuration: redact_json(run.config.to_json()),
         provenance: provenance(run),
     };
-    report.title = sentences::title(&report);
-    report.summary = sentences::summary(&report, outcome.lineages.len());
+    report.title = title(&report);
+    report.summary = summary(&report, outcome.lineages.len());
     Ok(report)
 }
 
