@@ -17,11 +17,11 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use burn::train::TrainStep;
-use exalign::alignment::ExoRwConfig;
+use exalign::alignment::{Divergence, ExoRwConfig, Takes};
 use exalign::data::TokenGroup;
 use exalign::kernels::linear::product;
 use exalign::model::{Decoder, Precision};
-use exalign::report::{Content, Curve, Figure, Line, Plot};
+use exalign::report::{Content, Curve, Figure, Line, Plot, Style};
 use exalign::training::{Aligner, Step, Trainee};
 use serde::{Deserialize, Serialize};
 use support::{
@@ -233,13 +233,14 @@ fn figure(by_prompt: &[Point], by_k: &[Point], apart: &[Point], by_size: &[Point
         y_holds: Some(0.0),
         content: Content::Curves(curves),
     };
-    let curve = |name: &str, policy: &str, points: &[Point], x: Value, y: Value| Curve {
+    let curve = |name: &str, style: Style, points: &[Point], x: Value, y: Value| Curve {
         name: name.to_owned(),
-        policy: policy.to_owned(),
+        style,
         line: Line::Marked,
         points: points.iter().map(|it| (x(it), y(it))).collect(),
     };
-    let (ours, other) = ("exo-rw", "dpo-rw");
+    let [ours, other] = [Divergence::Reverse, Divergence::Forward]
+        .map(|divergence| Style::of_objective(divergence, Takes::Rewards, 0));
     let k: Value = |it| it.completions as f64;
     let millions: Value = |it| it.parameters as f64 / 1e6;
     let seconds: Value = |it| it.seconds;

@@ -59,7 +59,7 @@
 //!
 //! `burn` models, autodiff, optimizers, backends · `tokenizers` the same ids as everybody ·
 //! `safetensors` weights others can read · `config` layered settings · `clap` the command line ·
-//! `tracing-subscriber` logs · `indicatif` progress · `comfy-table` tables in the terminal ·
+//! `tracing-subscriber` logs · `indicatif` progress · `maud` the report's page, escaped by construction · `comfy-table` tables in the terminal ·
 //! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `parquet` and `arrow` tables as sets are published · `rand_chacha` random
 //! numbers that are the same everywhere · `prost` and `base64` tokenizers published as
 //! sentencepiece or tiktoken files · `gemm` the matrix products inside kernels, the same that burn's CPU backend uses · `pulp`

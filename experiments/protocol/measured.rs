@@ -5,6 +5,7 @@ use std::path::Path;
 use exalign::Result;
 use exalign::data::{self as records, Group};
 use exalign::evaluation::Samples;
+use exalign::statistics::{Interval, student};
 
 use super::variants::{Comparison, Variant};
 use crate::graph::Artifact;
@@ -82,6 +83,19 @@ impl Lineage {
     pub fn frontier(&self, variant: usize) -> Vec<&Samples> {
         self.variants[variant].iter().map(|it| &it.evaluated.drawn).collect()
     }
+}
+
+/// One repetition's interval over prompts, or Student's over the means of several.
+pub fn over_repetitions(intervals: &[Interval]) -> Option<Interval> {
+    match intervals {
+        [] => None,
+        [only] => Some(*only),
+        several => Some(student(&several.iter().map(|it| it.mean).collect::<Vec<_>>())),
+    }
+}
+
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 fn checkpoints(folder: &Path) -> Result<Vec<Measured>> {

@@ -10,11 +10,15 @@ mod checkpoints;
 mod curves;
 mod data;
 mod findings;
+mod frontiers;
+pub mod labels;
 mod measured;
 mod pipeline;
+mod rule;
 pub mod run;
 mod sentences;
 pub mod settings;
+mod table;
 mod variants;
 mod wins;
 

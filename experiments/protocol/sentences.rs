@@ -1,22 +1,24 @@
 //! What can be said of a run, with its intervals, and what cannot.
 
-use exalign::alignment::Divergence;
+use exalign::alignment::{Divergence, Takes};
 use exalign::evaluation::{FrontierGain, OptimumPoint, frontier_gain};
-use exalign::report::{Comparison, Optimum, ResultRow, policy_name};
+use exalign::report::{Comparison, ObjectiveLabel, PolicyKind, Report, ResultRow, Trained};
 use exalign::statistics::{Interval, student};
 
+use super::frontiers::FEW_SAMPLES;
 use super::measured::Outcome;
 use super::variants::Variant;
 
-/// With fewer effective samples than this, an estimate of the optimum is not worth showing.
-pub const FEW_SAMPLES: f64 = 4.0;
-
-pub fn title(results: &[ResultRow], unit: &str) -> String {
+/// What was found, in a few words.
+pub fn title(report: &Report) -> String {
     let gain = |row: &ResultRow| row.reward_gain.map_or(f64::NEG_INFINITY, |gain| gain.mean);
-    let unit = if unit.is_empty() { "reward" } else { unit };
-    match results.iter().max_by(|a, b| gain(a).total_cmp(&gain(b))) {
+    let unit = match report.reward_unit.as_str() {
+        "" => "reward",
+        unit => unit,
+    };
+    match report.results.iter().max_by(|a, b| gain(a).total_cmp(&gain(b))) {
         Some(best) if has_raised(best) => {
-            format!("{} earns {:.2} {unit} more than SFT", policy_name(&best.policy), gain(best))
+            format!("{} earns {:.2} {unit} more than SFT", report.label(&best.policy), gain(best))
         }
         _ => "No objective earns more than SFT beyond the interval".to_owned(),
     }
@@ -27,7 +29,8 @@ fn has_raised(row: &ResultRow) -> bool {
     row.reward_gain.is_some_and(|gain| gain.low > 0.0)
 }
 
-/// Every EXO against the DPO that differs in nothing else, at the same KL.
+/// Every EXO, the reverse KL, against the DPO, the forward KL, that differs in nothing else, at the same
+/// KL to the reference.
 pub fn comparisons(outcome: &Outcome) -> Vec<Comparison> {
     let is_exo = |it: &Variant| it.objective.name.divergence == Divergence::Reverse;
     let variants = || outcome.variants.iter().enumerate();
@@ -70,19 +73,15 @@ fn pooled(ours: String, theirs: String, gains: &[(u64, FrontierGain)]) -> Option
     })
 }
 
-/// The findings, the most important one first.
-pub fn summary(
-    outcome: &Outcome,
-    results: &[ResultRow],
-    comparisons: &[Comparison],
-    optimum: &Optimum,
-) -> Vec<String> {
-    let mut sentences: Vec<String> = comparisons
-        .iter()
-        .filter(|it| it.ours.starts_with("exo-rw"))
-        .chain(comparisons.iter().filter(|it| !it.ours.starts_with("exo-rw")))
-        .map(|it| comparison(it, outcome.lineages.len()))
-        .collect();
+/// The findings, the most important one first: what was found of objectives with rewards before what
+/// was found of those on pairs.
+pub fn summary(report: &Report, repetitions: usize) -> Vec<String> {
+    let Report { results, comparisons, .. } = report;
+    let on_rewards =
+        |it: &&Comparison| objective(report, &it.ours).is_some_and(|it| it.takes == Takes::Rewards);
+    let (first, then): (Vec<_>, Vec<_>) = comparisons.iter().partition(on_rewards);
+    let mut sentences: Vec<String> =
+        first.into_iter().chain(then).map(|it| comparison(it, report, repetitions)).collect();
     let trained: Vec<&ResultRow> = results.iter().filter(|it| it.reward_gain.is_some()).collect();
     let raised = trained.iter().filter(|it| has_raised(it)).count();
     sentences.push(format!(
@@ -90,7 +89,8 @@ pub fn summary(
         raised,
         trained.len()
     ));
-    sentences.extend(shares_of_optimum(results, &optimum.curve));
+    let Some(optimum) = &report.optimum else { return sentences };
+    sentences.extend(shares_of_optimum(report, &optimum.curve));
     if optimum.point.effective_sample_size < FEW_SAMPLES {
         sentences.push(format!(
             "The exact optimum at β = {} is so far from SFT that its estimate rests on {:.1} of {} samples a \
@@ -103,7 +103,15 @@ pub fn summary(
     sentences
 }
 
-fn comparison(it: &Comparison, repetitions: usize) -> String {
+/// The objective that trained a policy.
+fn objective<'a>(report: &'a Report, policy: &str) -> Option<&'a ObjectiveLabel> {
+    match &report.policy(policy)?.kind {
+        PolicyKind::Trained(Trained { objective, .. }) => Some(objective),
+        _ => None,
+    }
+}
+
+fn comparison(it: &Comparison, report: &Report, repetitions: usize) -> String {
     let verdict = match it.mean_gain {
         Interval { low, .. } if low > 0.0 => "earns more than",
         Interval { high, .. } if high < 0.0 => "earns less than",
@@ -116,28 +124,31 @@ fn comparison(it: &Comparison, repetitions: usize) -> String {
     format!(
         "At the same KL {} {verdict} {}: a difference of {} in reward, averaged over KLs up to {:.2} nats \
          ({basis}).",
-        policy_name(&it.ours),
-        policy_name(&it.theirs),
+        report.label(&it.ours),
+        report.label(&it.theirs),
         it.mean_gain,
         it.common_kl,
     )
 }
 
 /// How much of what can be gained at their KL the objectives that gained anything have gained.
-fn shares_of_optimum(results: &[ResultRow], curve: &[OptimumPoint]) -> Vec<String> {
-    let Some(reference) = results.iter().find(|it| it.policy == "sft") else { return Vec::new() };
+fn shares_of_optimum(report: &Report, curve: &[OptimumPoint]) -> Vec<String> {
+    let is_reference = |row: &&ResultRow| {
+        report.policy(&row.policy).is_some_and(|it| it.kind == PolicyKind::Reference)
+    };
+    let Some(reference) = report.results.iter().find(is_reference) else { return Vec::new() };
     let share = |row: &ResultRow| {
         let possible = reward_at(curve, row.kl?.mean)? - reference.reward.mean;
         let share = (row.reward.mean - reference.reward.mean) / possible;
         (possible > 0.0).then(|| {
             format!(
                 "{} ends with {:.0} % of the gain that the exact optimum makes at its KL.",
-                policy_name(&row.policy),
+                report.label(&row.policy),
                 100.0 * share
             )
         })
     };
-    results.iter().filter(|it| has_raised(it)).filter_map(share).collect()
+    report.results.iter().filter(|row| has_raised(row)).filter_map(share).collect()
 }
 
 /// The optimum's reward at a KL, between the points of its curve; none beyond them.
@@ -153,7 +164,16 @@ fn reward_at(curve: &[OptimumPoint], kl: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use exalign::alignment::objectives;
+
     use super::*;
+    use crate::protocol::labels;
+
+    fn report(results: Vec<ResultRow>, unit: &str) -> Report {
+        let mut policies = vec![labels::reference()];
+        policies.extend(objectives().iter().map(|objective| labels::named(objective.name)));
+        Report { policies, results, reward_unit: unit.to_owned(), ..Report::default() }
+    }
 
     fn exactly(mean: f64) -> Interval {
         Interval { mean, low: mean, high: mean }
@@ -186,18 +206,19 @@ mod tests {
         let sft = ResultRow { reward_gain: None, ..row("sft", 1.0, 0.0, exactly(0.0)) };
         let unsure = Interval { mean: 0.5, low: -0.1, high: 1.1 };
         // At 0.5 nats the optimum has 2.0, a gain of 1.0; beyond its curve nothing can be said.
-        let results = [
+        let results = vec![
             sft,
             row("exo-rw", 1.75, 0.5, exactly(0.75)),
             row("dpo", 1.5, 0.5, unsure),
             row("exo-pref", 3.0, 2.5, exactly(2.0)),
         ];
+        let found = report(results, "points");
         assert_eq!(
-            shares_of_optimum(&results, &curve),
+            shares_of_optimum(&found, &curve),
             ["EXO-rw ends with 75 % of the gain that the exact optimum makes at its KL."]
         );
-        assert_eq!(title(&results, "points"), "EXO-pref earns 2.00 points more than SFT");
-        let none = [row("dpo", 1.5, 0.5, unsure)];
-        assert_eq!(title(&none, ""), "No objective earns more than SFT beyond the interval");
+        assert_eq!(title(&found), "EXO-pref earns 2.00 points more than SFT");
+        let none = report(vec![row("dpo", 1.5, 0.5, unsure)], "");
+        assert_eq!(title(&none), "No objective earns more than SFT beyond the interval");
     }
 }

@@ -37,7 +37,9 @@ pub enum PairsFrom {
 pub struct Variant {
     pub objective: ObjectiveConfig,
     /// The form of the objective, where it is not the plain one.
-    form: Option<&'static Form>,
+    pub form: Option<&'static Form>,
+    /// K, the completions of a group.
+    pub completions: usize,
     /// K where it is less than what was drawn.
     pub fewer_completions: Option<usize>,
     /// What of its numbers the run varies.
@@ -119,6 +121,7 @@ impl Comparison {
                             ..objective.clone()
                         },
                         form,
+                        completions: count,
                         fewer_completions: (count < drawn).then_some(count),
                         varied: Varied {
                             beta_policy: varied_policy,

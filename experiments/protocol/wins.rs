@@ -10,8 +10,9 @@ use exalign::evaluation::{BothOrders, WinRate};
 use exalign::judges::{Comparison, Judge};
 use exalign::report::WinRateRow;
 
-use super::findings::Rule;
+use super::labels::{CHOSEN, REFERENCE};
 use super::measured::{Lineage, Outcome};
+use super::rule::Rule;
 use super::run::{Run, stage_settings};
 use super::variants;
 use crate::judging::{self, Asked, JudgeSpec};
@@ -95,8 +96,8 @@ fn matches(outcome: &Outcome) -> Vec<Match> {
                 .flat_map(|it| paired(it, index, &theirs(it), outcome.comparison.judged_prompts))
                 .collect(),
         };
-        matches.push(against("sft", &|it| it.reference.evaluated.groups.clone()));
-        matches.push(against("chosen", &|it| it.chosen.clone().unwrap_or_default()));
+        matches.push(against(REFERENCE, &|it| it.reference.evaluated.groups.clone()));
+        matches.push(against(CHOSEN, &|it| it.chosen.clone().unwrap_or_default()));
     }
     matches.retain(|it| !it.comparisons.is_empty());
     matches

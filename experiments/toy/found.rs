@@ -1,11 +1,11 @@
 //! What the toy found: its numbers, in sentences and in tables.
 
 use comfy_table::{CellAlignment, Table, presets};
-use exalign::report::policy_name;
 use serde::{Deserialize, Serialize};
 
 use super::line::{COMPLETIONS, LineFits};
 use super::reviews::ReviewFits;
+use crate::protocol::labels;
 
 /// What the command found: `toy.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ pub fn line_cells(line: &LineFits) -> Vec<Vec<String>> {
         .iter()
         .map(|it| {
             vec![
-                policy_name(&it.objective),
+                labels::named(&it.objective).label,
                 it.completions.map_or("all".to_owned(), |count| count.to_string()),
                 format!("{:.3}", it.mean),
                 format!("{:.3}", it.scale),
@@ -91,7 +91,7 @@ pub fn review_cells(reviews: &ReviewFits) -> Vec<Vec<String>> {
         .iter()
         .map(|it| {
             vec![
-                policy_name(&it.policy),
+                labels::named(&it.policy).label,
                 format!("{:.3}", it.reward),
                 format!("{:.3}", it.kl),
                 format!("{:.3}", it.divergence.reverse_kl),

@@ -1,10 +1,13 @@
 //! The figures and the page.
 
-use exalign::report::{Article, Cells, Content, Curve, Figure, Line, Part, Plot, policy_name};
+use exalign::report::{
+    Article, Cells, Content, Curve, Figure, Line, Part, Plot, PolicyKind, Style,
+};
 
 use super::found::{LINE_HEADER, REVIEW_HEADER, Toy, line_cells, review_cells};
 use super::line::{COMPLETIONS, LineFits};
 use super::reviews::{ReviewFits, ReviewLine};
+use crate::protocol::labels;
 
 /// Both fits to the two modes, and what smaller groups make of them.
 pub fn line(line: &LineFits) -> Figure {
@@ -38,7 +41,7 @@ fn densities(line: &LineFits, completions: Option<usize>, named: bool) -> Vec<Cu
     let name = |text: &str| if named { text.to_owned() } else { String::new() };
     let mut curves = vec![Curve {
         name: name("π*, the target"),
-        policy: "optimum".to_owned(),
+        style: Style::OPTIMUM,
         line: Line::Area,
         points: line.grid.iter().copied().zip(line.optimum.iter().copied()).collect(),
     }];
@@ -49,7 +52,7 @@ fn densities(line: &LineFits, completions: Option<usize>, named: bool) -> Vec<Cu
         if let Some(fit) = line.of(objective, completions) {
             curves.push(Curve {
                 name: name(text),
-                policy: objective.to_owned(),
+                style: Style::of(&labels::named(objective)),
                 line: Line::Solid,
                 points: line.grid.iter().map(|&x| (x, fit.density(x))).collect(),
             });
@@ -67,7 +70,7 @@ pub fn reviews(reviews: &ReviewFits) -> Figure {
             y_name: String::new(),
             y_holds: None,
             content: Content::Cells(Cells {
-                policy: policy.to_owned(),
+                style: Style::of(&labels::named(policy)),
                 rows: reviews.openings.clone(),
                 columns: reviews.verdicts.clone(),
                 shares: reviews.of(policy)?.shares.clone(),
@@ -97,10 +100,11 @@ pub fn reviews(reviews: &ReviewFits) -> Figure {
 }
 
 fn way(it: &ReviewLine) -> Curve {
-    let exact = it.policy == "optimum";
+    let label = labels::named(&it.policy);
+    let exact = label.kind == PolicyKind::Optimum;
     Curve {
-        name: if exact { "π*, any policy".to_owned() } else { policy_name(&it.policy) },
-        policy: it.policy.clone(),
+        name: if exact { "π*, any policy".to_owned() } else { label.label.clone() },
+        style: Style::of(&label),
         line: if exact { Line::Dashed } else { Line::Marked },
         points: it.points.iter().map(|it| (it.kl, it.reward)).collect(),
     }

@@ -1,14 +1,13 @@
 //! A page of figures and tables in the style of a report, for what is no run of an experiment.
 
-use std::fmt::Write;
 use std::path::Path;
 
+use maud::{Markup, PreEscaped, html};
 use serde::Serialize;
 
 use super::page::{self, Sections};
 use super::pictures::Figure;
 use super::tables;
-use super::text::{escape, script_json};
 use crate::{Result, files};
 
 /// A page of figures and tables.
@@ -54,40 +53,29 @@ impl Article {
         for part in &self.parts {
             sections.add(&part.id, &part.title, Some(part.html()));
         }
-        let summary = page::paragraphs(&self.summary, "");
-        let html = page::whole(
-            &self.title,
-            &escape(&self.kicker),
-            &summary,
-            &sections,
-            &script_json(&json),
-        );
+        let summary = page::paragraphs(&self.summary, None);
+        let html = page::whole(&self.title, &self.kicker, &summary, &sections, &json);
         files::write_atomic(path, |writer| writer.write_all(html.as_bytes()))
     }
 }
 
 impl Part {
-    fn html(&self) -> String {
-        let mut html = format!(
-            "<figure>{}<figcaption>{}</figcaption></figure>",
-            self.figure.to_html(),
-            escape(&self.caption)
-        );
-        let mut rows = String::new();
-        for cells in &self.rows {
-            if let Some((name, cells)) = cells.split_first() {
-                tables::row(&mut rows, name, cells);
+    fn html(&self) -> Markup {
+        let rows = html! {
+            @for cells in &self.rows {
+                @if let Some((name, cells)) = cells.split_first() { (tables::row(name, cells)) }
+            }
+        };
+        let header: Vec<&str> = self.header.iter().map(String::as_str).collect();
+        let caption = format!("{} in numbers", self.title);
+        html! {
+            figure {
+                (PreEscaped(self.figure.to_html()))
+                figcaption { (self.caption) }
+            }
+            @if !rows.0.is_empty() {
+                div class="below" { (tables::table(&caption, &header, 1..header.len(), rows)) }
             }
         }
-        if !rows.is_empty() {
-            let header: Vec<&str> = self.header.iter().map(String::as_str).collect();
-            let caption = format!("{} in numbers", self.title);
-            let _ = write!(
-                html,
-                r#"<div class="below">{}</div>"#,
-                tables::table(&caption, &header, 1..header.len(), &rows)
-            );
-        }
-        html
     }
 }

@@ -1,10 +1,10 @@
 //! The sample browser: one prompt at a time, its completions side by side.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
-use super::pictures::Styles;
-use super::text::{Variant, escape, policy_name, signed, variant};
-use super::{Report, SampleCompletion, SamplePrompt};
+use super::runs::{Policy, Run};
+use super::schema::{SampleCompletion, SamplePrompt};
+use super::text::signed;
 
 /// Texts longer than this, in letters, are folded.
 const LONG: usize = 700;
@@ -14,41 +14,66 @@ const MANY_LINES: usize = 12;
 const SIDE_BY_SIDE: usize = 5;
 
 /// The browser; none without samples.
-pub fn section(report: &Report, styles: &Styles) -> Option<String> {
-    if report.samples.is_empty() {
+pub fn section(run: &Run) -> Option<Markup> {
+    let samples = &run.report.samples;
+    if samples.is_empty() {
         return None;
     }
-    let rewards = || report.samples.iter().flat_map(|it| &it.completions).map(|it| it.reward);
-    // Rewards are coloured around zero where they have both signs, else around their middle.
-    let (low, high) = rewards()
-        .filter(|it| it.is_finite())
-        .fold((f64::MAX, f64::MIN), |(low, high), it| (low.min(it), high.max(it)));
-    let center = if low < 0.0 && high > 0.0 { 0.0 } else { (low + high) / 2.0 };
-    let reach = (high - center).max(center - low).max(1e-9);
-    let policies = policies(report);
-    let mut html = String::from(
-        r#"<div class="browser" role="group" aria-label="Sample browser"><div class="controls" hidden><button type="button" class="previous" aria-label="Previous prompt">←</button><span class="position" aria-live="polite"></span><button type="button" class="next" aria-label="Next prompt">→</button><input type="search" placeholder="Search prompts and completions" aria-label="Search prompts and completions"></div>"#,
-    );
-    html.push_str(&choice(&policies, report, styles));
-    for (number, it) in report.samples.iter().enumerate() {
-        html.push_str(&sample(
-            number + 1,
-            it,
-            (&policies, styles),
-            &report.reward_unit,
-            |reward| (reward - center) / reach,
-        ));
+    let policies = policies(run);
+    let tint = Tint::new(samples);
+    Some(html! {
+        div class="browser" role="group" aria-label="Sample browser" {
+            div class="controls" hidden {
+                button type="button" class="previous" aria-label="Previous prompt" { "←" }
+                span class="position" aria-live="polite" {}
+                button type="button" class="next" aria-label="Next prompt" { "→" }
+                input type="search" placeholder="Search prompts and completions"
+                    aria-label="Search prompts and completions";
+            }
+            (choice(&policies, run))
+            @for (index, it) in samples.iter().enumerate() {
+                article class="sample" {
+                    h3 class="label" { "Prompt " (index + 1) }
+                    div class="prompt" dir="auto" { (folded(&it.prompt, Kept::End)) }
+                    div class="columns" {
+                        @for (index, policy) in policies.iter().enumerate() {
+                            (column(index, policy, it, &run.report.reward_unit, &tint))
+                        }
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// How good a reward is beside the others: −1 … 1.
+struct Tint {
+    center: f64,
+    reach: f64,
+}
+
+impl Tint {
+    /// Around zero where rewards have both signs, else around their middle.
+    fn new(samples: &[SamplePrompt]) -> Self {
+        let rewards = samples.iter().flat_map(|it| &it.completions).map(|it| it.reward);
+        let (low, high) = rewards
+            .filter(|reward| reward.is_finite())
+            .fold((f64::MAX, f64::MIN), |(low, high), it| (low.min(it), high.max(it)));
+        let center = if low < 0.0 && high > 0.0 { 0.0 } else { (low + high) / 2.0 };
+        Self { center, reach: (high - center).max(center - low).max(1e-9) }
     }
-    html.push_str("</div>");
-    Some(html)
+
+    fn of(&self, reward: f64) -> f64 {
+        (reward - self.center) / self.reach
+    }
 }
 
 /// The policies of all samples, in the order in which they come.
-fn policies(report: &Report) -> Vec<&str> {
-    let mut policies: Vec<&str> = Vec::new();
-    for completion in report.samples.iter().flat_map(|it| &it.completions) {
-        if !policies.contains(&completion.policy.as_str()) {
-            policies.push(&completion.policy);
+fn policies(run: &Run) -> Vec<Policy> {
+    let mut policies: Vec<Policy> = Vec::new();
+    for completion in run.report.samples.iter().flat_map(|it| &it.completions) {
+        if !policies.iter().any(|policy| policy.name() == completion.policy) {
+            policies.push(run.policy(&completion.policy));
         }
     }
     policies
@@ -56,88 +81,59 @@ fn policies(report: &Report) -> Vec<&str> {
 
 /// Which policies stand side by side, where there are many: at first the untrained and the best of
 /// each objective.
-fn choice(policies: &[&str], report: &Report, styles: &Styles) -> String {
-    if policies.len() <= SIDE_BY_SIDE {
-        return String::new();
-    }
-    let first = leading(policies, report);
-    let mut html = String::from(
-        r#"<details class="choice" hidden><summary>Which policies stand side by side</summary><div class="toggles" role="group" aria-label="Policies side by side">"#,
-    );
-    for (index, policy) in policies.iter().enumerate() {
-        let _ = write!(
-            html,
-            r#"<button type="button" class="toggle" data-column="{index}" aria-pressed="{}">{}{}</button>"#,
-            first.contains(policy),
-            styles.of(policy).swatch(),
-            escape(&policy_name(policy)),
-        );
-    }
-    html + "</div></details>"
-}
-
-/// What is no variant of an objective, and of each objective the variant with the most reward.
-pub fn leading<'a>(policies: &[&'a str], report: &Report) -> Vec<&'a str> {
-    let reward = |policy: &str| {
-        let row = report.results.iter().find(|row| row.policy == policy);
-        row.map_or(f64::NEG_INFINITY, |row| row.reward.mean)
-    };
-    let base = |policy: &str| variant(policy).map(|Variant { base, .. }| base);
-    let is_leading = |policy: &&&str| {
-        base(policy).is_none_or(|family| {
-            let rivals = policies.iter().filter(|it| base(it) == Some(family));
-            // Of several that earn the same, the first.
-            let best = rivals.rev().max_by(|a, b| reward(a).total_cmp(&reward(b)));
-            best == Some(policy)
-        })
-    };
-    policies.iter().filter(is_leading).copied().collect()
-}
-
-fn sample(
-    number: usize,
-    it: &SamplePrompt,
-    (policies, styles): (&[&str], &Styles),
-    unit: &str,
-    tint: impl Fn(f64) -> f64,
-) -> String {
-    let mut html = format!(
-        r#"<article class="sample"><h3 class="label">Prompt {number}</h3><div class="prompt" dir="auto">{}</div><div class="columns">"#,
-        folded(&it.prompt, Kept::End)
-    );
-    for (index, policy) in policies.iter().enumerate() {
-        let mut own = it.completions.iter().filter(|it| it.policy == *policy).peekable();
-        if own.peek().is_none() {
-            continue;
+fn choice(policies: &[Policy], run: &Run) -> Markup {
+    let names: Vec<&str> = policies.iter().map(Policy::name).collect();
+    let first = run.leading(&names);
+    html! {
+        @if policies.len() > SIDE_BY_SIDE {
+            details class="choice" hidden {
+                summary { "Which policies stand side by side" }
+                div class="toggles" role="group" aria-label="Policies side by side" {
+                    @for (index, policy) in policies.iter().enumerate() {
+                        @let pressed = first.contains(&policy.name()).to_string();
+                        button type="button" class="toggle" data-column=(index) aria-pressed=(pressed) {
+                            (policy.style.swatch()) (policy.label())
+                        }
+                    }
+                }
+            }
         }
-        let _ = write!(
-            html,
-            r#"<div class="column" data-column="{index}"><h4>{}{}</h4>"#,
-            styles.of(policy).swatch(),
-            escape(&policy_name(policy))
-        );
-        for completion in own {
-            html.push_str(&sample_completion(completion, unit, tint(completion.reward)));
-        }
-        html.push_str("</div>");
     }
-    html + "</div></article>"
 }
 
-fn sample_completion(it: &SampleCompletion, unit: &str, tint: f64) -> String {
+/// A policy's completions of a prompt; nothing where it has none.
+fn column(index: usize, policy: &Policy, it: &SamplePrompt, unit: &str, tint: &Tint) -> Markup {
+    let own: Vec<&SampleCompletion> =
+        it.completions.iter().filter(|it| it.policy == policy.name()).collect();
+    html! {
+        @if !own.is_empty() {
+            div class="column" data-column=(index) {
+                h4 { (policy.style.swatch()) (policy.label()) }
+                @for completion in own {
+                    (sample_completion(completion, unit, tint.of(completion.reward)))
+                }
+            }
+        }
+    }
+}
+
+fn sample_completion(it: &SampleCompletion, unit: &str, tint: f64) -> Markup {
     let side = if tint < 0.0 { "bad" } else { "good" };
-    let kl = match it.kl {
-        Some(kl) => format!(r#"<span class="kl">log-ratio {}</span>"#, signed(kl, 2)),
-        None => String::new(),
-    };
-    format!(
-        r#"<div class="completion"><div class="text" dir="auto">{}</div><p class="facts"><span class="chip {side}" style="--tint:{:.2}" title="reward {}">{}</span>{kl}</p></div>"#,
-        // The space that joins a completion to its prompt is no part of what is read.
-        folded(it.text.strip_prefix(' ').unwrap_or(&it.text), Kept::Beginning),
-        if tint.is_finite() { 0.1 + 0.5 * tint.abs().min(1.0) } else { 0.0 },
-        escape(unit),
-        signed(it.reward, 3),
-    )
+    let strength = if tint.is_finite() { 0.1 + 0.5 * tint.abs().min(1.0) } else { 0.0 };
+    // The space that joins a completion to its prompt is no part of what is read.
+    let text = it.text.strip_prefix(' ').unwrap_or(&it.text);
+    html! {
+        div class="completion" {
+            div class="text" dir="auto" { (folded(text, Kept::Beginning)) }
+            p class="facts" {
+                span class={ "chip " (side) } style={ "--tint:" (format!("{strength:.2}")) }
+                    title={ "reward " (unit) } { (signed(it.reward, 3)) }
+                @if let Some(kl) = it.kl {
+                    span class="kl" { "log-ratio " (signed(kl, 2)) }
+                }
+            }
+        }
+    }
 }
 
 /// Which part of a long text stays in sight.
@@ -149,28 +145,31 @@ enum Kept {
 }
 
 /// A text with its line breaks; of a long one a part, the rest for who opens it.
-fn folded(text: &str, kept: Kept) -> String {
+fn folded(text: &str, kept: Kept) -> Markup {
     let text = text.trim_matches('\n');
     if text.is_empty() {
-        return r#"<span class="nothing">(nothing)</span>"#.to_owned();
+        return html! { span class="nothing" { "(nothing)" } };
     }
     if text.chars().count() <= LONG && text.lines().count() <= MANY_LINES {
-        return escape(text);
+        return html! { (text) };
     }
     let (head, tail) = text.split_at(seam(text, kept));
+    let (first, rest) = (head.trim_end(), tail.trim_start_matches('\n'));
     match kept {
-        Kept::Beginning => format!(
-            r#"{}<details class="rest"><summary>… {} more</summary>{}</details>"#,
-            escape(head.trim_end()),
-            size(tail),
-            escape(tail.trim_start_matches('\n'))
-        ),
-        Kept::End => format!(
-            r#"<details class="rest"><summary>{} before this …</summary>{}</details>{}"#,
-            size(head),
-            escape(head.trim_end()),
-            escape(tail.trim_start_matches('\n'))
-        ),
+        Kept::Beginning => html! {
+            (first)
+            details class="rest" {
+                summary { "… " (size(tail)) " more" }
+                (rest)
+            }
+        },
+        Kept::End => html! {
+            details class="rest" {
+                summary { (size(head)) " before this …" }
+                (first)
+            }
+            (rest)
+        },
     }
 }
 
@@ -197,7 +196,7 @@ fn seam(text: &str, kept: Kept) -> usize {
     // The last boundary before the limit, a line's if it is not too far back.
     let within = &places[..=limit];
     let last = |wanted: fn(char) -> bool| within.iter().rposition(|(_, letter)| wanted(*letter));
-    let line = last(|it| it == '\n').filter(|at| *at * 2 > limit);
+    let line = last(|letter| letter == '\n').filter(|at| *at * 2 > limit);
     let at = line.or_else(|| last(char::is_whitespace)).unwrap_or(limit);
     places[at].0
 }
@@ -237,7 +236,7 @@ mod tests {
             format!("{}\n{}", "x".repeat(900), "y".repeat(900)),
         ] {
             for kept in [Kept::Beginning, Kept::End] {
-                let html = folded(&text, kept);
+                let html = folded(&text, kept).into_string();
                 assert!(html.contains("<details"), "{text}");
                 let expected: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
                 let found = words(&html);
@@ -252,7 +251,7 @@ mod tests {
             "{}\n\nHuman: and the last?\n\nAssistant:",
             "Human: hm.\n\nAssistant: yes.\n\n".repeat(20)
         );
-        let html = folded(&text, Kept::End);
+        let html = folded(&text, Kept::End).into_string();
         let (_, seen) = html.split_once("</details>").unwrap();
         assert!(seen.contains("Human: and the last?\n\nAssistant:"), "{seen}");
         assert!(html.starts_with(r#"<details class="rest"><summary>"#));
@@ -260,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_short_text_is_as_it_is() {
-        assert_eq!(folded("a\nb", Kept::End), "a\nb");
-        assert!(folded("\n", Kept::Beginning).contains("(nothing)"));
+        assert_eq!(folded("a\nb", Kept::End).0, "a\nb");
+        assert!(folded("\n", Kept::Beginning).0.contains("(nothing)"));
     }
 }

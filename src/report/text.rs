@@ -1,9 +1,10 @@
 //! Text and numbers as the page shows them.
 
+use std::fmt::Write;
+
 use crate::statistics::Interval;
 
-/// `text` for HTML and SVG, as content and as a quoted attribute. Control characters, which neither
-/// may hold, become their pictures (␀ …).
+/// `text` for SVG, as content and as a quoted attribute.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -13,23 +14,40 @@ pub fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            '\n' | '\t' => escaped.push(character),
-            '\0'..='\x1f' => {
-                escaped.push(char::from_u32(0x2400 + u32::from(character)).unwrap_or(' '));
-            }
-            '\x7f'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            _ => escaped.push(character),
+            _ => escaped.push(pictured(character)),
         }
     }
     escaped
 }
 
-/// JSON for a `<script>` element: the same value with nothing in it that could end the element.
+/// `text` with pictures (␀ …) for the control characters that neither HTML nor SVG may hold.
+pub fn without_control(text: &str) -> String {
+    text.chars().map(pictured).collect()
+}
+
+fn pictured(character: char) -> char {
+    match character {
+        '\n' | '\t' => character,
+        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(character)).unwrap_or(' '),
+        '\x7f'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+        _ => character,
+    }
+}
+
+/// JSON for a `<script>` element: the same value with nothing in it that could end the element, and
+/// no character that HTML may not hold.
 pub fn script_json(json: &str) -> String {
-    json.replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        let ends = matches!(character, '<' | '>' | '\u{2028}' | '\u{2029}');
+        if ends || pictured(character) != character {
+            // Writing to a string does not fail.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 /// A number with a true minus sign, – where it is not finite.
@@ -70,69 +88,6 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// A trained policy's name taken apart: `exo-rw-b0.5-k4` is `exo-rw`, `EXO-rw` and what a sweep
-/// varies, β_π (`b`), β_r (`r`) and K (`k`).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Variant<'a> {
-    /// The objective.
-    pub base: &'static str,
-    /// The objective as the field writes it.
-    pub name: &'static str,
-    /// Letter and value of each.
-    pub parts: Vec<(char, &'a str)>,
-}
-
-/// Takes a policy's name apart; none for what is no trained policy.
-pub fn variant(policy: &str) -> Option<Variant<'_>> {
-    const NAMES: [(&str, &str); 5] = [
-        ("exo-pref-official", "EXO-pref (official labels)"),
-        ("exo-pref", "EXO-pref"),
-        ("exo-rw", "EXO-rw"),
-        ("dpo-rw", "DPO-rw"),
-        ("dpo", "DPO"),
-    ];
-    let (base, name, rest) = NAMES.iter().find_map(|(base, name)| {
-        let rest = policy.strip_prefix(base)?;
-        (rest.is_empty() || rest.starts_with('-')).then_some((*base, *name, rest))
-    })?;
-    let parts = rest
-        .split('-')
-        .skip(1)
-        .map(|part| {
-            let letter = part.chars().next().filter(|it| "brk".contains(*it))?;
-            Some((letter, &part[1..]))
-        })
-        .collect::<Option<_>>()?;
-    Some(Variant { base, name, parts })
-}
-
-impl Variant<'_> {
-    /// What a sweep varies, as people write it; empty where nothing is varied.
-    pub fn varied(&self) -> String {
-        let part = |(letter, value): &(char, &str)| match letter {
-            'b' => format!("β {value}"),
-            'r' => format!("β_r {value}"),
-            _ => format!("K {value}"),
-        };
-        self.parts.iter().map(part).collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// A policy's name as the field writes it: `exo-rw-b0.5-k4` is `EXO-rw, β 0.5, K 4`.
-pub fn policy_name(policy: &str) -> String {
-    if let Some(n) = policy.strip_prefix("best-of-") {
-        return format!("Best-of-{}", n.to_uppercase());
-    }
-    match (policy, variant(policy)) {
-        ("sft", _) => "SFT".to_owned(),
-        ("chosen", _) => "Chosen answers".to_owned(),
-        ("optimum", _) => "π*".to_owned(),
-        (_, Some(it)) if it.parts.is_empty() => it.name.to_owned(),
-        (_, Some(it)) => format!("{}, {}", it.name, it.varied()),
-        _ => policy.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,19 +100,10 @@ mod tests {
 
     #[test]
     fn json_in_a_script_is_the_same_value() {
-        let value = serde_json::json!({ "text": "</script><!-- \u{2028}" });
+        let value = serde_json::json!({ "text": "</script><!-- \u{2028}\u{85}" });
         let embedded = script_json(&value.to_string());
-        assert!(!embedded.contains(['<', '>', '\u{2028}']));
+        assert!(!embedded.contains(['<', '>', '\u{2028}', '\u{85}']));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&embedded).unwrap(), value);
-    }
-
-    #[test]
-    fn policies_have_the_names_of_the_field_with_what_a_sweep_varies() {
-        assert_eq!(policy_name("exo-rw-b0.5-k4"), "EXO-rw, β 0.5, K 4");
-        assert_eq!(policy_name("exo-pref-official-b2"), "EXO-pref (official labels), β 2");
-        assert_eq!(policy_name("best-of-n"), "Best-of-N");
-        assert_eq!(policy_name("dpo"), "DPO");
-        assert_eq!(policy_name("dpo-mine"), "dpo-mine");
     }
 
     #[test]

@@ -2,50 +2,21 @@
 
 use std::fmt::Write;
 
-use super::axes::Scale;
+use super::axes::{Axes, AxisName, Scale, path};
+use super::frame::Frame;
 use super::labels::{self, Spot};
 use super::tracks::{Best, Point, Scene, Track};
-use super::{BEYOND, INK, Ink, MUTED, OPTIMUM, PAPER, RULE, Style, Styles, path};
 use crate::evaluation::OptimumPoint;
+use crate::report::runs::Run;
+use crate::report::schema::{NamedReport, Report};
+use crate::report::style::{BEYOND, Color, FONTS, INK, Ink, MUTED, PAPER, Style, card};
 use crate::report::text::escape;
-use crate::report::{NamedReport, Report};
-
-/// The size of a picture and of its text, in pixels.
-#[derive(Clone, Copy)]
-pub struct Frame {
-    pub width: f64,
-    pub height: f64,
-    pub text: f64,
-    /// Its class in the style sheet.
-    class: &'static str,
-}
-
-impl Frame {
-    /// Beside a column of text.
-    pub const WIDE: Self = Self { width: 880.0, height: 540.0, text: 14.0, class: "frontier wide" };
-    /// On a phone.
-    pub const NARROW: Self =
-        Self { width: 380.0, height: 430.0, text: 12.0, class: "frontier narrow" };
-    /// One of many.
-    pub const SMALL: Self = Self { width: 300.0, height: 250.0, text: 11.0, class: "panel" };
-
-    const LEFT: f64 = 46.0;
-    const TOP: f64 = 34.0;
-
-    fn right(&self) -> f64 {
-        self.width - 16.0
-    }
-
-    fn bottom(&self) -> f64 {
-        self.height - 54.0
-    }
-}
 
 /// The frontier of a report as a file of its own, for a README or a paper: fixed colours on a white
 /// card. None for a report without a result that has a place on it.
 pub fn frontier_svg(report: &Report) -> Option<String> {
-    let runs = [NamedReport { name: String::new(), report: report.clone() }];
-    let scene = Scene::new(&runs, &Styles::new(&runs));
+    let reports = [NamedReport { name: String::new(), report: report.clone() }];
+    let scene = Scene::new(&Run::all(&reports));
     let picture = Picture::new(&scene, Frame::WIDE, Ink::File)?.draw(|_| true);
     Some(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{picture}\n"))
 }
@@ -95,22 +66,20 @@ impl<'a> Picture<'a> {
             escape(&self.scene.description(&shown)),
             match self.ink {
                 Ink::Page => "inherit",
-                Ink::File => "system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif",
+                Ink::File => FONTS,
             },
         );
         if self.ink == Ink::File {
-            let (paper, rule) = (self.ink.of(&PAPER), self.ink.of(&RULE));
-            let _ = write!(
-                svg,
-                r#"<rect x=".5" y=".5" width="{}" height="{}" rx="8" fill="{paper}" stroke="{rule}"/>"#,
-                width - 1.0,
-                height - 1.0,
-            );
+            svg += &card(width, height);
         }
         let best = &self.scene.best;
         let tracks: Vec<(usize, &Track)> =
             self.scene.tracks.iter().enumerate().filter(|it| shown(it.1)).collect();
-        self.draw_axes(&mut svg, best);
+        // Above the curve no policy can be.
+        if let [only] = best.as_slice() {
+            self.draw_beyond(&mut svg, only);
+        }
+        self.draw_axes(&mut svg);
         best.iter().for_each(|it| self.draw_curve(&mut svg, it));
         for (number, track) in &tracks {
             self.group(&mut svg, *number, |svg| self.draw_lines(svg, track));
@@ -119,8 +88,8 @@ impl<'a> Picture<'a> {
             self.group(&mut svg, *number, |svg| self.draw_points(svg, track));
         }
         for it in best {
-            self.draw_cross(&mut svg, &it.star, OPTIMUM, 0.8, 1.5);
-            self.draw_mark(&mut svg, &it.star, OPTIMUM, 6.5 * self.mark_size(), true);
+            self.draw_cross(&mut svg, &it.star, Style::OPTIMUM, 0.8, 1.5);
+            self.draw_mark(&mut svg, &it.star, Style::OPTIMUM, 6.5 * self.mark_size(), true);
         }
         self.draw_labels(&mut svg, &tracks, best);
         svg.push_str("</svg>");
@@ -139,46 +108,32 @@ impl<'a> Picture<'a> {
         }
     }
 
-    fn draw_axes(&self, svg: &mut String, best: &[Best]) {
-        let (muted, rule, ink) = (self.ink.of(&MUTED), self.ink.of(&RULE), self.ink.of(&INK));
-        let (right, bottom) = (self.frame.right(), self.frame.bottom());
-        let text = self.frame.text;
-        // Above the curve no policy can be.
-        if let [only] = best {
-            self.draw_beyond(svg, only);
-        }
-        for (value, label) in
-            self.y.ticks(if self.frame.class == Frame::SMALL.class { 4 } else { 6 })
-        {
-            let y = self.y.at(value);
-            let _ = write!(
-                svg,
-                r#"<line x1="{}" x2="{right}" y1="{y:.1}" y2="{y:.1}" stroke="{rule}"/><text x="{}" y="{:.1}" text-anchor="end" fill="{muted}">{label}</text>"#,
-                Frame::LEFT,
-                Frame::LEFT - 8.0,
-                y + text * 0.35,
-            );
-        }
-        for (value, label) in self.x.ticks((self.frame.width / (6.2 * text)) as usize) {
-            let x = self.x.at(value);
-            let _ = write!(
-                svg,
-                r#"<line x1="{x:.1}" x2="{x:.1}" y1="{bottom}" y2="{}" stroke="{muted}"/><text x="{x:.1}" y="{}" text-anchor="middle" fill="{muted}">{label}</text>"#,
-                bottom + 5.0,
-                bottom + 8.0 + text,
-            );
-        }
-        let unit = match self.scene.unit.as_str() {
-            "" => String::new(),
-            unit => format!(" ({})", escape(unit)),
+    fn draw_axes(&self, svg: &mut String) {
+        let Frame { width, text, .. } = self.frame;
+        let bottom = self.frame.bottom();
+        let reward = match self.scene.unit.as_str() {
+            "" => "↑ Reward".to_owned(),
+            unit => format!("↑ Reward ({unit})"),
         };
-        let _ = write!(
-            svg,
-            r#"<line x1="{}" x2="{right}" y1="{bottom}" y2="{bottom}" stroke="{muted}"/><text x="10" y="{}" fill="{ink}">↑ Reward{unit}</text><text x="{right}" y="{}" text-anchor="end" fill="{ink}">KL to the reference (nats) →</text>"#,
-            Frame::LEFT,
-            Frame::TOP - 14.0,
-            bottom + 18.0 + 2.0 * text,
-        );
+        let axes = Axes {
+            x: &self.x,
+            y: &self.y,
+            x_ticks: self.x.ticks((width / (6.2 * text)) as usize),
+            y_ticks: self.y.ticks(if self.frame.is_small() { 4 } else { 6 }),
+            ground: bottom,
+            below: 8.0 + text,
+            beside: 8.0,
+            marks: 5.0,
+            x_name: AxisName {
+                name: "KL to the reference (nats) →",
+                place: (self.frame.right(), bottom + 18.0 + 2.0 * text),
+                color: &INK,
+            },
+            y_name: AxisName { name: &reward, place: (10.0, Frame::TOP - 14.0), color: &INK },
+            text,
+            ink: self.ink,
+        };
+        axes.draw(svg);
     }
 
     /// The curve's places, no further than the picture.
@@ -231,7 +186,7 @@ impl<'a> Picture<'a> {
 
     /// The repetitions thin, their mean strong.
     fn draw_lines(&self, svg: &mut String, track: &Track) {
-        let paint = self.ink.of(track.style.color);
+        let paint = self.ink.of(track.policy.style.color);
         if !self.scene.is_crowded() {
             for repetition in &track.repetitions {
                 let origin = track.origin.into_iter();
@@ -246,7 +201,7 @@ impl<'a> Picture<'a> {
         }
         let places = self.track_places(track);
         if places.len() > 1 {
-            let dashes = match track.style.dashes {
+            let dashes = match track.policy.style.dashes {
                 "" => String::new(),
                 dashes => format!(r#" stroke-dasharray="{dashes}""#),
             };
@@ -260,7 +215,7 @@ impl<'a> Picture<'a> {
     }
 
     fn mark_size(&self) -> f64 {
-        if self.frame.class == Frame::SMALL.class || self.scene.is_crowded() { 0.7 } else { 1.0 }
+        if self.frame.is_small() || self.scene.is_crowded() { 0.7 } else { 1.0 }
     }
 
     /// Checkpoints small, the last one large.
@@ -270,14 +225,14 @@ impl<'a> Picture<'a> {
         let size = self.mark_size();
         svg.push_str(r#"<g class="steps">"#);
         for it in before {
-            self.draw_cross(svg, it, track.style, 0.28, 1.0);
+            self.draw_cross(svg, it, track.policy.style, 0.28, 1.0);
         }
         for it in before {
-            self.draw_mark(svg, it, track.style, 3.0 * size, filled);
+            self.draw_mark(svg, it, track.policy.style, 3.0 * size, filled);
         }
         svg.push_str("</g>");
-        self.draw_cross(svg, last, track.style, 0.9, 1.75 * size);
-        self.draw_mark(svg, last, track.style, 6.0 * size, filled);
+        self.draw_cross(svg, last, track.policy.style, 0.9, 1.75 * size);
+        self.draw_mark(svg, last, track.policy.style, 6.0 * size, filled);
     }
 
     fn draw_cross(&self, svg: &mut String, point: &Point, style: Style, opacity: f64, width: f64) {
@@ -301,32 +256,37 @@ impl<'a> Picture<'a> {
         );
     }
 
-    /// Names every track beside its end, where the fewest other things are.
     /// Names every track beside its end, where the fewest other things are; in a crowd only what
     /// stands alone, the legend naming the rest.
     fn draw_labels(&self, svg: &mut String, tracks: &[(usize, &Track)], best: &[Best]) {
-        if self.frame.class == Frame::SMALL.class {
+        if self.frame.is_small() {
             return;
         }
         let mut taken = self.obstacles(tracks, best);
         for it in best {
             let anchor = self.place(it.star.kl.mean, it.star.reward.mean);
-            self.draw_label(svg, &it.label, OPTIMUM, &[anchor], 600, &mut taken);
+            self.draw_label(svg, &it.label, Style::OPTIMUM.color, &[anchor], 600, &mut taken);
         }
         let labelled = self.scene.is_labelled();
         for (number, track) in tracks.iter().filter(|it| labelled || it.1.points.len() == 1) {
             let ends = track.points.iter().rev().map(|it| self.place(it.kl.mean, it.reward.mean));
             let anchors: Vec<_> = ends.take(4).collect();
             self.group(svg, *number, |svg| {
-                self.draw_label(svg, &track.label, track.style, &anchors, 600, &mut taken);
+                self.draw_label(
+                    svg,
+                    &track.label,
+                    track.policy.style.color,
+                    &anchors,
+                    600,
+                    &mut taken,
+                );
             });
         }
         if let [only] = best {
             let anchors: Vec<_> = self.curve_places(only).into_iter().rev().skip(1).collect();
             let text =
                 if self.frame.width < 600.0 { "best possible" } else { "best any policy can do" };
-            let style = Style { color: &MUTED, ..OPTIMUM };
-            self.draw_label(svg, text, style, &anchors, 400, &mut taken);
+            self.draw_label(svg, text, &MUTED, &anchors, 400, &mut taken);
         }
     }
 
@@ -334,7 +294,7 @@ impl<'a> Picture<'a> {
         &self,
         svg: &mut String,
         text: &str,
-        style: Style,
+        color: &Color,
         anchors: &[(f64, f64)],
         weight: u32,
         taken: &mut Vec<Spot>,
@@ -353,7 +313,7 @@ impl<'a> Picture<'a> {
             r#"<text x="{:.1}" y="{:.1}" fill="{}" font-weight="{weight}" stroke="{}" stroke-width="3" stroke-linejoin="round" paint-order="stroke">{}</text>"#,
             spot.left,
             spot.top + self.frame.text * 0.82,
-            self.ink.of(style.color),
+            self.ink.of(color),
             self.ink.of(&PAPER),
             escape(text),
         );

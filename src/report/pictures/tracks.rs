@@ -1,9 +1,9 @@
 //! What there is to draw on a frontier, gathered from reports.
 
-use super::{Style, Styles};
 use crate::evaluation::OptimumPoint;
-use crate::report::text::{interval, number, policy_name};
-use crate::report::{NamedReport, Series};
+use crate::report::runs::{Policy, Run};
+use crate::report::schema::Series;
+use crate::report::text::{interval, number};
 use crate::statistics::Interval;
 
 /// A point to draw.
@@ -15,9 +15,8 @@ pub struct Point {
 
 /// A policy's way, or a single point.
 pub struct Track {
-    pub policy: String,
+    pub policy: Policy,
     pub label: String,
-    pub style: Style,
     /// Which of several compared runs it belongs to.
     pub run: usize,
     /// KL and reward of the reference, where its training began.
@@ -54,14 +53,11 @@ const LABELLED: usize = 8;
 const CROWD: usize = 16;
 
 impl Scene {
-    pub fn new(runs: &[NamedReport], styles: &Styles) -> Self {
-        let named = runs.len() > 1;
-        let tracks =
-            runs.iter().enumerate().flat_map(|(index, run)| tracks(run, index, named, styles));
+    pub fn new(runs: &[Run]) -> Self {
         Self {
-            tracks: tracks.collect(),
-            best: runs.iter().filter_map(|run| best(run, named)).collect(),
-            unit: runs.first().map(|it| it.report.reward_unit.clone()).unwrap_or_default(),
+            tracks: runs.iter().flat_map(tracks).collect(),
+            best: runs.iter().filter_map(best).collect(),
+            unit: runs.first().map(|run| run.report.reward_unit.clone()).unwrap_or_default(),
         }
     }
 
@@ -85,60 +81,60 @@ impl Scene {
     }
 }
 
-fn tracks(run: &NamedReport, index: usize, named: bool, styles: &Styles) -> Vec<Track> {
-    let unit = &run.report.reward_unit;
-    let label = |policy: &str| match named {
-        true => format!("{} · {}", policy_name(policy), run.name),
-        false => policy_name(policy),
-    };
-    let origin = run.report.results.iter().find(|row| row.policy == "sft");
-    let origin = origin
-        .and_then(|row| Some((row.kl?.mean, row.reward.mean)))
-        .filter(|(kl, reward)| (kl + reward).is_finite());
-    let along = run.report.frontier.iter().map(|series| Track {
-        policy: series.objective.clone(),
-        label: label(&series.objective),
-        style: styles.of(&series.objective).of_run(index),
-        run: index,
-        origin,
-        points: series
-            .points
-            .iter()
-            .filter_map(|it| {
-                let name = label(&series.objective);
-                let name = match is_best_of(&series.objective) {
-                    true => name.replace("-of-N", &format!("-of-{}", it.step)),
-                    false => format!("{name}, step {}", it.step),
-                };
-                point(&name, &it.reward, &it.kl, unit)
-            })
-            .collect(),
-        repetitions: repetitions(series),
-    });
-    let drawn = |policy: &str| {
-        let same = |it: &Series| {
-            it.objective == policy || (is_best_of(&it.objective) && is_best_of(policy))
+fn tracks(run: &Run) -> Vec<Track> {
+    let drawn: Vec<Policy> =
+        run.report.frontier.iter().map(|series| run.policy(&series.objective)).collect();
+    let is_drawn = |policy: &Policy| {
+        let same = |it: &Policy| {
+            it.name() == policy.name() || (it.is_best_of_n() && policy.is_best_of_n())
         };
-        run.report.frontier.iter().any(same)
+        drawn.iter().any(same)
     };
-    let alone = run.report.results.iter().filter(|row| !drawn(&row.policy)).map(|row| Track {
-        policy: row.policy.clone(),
-        label: label(&row.policy),
-        style: styles.of(&row.policy).of_run(index),
-        run: index,
-        origin: None,
-        points: row
-            .kl
-            .and_then(|kl| point(&label(&row.policy), &row.reward, &kl, unit))
-            .into_iter()
-            .collect(),
-        repetitions: Vec::new(),
+    let along = run.report.frontier.iter().map(|series| along(run, series));
+    let alone = run.report.results.iter().filter_map(|row| {
+        let policy = run.policy(&row.policy);
+        let label = run.named(policy.label());
+        let point = point(&label, &row.reward, &row.kl?, &run.report.reward_unit)?;
+        (!is_drawn(&policy)).then(|| Track {
+            policy: policy.in_run(run.index),
+            label,
+            run: run.index,
+            origin: None,
+            points: vec![point],
+            repetitions: Vec::new(),
+        })
     });
     along.chain(alone).filter(|track| !track.points.is_empty()).collect()
 }
 
-fn is_best_of(policy: &str) -> bool {
-    policy.starts_with("best-of-")
+/// The way of a series, from the reference on.
+fn along(run: &Run, series: &Series) -> Track {
+    let policy = run.policy(&series.objective);
+    let label = run.named(policy.label());
+    let name = |step: usize| match policy.is_best_of_n() {
+        true => run.named(&format!("Best-of-{step}")),
+        false => format!("{label}, step {step}"),
+    };
+    let points = series
+        .points
+        .iter()
+        .filter_map(|it| point(&name(it.step), &it.reward, &it.kl, &run.report.reward_unit));
+    let points = points.collect();
+    Track {
+        policy: policy.in_run(run.index),
+        label,
+        run: run.index,
+        origin: origin(run),
+        points,
+        repetitions: repetitions(series),
+    }
+}
+
+/// KL and reward of the reference.
+fn origin(run: &Run) -> Option<(f64, f64)> {
+    let row = run.report.results.iter().find(|row| run.policy(&row.policy).is_reference())?;
+    let (kl, reward) = (row.kl?.mean, row.reward.mean);
+    (kl + reward).is_finite().then_some((kl, reward))
 }
 
 /// The finite ways of the repetitions.
@@ -148,11 +144,10 @@ fn repetitions(series: &Series) -> Vec<Vec<(f64, f64)>> {
     ways.filter(|points| finite(points)).collect()
 }
 
-fn best(run: &NamedReport, named: bool) -> Option<Best> {
+fn best(run: &Run) -> Option<Best> {
     let optimum = run.report.optimum.as_ref()?;
     let at = &optimum.point;
-    let suffix = if named { format!(" · {}", run.name) } else { String::new() };
-    let label = format!("π* at β = {}{suffix}", short(at.beta));
+    let label = run.named(&format!("π* at β = {}", short(at.beta)));
     let title = format!("{label}, effective sample size {}", number(at.effective_sample_size, 1));
     let star = point(&title, &at.reward, &at.kl, &run.report.reward_unit)?;
     let finite = |it: &&OptimumPoint| (it.kl.mean + it.reward.mean).is_finite();
