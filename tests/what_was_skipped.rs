@@ -1,5 +1,5 @@
 //! Prints which checks this run of the tests could not make, and why. Its name is the last of all
-//! files of tests, so that the list stands at the end of what `cargo test` prints.
+//! binaries of tests, so that the list stands at the end of what `cargo test` prints.
 
 #[path = "support/skipped.rs"]
 mod skipped;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use libtest_mimic::{Arguments, Trial};
 
-/// What was built without, by files of tests.
+/// What was built without, by modules of tests.
 const ABSENT: [(bool, &str, &str); 2] = [
     (!cfg!(feature = "remote"), "remote", "not compiled in: cargo test --features NAME"),
     (!cfg!(unix), "faults, finished, terminal and parts of others", "they need Unix"),
@@ -77,7 +77,10 @@ fn sweep() {
 fn is_the_last_of_the_tests() {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").expect("started by cargo");
     let tests = Path::new(&manifest).join("tests");
-    let files = std::fs::read_dir(tests).unwrap().map(|it| it.unwrap().file_name());
-    let files = files.filter(|it| Path::new(it).extension().is_some_and(|it| it == "rs"));
-    assert_eq!(files.max().unwrap(), "what_was_skipped.rs", "it lists what runs before it");
+    let entries = std::fs::read_dir(tests).unwrap().map(|entry| entry.unwrap().path());
+    let binaries = entries.filter(|path| {
+        path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists()
+    });
+    let last = binaries.max().unwrap();
+    assert_eq!(last.file_name().unwrap(), "what_was_skipped.rs", "it lists what runs before it");
 }

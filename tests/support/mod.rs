@@ -1,5 +1,5 @@
 //! A tiny model, groups for it, and the program to run on them.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, reason = "each binary uses its part")]
 
 pub mod bigram;
 pub mod families;

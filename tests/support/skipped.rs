@@ -1,7 +1,7 @@
 //! What a run of the tests did not check. Test harnesses hide what a passing test prints, so a check
 //! that cannot be made writes its name and the reason to a file of this run, which
 //! `tests/what_was_skipped.rs`, the last of the tests, prints.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, reason = "each binary uses its part")]
 
 use std::io::Write;
 use std::panic::Location;
@@ -44,7 +44,7 @@ pub fn folder() -> PathBuf {
     binary.parent().and_then(Path::parent).unwrap().join("skipped")
 }
 
-/// The name of this file of tests.
+/// The name of this binary of tests.
 fn binary() -> String {
     let binary = std::env::current_exe().unwrap();
     let stem = binary.file_stem().unwrap().to_string_lossy();

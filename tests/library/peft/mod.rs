@@ -1,0 +1,256 @@
+//! Claims about adapters that peft made: all of its settings give its numbers, before and after a
+//! merge, or are refused by their name with what to do.
+
+mod kinds;
+
+use std::path::Path;
+
+use crate::support::formula::{formula_folder, load, log_probs_of_tokens, next_token_log_probs};
+use crate::support::{Workplace, families};
+use burn::tensor::Device;
+use exalign::model::adapter::AdapterFolder;
+use exalign::model::{self, Decoder, ModelFolder, Precision};
+use kinds::{kinds, write_adapter};
+use serde_json::{Value, json};
+
+#[test]
+fn adapters_of_every_kind_give_the_log_probs_of_peft() {
+    for kind in kinds() {
+        let (base, adapter) = (formula_folder(kind.model.0), tempfile::tempdir().unwrap());
+        write_adapter(adapter.path(), base.path(), &kind.config, kind.tensors);
+        let found = next_token_log_probs(adapter.path());
+        for (found, expected) in found.iter().zip(kind.expected) {
+            // Two layers in f32 against f64, norms of columns among them.
+            assert!(
+                (f64::from(*found) - expected).abs() < 2e-5,
+                "{}: {found} {expected}",
+                kind.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_merged_adapter_is_a_model_of_the_same_numbers() {
+    for kind in kinds() {
+        let (base, adapter) = (formula_folder(kind.model.0), tempfile::tempdir().unwrap());
+        write_adapter(adapter.path(), base.path(), &kind.config, kind.tensors);
+        let merged = tempfile::tempdir().unwrap();
+        let folder = ModelFolder::open(base.path()).unwrap();
+        let folder = folder.with_adapter(AdapterFolder::open(adapter.path()).unwrap()).unwrap();
+        let bindings = folder.family.bindings(&folder.shape);
+        let decoder = Decoder::new(folder.shape.clone(), &Device::flex());
+        let decoder = folder.load(decoder, &bindings, &Device::flex()).unwrap();
+        model::save(&decoder, &bindings, &folder.json, merged.path()).unwrap();
+        let (merged, own) = (next_token_log_probs(merged.path()), log_probs_of_tokens(&decoder));
+        assert_eq!(merged, own, "{}", kind.name);
+    }
+}
+
+#[test]
+fn an_adapter_on_weights_kept_narrow_is_near_that_on_wide_ones() {
+    for kind in kinds() {
+        let (base, adapter) = (formula_folder(kind.model.0), tempfile::tempdir().unwrap());
+        write_adapter(adapter.path(), base.path(), &kind.config, kind.tensors);
+        let folder = ModelFolder::open(adapter.path()).unwrap().kept_as(Precision::Bf16);
+        let bindings = folder.family.bindings(&folder.shape);
+        let decoder = Decoder::new(folder.shape.clone(), &Device::flex());
+        let decoder = folder.load(decoder, &bindings, &Device::flex()).unwrap();
+        for (found, expected) in log_probs_of_tokens(&decoder).iter().zip(kind.expected) {
+            // Eight bits of mantissa through two layers.
+            assert!(
+                (f64::from(*found) - expected).abs() < 0.3,
+                "{}: {found} {expected}",
+                kind.name
+            );
+        }
+    }
+}
+
+const QUERIES: [(&str, &[usize]); 2] = [
+    ("model.layers.*.self_attn.q_proj.lora_A.weight", &[2, 8]),
+    ("model.layers.*.self_attn.q_proj.lora_B.weight", &[16, 2]),
+];
+
+/// What is said of an adapter of queries with some settings, folders' paths left out.
+fn refusal(config: Value, tensors: &[(&str, &[usize])]) -> String {
+    let (base, adapter) = (formula_folder(families::LLAMA.0), tempfile::tempdir().unwrap());
+    write_adapter(adapter.path(), base.path(), &config, tensors);
+    said(adapter.path()).replace(&base.path().display().to_string(), "BASE")
+}
+
+fn said(adapter: &Path) -> String {
+    let device = Device::flex();
+    let error = ModelFolder::open(adapter)
+        .and_then(|folder| {
+            let decoder = Decoder::new(folder.shape.clone(), &device);
+            folder.load(decoder, &folder.family.bindings(&folder.shape), &device)
+        })
+        .unwrap_err();
+    error.to_string().replace(&adapter.display().to_string(), "A")
+}
+
+#[test]
+fn what_is_not_read_is_refused_by_its_setting_with_the_way_out() {
+    for (key, value) in [
+        ("peft_type", json!("IA3")),
+        ("layer_replication", json!([[0, 1]])),
+        ("target_parameters", json!(["experts.up_proj"])),
+        ("use_bdlora", json!({ "nblocks": 2 })),
+        ("monteclora_config", json!({ "num_samples": 2 })),
+        ("kasa_config", json!({ "beta": 1 })),
+        ("use_qalora", json!(true)),
+        ("arrow_config", json!({ "top_k": 2 })),
+        ("alora_invocation_tokens", json!([1, 2])),
+        ("megatron_config", json!({ "a": 1 })),
+        ("init_lora_weights", json!("pissa_niter_4")),
+        ("init_lora_weights", json!("loftq")),
+        ("init_lora_weights", json!("tomorrow")),
+    ] {
+        let said = refusal(json!({ "target_modules": ["q_proj"], key: value }), &QUERIES);
+        let start = format!("A/adapter_config.json: `{key}`: ");
+        assert!(said.starts_with(&start), "{said}");
+        let ways = ["peft", "train", "base_model_name_or_path"];
+        assert!(ways.iter().any(|way| said[start.len()..].contains(way)), "{said}");
+    }
+    // What is without effect on numbers is no reason.
+    let none = json!({ "use_dora": false, "arrow_config": null, "layer_replication": [],
+        "init_lora_weights": "gaussian", "lora_dropout": 0.1, "fan_in_fan_out": true });
+    let said = refusal(none, &QUERIES);
+    assert!(said.starts_with("A/adapter_config.json: `target_modules`: does not take"), "{said}");
+}
+
+#[test]
+fn settings_and_tensors_that_contradict_each_other_are_refused() {
+    let targets = |more: Value| {
+        let mut config = json!({ "target_modules": ["q_proj"] });
+        for (key, value) in more.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        refusal(config, &QUERIES)
+    };
+    insta::assert_snapshot!(refusal(json!({ "target_modules": ["v_proj"] }), &QUERIES), @"A/adapter_config.json: `target_modules`: does not take `model.layers.0.self_attn.q_proj`, whose factors stand in adapter_model.safetensors (see also exclude_modules, layers_to_transform and modules_to_save); peft would leave them out: correct the settings, or save the adapter without them");
+    insta::assert_snapshot!(targets(json!({ "exclude_modules": ["layers.1.self_attn.q_proj"] })), @"A/adapter_config.json: `target_modules`: does not take `model.layers.1.self_attn.q_proj`, whose factors stand in adapter_model.safetensors (see also exclude_modules, layers_to_transform and modules_to_save); peft would leave them out: correct the settings, or save the adapter without them");
+    insta::assert_snapshot!(targets(json!({ "r": 4 })), @"A/adapter_model.safetensors: `model.layers.0.self_attn.q_proj`: expected factors of rank 4, as r and rank_pattern say, found 2; is it another model's adapter?");
+    insta::assert_snapshot!(targets(json!({ "use_dora": true })), @"A/adapter_model.safetensors: `model.layers.0.self_attn.q_proj`: expected a lora_magnitude_vector, found none; is it another model's adapter?");
+    insta::assert_snapshot!(targets(json!({ "modules_to_save": ["lm_head"] })), @"A/adapter_config.json: `modules_to_save`: expected the tensor `base_model.model.lm_head.weight` of `lm_head` in adapter_model.safetensors, found none; save the adapter again, or remove the module from the list");
+    let said = targets(json!({ "alpha_pattern": { "(q_proj": 2 } }));
+    let start =
+        "A/adapter_config.json: `alpha_pattern`: expected a regular expression, found `(q_proj`";
+    assert!(said.starts_with(start), "{said}");
+}
+
+#[test]
+fn a_base_is_looked_for_from_the_adapters_folder_and_its_lack_is_explained() {
+    let base = formula_folder(families::LLAMA.0);
+    let adapter = base.path().join("adapters/first");
+    std::fs::create_dir_all(&adapter).unwrap();
+    let named = |name: Value| {
+        let config = json!({ "target_modules": ["q_proj"], "base_model_name_or_path": name });
+        write_adapter(&adapter, base.path(), &config, &QUERIES);
+    };
+    named(json!(base.path()));
+    let whole = next_token_log_probs(&adapter);
+    named(json!("../.."));
+    assert_eq!(next_token_log_probs(&adapter), whole);
+    named(json!("/gone/llama"));
+    insta::assert_snapshot!(said(&adapter), @"A/adapter_config.json: `base_model_name_or_path`: expected the folder or hub id of the model this adapter belongs to, found `/gone/llama`, and there is no such folder here or from A; correct base_model_name_or_path there, or give the model yourself: exalign merge --model BASE --adapter A --out FOLDER");
+    named(Value::Null);
+    insta::assert_snapshot!(said(&adapter), @"A/adapter_config.json: `base_model_name_or_path`: expected the folder or hub id of the model this adapter belongs to, found null; correct base_model_name_or_path there, or give the model yourself: exalign merge --model BASE --adapter A --out FOLDER");
+}
+
+#[test]
+fn an_adapter_of_an_adapter_is_not_taken_for_one_of_its_base() {
+    let (base, first) = (formula_folder(families::LLAMA.0), tempfile::tempdir().unwrap());
+    let config = json!({ "target_modules": ["q_proj"] });
+    write_adapter(first.path(), base.path(), &config, &QUERIES);
+    let second = tempfile::tempdir().unwrap();
+    write_adapter(second.path(), first.path(), &config, &QUERIES);
+    let said = said(second.path())
+        .replace(&base.path().display().to_string(), "BASE")
+        .replace(&first.path().display().to_string(), "FIRST");
+    insta::assert_snapshot!(said, @"A: expected the adapter of a whole model, found that of another adapter, FIRST; merge that one first: exalign merge --model BASE --adapter FIRST --out FOLDER");
+}
+
+#[test]
+fn an_adapters_tokenizer_comes_before_its_bases_and_its_settings_count_as_content() {
+    let (base, adapter) = (formula_folder(families::LLAMA.0), tempfile::tempdir().unwrap());
+    let write = |alpha: u32| {
+        let config = json!({ "target_modules": ["q_proj"], "lora_alpha": alpha });
+        write_adapter(adapter.path(), base.path(), &config, &QUERIES);
+        ModelFolder::open(adapter.path()).unwrap()
+    };
+    let folder = write(5);
+    assert_eq!(folder.tokenizer_folder(), folder.path);
+    std::fs::write(adapter.path().join("tokenizer.json"), "{}").unwrap();
+    assert_eq!(folder.tokenizer_folder(), adapter.path());
+    let first = folder.content_hash().unwrap();
+    assert_eq!(write(5).content_hash().unwrap(), first);
+    assert_ne!(write(6).content_hash().unwrap(), first);
+    assert_ne!(ModelFolder::open(base.path()).unwrap().content_hash().unwrap(), first);
+}
+
+#[test]
+fn an_adapters_end_tokens_come_before_its_bases() {
+    let (base, adapter) = (formula_folder(families::LLAMA.0), tempfile::tempdir().unwrap());
+    let config = json!({ "target_modules": ["q_proj"] });
+    write_adapter(adapter.path(), base.path(), &config, &QUERIES);
+    let ends = |folder: &Path, tokens: Value| {
+        let config = json!({ "eos_token_id": tokens }).to_string();
+        std::fs::write(folder.join("generation_config.json"), config).unwrap();
+        ModelFolder::open(adapter.path()).unwrap().shape.end_of_text
+    };
+    assert_eq!(ends(base.path(), json!([10, 4])), [10, 4]);
+    assert_eq!(ends(adapter.path(), json!([7])), [10, 7]);
+    let loaded = load(adapter.path(), &Device::flex());
+    assert_eq!(loaded.config().end_of_text, [10, 7]);
+}
+
+#[test]
+fn a_merge_carries_the_adapters_tokenizer_and_the_bases_generation_settings() {
+    let place = Workplace::new();
+    let adapter = place.path("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    let factors: [(&str, &[usize]); 2] = [
+        ("transformer.h.*.attn.c_attn.lora_A.weight", &[2, 16]),
+        ("transformer.h.*.attn.c_attn.lora_B.weight", &[48, 2]),
+    ];
+    let config = json!({ "target_modules": ["c_attn"] });
+    write_adapter(&adapter, &place.path("model"), &config, &factors);
+    let tokenizer = |words: Value| {
+        json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": null,
+            "model": { "type": "WordLevel", "vocab": words, "unk_token": "a" },
+        })
+        .to_string()
+    };
+    place.write("model/tokenizer.json", &tokenizer(json!({ "a": 0, "b": 1 })));
+    place.write("model/generation_config.json", r#"{"eos_token_id": [22, 5]}"#);
+    let own = tokenizer(json!({ "a": 0, "b": 1, "c": 2 }));
+    place.write("adapter/tokenizer.json", &own);
+    place.write("adapter/chat_template.jinja", "{{ messages }}");
+
+    place.succeeds("merge --model model --adapter adapter --out merged");
+    let read = |name: &str| std::fs::read_to_string(place.path("merged").join(name)).unwrap();
+    assert_eq!(read("tokenizer.json"), own);
+    assert_eq!(read("chat_template.jinja"), "{{ messages }}");
+    let merged = ModelFolder::open(place.path("merged")).unwrap();
+    assert_eq!(merged.shape.end_of_text, [22, 5]);
+    assert_eq!(next_token_log_probs(&place.path("merged")), next_token_log_probs(&adapter));
+}
+
+#[test]
+fn a_merge_that_is_refused_leaves_no_folder() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 4, 2);
+    place.succeeds(
+        "align --objective exo-rw --model model --data groups.jsonl --out aligned --lora-rank 2 --max-steps 1",
+    );
+    let weights = place.path("aligned/model/adapter_model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..bytes.len() - 4]).unwrap();
+    let said = place.refuses("merge --model model --adapter aligned/model --out merged", 1);
+    assert!(said.contains("adapter_model.safetensors"), "{said}");
+    assert!(!place.path("merged").exists());
+}

@@ -1,0 +1,189 @@
+//! Claims about the files of a model folder: weights as trainers and the hub leave them are read, and
+//! what is quantised, lost or of another format is refused with the way out.
+
+use std::path::Path;
+
+use crate::support::families;
+use crate::support::formula::{formula_folder, next_token_log_probs};
+use burn::tensor::Device;
+use exalign::model::{Decoder, ModelFolder};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
+
+/// A folder whose weights are what `change` makes of a model's.
+fn folder(config: &str, change: impl Fn(Vec<Tensor>) -> Vec<Tensor>) -> TempDir {
+    let folder = formula_folder(config);
+    let file = folder.path().join("model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let owned = |(name, it): (String, TensorView)| {
+        (name, it.dtype(), it.shape().to_vec(), it.data().to_vec())
+    };
+    write(&file, &change(tensors.tensors().into_iter().map(owned).collect()));
+    folder
+}
+
+fn write(file: &Path, tensors: &[Tensor]) {
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, file).unwrap();
+}
+
+fn renamed(config: &str, rename: impl Fn(&str) -> String) -> TempDir {
+    folder(config, |tensors| {
+        let new = |(name, dtype, shape, bytes): Tensor| (rename(&name), dtype, shape, bytes);
+        tensors.into_iter().map(new).collect()
+    })
+}
+
+fn refusal(folder: &Path) -> String {
+    let device = Device::flex();
+    let error = ModelFolder::open(folder)
+        .and_then(|described| {
+            let decoder = Decoder::new(described.shape.clone(), &device);
+            described.load(decoder, &described.family.bindings(&described.shape), &device)
+        })
+        .unwrap_err();
+    error.to_string().replace(&folder.display().to_string(), "M")
+}
+
+#[test]
+fn names_that_wrappers_put_something_into_are_the_same_weights() {
+    for config in [families::LLAMA.0, families::GPT2.0] {
+        let plain = next_token_log_probs(formula_folder(config).path());
+        let inner = |name: &str| {
+            name.replace("layers.0.", "layers.0._orig_mod.")
+                .replace(".h.0.", ".h.0._checkpoint_wrapped_module.")
+        };
+        for rename in [
+            &(|name: &str| format!("_orig_mod.{name}")) as &dyn Fn(&str) -> String,
+            &|name| format!("module.{name}"),
+            &|name| format!("_fsdp_wrapped_module._orig_mod.{name}"),
+            &|name| format!("model.{name}"),
+            &|name| format!("base_model.model.{name}"),
+            &inner,
+        ] {
+            assert_eq!(next_token_log_probs(renamed(config, rename).path()), plain);
+        }
+    }
+    let twice = folder(families::LLAMA.0, |tensors| {
+        let (name, dtype, shape, bytes) = tensors[0].clone();
+        let copy = (format!("module.{name}"), dtype, shape, bytes);
+        tensors.into_iter().chain([copy]).collect()
+    });
+    let said = refusal(twice.path());
+    assert!(said.contains("are the same tensor of the model; remove one of them"), "{said}");
+}
+
+#[test]
+fn doubles_are_read_and_other_types_are_named() {
+    let plain = next_token_log_probs(formula_folder(families::LLAMA.0).path());
+    let doubles = folder(families::LLAMA.0, |tensors| {
+        tensors
+            .into_iter()
+            .map(|(name, _, shape, bytes)| {
+                let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+                let wide: Vec<u8> =
+                    values.iter().flat_map(|&it| f64::from(it).to_le_bytes()).collect();
+                (name, Dtype::F64, shape, wide)
+            })
+            .collect()
+    });
+    assert_eq!(next_token_log_probs(doubles.path()), plain);
+    for dtype in [Dtype::F8_E4M3, Dtype::I8] {
+        let narrow = folder(families::LLAMA.0, |tensors| {
+            tensors
+                .into_iter()
+                .map(|(name, float, shape, bytes)| match name.contains("q_proj") {
+                    true => (name, dtype, shape, bytes[..bytes.len() / 4].to_vec()),
+                    false => (name, float, shape, bytes),
+                })
+                .collect()
+        });
+        let said = refusal(narrow.path());
+        assert!(said.contains(&format!("found {dtype:?}, which only quantised")), "{said}");
+        assert!(said.contains("dequantise it in transformers"), "{said}");
+    }
+}
+
+/// A model's folder with more settings.
+fn with_settings(more: Value) -> TempDir {
+    let folder = formula_folder(families::LLAMA.0);
+    let mut config: Value = serde_json::from_str(families::LLAMA.0).unwrap();
+    for (key, value) in more.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn quantised_weights_are_refused_by_their_method_before_a_tensor_is() {
+    for (settings, method) in [
+        (json!({ "quant_method": "bitsandbytes", "load_in_4bit": true }), "bitsandbytes to 4 bits"),
+        (json!({ "load_in_8bit": true }), "bitsandbytes to 8 bits"),
+        (json!({ "quant_method": "gptq", "bits": 4 }), "gptq to 4 bits"),
+        (json!({ "quant_method": "awq", "w_bit": 4 }), "awq to 4 bits"),
+        (json!({ "quant_method": "fp8" }), "fp8;"),
+        (json!({ "quant_method": "compressed-tensors" }), "compressed-tensors;"),
+        (json!({ "quant_method": "torchao" }), "torchao;"),
+        (json!({ "quant_method": "mxfp4" }), "mxfp4;"),
+    ] {
+        let said = refusal(with_settings(json!({ "quantization_config": settings })).path());
+        let start =
+            format!("M/config.json: `quantization_config`: the weights are quantised by {method}");
+        assert!(said.starts_with(&start), "{said}");
+        assert!(
+            said.contains("full-precision model") && said.contains("save_pretrained"),
+            "{said}"
+        );
+        assert!(!said.contains("proj"), "{said}");
+    }
+    for none in [Value::Null, json!({})] {
+        next_token_log_probs(with_settings(json!({ "quantization_config": none })).path());
+    }
+    // Nothing in config.json, but names that only quantised weights have.
+    let packed = folder(families::LLAMA.0, |mut tensors| {
+        tensors.push((
+            "model.layers.0.self_attn.q_proj.qweight".to_owned(),
+            Dtype::I8,
+            vec![1],
+            vec![0],
+        ));
+        tensors
+    });
+    let said = refusal(packed.path());
+    assert!(
+        said.contains("the weights are quantised by gptq or awq, as tensors such as"),
+        "{said}"
+    );
+}
+
+#[test]
+fn weights_that_are_not_there_are_told_from_those_of_another_format() {
+    let folder = formula_folder(families::LLAMA.0);
+    let at = |name: &str| folder.path().join(name);
+    let rename = |from: &str, to: &str| std::fs::rename(at(from), at(to)).unwrap();
+    rename("model.safetensors", "consolidated.safetensors");
+    insta::assert_snapshot!(refusal(folder.path()), @"M: expected model.safetensors or model.safetensors.index.json, found consolidated.safetensors without an index that names it; fetch the index, too, or rename the only file to model.safetensors");
+    rename("consolidated.safetensors", "pytorch_model.bin");
+    insta::assert_snapshot!(refusal(folder.path()), @"M: expected model.safetensors, found pytorch_model.bin and its like (.bin files), which are pickles and can run code when read; convert them with transformers' save_pretrained(safe_serialization=True)");
+    rename("pytorch_model.bin", "model-q8.gguf");
+    insta::assert_snapshot!(refusal(folder.path()), @"M: expected model.safetensors or model.safetensors.index.json, found model-q8.gguf, which is another program's format; take the model as safetensors, or convert them with transformers' save_pretrained(safe_serialization=True)");
+    let index = |file: &str| {
+        let json = json!({ "weight_map": { "model.norm.weight": file } });
+        std::fs::write(at("model.safetensors.index.json"), json.to_string()).unwrap();
+    };
+    index("model-00001-of-00002.safetensors");
+    insta::assert_snapshot!(refusal(folder.path()), @"M/model.safetensors.index.json: expected the file `model-00001-of-00002.safetensors`, which it names, beside it, found none; fetch it again");
+    index("../other/model.safetensors");
+    insta::assert_snapshot!(refusal(folder.path()), @r#"M/model.safetensors.index.json: `weight_map.model.norm.weight`: expected a safetensors file beside the index, found "../other/model.safetensors""#);
+    // One file comes before an index, which may be stale.
+    rename("model-q8.gguf", "model.safetensors");
+    let plain = next_token_log_probs(formula_folder(families::LLAMA.0).path());
+    assert_eq!(next_token_log_probs(folder.path()), plain);
+}

@@ -1,0 +1,22 @@
+//! Claims about the program, checked by running it. One binary holds them all, because every further
+//! one compiles `support` and links burn again; `cargo test --release --test program judge::` runs one file.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod command_line;
+mod conversations;
+mod devices;
+mod faults;
+mod figures;
+mod finished;
+mod hub;
+mod judge;
+mod limits;
+mod not_finite;
+mod published;
+mod remote;
+mod resume;
+mod shards;
+mod terminal;
+mod toy;
