@@ -23,13 +23,13 @@ use crate::stage::Keyed;
 /// Options of `exalign merge-shards`.
 #[derive(Args, Debug)]
 pub struct MergeShardsArgs {
-    /// What `--shard 1/n` to `--shard n/n` wrote, in any order
+    /// The outputs of `--shard 1/n` to `--shard n/n`, in any order
     #[arg(value_name = "FILE", required = true)]
     shards: Vec<PathBuf>,
-    /// Where the whole goes
+    /// The file for the whole output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
 }
