@@ -1,4 +1,4 @@
-//! The command line: a contract that scripts depend on.
+//! The command line. Scripts depend on it: names and meanings of options stay.
 
 use clap::{Parser, Subcommand};
 

@@ -1,4 +1,4 @@
-//! What every command has around it: its general options, its device, its settings.
+//! What every command shares: its general options, its device, its settings.
 
 use std::path::PathBuf;
 

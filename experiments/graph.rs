@@ -1,11 +1,10 @@
-//! The stages of a run as a graph, each known by what it is computed from.
+//! The stages of a run as a graph. A stage is identified by its settings and its inputs.
 //!
-//! A stage's key is the hash of its settings and of its inputs' keys, so that all keys are known
-//! before anything runs. A stage with the same key as one of an earlier run is taken from there: the
-//! files are copied (sharing their blocks where the disk can), so that either run's folder can change
-//! or go without the other. What runs have left is noted in the cache folder, as places of folders,
-//! never their only copy. A finished stage is believed where its files are what they were; where they
-//! are not, it is made again.
+//! A stage's key is the hash of its settings and of the keys of its inputs, so all keys are known before
+//! anything runs. A stage with the key of a stage in an earlier run is copied from there. Copies share their
+//! blocks where the disk can, so the folder of either run can change or be deleted. The cache stores paths to
+//! earlier runs' folders, not copies. A finished stage is used again only if its files have not changed;
+//! otherwise the stage runs again.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a stage must say so that its shards can be merged.
+//! What a stage tells `merge-shards` about its outputs.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
-//! `run.json`: what a folder (or file) was made from, and whether it is finished.
+//! `run.json`: the settings and inputs of an output folder (or file), and whether the output is finished.
 //!
-//! The same command with the same settings and inputs continues or is done; with others it refuses
-//! and says what differs. A lock keeps two processes from working on the same output.
+//! The same command with the same settings and inputs continues an unfinished output and leaves a finished
+//! one alone. With other settings or inputs, the command refuses and says what differs. A lock keeps two
+//! processes from working on the same output.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! `exalign run`: an experiment end to end, every stage kept and none done twice.
+//! `exalign run`: an experiment end to end. Every stage is kept, and none runs twice.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! `--shard i/n`: the part of a file's records that one process works on.
 //!
-//! A record's numbers must not depend on who works on it, to the last bit. What a record is in one
-//! batch with decides how its sums are rounded; so the whole file is cut into blocks of records of
-//! similar length, which are always worked on together, and a shard is every n-th block.
+//! A record's numbers must not depend on the process that computes them, to the last bit. The records that
+//! share a batch decide how sums are rounded. So the whole file is cut into blocks of records of similar
+//! length, every block is computed as a whole, and a shard is every n-th block.
 
 use std::cmp::Ordering;
 use std::path::Path;

@@ -1,8 +1,9 @@
-//! What a stage is: what it reads, the settings that shape it, how it is done, what it comes to.
+//! The trait of a stage: what the stage reads, which settings shape it, how it runs, what it returns.
 //!
-//! A stage is known by its settings and by what it reads, said once. A command starts it by
-//! [`perform`], which continues or refuses an output by its [`Record`]; an experiment places it in a
-//! folder of its run, and the [graph](crate::graph) takes it from there when nothing has changed.
+//! One declaration of inputs and settings serves commands and experiments. A command starts a stage by
+//! [`perform`], which continues or refuses an output by its [`Record`]. An experiment gives the stage a
+//! folder of its run, and the [graph](crate::graph) copies the stage from an earlier run if nothing has
+//! changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

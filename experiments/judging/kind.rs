@@ -1,4 +1,4 @@
-//! What a judge says of itself.
+//! What each judge tells the program: its name, its settings, its inputs, how to open it.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Who judges, as the command line and settings spell it: `reward:FOLDER`, `openai:URL`, `labels`, `rule`.
+//! Judges, as the command line and settings write them: `reward:FOLDER`, `openai:URL`, `labels`, `rule`.
 //!
 //! A judge is one file with its `Kind`, and one line in [`KINDS`].
 

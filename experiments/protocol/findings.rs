@@ -1,4 +1,4 @@
-//! What a run found: the table in the terminal and the report.
+//! The results of a run: its table in the terminal and its report.
 
 use std::collections::BTreeMap;
 

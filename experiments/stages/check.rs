@@ -1,4 +1,4 @@
-//! `exalign check`: what there is to know of a file of records before an hour is spent on it.
+//! `exalign check`: an audit of a file of records, before a training on it.
 
 use std::path::PathBuf;
 

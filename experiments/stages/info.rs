@@ -1,4 +1,4 @@
-//! `exalign info`: devices compiled in and found; a model's shape.
+//! `exalign info`: the devices that are compiled in and found, or the shape of a model.
 
 use std::path::PathBuf;
 

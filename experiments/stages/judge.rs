@@ -1,4 +1,4 @@
-//! `exalign judge`: which of two answers is better, in both orders, and what it comes to.
+//! `exalign judge`: which of two answers is better, in both orders, and the win rate.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `exalign merge`: a LoRA adapter into the weights of its base.
+//! `exalign merge`: adds a LoRA adapter into the weights of its base.
 
 use std::path::{Path, PathBuf};
 

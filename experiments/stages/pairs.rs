@@ -42,8 +42,8 @@ pub enum Method {
     /// The completions of highest and lowest reward.
     #[default]
     BestWorst,
-    /// Two random completions; the first is chosen with probability σ((r₁ − r₂) / β_r). Trained on these labels,
-    /// pair objectives share the optimum of the reward objectives at the same β_r.
+    /// Two random completions; the first is chosen with probability σ((r₁ − r₂) / β_r). Trained on
+    /// these labels, pair objectives share the optimum of the reward objectives at the same β_r.
     BradleyTerry,
 }
 

@@ -1,4 +1,4 @@
-//! `exalign report`: the page of a run again, or of several side by side.
+//! `exalign report`: writes the page of a run again, or one page of several runs.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,7 +1,6 @@
-//! `exalign sample`: completions of prompts, each prompt encoded once for all of them.
+//! `exalign sample`: completions of prompts. Each prompt is encoded once for all its completions.
 //!
-//! What was drawn is kept beside the output batch by batch, so that a sampling that was stopped
-//! goes on where it was.
+//! Finished batches are kept beside the output, so a stopped sampling continues where it was.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

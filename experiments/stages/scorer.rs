@@ -1,4 +1,4 @@
-//! A reward model at work: groups as it reads them, and their rewards.
+//! A reward model in use: groups as the model reads them, and their rewards.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `exalign serve-device`: one device of this machine for other processes.
+//! `exalign serve-device`: lends one device of this machine to other processes.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What the stages that train have in common: all but the batches and the model.
+//! The part that all stages with a training share. Batches and models are each stage's own.
 
 use std::path::Path;
 use std::sync::Arc;

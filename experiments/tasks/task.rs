@@ -1,4 +1,4 @@
-//! What an experiment says of itself, and what experiments share.
+//! The trait of an experiment, and functions that experiments share.
 
 use std::fmt::Debug;
 
