@@ -1,9 +1,9 @@
-//! The trait of a stage: what the stage reads, which settings shape it, how it runs, what it returns.
+//! Stages: what a stage reads, which settings shape it, how it runs, what it returns.
 //!
-//! One declaration of inputs and settings serves commands and experiments. A command starts a stage by
-//! [`perform`], which continues or refuses an output by its [`Record`]. An experiment gives the stage a
-//! folder of its run, and the [graph](crate::graph) copies the stage from an earlier run if nothing has
-//! changed.
+//! One declaration ([`Keyed`]) of inputs and settings serves commands and experiments. A command starts a
+//! [`Stage`] by [`perform`], which continues or refuses an output by its [`Record`]. An experiment gives a
+//! [`Step`] a folder of its run, and the [graph](crate::graph) copies the step from an earlier run if nothing
+//! has changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The table of objectives, and the settings that make one of them.
+//! The table of objectives, and the settings from which an objective is built.
 
 use std::fmt;
 use std::ops::Deref;

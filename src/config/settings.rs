@@ -1,7 +1,7 @@
-//! The settings of each stage: exactly what it reads.
+//! The settings of each stage: exactly those that the stage reads.
 //!
-//! A stage can read no setting that its struct does not have, no source can set another, and what the
-//! stage leaves is known by the whole struct. So no setting is forgotten.
+//! A stage can read only the settings of its struct, no source can set any other, and the whole struct is
+//! part of the stage's key. So no setting can be forgotten in a key.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Where settings come from, and that every one of them is known and of its default's type.
+//! Sources of settings. Every key must be known, and its value must have the type of the default.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
