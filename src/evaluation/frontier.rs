@@ -1,9 +1,9 @@
 //! Frontiers compared: which policy earns more at the *same* KL.
 //!
 //! A frontier is the reward as a function of the KL, linear between checkpoints and beginning at the
-//! reference (KL 0). Two are compared where both reach: on [0, k], k the smaller of their largest
-//! KLs. Intervals resample prompts, the same ones for both, so that what prompts have in common
-//! cancels.
+//! reference (KL 0). Two frontiers are compared where both reach: on [0, k], with k the smaller of their
+//! largest KLs. Intervals resample prompts, the same prompts for both frontiers, so that the variation that
+//! the two share cancels.
 
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};

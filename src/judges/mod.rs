@@ -1,12 +1,12 @@
-//! Who says which of two answers is better: people, an endpoint that speaks the OpenAI API.
+//! Judges say which of two answers is better: people, or an endpoint that speaks the OpenAI API.
 //!
-//! A [`Judge`] gives every [`Comparison`] a verdict in both orders; what verdicts come to is
-//! [`crate::evaluation`]'s. It is a room of its own because a judge may ask over the network, and
-//! `evaluation` is numbers alone. Reward models judge in the program, which knows how to run one.
+//! A [`Judge`] gives every [`Comparison`] a verdict in both orders; [`crate::evaluation`] counts verdicts.
+//! Judges are a room of their own because a judge may use the network, and `evaluation` handles numbers
+//! alone. Reward models judge in the program, which knows how to run one.
 //!
-//! Invariants: the key of an endpoint is read from the environment and is in no file, no log and no
-//! error; an answer that arrived whole and says something is kept and never asked for again; what was
-//! not read for certain is no verdict.
+//! Invariants: the key of an endpoint is read from the environment and is in no file, no log and no error; a
+//! complete answer with content is kept, and its question is never asked again; an answer that cannot be read
+//! for certain gives no verdict.
 
 mod address;
 mod answers;

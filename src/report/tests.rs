@@ -1,4 +1,4 @@
-//! Claims about the page, on a report made up here.
+//! Tests of the page, on a made-up report.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! One optimizer step: micro-batches in, the mean gradient and a line of metrics out.
+//! One optimizer step: micro-batches in; the mean gradient and a line of metrics out.
 
 use std::sync::{Arc, Mutex};
 

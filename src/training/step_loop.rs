@@ -1,10 +1,10 @@
-//! The loop that drives burn's `Learner`: one step on one screen.
+//! The loop that drives burn's `Learner`, one step on one screen.
 //!
-//! burn's own loop saves by epoch, sums accumulated gradients and clips every tensor apart; this one
-//! checkpoints by step, takes means and clips the global norm, which is why it is custom. What of burn
-//! 0.22 is not used, and why: its data loaders hand over batches that are made before the step, where
-//! ours may depend on the policy; its checkpointer saves records by epoch, where ours are Hugging Face
-//! folders by step; its metrics and renderer print to standard output, where results go.
+//! The loop is custom because burn's own saves by epoch, sums accumulated gradients and clips every tensor
+//! apart; this loop checkpoints by step, takes means and clips the global norm. Parts of burn 0.22 that are
+//! not used, and why: burn's data loaders hand over batches that are made before the step, and ours may
+//! depend on the policy; burn's checkpointer saves records by epoch, and ours are Hugging Face folders by
+//! step; burn's metrics and renderer print to standard output, which belongs to results.
 
 use std::marker::PhantomData;
 use std::path::Path;

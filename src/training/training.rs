@@ -1,4 +1,4 @@
-//! A training: what it is made of, where it goes on, what it comes to.
+//! A training: its parts, where it continues, its result.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

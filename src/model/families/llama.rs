@@ -1,5 +1,5 @@
-//! Llama and SmolLM2: rotary positions, RMS norms, grouped key/value heads, SwiGLU. Most later
-//! families are spelled like it and differ in a few settings.
+//! Llama and SmolLM2: rotary positions, RMS norms, grouped key/value heads, SwiGLU. Most later families use
+//! the same names and differ in a few settings.
 
 use super::rotary::{self, Defaults};
 use super::settings::Settings;

@@ -1,4 +1,4 @@
-//! What policies look like: colours by objective, markers and dashes by what a sweep varies.
+//! The look of policies: colours by objective, markers and dashes by the values of a sweep.
 
 use std::fmt::Write;
 
