@@ -51,7 +51,7 @@ pub struct Global {
 }
 
 impl Global {
-    /// Refuses settings for a command that has none, so that nobody believes they were heard.
+    /// Refuses settings for a command that has none, so that no setting is ignored silently.
     pub fn refuse_settings(&self, command: &str) -> Result<()> {
         let given = [
             ("--config", self.config.is_some()),
@@ -91,14 +91,14 @@ pub enum Color {
     Never,
 }
 
-/// What every stage needs from around it.
+/// The devices that a command computes on.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Where to compute.
+    /// The device of everything but the further gradients.
     pub device: Device,
-    /// Where else to compute gradients.
+    /// Further devices, which compute gradients alone.
     others: Vec<Device>,
-    /// What the devices are called.
+    /// The names of the devices.
     pub device_name: String,
 }
 

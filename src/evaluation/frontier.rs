@@ -14,7 +14,7 @@ use crate::statistics::{Interval, mean};
 /// A checkpoint's samples, prompt by prompt.
 pub type Samples = Vec<Vec<Drawn>>;
 
-/// What one frontier earns over another.
+/// The gain in reward of one frontier over another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrontierGain {
     /// The largest KL that both reach, in nats.
@@ -28,8 +28,8 @@ pub struct FrontierGain {
 
 const RESAMPLES: usize = 1000;
 
-/// What the frontier `ours` earns over `theirs`, both starting at `reference`; none where either
-/// never leaves it.
+/// The gain in reward of the frontier `ours` over `theirs`, both starting at `reference`; none if one of them
+/// never leaves the reference.
 ///
 /// # Panics
 /// If not all hold the same number of prompts.

@@ -31,8 +31,8 @@ use crate::model::Precision;
 use crate::progress::Progress;
 use crate::{Error, Result, interrupt};
 
-/// What the loop leaves behind, shared with the training around it: burn's strategy returns the model
-/// alone.
+/// The results of the loop besides the model, shared with the training around it: burn's strategy returns
+/// the model alone.
 pub struct Ledger {
     pub metrics: Metrics,
     pub error: Option<Error>,
@@ -42,7 +42,7 @@ pub struct Ledger {
 /// The loop as a strategy of burn's.
 pub struct StepLoop<T: Trainable> {
     pub name: String,
-    /// Steps that were taken before.
+    /// Number of steps taken before.
     pub first: usize,
     pub num_steps: usize,
     pub clip_norm: f64,
@@ -135,7 +135,7 @@ impl<T: Trainable> StepLoop<T> {
     /// The gradients, scaled down to the largest norm, with the norm they had.
     ///
     /// # Errors
-    /// What is not finite, and how it reads.
+    /// The loss or gradient that is not finite, with its value.
     fn clipped(
         &self,
         model: &Trainee<T>,
@@ -202,7 +202,7 @@ impl<B: Send + 'static> DataLoader<Step<B>> for NoBatches {
     }
 }
 
-/// What is in such a loader.
+/// The empty iterator of [`NoBatches`].
 struct Nothing<B>(PhantomData<B>);
 
 impl<B> Iterator for Nothing<B> {
