@@ -1,8 +1,8 @@
-//! Memory that was freed stays with the process.
+//! Settings of the allocator that keep freed memory in the process.
 //!
-//! A training step frees and takes the same large buffers again and again. glibc hands each of them
-//! back to the kernel, which clears every page when it is taken again: 10 to 30 % of a step's time
-//! on a CPU. These settings keep them.
+//! A training step frees and allocates the same large buffers again and again. By default, glibc hands each
+//! buffer back to the kernel, and the kernel clears every page before it hands the page out again: 10 to
+//! 30 % of a step's time on a CPU.
 
 /// Tells glibc to keep freed memory; does nothing elsewhere.
 pub fn keep_freed_memory() {

@@ -1,4 +1,4 @@
-//! The command line: a contract that scripts depend on.
+//! The command line. Scripts depend on it: names and meanings of options stay.
 
 use clap::{Parser, Subcommand};
 
@@ -12,7 +12,7 @@ use crate::stages;
     version,
     max_term_width = 100,
     propagate_version = true,
-    after_help = "Start here:\n  exalign run sentiment            the whole way on an embedded corpus, minutes on a laptop\n  exalign run sentiment --dry-run  what that would do\n\nExit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (the same command continues)."
+    after_help = "Start here:\n  exalign run sentiment            all stages on an embedded corpus, minutes on a laptop\n  exalign run sentiment --dry-run  the stages that would run\n\nExit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (the same command continues)."
 )]
 pub struct CommandLine {
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub enum Command {
     Reward(stages::reward::RewardArgs),
     /// Draw completions of prompts
     Sample(stages::sample::SampleArgs),
-    /// Add rewards to groups
+    /// Add rewards to groups of completions
     Label(stages::label::LabelArgs),
     /// Turn groups with rewards into preference pairs
     Pairs(stages::pairs::PairsArgs),
@@ -60,22 +60,22 @@ pub enum Command {
     Align(stages::align::AlignArgs),
     /// Measure reward and KL of a policy, with intervals
     Evaluate(stages::evaluate::EvaluateArgs),
-    /// Which of two answers is better: win rates by a reward model, an endpoint or people
+    /// Count how often one answer beats another, by a reward model, an endpoint or people's labels
     Judge(stages::judge::JudgeArgs),
-    /// Log-probabilities of given completions
+    /// Compute log-probabilities of given completions
     Score(stages::score::ScoreArgs),
-    /// An objective on given log-probs, in f64: loss and gradient
+    /// Compute loss and gradient of an objective on given log-probs, in f64
     Loss(stages::loss::LossArgs),
-    /// Devices compiled in and found; a model's shape
+    /// List the devices that are compiled in and found, or describe a model
     Info(stages::info::InfoArgs),
     /// Add a LoRA adapter into the weights of its base model
     Merge(stages::merge::MergeArgs),
     /// Serve a device of this machine to other processes
     #[cfg(feature = "remote")]
     ServeDevice(stages::serve_device::ServeDeviceArgs),
-    /// Put the outputs of all shards of a stage together
+    /// Join the outputs of all shards of a stage
     MergeShards(stages::merge_shards::MergeShardsArgs),
-    /// The report of a run again, or of several side by side
+    /// Write the report of a run again, or one report of several runs
     Report(stages::report::ReportArgs),
 }
 

@@ -1,4 +1,4 @@
-//! What every command has around it: its general options, its device, its settings.
+//! What every command shares: its general options, its device, its settings.
 
 use std::path::PathBuf;
 
@@ -11,24 +11,25 @@ use exalign::{Error, Result, device};
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {
-    /// Where to compute: flex, tch, wgpu, vulkan, metal, cuda, rocm, with `:1` for the second;
-    /// remote:HOST:PORT; several with commas train together [default: the fastest compiled in and
-    /// present]
+    /// The device to compute on: flex, tch, wgpu, vulkan, metal, cuda, rocm (`:1` is the second one), or
+    /// remote:HOST:PORT; several, with commas between, train together [default: the fastest that is
+    /// compiled in and present]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub device: Option<String>,
-    /// A TOML file with settings, over the defaults
+    /// A TOML file with settings, which override the defaults
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub config: Option<PathBuf>,
-    /// One setting, over file and environment (EXALIGN_SECTION__KEY); repeatable
+    /// One setting that the command reads; overrides file and environment (EXALIGN_SECTION__KEY);
+    /// repeatable
     #[arg(long = "set", global = true, value_name = "KEY=VALUE", help_heading = "Global options")]
     pub set: Vec<String>,
     /// Seed of everything random
     #[arg(long, global = true, help_heading = "Global options")]
     pub seed: Option<u64>,
-    /// data.skip_bad: bad records that are passed over and listed; one more is an error
+    /// data.skip_bad: bad records to skip and list; one more is an error
     #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
     pub skip_bad: Option<usize>,
-    /// How logs are written to standard error
+    /// Format of the logs on standard error
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
     pub log_format: LogFormat,
     /// Less on standard error; twice: errors only
@@ -50,7 +51,7 @@ pub struct Global {
 }
 
 impl Global {
-    /// Refuses settings for a command that has none, so that nobody believes they were heard.
+    /// Refuses settings for a command that has none, so that no setting is ignored silently.
     pub fn refuse_settings(&self, command: &str) -> Result<()> {
         let given = [
             ("--config", self.config.is_some()),
@@ -90,14 +91,14 @@ pub enum Color {
     Never,
 }
 
-/// What every stage needs from around it.
+/// The devices that a command computes on.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Where to compute.
+    /// The device of everything but the further gradients.
     pub device: Device,
-    /// Where else to compute gradients.
+    /// Further devices, which compute gradients alone.
     others: Vec<Device>,
-    /// What the devices are called.
+    /// The names of the devices.
     pub device_name: String,
 }
 

@@ -1,9 +1,8 @@
-//! Grammars that texts of an embedded corpus are drawn from, and the tokenizer of their words.
+//! Grammars that generate the texts of an embedded corpus, and a tokenizer of whole words.
 //!
-//! A line is `symbol = alternative | alternative`; `{symbol}` stands for one of its alternatives, all
-//! equally likely; a line that begins with a blank goes on with the one before. `{symbol#0}` is the
-//! same wherever it occurs in an example, `{symbol#1}` another one than `{symbol#0}`; `\\n` is a new
-//! line.
+//! A line is `symbol = alternative | alternative`; `{symbol}` stands for one of the alternatives, all
+//! equally likely; a line that begins with a blank continues the line before. `{symbol#0}` is the same text
+//! wherever it occurs in an example, and `{symbol#1}` differs from `{symbol#0}`; `\\n` is a line end.
 
 use std::collections::{BTreeMap, BTreeSet};
 

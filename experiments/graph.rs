@@ -1,11 +1,10 @@
-//! The stages of a run as a graph, each known by what it is computed from.
+//! The stages of a run as a graph. A stage is identified by its settings and its inputs.
 //!
-//! A stage's key is the hash of its settings and of its inputs' keys, so that all keys are known
-//! before anything runs. A stage with the same key as one of an earlier run is taken from there: the
-//! files are copied (sharing their blocks where the disk can), so that either run's folder can change
-//! or go without the other. What runs have left is noted in the cache folder, as places of folders,
-//! never their only copy. A finished stage is believed where its files are what they were; where they
-//! are not, it is made again.
+//! A stage's key is the hash of its settings and of the keys of its inputs, so all keys are known before
+//! anything runs. A stage with the key of a stage in an earlier run is copied from there. Copies share their
+//! blocks where the disk can, so the folder of either run can change or be deleted. The cache stores paths to
+//! earlier runs' folders, not copies. A finished stage is used again only if its files have not changed;
+//! otherwise the stage runs again.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ use crate::output::print_text;
 use crate::record::{Made, changed_settings};
 use crate::stage::{Source, Step};
 
-/// The file in a stage's folder that says it is finished, and what from.
+/// The file in a stage's folder that marks it as finished, with its settings and inputs.
 const MARKER: &str = "stage.json";
 /// Differences from the last such stage that a dry run names; the others are counted.
 const SHOWN_REASONS: usize = 4;
@@ -49,21 +48,21 @@ impl Artifact {
         self.folder.join(name)
     }
 
-    /// The same as what another stage reads.
+    /// The same, as an input of another stage.
     pub fn source(&self, name: &str) -> Source {
         Source { path: self.path(name), key: Some(format!("{} {name}", self.key)) }
     }
 
-    /// The whole folder as what another stage reads.
+    /// The whole folder, as an input of another stage.
     pub fn whole(&self) -> Source {
         Source { path: self.folder.clone(), key: Some(self.key.clone()) }
     }
 }
 
-/// A stage of a run: where it stands, and what it is made from.
+/// A stage of a run: its folder, its settings and its inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Plan {
-    /// What the run calls it.
+    /// Its name in the run.
     name: String,
     /// Its folder within the run's.
     folder: String,
@@ -77,7 +76,7 @@ struct Marker {
     key: String,
     plan: Plan,
     seconds: f64,
-    /// What the stage left.
+    /// The stage's files.
     content: Content,
 }
 
@@ -91,7 +90,7 @@ impl Marker {
     }
 }
 
-/// Where a stage with some key, or the last one of its kind, was left.
+/// The folder of the stage with some key, or of the last one of its kind.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Entry {
     folder: PathBuf,
@@ -108,11 +107,11 @@ pub struct Graph {
     pub dry_run: bool,
     /// Take nothing from other runs.
     pub fresh: bool,
-    /// What each stage cost.
+    /// The cost of each stage.
     pub costs: Vec<StageCost>,
-    /// Where the places of stages are noted.
+    /// The cache folder, which stores the paths to stages' folders.
     cache: PathBuf,
-    /// What distinguishes runs of different experiments.
+    /// The experiment's identity, which distinguishes its runs from those of other experiments.
     experiment: String,
 }
 
@@ -179,7 +178,7 @@ impl Graph {
         });
     }
 
-    /// Notes where the stage lies; a run goes on without if the cache folder cannot be written.
+    /// Stores the path to the stage's folder in the cache; if the cache cannot be written, the run goes on.
     fn note_place(&self, plan: &Plan, artifact: &Artifact) {
         let Ok(folder) = artifact.folder.canonicalize() else { return };
         let entry = Entry { folder, key: artifact.key.clone(), plan: plan.clone() };
@@ -207,7 +206,7 @@ impl Graph {
         usable.then_some(entry.folder)
     }
 
-    /// What would become of a stage, and why.
+    /// Whether a stage would run, be copied or stay, and why.
     fn forecast(&self, plan: &Plan, artifact: &Artifact) -> String {
         if Marker::holds(&artifact.folder, &artifact.key).is_some() {
             return "done before".to_owned();
@@ -244,7 +243,7 @@ impl Graph {
     }
 }
 
-/// What a dry run says of a stage that is there with other settings or inputs.
+/// A dry run's message for a stage that exists with other settings or inputs.
 fn would_run(mut reasons: Vec<String>) -> String {
     let more = reasons.len().saturating_sub(SHOWN_REASONS);
     reasons.truncate(SHOWN_REASONS);
@@ -257,7 +256,7 @@ fn would_run(mut reasons: Vec<String>) -> String {
     }
 }
 
-/// Makes the stage's folder one with the files of `from`, whole or not at all.
+/// Copies the files of `from` into the stage's folder, all or none.
 fn take(from: &Path, artifact: &Artifact) -> Result<Marker> {
     let to = &artifact.folder;
     let damaged = |what: &str| Error::file(from, format!("{what} since that run finished it"));

@@ -1,4 +1,5 @@
-//! What changes the key of a stage: every setting and every file that it reads, and nothing else.
+//! Tests that a stage's key changes with every setting and every file that the stage reads, and with nothing
+//! else.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

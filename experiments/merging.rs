@@ -1,4 +1,4 @@
-//! What a stage must say so that its shards can be merged.
+//! What a stage tells `merge-shards` about its outputs.
 
 use std::path::Path;
 
@@ -20,9 +20,9 @@ pub struct Whole<'a> {
 
 /// A stage whose records several processes may share.
 pub trait Mergeable: Stage {
-    /// What the whole comes to, of what its shards came to.
+    /// The result of the whole, from the results of its shards.
     fn merged(whole: &Whole<'_>, shards: Vec<Self::Summary>) -> Result<Self::Summary>;
 
-    /// What a summary says of the shard it is of.
+    /// The shard that a summary is of.
     fn shard_of(summary: &Self::Summary) -> Option<&ShardOutput>;
 }

@@ -1,4 +1,4 @@
-//! How a model reads: its tokenizer with its chat template, its limits, its floats.
+//! How a model reads text: its tokenizer with the chat template, its limits, its float type.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Results: on standard output, in tables, in files of records. Nothing foreign reaches a terminal as
-//! more than text.
+//! Results on standard output, in tables and in files of records. Foreign text reaches a terminal without
+//! control characters.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;

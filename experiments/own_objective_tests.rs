@@ -1,4 +1,4 @@
-//! An objective that a program adds is everywhere that the library's are.
+//! A test that an objective added by a program appears wherever the library's objectives do.
 
 use clap::CommandFactory;
 use exalign::alignment::{ObjectiveConfig, objectives, register};

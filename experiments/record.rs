@@ -1,7 +1,8 @@
-//! `run.json`: what a folder (or file) was made from, and whether it is finished.
+//! `run.json`: the settings and inputs of an output folder (or file), and whether the output is finished.
 //!
-//! The same command with the same settings and inputs continues or is done; with others it refuses
-//! and says what differs. A lock keeps two processes from working on the same output.
+//! The same command with the same settings and inputs continues an unfinished output and leaves a finished
+//! one alone. With other settings or inputs, the command refuses and says what differs. A lock keeps two
+//! processes from working on the same output.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,19 +18,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What something is made from.
+/// The settings and inputs that an output is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Made {
     /// The command, or the kind of stage.
     pub command: String,
     /// The settings and options that shape the result, the seed among them.
     pub settings: Value,
-    /// What was read: hashes of contents, or keys of the stages that made it.
+    /// The inputs: hashes of their contents, or keys of the stages that made them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
 }
 
-/// Part of every key: to be raised when stages compute something else from the same settings.
+/// Part of every key. Raise it when stages compute something else from the same settings.
 const REVISION: u32 = 4;
 
 impl Made {
@@ -39,7 +40,7 @@ impl Made {
         Self { command, settings, inputs: BTreeMap::new() }
     }
 
-    /// What it is known by when it is made on `device`.
+    /// The key of an output made on `device`.
     pub fn key(&self, device: &str) -> String {
         let Self { command, settings, inputs } = self;
         let version = env!("CARGO_PKG_VERSION");
@@ -47,7 +48,7 @@ impl Made {
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
 
-    /// In what it differs from what was made `then`, for people.
+    /// The differences from `then`, in words.
     pub fn differences(&self, then: &Self) -> Vec<String> {
         let mut differences = Vec::new();
         if self.command != then.command {
@@ -60,7 +61,7 @@ impl Made {
         differences
     }
 
-    /// The inputs that are not what they were.
+    /// The inputs that have changed.
     pub fn changed_inputs<'a>(&'a self, then: &'a Self) -> impl Iterator<Item = &'a String> {
         let is_changed = |(name, hash): &(&String, &String)| then.inputs.get(*name) != Some(hash);
         self.inputs.iter().filter(is_changed).map(|(name, _)| name)
@@ -70,17 +71,17 @@ impl Made {
 /// The record of an output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// What the output was made from.
+    /// The settings and inputs of the output.
     #[serde(flatten)]
     pub made: Made,
     /// Versions and device; they do not decide whether the output can be continued.
     pub environment: Value,
     /// Whether the output is finished.
     pub complete: bool,
-    /// What came out, once finished.
+    /// The result, once finished.
     #[serde(default)]
     result: Value,
-    /// What the output consists of, once finished.
+    /// The output's files, once finished.
     #[serde(default)]
     content: Content,
 }
@@ -100,11 +101,11 @@ struct Place {
     _lock: File,
 }
 
-/// What to do about an output.
+/// How work on an output starts.
 pub enum Start {
-    /// It is finished already; its record.
+    /// The output is finished already; its record.
     Done(Box<Record>),
-    /// It is to be made or continued.
+    /// The output is to be made or continued.
     Go(Box<Work>),
 }
 
@@ -130,7 +131,7 @@ impl Record {
         read_sealed(path)
     }
 
-    /// What came out.
+    /// The result.
     ///
     /// # Errors
     /// If it is not the result of a `T`.
@@ -191,7 +192,7 @@ impl Record {
         Ok(self.unkept())
     }
 
-    /// Starts on an output that nothing is kept of.
+    /// Starts on an output without a record.
     pub fn unkept(self) -> Start {
         Start::Go(Box::new(Work { place: None, record: self }))
     }
@@ -261,7 +262,7 @@ impl Work {
     }
 }
 
-/// What is wrong with a record, and the way out.
+/// The error, with the advice to start over.
 pub fn or_start_over(error: Error) -> Error {
     Error::usage(format!("{error}. Use another --out, or --fresh to start over"))
 }
@@ -278,7 +279,7 @@ pub fn date_in(path: &Path) -> Option<String> {
     Some(date.to_owned())
 }
 
-/// The settings that are not what they were: dotted key, then and now.
+/// The settings that have changed: dotted key, then and now.
 pub fn changed_settings(now: &Value, then: &Value) -> Vec<String> {
     let (now, then) = (flatten(now), flatten(then));
     let keys = now.keys().chain(then.keys().filter(|key| !now.contains_key(*key)));

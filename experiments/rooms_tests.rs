@@ -1,4 +1,4 @@
-//! The files of the program import each other in one direction.
+//! A test that the files of the program import each other in one direction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `exalign run`: an experiment end to end, every stage kept and none done twice.
+//! `exalign run`: an experiment end to end. Every stage is kept, and none runs twice.
 
 use std::path::{Path, PathBuf};
 
@@ -25,16 +25,17 @@ use crate::toy;
 /// Options of `exalign run`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Other settings go into another --out; stages that they do not touch are taken from the \
-                  earlier run. A sweep is a --config file with lists under [comparison], such as\n\n  \
+    after_help = "A run with other settings needs another --out; it copies the stages that have not changed from \
+                  the earlier run. A sweep is a --config file with lists under [comparison], such as\n\n  \
                   [comparison]\n  objectives = [\"dpo-rw\", \"exo-rw\"]\n  beta_policy = [0.2, 0.5, 1.0]\n  \
                   completions = [2, 4, 8]\n  seeds = 5"
 )]
 pub struct RunArgs {
-    /// Which experiment
+    /// The experiment
     #[arg(value_parser = experiment_parser())]
     experiment: Experiment,
-    /// quick: embedded corpus, minutes; small: a real model and data, an hour; paper: its values
+    /// quick: embedded corpus, minutes; small: a real model and real data, an hour; paper: the paper's
+    /// values
     #[arg(long, value_enum, default_value_t)]
     preset: Preset,
     /// Where everything goes [default: runs/EXPERIMENT-PRESET]
@@ -44,14 +45,14 @@ pub struct RunArgs {
     /// model.path]
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// The published data, files or folders as `exalign data` reads them (small and paper);
+    /// The published data: files, folders or hub ids, as `exalign data` reads them (small and paper);
     /// repeatable [or --set data.path]
     #[arg(long, value_name = "PATH")]
     data: Vec<PathBuf>,
-    /// Say which stages would run by what their records say, and why, and run none
+    /// Say which stages would run, and why, but run none
     #[arg(long)]
     dry_run: bool,
-    /// Start over where an earlier run left something, and take nothing from other runs
+    /// Start over instead of continuing an earlier run, and copy nothing from other runs
     #[arg(long)]
     fresh: bool,
 }

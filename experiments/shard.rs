@@ -1,8 +1,8 @@
 //! `--shard i/n`: the part of a file's records that one process works on.
 //!
-//! A record's numbers must not depend on who works on it, to the last bit. What a record is in one
-//! batch with decides how its sums are rounded; so the whole file is cut into blocks of records of
-//! similar length, which are always worked on together, and a shard is every n-th block.
+//! A record's numbers must not depend on the process that computes them, to the last bit. The records that
+//! share a batch decide how sums are rounded. So the whole file is cut into blocks of records of similar
+//! length, every block is computed as a whole, and a shard is every n-th block.
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -26,7 +26,7 @@ impl Shard {
     /// All of the records.
     pub const WHOLE: Self = Self { index: 1, count: 1 };
 
-    /// What this shard has of records in `order`, in blocks of `size`.
+    /// This shard's part of the records in `order`, in blocks of `size`.
     ///
     /// # Errors
     /// If there are fewer blocks than shards: some shard would have nothing to do.
@@ -45,7 +45,7 @@ impl Shard {
         Ok(Portion { blocks: blocks.map(<[usize]>::to_vec).collect(), num_records: order.len() })
     }
 
-    /// What this shard has of groups of tokens.
+    /// This shard's part of groups of tokens.
     ///
     /// # Errors
     /// The same.
@@ -103,8 +103,8 @@ impl Portion {
         self.blocks.iter().map(items).collect()
     }
 
-    /// What `work` makes of the items of each block, one an item, by record; nothing for the
-    /// records of other shards.
+    /// The results of `work` on the items of each block, one an item, by record; the default for records of
+    /// other shards.
     pub fn by_record<T: Clone, R: Clone + Default>(
         &self,
         items: &[T],
@@ -121,7 +121,7 @@ impl Portion {
     }
 }
 
-/// What a stage's summary says of a shard's output, so that the shards can be merged.
+/// A shard's output in a stage's summary, so that the shards can be merged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardOutput {
     /// The records of the whole file that the output's lines were made from.

@@ -1,8 +1,9 @@
-//! What a stage is: what it reads, the settings that shape it, how it is done, what it comes to.
+//! Stages: what a stage reads, which settings shape it, how it runs, what it returns.
 //!
-//! A stage is known by its settings and by what it reads, said once. A command starts it by
-//! [`perform`], which continues or refuses an output by its [`Record`]; an experiment places it in a
-//! folder of its run, and the [graph](crate::graph) takes it from there when nothing has changed.
+//! One declaration ([`Keyed`]) of inputs and settings serves commands and experiments. A command starts a
+//! [`Stage`] by [`perform`], which continues or refuses an output by its [`Record`]. An experiment gives a
+//! [`Step`] a folder of its run, and the [graph](crate::graph) copies the step from an earlier run if nothing
+//! has changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,18 +23,18 @@ use crate::shard::Shard;
 /// The file of groups or pairs in the folder of a stage.
 pub const GROUPS: &str = "groups.jsonl";
 
-/// What something is known by.
+/// Work with a key: its inputs and the settings that shape its output.
 pub trait Keyed {
-    /// The command, or what an experiment calls the kind of stage.
+    /// The name of the command, or of the kind of stage in an experiment.
     const NAME: &'static str;
 
-    /// The settings that shape what it leaves.
+    /// The settings that shape its output.
     fn settings(&self) -> Value;
 
-    /// What it reads.
+    /// Its inputs.
     fn inputs(&self) -> Vec<Input<'_>>;
 
-    /// What it is made from, its inputs known by their content.
+    /// Its settings and inputs, with inputs identified by their content.
     fn made_from(&self) -> Result<Made> {
         let mut made = Made::new(Self::NAME, self.settings());
         for input in self.inputs() {
@@ -42,7 +43,7 @@ pub trait Keyed {
         Ok(made)
     }
 
-    /// What it is made from, the outputs of other stages known by their keys.
+    /// Its settings and inputs, with the outputs of other stages identified by their keys.
     fn planned_from(&self) -> Result<Made> {
         let mut made = Made::new(Self::NAME, self.settings());
         for input in self.inputs() {
@@ -57,9 +58,9 @@ pub trait Keyed {
 
 /// A stage with a command of its own.
 pub trait Stage: Keyed + Sized {
-    /// What it reads, opened and checked.
+    /// Its inputs, opened and checked.
     type Opened;
-    /// What it comes to.
+    /// Its result.
     type Summary: Serialize + DeserializeOwned;
     /// Its output's name in a folder of a run, where the output is a file.
     const FILE: Option<&'static str> = None;
@@ -69,8 +70,8 @@ pub trait Stage: Keyed + Sized {
         None
     }
 
-    /// Opens and checks what it reads, before anything is written. `record` is that of the output as
-    /// an earlier start left it.
+    /// Opens and checks its inputs, before anything is written. `record` is the output's record, as an
+    /// earlier start left it.
     fn open(&mut self, record: Option<&Path>) -> Result<Self::Opened>;
 
     /// Does the work.
@@ -81,16 +82,16 @@ pub trait Stage: Keyed + Sized {
         false
     }
 
-    /// The output is finished, now or before: what was kept beside it on the way may go.
+    /// Called when the output is finished, now or before: removes what was kept beside it meanwhile.
     fn finished(_place: &Place) {}
 
-    /// Whether nothing is left to be done.
+    /// Whether no work is left.
     fn is_finished(_summary: &Self::Summary) -> bool {
         true
     }
 }
 
-/// A stage as an experiment has it: it fills a folder.
+/// A stage of an experiment: it fills a folder.
 pub trait Step: Keyed + Sized {
     /// Fills `folder`.
     fn fill(self, folder: &Path, context: &Context) -> Result<()>;
@@ -106,7 +107,7 @@ impl<S: Stage> Step for S {
     }
 }
 
-/// Where a stage's output goes.
+/// The place of a stage's output.
 pub enum Place {
     /// A folder, with its record in it.
     Folder(PathBuf),
@@ -138,10 +139,10 @@ impl Place {
     }
 }
 
-/// Where a stage is at work.
+/// The place where a stage works.
 pub struct Site<'a> {
     out: Option<&'a Path>,
-    /// What the output is known by.
+    /// The output's key.
     pub key: String,
     pub context: &'a Context,
 }
@@ -158,10 +159,10 @@ impl Site<'_> {
     }
 }
 
-/// Does a stage, continues it, or takes what an earlier start has finished.
+/// Starts a stage, continues it, or returns the result of a finished one.
 ///
 /// # Errors
-/// Those of the stage; an output that was made from something else.
+/// Errors of the stage; an existing output that was made with other settings or inputs.
 pub fn perform<S: Stage>(
     mut stage: S,
     place: &Place,
@@ -200,35 +201,35 @@ pub fn perform<S: Stage>(
     }
 }
 
-/// Something that a stage reads.
+/// An input of a stage.
 pub struct Input<'a> {
-    /// What records and refusals call it.
+    /// Its name in records and errors.
     pub name: &'static str,
     pub kind: Kind,
     pub source: &'a Source,
 }
 
-/// What an input is, and so what of it shapes the stage.
+/// The kind of an input, which decides which of its files shape the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A file.
     File,
-    /// Files of which the key is all there is to know.
+    /// Files that are identified by their key alone.
     Known,
-    /// A language model with the tokenizer, chat template and generation settings that texts are read by.
+    /// A language model, with its tokenizer, chat template and generation settings.
     Model,
     /// A model that reads no text: its weights and its shape.
     Weights,
-    /// A reward model, with what it reads texts by.
+    /// A reward model, with its tokenizer and chat template.
     RewardModel,
 }
 
-/// Where an input lies.
+/// The place of an input.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     pub path: PathBuf,
-    /// What the stage is known by that made it; none for what comes from outside, which is known by
-    /// its content.
+    /// The key of the stage that made it; none for an input from outside, which is identified by its
+    /// content.
     pub key: Option<String>,
 }
 

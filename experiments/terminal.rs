@@ -1,7 +1,7 @@
-//! What is said on standard error: logs and errors.
+//! Logs and errors on standard error.
 //!
-//! Nothing foreign reaches a terminal as more than text, no secret is shown, and whether anybody listens
-//! changes nothing.
+//! Foreign text reaches a terminal without control characters, no secret is shown, and a closed or full
+//! standard error changes no result.
 
 use std::io::{IsTerminal, Write};
 

@@ -1,4 +1,4 @@
-//! Ctrl-C as a question that long work asks itself between two steps.
+//! Ctrl-C as a question that long work asks between two steps.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

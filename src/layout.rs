@@ -1,11 +1,11 @@
 //! The layout of attention over shared prompts: which tokens of a batch see which.
 //!
-//! A group is `[prompt | completion 1 | … | completion K]`. Every token sees those before it in the
-//! prompt; a completion's tokens see the whole prompt and their own completion besides.
+//! A group is `[prompt | completion 1 | … | completion K]`. A token of the prompt sees the tokens before it;
+//! a token of a completion sees the whole prompt and the earlier tokens of its own completion.
 //!
-//! Where the device has kernels of ours, the groups follow one another in a single row without
-//! padding, and the kernel is told where each begins; elsewhere every group is a row, padded to the
-//! longest, under a block mask.
+//! Where the device has kernels of ours, the groups follow one another in a single row without padding, and
+//! the kernel is told where each group begins. Elsewhere every group is a row, padded to the longest, under a
+//! block mask.
 //!
 //! Invariant: nothing here knows a token or a model.
 

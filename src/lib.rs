@@ -1,37 +1,37 @@
 //! Exact alignment of language models: EXO and DPO on burn.
 //!
-//! Alignment maximises E\[r\] − β·KL(π ‖ π_sft). DPO fits the optimum π* with the forward KL and
-//! covers mass; EXO (Ji et al. 2024) minimises the reverse KL, the one reinforcement learning
-//! minimises, at DPO's cost: over K completions drawn once from π_sft, both sides renormalised.
+//! Alignment maximises E\[r\] − β·KL(π ‖ π_sft). DPO fits the optimum π* with the forward KL, which covers
+//! mass. EXO (Ji et al. 2024) minimises the reverse KL, as reinforcement learning does, at DPO's cost: it
+//! draws K completions once from π_sft, and renormalises policy and target over those K.
 //!
 //! # Layout
 //!
-//! A room uses only rooms further down in this table, and of those in one row only the ones behind
-//! it. Only loaders, stores, checkpoints, reports and settings touch the disk.
+//! A room is a module with one subject. It uses only rooms further down in this table; within a row, a room
+//! uses only those to its right. Only loaders, stores, checkpoints, reports and settings touch the disk.
 //!
 //! | room | what it does | what it never does |
 //! |---|---|---|
 //! | [`training`] | steps, the loop for burn's Learner, checkpoints, resuming | know what an objective computes |
-//! | [`generation`] | completions from a shared prompt cache | read files |
-//! | [`judges`] | who says which of two answers is better; the one room that asks an endpoint | count verdicts |
+//! | [`generation`] | draws completions, with the cache of the prompt shared | read files |
+//! | [`judges`] | say which of two answers is better; the one room that asks an endpoint | count verdicts |
 //! | [`config`] | the settings of the stages, from all of their sources | know an experiment |
 //! | [`report`](mod@report) | one HTML page and its JSON | compute a figure |
 //! | [`evaluation`] | reward, KL, the exact optimum, win rates, agreement | run a model or ask a judge |
 //! | [`rewards`] | what a reward model gives completions | say who asks |
 //! | [`reference`](mod@reference) | the store of reference log-probs | hold a model |
-//! | [`policy`] | Σ log-prob of completions: the decoder, each prompt encoded once, and tables | know why they are wanted |
+//! | [`policy`] | Σ log-prob of completions: by the decoder, each prompt encoded once, and by tables | know what the log-probs are for |
 //! | [`model`] | the decoder, families, weights in and out | draw a token or compute a loss |
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
-//! | [`data`] | files → records → token ids → batches | guess: what is wrong is refused with its line |
-//! | [`kernels`] | what burn's CPU backend is slow at, and the vocabulary head, forward and backward | know a model |
+//! | [`data`] | files → records → token ids → batches | guess: bad data is refused with its line |
+//! | [`kernels`] | faster forms of operations that are slow in burn's CPU backend, and the vocabulary head, forward and backward | know a model |
 //! | [`layout`] | which tokens of a batch see which, as the attention of a device reads it | know a token |
-//! | [`hub`] | models and data sets by their hub id | read what it fetches |
-//! | [`statistics`] | means and shares with their intervals | know of what |
-//! | [`device`], [`files`], [`memory`], [`progress`], [`interrupt`] | devices, files that are whole or absent, what fits in memory, bars, Ctrl-C | |
+//! | [`hub`] | models and data sets by their hub id | read the files that it fetches |
+//! | [`statistics`] | means and shares with their intervals | know what the numbers measure |
+//! | [`device`], [`files`], [`memory`], [`progress`], [`interrupt`] | devices, files that are complete or absent, free memory, progress bars, Ctrl-C | |
 //! | [`printable`], [`secrets`], `panics`, `error` | foreign text for terminals, keys that are never shown, panics as messages, the one error type | |
 //!
-//! The program (`experiments/`) has the command line, the stages and the experiments; it is the
-//! only one that knows where things lie.
+//! The program (`experiments/`) has the command line, the stages and the experiments. Only the program knows
+//! the paths of files.
 //!
 //! # The way of the data
 //!
@@ -44,27 +44,31 @@
 //!
 //! # Where this differs from what one would expect
 //!
-//! - On the CPU all groups of a batch follow one another in one row, and one [attention
-//!   kernel](kernels::attention) knows where they begin; elsewhere a group is one row of a batch,
-//!   with a block mask ([`layout`]): burn's backward pass of a slice costs the whole source, so the
-//!   shared prompt is a matter of masks, not of slices.
+//! - On the CPU, all groups of a batch follow one another in one row, and the [attention
+//!   kernel](kernels::attention) knows where each group begins. Elsewhere a group is one row of a batch,
+//!   under a block mask ([`layout`]). Prompts are shared by masks and not by slices, because burn's backward
+//!   pass of a slice costs as much as the whole source.
 //! - The vocabulary head is a custom operation with its own backward pass
-//!   ([`kernels::vocabulary_head`]): logits of all positions are never held.
+//!   ([`kernels::vocabulary_head`]): the logits of all positions are never held at once.
 //! - The training loop is our own [strategy](training::Training) for burn's Learner, because burn's
-//!   saves by epoch, sums gradients and clips tensors apart.
-//! - Weights are read tensor by tensor and not memory-mapped: `unsafe` stands in the matrix products of
-//!   [`kernels`] alone, and in the program's choice of an allocator.
+//!   saves by epoch, sums gradients and clips every tensor apart.
+//! - Weights are read tensor by tensor and not memory-mapped. `unsafe` is only in the matrix products of
+//!   [`kernels`], and in the program's settings of the allocator.
 //!
 //! # Crates, and why each
 //!
-//! `burn` models, autodiff, optimizers, backends · `tokenizers` the same ids as everybody ·
-//! `safetensors` weights others can read · `config` layered settings · `clap` the command line ·
-//! `tracing-subscriber` logs · `indicatif` progress · `maud` the report's page, escaped by construction · `comfy-table` tables in the terminal ·
-//! `blake3` content keys · `tempfile` files that appear whole · `flate2` gzip · `parquet` and `arrow` tables as sets are published · `rand_chacha` random
-//! numbers that are the same everywhere · `prost` and `base64` tokenizers published as
-//! sentencepiece or tiktoken files · `gemm` the matrix products inside kernels, the same that burn's CPU backend uses · `pulp`
-//! the widest vectors a processor has, chosen when it runs · `chrono` the date for those that ask ·
-//! `ureq` the hub and judges behind an endpoint, without an asynchronous runtime, and `rustls` the certificates of their own that they have · `rayon` all cores · `half` and `bytemuck` narrow floats and bytes · `statrs` and `rand_distr` distributions · `fancy-regex` the patterns of tokenizers and judges · `toml` settings · `zstd` compressed records · `ctrlc` and `libc` signals and files · `nvml-wrapper` the memory of NVIDIA GPUs · `strsim` "did you mean".
+//! `burn` models, autodiff, optimizers, backends · `tokenizers` the token ids of `transformers` ·
+//! `safetensors` weights that other libraries read · `config` layered settings · `clap` the command line ·
+//! `tracing-subscriber` logs · `indicatif` progress · `maud` the page of a report, escaped by construction · `comfy-table` tables in the terminal · `blake3` content
+//! keys · `tempfile` files that appear complete · `flate2` gzip · `parquet` and `arrow` published tables ·
+//! `rand_chacha` random numbers that are the same everywhere · `prost` and `base64` tokenizers published as
+//! sentencepiece or tiktoken files · `gemm` matrix products inside kernels, as in burn's CPU backend · `pulp`
+//! the widest vectors of a processor, chosen at run time · `chrono` today's date for chat templates · `ureq`
+//! the hub and judges behind an endpoint, without an asynchronous runtime, and `rustls` endpoints with their
+//! own certificates · `rayon` all cores · `half` and `bytemuck` narrow floats and bytes · `statrs` and
+//! `rand_distr` distributions · `fancy-regex` the patterns of tokenizers and judges · `toml` settings ·
+//! `zstd` compressed records · `ctrlc` and `libc` signals and files · `nvml-wrapper` the memory of NVIDIA
+//! GPUs · `strsim` "did you mean".
 //!
 //! # Example
 //!

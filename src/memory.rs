@@ -1,7 +1,7 @@
-//! How much memory is free, and the refusal of what cannot fit in it.
+//! Free memory, and the refusal of what cannot fit into it.
 //!
-//! What is asked for is known from sizes before anything is taken, so that a size with too many digits
-//! is an error that names it, and not a machine without memory.
+//! Sizes are checked before memory is allocated. So a size with too many digits is an error that names the
+//! size, and does not exhaust the machine.
 
 use crate::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! Panics of dependencies as errors.
 //!
-//! Drivers and readers of others' formats panic on what they do not expect. What calls them says so, and
-//! turns the panic into an error of one line.
+//! Drivers and readers of foreign formats panic on unexpected input. The caller of such code turns the panic
+//! into an error of one line.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};

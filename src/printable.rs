@@ -1,7 +1,7 @@
-//! Foreign text made fit for a terminal: file names, record fields, what servers answer.
+//! Foreign text made safe for a terminal: file names, record fields, answers of servers.
 //!
-//! Control characters move the cursor, change titles and colours, or answer in the user's name; marks
-//! of writing direction show letters in another order than they stand in. They are shown as escapes.
+//! Control characters move the cursor, change titles and colours, or answer in the user's name; marks of
+//! writing direction show letters in another order than they are in. All of them are shown as escapes.
 
 use std::borrow::Cow;
 use std::fmt::Write;

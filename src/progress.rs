@@ -1,5 +1,4 @@
-//! Progress of long work on standard error: a bar where a person watches, a line now and then
-//! where a file does.
+//! Progress of long work on standard error: a bar in a terminal, a line now and then in a file.
 
 use std::time::{Duration, Instant};
 

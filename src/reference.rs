@@ -1,8 +1,8 @@
-//! The reference is data: its log-probs are computed once, stored by content and read from there.
+//! The store of reference log-probs: they are computed once and read from then on.
 //!
 //! A shard holds the per-token log-probs of a run of groups. Its name is the hash of the model, the
-//! temperature and the groups' tokens, so it is found again by whoever asks for the same numbers,
-//! whatever device computed them, and never by anybody else.
+//! temperature and the groups' tokens. So every command that needs the same numbers finds them, whatever
+//! device computed them, and no other command does.
 
 use std::path::{Path, PathBuf};
 

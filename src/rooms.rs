@@ -1,4 +1,4 @@
-//! What `lib.rs` says of its rooms, tried on the source: every room uses only those below it.
+//! A test that every room uses only the rooms below it in the table of `lib.rs`.
 
 use std::path::{Path, PathBuf};
 

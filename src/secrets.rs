@@ -1,8 +1,7 @@
-//! Keys that must not be shown or kept: those that this process was given, and those that stand in
-//! addresses.
+//! Keys that must not be shown or stored: those that this process was given, and those inside addresses.
 //!
-//! Whoever takes a key from the environment [keeps](keep) it here; whoever writes a message, a log line
-//! or a server's words passes them through [`redact`].
+//! Code that takes a key from the environment [registers](keep) it here. Code that writes a message, a log
+//! line or a server's words passes them through [`redact`].
 
 use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};

@@ -1,4 +1,4 @@
-//! A model behind an endpoint that speaks the OpenAI API.
+//! The judge `openai:URL`: a model behind an endpoint that speaks the OpenAI API.
 
 use std::path::PathBuf;
 

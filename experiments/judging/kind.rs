@@ -1,4 +1,4 @@
-//! What a judge says of itself.
+//! What each judge tells the program: its name, its settings, its inputs, how to open it.
 
 use std::path::PathBuf;
 
@@ -15,32 +15,32 @@ use crate::stage::{Input, Source};
 /// A way of judging.
 #[derive(Debug)]
 pub struct Kind {
-    /// What stands before the colon.
+    /// The name before the colon.
     pub name: &'static str,
-    /// What stands behind it where `exalign judge` asks, as help calls it; none where the command has
-    /// no such judge.
+    /// The argument after the colon in `exalign judge --judge`, as the help names it; none if the command
+    /// has no such judge.
     pub command: Option<Behind>,
-    /// The same where `comparison.judge` of an experiment asks.
+    /// The same for `comparison.judge` of an experiment.
     pub experiment: Option<Behind>,
     /// Whether comparisons must have labels.
     pub needs_labels: bool,
-    /// What of the settings its verdicts depend on.
+    /// The settings that its verdicts depend on.
     pub shaping: fn(argument: &str, settings: &JudgingSettings) -> Value,
-    /// What it reads.
+    /// The input that it reads, if any.
     pub reads: fn(argument: &str, settings: &JudgingSettings) -> Option<Reads>,
     pub open: for<'a> fn(argument: &str, asked: Asked<'a>) -> Result<Box<dyn Judge + 'a>>,
 }
 
-/// What stands behind the colon of a judge.
+/// The part after the colon of a judge.
 #[derive(Clone, Copy, Debug)]
 pub enum Behind {
     /// No colon and nothing.
     Nothing,
-    /// Something that help calls so.
+    /// An argument, by its name in the help.
     Argument(&'static str),
 }
 
-/// Something that a judge reads.
+/// An input of a judge.
 pub enum Reads {
     /// A file, by its name in records.
     File(&'static str, Source),
@@ -58,13 +58,13 @@ impl Reads {
     }
 }
 
-/// What a judge is asked with.
+/// Everything that a judge may need when it is opened.
 pub struct Asked<'a> {
     /// The settings of `exalign judge`; of an experiment, those of its endpoint alone.
     pub settings: JudgeSettings,
     /// How a reward model is loaded and reads; none in an experiment, whose comparisons have rewards.
     pub reading: Option<Reading>,
-    /// What the experiment is called; empty where a command asks.
+    /// The experiment's name; empty in a command.
     pub experiment: &'a str,
     /// The score that an experiment's rule gives a completion of a group; none where there is no rule.
     pub rule: Option<&'a Rule<'a>>,

@@ -1,4 +1,4 @@
-//! The people who labelled the comparisons.
+//! The judge `labels`: the people who labelled the comparisons.
 
 use exalign::judges::People;
 use serde_json::json;

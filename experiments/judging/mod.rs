@@ -1,4 +1,4 @@
-//! Who judges, as the command line and settings spell it: `reward:FOLDER`, `openai:URL`, `labels`, `rule`.
+//! Judges, as the command line and settings write them: `reward:FOLDER`, `openai:URL`, `labels`, `rule`.
 //!
 //! A judge is one file with its `Kind`, and one line in [`KINDS`].
 
@@ -27,12 +27,12 @@ pub struct JudgeSpec {
 }
 
 impl JudgeSpec {
-    /// The judge that `exalign judge` is told.
+    /// The judge of `exalign judge --judge TEXT`.
     pub fn of_command(text: &str) -> std::result::Result<Self, String> {
         Self::parse(text, |kind| kind.command)
     }
 
-    /// The judge that `comparison.judge` says.
+    /// The judge of the setting `comparison.judge`.
     pub fn of_experiment(text: &str) -> Result<Self> {
         Self::parse(text, |kind| kind.experiment).map_err(|expected| {
             Error::usage(format!("comparison.judge: {expected}, found `{text}`"))
@@ -60,12 +60,12 @@ impl JudgeSpec {
         self.kind.needs_labels
     }
 
-    /// What its verdicts depend on.
+    /// The settings that its verdicts depend on.
     pub fn shaping(&self, settings: &JudgingSettings) -> Value {
         (self.kind.shaping)(&self.argument, settings)
     }
 
-    /// What it reads.
+    /// The input that it reads, if any.
     pub fn reads(&self, settings: &JudgingSettings) -> Option<Reads> {
         (self.kind.reads)(&self.argument, settings)
     }

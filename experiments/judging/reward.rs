@@ -1,4 +1,4 @@
-//! A reward model: the answer with the higher reward.
+//! The judge `reward`: the answer with the higher reward of a reward model wins.
 
 use std::path::PathBuf;
 

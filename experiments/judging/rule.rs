@@ -1,4 +1,4 @@
-//! The rule that good answers of an embedded corpus follow.
+//! The judge `rule`: the rule that good answers of an embedded corpus follow.
 
 use exalign::Error;
 use exalign::judges::Comparison;

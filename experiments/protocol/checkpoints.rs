@@ -1,4 +1,4 @@
-//! Reward and KL of all checkpoints of an alignment, or of π_sft itself.
+//! Reward and KL of every checkpoint of an alignment, and of π_sft itself.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What was measured during training, read from the stages' metrics.
+//! Training curves, read from the metrics of the stages.
 
 use std::path::Path;
 

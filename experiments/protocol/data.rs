@@ -1,4 +1,4 @@
-//! The records of a run: drawn from the embedded corpus, or taken of published data.
+//! The records of a run: drawn from the embedded corpus, or taken from published data.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a run's stages found, read back from their folders.
+//! The results of a run's stages, read from their folders.
 
 use std::path::Path;
 

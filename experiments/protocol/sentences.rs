@@ -1,4 +1,4 @@
-//! What can be said of a run, with its intervals, and what cannot.
+//! Sentences that state the results of a run with their intervals, and the limits of those results.
 
 use exalign::alignment::{Divergence, Takes};
 use exalign::evaluation::{FrontierGain, OptimumPoint, frontier_gain};

@@ -1,4 +1,4 @@
-//! The settings of an experiment: its presets, its stages, and what makes no sense together.
+//! The settings of an experiment: its presets, its stages, and combinations that are refused.
 
 use exalign::config::{AlignSettings, DrawSettings, ExperimentConfig, Stage};
 use exalign::{Error, Result};

@@ -1,4 +1,4 @@
-//! What a run compares: objectives, each with one or several β and K.
+//! The variants that a run compares: objectives, each with one or several β and K.
 
 use clap::ValueEnum;
 use exalign::alignment::{Form, Labels, ObjectiveConfig, ObjectiveName, Takes, objectives};

@@ -1,5 +1,5 @@
-//! Whose answers are better, in the eyes of a judge: every variant at the end of its training against
-//! π_sft and against the answers people gave, one sample a prompt.
+//! Win rates: every variant at the end of its training against π_sft and against the answers that people
+//! gave, one sample a prompt.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -25,22 +25,23 @@ use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 pub struct AlignArgs {
     #[arg(long, value_name = "NAME", help = objective_names(|_| true) + " [default: objective.name]")]
     objective: Option<String>,
-    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model training starts from
+    /// The model to start from: a Hugging Face or PEFT folder, or a hub id (owner/name[@revision])
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The reference, π_sft [default: --model]
     #[arg(long, value_name = "MODEL")]
     reference: Option<PathBuf>,
-    /// Groups with rewards, or pairs {"prompt", "chosen", "rejected"}, as texts or messages; JSON Lines, CSV, Parquet, ..
+    /// Groups with rewards, or pairs {"prompt", "chosen", "rejected"}, as texts or messages; JSON Lines,
+    /// CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Where metrics, checkpoints and the aligned model go
+    /// The folder for metrics, checkpoints and the aligned model
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
-    /// objective.beta_policy: sharpness of the policy side, β_π
+    /// objective.beta_policy: sharpness of the policy's side, β_π
     #[arg(long, value_name = "BETA")]
     beta_policy: Option<f64>,
     /// objective.beta_reward: temperature of the rewards, β_r

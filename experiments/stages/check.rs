@@ -1,4 +1,4 @@
-//! `exalign check`: what there is to know of a file of records before an hour is spent on it.
+//! `exalign check`: an audit of a file of records, before a training on it.
 
 use std::path::PathBuf;
 
@@ -18,22 +18,22 @@ use crate::output::{print_line, print_text, table};
 /// Options of `exalign check`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Shows rows as the tokens that the model reads: the prompt, then ▸ each answer, with ■ behind the \
-                  token that ends it; blanks are ·, line ends ⏎, and │ stands between tokens.\n\n\
-                  Exit codes: 0 no record is bad, 1 training would refuse some of them.\n\
-                  Limits are those of training: --set data.max_length=N, data.max_prompt_length=N, the model's positions."
+    after_help = "Rows are shown as the tokens that the model reads: the prompt, then ▸ before each answer and ■ after \
+                  the token that ends it. A blank is ·, a line end is ⏎, and │ separates tokens.\n\n\
+                  Exit codes: 0 no record is bad, 1 training would refuse some records.\n\
+                  The limits are those of training: --set data.max_length=N, data.max_prompt_length=N, and the model's positions."
 )]
 pub struct CheckArgs {
     /// Records of any kind: JSON Lines, JSON, CSV, Parquet, Arrow
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// The model they are for: a Hugging Face folder or hub id
+    /// The model that the records are for: a Hugging Face folder or hub id
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Records whose prompts should not be among these, such as the held-out ones
+    /// Other records, such as the held-out ones, that should share no prompt with --data
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// Rows to show as the tokens that the model reads
+    /// Number of rows to show as tokens
     #[arg(long, value_name = "N", default_value_t = 2)]
     show: usize,
     /// Print everything as JSON

@@ -31,25 +31,25 @@ use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};
 /// Options of `exalign evaluate`.
 #[derive(Args, Debug)]
 pub struct EvaluateArgs {
-    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the policy
+    /// The policy: a Hugging Face or PEFT folder, or a hub id (owner/name[@revision])
     #[arg(long, value_name = "MODEL")]
     policy: PathBuf,
-    /// The reference of the KL, π_sft
+    /// The reference model of the KL, π_sft
     #[arg(long, value_name = "MODEL")]
     reference: PathBuf,
-    /// The reward model: a folder `exalign reward` made, or its `model` folder
+    /// The reward model: the output folder of `exalign reward`, or the `model` folder in it
     #[arg(long, value_name = "FOLDER")]
     reward: PathBuf,
     /// Held-out prompts: {"prompt": a text or messages}
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Where the drawn groups go, with their rewards
+    /// The file for the drawn groups with their rewards
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
-    /// Evaluate on a part of the prompts, i of n from 1; `exalign merge-shards` puts them together
+    /// Evaluate on part I of N of the prompts, from 1; `exalign merge-shards` joins the parts
     #[arg(long, value_name = "I/N", requires = "out")]
     shard: Option<Shard>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `exalign info`: devices compiled in and found; a model's shape.
+//! `exalign info`: the devices that are compiled in and found, or the shape of a model.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::model_input::plain_tokenizer;
 /// Options of `exalign info`.
 #[derive(Args, Debug)]
 pub struct InfoArgs {
-    /// A Hugging Face or PEFT folder or hub id to describe
+    /// The model to describe: a Hugging Face or PEFT folder, or a hub id
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
 }

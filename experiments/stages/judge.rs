@@ -1,4 +1,4 @@
-//! `exalign judge`: which of two answers is better, in both orders, and what it comes to.
+//! `exalign judge`: which of two answers is better, in both orders, and the win rate.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -29,57 +29,61 @@ pub struct JudgeArgs {
     /// or {"prompt", "chosen", "rejected"}; with --against groups, the first completion of each
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Groups for the same prompts, whose first completions are the other side
+    /// Groups for the same prompts: their first completions are the second answers
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// reward:FOLDER (a reward model), openai:URL (an endpoint that speaks the OpenAI API), or labels
     #[arg(long, value_name = "JUDGE", value_parser = JudgeSpec::of_command)]
     judge: JudgeSpec,
-    /// Where both verdicts of every comparison go
+    /// The file for both verdicts of every comparison
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Start over where an earlier run left something in --out
+    /// Start over instead of continuing an earlier --out
     #[arg(long)]
     fresh: bool,
-    /// judge.model: openai: the model that is asked for, by the endpoint's name for it
+    /// judge.model: openai: the model's name at the endpoint
     #[arg(long, value_name = "NAME")]
     judge_model: Option<String>,
     /// judge.template: openai: generic, summarization, dialogue, instruction, or a file
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
-    /// dtype: reward: what the weights are kept as in memory: f32, bf16 or f16
+    /// dtype: reward: type of the weights in memory: f32, bf16 or f16
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
 }
 
 const HELP: &str = "\
-Prints the win rate of the first answers (with --against, of --data). A tie counts half. Orders that \
-disagree are a tie and counted as order_dependent; a comparison without a verdict in one of its \
-orders is left out and counted as no_verdict; those of them that the endpoint refused (a content \
-filter, a text too long) are counted as refused and listed with their id or line. win_rate has Wilson's interval over comparisons, \
-win_rate_bootstrap one that resamples prompts; position_bias is the share of decisions for the answer \
-shown first. Labels are \"a\" (or 0), \"b\" (or 1), \"tie\" (or 0.5), one a person; where there are \
-some, the judge's agreement with their majority and Cohen's kappa are printed, and where an item has \
-several, how far people agree.
+Prints the win rate of the first answers (with --against, of the answers in --data). A tie counts half.
+  order_dependent     comparisons whose two orders disagree; each counts as a tie
+  no_verdict          comparisons without a verdict in one of their orders; they are left out
+  refused             those of them that the endpoint refused (a content filter, a text too long), \
+listed with their id or line
+  win_rate            with Wilson's interval over comparisons
+  win_rate_bootstrap  with an interval that resamples prompts
+  position_bias       the share of decisions for the answer shown first
+Labels are \"a\" (or 0), \"b\" (or 1), \"tie\" (or 0.5), one label a person. Where comparisons have \
+labels, the judge's agreement with their majority and Cohen's kappa are printed. Where a comparison \
+has several labels, the agreement among people is printed as well.
 
 An endpoint's key is read from OPENAI_API_KEY (or the variable that judge.key_variable names) and \
-written nowhere. Every answer is kept in the cache folder (EXALIGN_CACHE): the same command after an \
-interruption asks no question again that was answered. A reply that was cut, is empty or refuses is no verdict and is not \
-kept: the same command asks again. Thoughts (<think>, reasoning_content) are passed over.
+written nowhere. Every answer is kept in the cache folder (EXALIGN_CACHE): after an interruption, the \
+same command asks only the questions without an answer. A reply that was cut, is empty or refuses gives \
+no verdict and is not kept: the same command asks again. Thoughts (<think>, reasoning_content) are ignored.
 
 Settings, as --set KEY=VALUE:
-  judge.temperature            0; \"none\" sends none
-  judge.max_tokens             256; 0 sends none, for models that think before they answer
-  judge.max_completion_tokens  in place of max_tokens, for endpoints that want this name
+  judge.temperature            0; \"none\" sends no temperature
+  judge.max_tokens             256; 0 sends no limit, for models that think before they answer
+  judge.max_completion_tokens  replaces max_tokens, for endpoints that want this name
   judge.extra.NAME             any further field: judge.extra.reasoning_effort=low
-  judge.max_refused            20; comparisons that may be refused before the work ends
+  judge.max_refused            20; comparisons that the endpoint may refuse before the work ends
   judge.concurrency, judge.timeout, judge.max_retries
   judge.key_header             auto: Authorization, or api-key where the URL has ?api-version=…
-  judge.ca_file                certificates by which an https endpoint is trusted, if not the \
-system's or those of SSL_CERT_FILE
-Proxies are those of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; this machine is asked directly.
+  judge.ca_file                certificates to trust for an https endpoint, instead of the system's \
+or those of SSL_CERT_FILE
+Proxies are those of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY. An endpoint on this machine is \
+asked without a proxy.
 
-A judge on this machine, for instance:
+Two ways to run a judge on this machine:
 
   pip install 'transformers[serving]' torch
   transformers serve --port 8000

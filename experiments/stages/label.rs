@@ -22,22 +22,22 @@ use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};
 /// Options of `exalign label`.
 #[derive(Args, Debug)]
 pub struct LabelArgs {
-    /// The reward model: a folder `exalign reward` made, or its `model` folder
+    /// The reward model: the output folder of `exalign reward`, or the `model` folder in it
     #[arg(long, value_name = "FOLDER")]
     reward: PathBuf,
     /// Groups: {"prompt": .., "completions": [..]}, as texts or messages
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Where the groups with "rewards" go
+    /// The file for the groups with their "rewards"
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
-    /// Label a part of the groups, i of n from 1; `exalign merge-shards` puts them together
+    /// Label part I of N of the groups, from 1; `exalign merge-shards` joins the parts
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// dtype: what the weights are kept as in memory: f32, bf16 or f16
+    /// dtype: type of the weights in memory: f32, bf16 or f16
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
 }

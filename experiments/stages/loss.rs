@@ -15,7 +15,7 @@ use crate::output::{is_read, print_line};
 /// Options of `exalign loss`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Reads {\"policy\": [..], \"reference\": [..], \"rewards\": [..]} on each line: the log-probs of a group's\ncompletions under both models. Pair objectives take the first completion as the chosen one.\nPrints {\"loss\": .., \"gradient\": [d loss / d policy log-prob ..]} for each."
+    after_help = "Each line of --data is a group, {\"policy\": [..], \"reference\": [..], \"rewards\": [..]}: the log-probs of its\ncompletions under both models. Pair objectives take the first completion as the chosen one.\nPrints {\"loss\": .., \"gradient\": [d loss / d policy log-prob ..]} for each group."
 )]
 pub struct LossArgs {
     #[arg(long, value_name = "NAME", help = objective_names(|_| true))]
@@ -23,7 +23,7 @@ pub struct LossArgs {
     /// A file of groups, or - for standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
     data: PathBuf,
-    /// Sharpness of the policy side, β_π
+    /// Sharpness of the policy's side, β_π
     #[arg(long, default_value_t = ObjectiveConfig::default().beta_policy)]
     beta_policy: f64,
     /// Temperature of the rewards, β_r

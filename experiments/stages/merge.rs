@@ -1,4 +1,4 @@
-//! `exalign merge`: a LoRA adapter into the weights of its base.
+//! `exalign merge`: adds a LoRA adapter into the weights of its base.
 
 use std::path::{Path, PathBuf};
 
@@ -19,19 +19,19 @@ use crate::record::{Made, Record, Start};
 /// Options of `exalign merge`.
 #[derive(Args, Debug)]
 pub struct MergeArgs {
-    /// A Hugging Face folder or hub id: the model the adapter was trained on
+    /// The model that the adapter was trained on: a Hugging Face folder or hub id
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// A PEFT folder: adapter_config.json and adapter_model.safetensors
+    /// The adapter: a PEFT folder with adapter_config.json and adapter_model.safetensors
     #[arg(long, value_name = "FOLDER")]
     adapter: PathBuf,
-    /// Where the merged model goes
+    /// The folder for the merged model
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
-    /// What the merged weights are written as: f32, bf16 or f16
+    /// Type of the merged weights: f32, bf16 or f16
     #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
     dtype: Precision,
 }

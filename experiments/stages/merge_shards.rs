@@ -1,8 +1,8 @@
-//! `exalign merge-shards`: the outputs of all shards of a stage as the one output of the whole.
+//! `exalign merge-shards`: joins the outputs of all shards of a stage.
 //!
-//! The lines are taken as they are and put in the order of the records they were made from. What
-//! is merged is checked first: shards of one stage, with the same settings and inputs, none
-//! missing, none twice, none changed since it was written.
+//! Lines are copied unchanged, in the order of the records they were made from. The shards are checked
+//! first: all are from one stage with the same settings and inputs, none is missing, none is given twice,
+//! and none has changed since it was written.
 
 use std::path::{Path, PathBuf};
 
@@ -23,13 +23,13 @@ use crate::stage::Keyed;
 /// Options of `exalign merge-shards`.
 #[derive(Args, Debug)]
 pub struct MergeShardsArgs {
-    /// What `--shard 1/n` to `--shard n/n` wrote, in any order
+    /// The outputs of `--shard 1/n` to `--shard n/n`, in any order
     #[arg(value_name = "FILE", required = true)]
     shards: Vec<PathBuf>,
-    /// Where the whole goes
+    /// The file for the whole output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
 }

@@ -1,7 +1,7 @@
-//! The stages of an alignment, each a command of its own and a step of every experiment.
+//! The stages of an alignment. Each stage is a command of its own and a step of every experiment.
 //!
-//! A file has the command line of one stage and its struct, which says what it reads and what shapes it
-//! ([`crate::stage`]). Commands fill the struct from the command line, experiments from their presets.
+//! A file holds the command line of one stage, and its struct, which declares the inputs and settings of the
+//! stage ([`crate::stage`]). Commands fill the struct from the command line, experiments from their presets.
 
 pub mod align;
 pub mod check;

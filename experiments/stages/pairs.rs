@@ -21,7 +21,7 @@ pub struct PairsArgs {
     /// Groups with rewards, JSON Lines
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Where the pairs go: {"prompt", "chosen", "rejected"} with token ids where the groups have them
+    /// The file for the pairs: {"prompt", "chosen", "rejected"}, with token ids where the groups have them
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// How a pair is made of a group
@@ -30,7 +30,7 @@ pub struct PairsArgs {
     /// bradley-terry: temperature of the rewards, β_r
     #[arg(long, value_name = "BETA", default_value_t = 1.0)]
     beta_reward: f64,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
 }
@@ -42,8 +42,8 @@ pub enum Method {
     /// The completions of highest and lowest reward.
     #[default]
     BestWorst,
-    /// Two at random; the first is chosen with probability σ((r₁ − r₂) / β_r). Trained on these labels,
-    /// pair objectives share the optimum of the reward objectives at the same β_r.
+    /// Two random completions; the first is chosen with probability σ((r₁ − r₂) / β_r). Trained on
+    /// these labels, pair objectives share the optimum of the reward objectives at the same β_r.
     BradleyTerry,
 }
 

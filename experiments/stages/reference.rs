@@ -1,4 +1,4 @@
-//! The log-probs of the reference, which are data: from the store, or computed and stored.
+//! The log-probs of the reference: read from the store, or computed once and stored.
 
 use burn::tensor::Device;
 use exalign::data::TokenGroup;

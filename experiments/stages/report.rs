@@ -1,4 +1,4 @@
-//! `exalign report`: the page of a run again, or of several side by side.
+//! `exalign report`: writes the page of a run again, or one page of several runs.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::output::print_text;
 /// Options of `exalign report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// Folders of runs, each with a report.json; several make one page that compares them
+    /// Folders of runs, each with a report.json; several folders make one page that compares the runs
     #[arg(required = true, value_name = "FOLDER")]
     runs: Vec<PathBuf>,
-    /// Where the page goes [default: report.html in the run's folder, or comparison.html here]
+    /// The file for the page [default: report.html in the run's folder; comparison.html here for several]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

@@ -24,17 +24,17 @@ use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 /// Options of `exalign reward`.
 #[derive(Args, Debug)]
 pub struct RewardArgs {
-    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model to start from
+    /// The model to start from: a Hugging Face or PEFT folder, or a hub id (owner/name[@revision])
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Pairs {"prompt", "chosen", "rejected"} or texts {"text", "label": 0|1} or
     /// {"prompt", "completion", "label"}, as texts or messages; JSON Lines, CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Where metrics, checkpoints and the reward model go
+    /// The folder for metrics, checkpoints and the reward model
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]

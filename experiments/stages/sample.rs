@@ -1,7 +1,6 @@
-//! `exalign sample`: completions of prompts, each prompt encoded once for all of them.
+//! `exalign sample`: completions of prompts. Each prompt is encoded once for all its completions.
 //!
-//! What was drawn is kept beside the output batch by batch, so that a sampling that was stopped
-//! goes on where it was.
+//! Finished batches are kept beside the output, so a stopped sampling continues where it was.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,19 +28,19 @@ use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};
 /// Options of `exalign sample`.
 #[derive(Args, Debug)]
 pub struct SampleArgs {
-    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model to sample from
+    /// The model to sample from: a Hugging Face or PEFT folder, or a hub id (owner/name[@revision])
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Prompts: {"prompt": a text or messages}; JSON Lines, CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Where the groups go: {"prompt", "completions", "completion_ids", "finished"}
+    /// The file for the groups: {"prompt", "completions", "completion_ids", "finished"}
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
-    /// Sample for a part of the prompts, i of n from 1; `exalign merge-shards` puts them together
+    /// Sample for part I of N of the prompts, from 1; `exalign merge-shards` joins the parts
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
     #[command(flatten)]
@@ -57,19 +56,20 @@ pub struct GenerationFlags {
     /// generation.temperature: divides the logits; 0 takes the most probable token
     #[arg(long)]
     temperature: Option<f64>,
-    /// generation.top_p: the most probable tokens that together reach this; 1: all
+    /// generation.top_p: draw from the most probable tokens that together reach this probability; 1:
+    /// from all
     #[arg(long)]
     top_p: Option<f64>,
-    /// generation.top_k: the most probable tokens only; 0: all
+    /// generation.top_k: draw from this many most probable tokens; 0: from all
     #[arg(long)]
     top_k: Option<usize>,
-    /// generation.max_new_tokens: longest completion
+    /// generation.max_new_tokens: longest completion, in tokens
     #[arg(long, value_name = "TOKENS")]
     max_new_tokens: Option<usize>,
-    /// generation.stop: a text that ends a completion when it appears in it; repeatable
+    /// generation.stop: a text that ends the completion in which it appears; repeatable
     #[arg(long, value_name = "TEXT")]
     stop: Option<Vec<String>>,
-    /// dtype: what the weights are kept as in memory: f32, bf16 or f16
+    /// dtype: type of the weights in memory: f32, bf16 or f16
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
 }

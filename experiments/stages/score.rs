@@ -22,19 +22,19 @@ use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 /// Options of `exalign score`.
 #[derive(Args, Debug)]
 pub struct ScoreArgs {
-    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model
+    /// The model: a Hugging Face or PEFT folder, or a hub id (owner/name[@revision])
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Groups, pairs or demonstrations, as texts or messages; JSON Lines, CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Where the lines go [default: standard output]
+    /// The file for the scores, one line a record [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
-    /// Score a part of the records, i of n from 1; `exalign merge-shards` puts them together
+    /// Score part I of N of the records, from 1; `exalign merge-shards` joins the parts
     #[arg(long, value_name = "I/N", requires = "out")]
     shard: Option<Shard>,
     /// Divides the logits, τ
@@ -43,7 +43,7 @@ pub struct ScoreArgs {
     /// Add "token_log_probs", one list per completion
     #[arg(long)]
     per_token: bool,
-    /// dtype: what the weights are kept as in memory: f32, bf16 or f16
+    /// dtype: type of the weights in memory: f32, bf16 or f16
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
 }

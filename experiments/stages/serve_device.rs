@@ -1,4 +1,4 @@
-//! `exalign serve-device`: one device of this machine for other processes.
+//! `exalign serve-device`: lends one device of this machine to other processes.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub struct ServeDeviceArgs {
     /// The file with the token that clients must present [default: EXALIGN_TOKEN_FILE]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one, which is printed
+    /// The address to listen on; port 0 takes a free port, which is printed
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7777")]
     listen: SocketAddr,
 }

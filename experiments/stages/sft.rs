@@ -20,17 +20,17 @@ use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 /// Options of `exalign sft`.
 #[derive(Args, Debug)]
 pub struct SftArgs {
-    /// A Hugging Face or PEFT folder, or a hub id (owner/name[@revision]): the model to start from
+    /// The model to start from: a Hugging Face or PEFT folder, or a hub id (owner/name[@revision])
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Demonstrations {"prompt", "chosen" or "completion"}, as texts or messages; or {"messages"} and {"text"},
-    /// all of which is learned from; JSON Lines, CSV, Parquet, ..
+    /// Demonstrations {"prompt", "chosen" or "completion"}, as texts or messages, or whole texts {"text"}
+    /// and conversations {"messages"}, of which every token is learned; JSON Lines, CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Where metrics, checkpoints and the trained model go
+    /// The folder for metrics, checkpoints and the trained model
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]

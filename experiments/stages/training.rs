@@ -1,4 +1,4 @@
-//! What the stages that train have in common: all but the batches and the model.
+//! The part that all stages with a training share. Batches and models are each stage's own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::stage::Site;
 /// Options that stand for `training.*` settings.
 #[derive(Args, Debug, Default)]
 pub struct TrainingFlags {
-    /// training.learning_rate: the peak of the schedule
+    /// training.learning_rate: peak of the learning rate
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
     /// training.batch_size: groups (or texts) an optimizer step
@@ -38,23 +38,23 @@ pub struct TrainingFlags {
     /// training.epochs: passes over the data
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// training.compute: what the passes are computed in, f32 or bf16; weights and losses stay f32
+    /// training.compute: type of the forward and backward passes, f32 or bf16; weights and losses stay f32
     #[arg(long, value_name = "DTYPE")]
     compute: Option<String>,
-    /// training.max_steps: stop after so many steps; 0: do not
+    /// training.max_steps: stop after this many steps; 0: no limit
     #[arg(long, value_name = "N")]
     max_steps: Option<usize>,
-    /// dtype: what the weights of OUT/model are written as, f32, bf16 or f16; they are trained in f32
+    /// dtype: type of the weights in OUT/model, f32, bf16 or f16; training itself is in f32
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
-    /// adapter.rank: train LoRA adapters of this rank instead of all weights; OUT/model is then a
-    /// PEFT folder
+    /// adapter.rank: train LoRA adapters of this rank and no other weights; OUT/model is then a PEFT
+    /// folder
     #[arg(long, value_name = "RANK")]
     lora_rank: Option<usize>,
     /// adapter.alpha: adapter output is scaled by alpha / rank
     #[arg(long, value_name = "ALPHA")]
     lora_alpha: Option<f64>,
-    /// adapter.target_modules: matrices that get an adapter, such as q_proj,v_proj [default: all
+    /// adapter.target_modules: matrices that get an adapter, such as q_proj,v_proj [default: all matrices
     /// of the blocks]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     lora_targets: Option<Vec<String>>,

@@ -1,5 +1,5 @@
-//! Dialogue: an assistant's next turn, the reward learned from comparisons. A good reply uses what
-//! was said turns ago (who asks, what they like, where they are) and makes nothing up.
+//! Dialogue: the next turn of an assistant. The reward is learned from comparisons. A good reply uses what
+//! was said turns ago (who asks, what they like, where they are) and invents nothing.
 
 use exalign::Result;
 use exalign::data::published::SetKind;

@@ -1,5 +1,5 @@
-//! Instruction following: a chat model through its template, preference pairs from its own samples.
-//! The embedded instructions ask for so many things of a kind, which a rule can check.
+//! Instruction following: a chat model through its template, with preference pairs from its own samples.
+//! The embedded instructions ask for a number of things of one kind, and a rule can check the answer.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The paper's experiments, as far as they differ: where the texts come from, how a prompt is built,
-//! what a good answer is, and the presets. Everything else is [`crate::protocol`].
+//! The differences between the paper's experiments: where the texts come from, how a prompt is built, what
+//! a good answer is, and the presets. [`crate::protocol`] has everything that they share.
 //!
 //! An experiment is one file with its [`Task`], its presets and corpus among the assets, and one line in
 //! [`TASKS`].

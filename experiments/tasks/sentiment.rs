@@ -1,4 +1,4 @@
-//! Sentiment (Ji et al. 2024, section 5.1): reviews continued, the reward a classifier's log-odds.
+//! Sentiment (Ji et al. 2024, section 5.1): continue a film review. The reward is a classifier's log-odds.
 
 use exalign::Result;
 use exalign::data::published::SetKind;

@@ -1,5 +1,5 @@
-//! Summarization: posts of a forum with a summary each, the reward learned from comparisons. A good
-//! summary says who, what, where and what the writer wants, gets nothing wrong, and is short.
+//! Summarization: forum posts, each with a summary. The reward is learned from comparisons. A good summary
+//! says who, what, where and what the writer wants, is correct, and is short.
 
 use exalign::Result;
 use exalign::data::published::SetKind;

@@ -1,4 +1,4 @@
-//! What an experiment says of itself, and what experiments share.
+//! The trait of an experiment, and functions that experiments share.
 
 use std::fmt::Debug;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::grammar::{Bindings, Grammar, words};
 
-/// How large.
+/// The size of an experiment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Preset {
     /// Embedded corpus, a small model from nothing, minutes on two cores.
@@ -38,7 +38,7 @@ pub trait Task: Debug + Sync {
     /// Its name on the command line.
     fn name(&self) -> &'static str;
 
-    /// What it is about, in half a sentence.
+    /// Its subject, in half a sentence.
     fn about(&self) -> &'static str;
 
     /// The texts of its presets, each over what all presets have in common.
@@ -49,10 +49,10 @@ pub trait Task: Debug + Sync {
         self.presets()[preset as usize]
     }
 
-    /// What its published sets are.
+    /// The kind of its published sets.
     fn published(&self) -> SetKind;
 
-    /// What rewards are measured in; empty: in nothing that has a name.
+    /// The unit of rewards; empty: they have no unit.
     fn reward_unit(&self) -> &'static str {
         ""
     }

@@ -1,4 +1,4 @@
-//! How far two listed distributions are apart, in f64.
+//! Divergences between two listed distributions, in f64.
 
 use exalign::policy::Listed;
 use serde::{Deserialize, Serialize};

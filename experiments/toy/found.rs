@@ -1,4 +1,4 @@
-//! What the toy found: its numbers, in sentences and in tables.
+//! The results of the toy: its numbers, in sentences and in tables.
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! One dimension: a Gaussian fitted to a mixture of two, on a grid.
+//! One dimension: a Gaussian fitted to a mixture of two Gaussians, on a grid.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use exalign::Result;

@@ -1,10 +1,10 @@
-//! `exalign run toy`: the paper's argument as a picture, in seconds.
+//! `exalign run toy`: the paper's argument in pictures, in seconds.
 //!
-//! A policy that cannot represent π* must choose what to get wrong. The forward KL (DPO) wants mass
-//! wherever π* has some, and pays with mass where π* has none; the reverse KL (EXO) wants no mass
-//! where π* has none, and pays with a part of π* it does not cover. Both are fitted here through the
-//! library's own objectives, where every probability can be listed: a Gaussian to two modes on a
-//! line, and two independent choices to a reward for agreement.
+//! A policy that cannot represent π* must choose where to be wrong. The forward KL (DPO) wants mass
+//! wherever π* has some, and puts mass where π* has none. The reverse KL (EXO) wants no mass where π* has
+//! none, and leaves a part of π* uncovered. Both objectives are the library's own. They are fitted where
+//! every probability can be listed: a Gaussian to two modes on a line, and two independent choices to a
+//! reward for agreement.
 
 mod divergence;
 mod found;

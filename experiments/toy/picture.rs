@@ -1,4 +1,4 @@
-//! The figures and the page.
+//! The figures and the page of the toy.
 
 use exalign::report::{
     Article, Cells, Content, Curve, Figure, Line, Part, Plot, PolicyKind, Style,

@@ -1,4 +1,4 @@
-//! Policies that cannot represent everything, and how they are fitted.
+//! Policies that can represent only some distributions, and how they are fitted.
 
 use burn::module::{Module, ModuleDisplay, Param};
 use burn::optim::{Adam, AdamConfig, GradientsParams, ModuleOptimizer};

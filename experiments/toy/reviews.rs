@@ -1,7 +1,8 @@
-//! Reviews of two sentences that a policy chooses apart, where good ones agree with themselves.
+//! Reviews of two sentences. A policy chooses the sentences independently; good reviews do not contradict
+//! themselves.
 //!
-//! π* has two clusters, the warm reviews and the cold ones. A product of two choices cannot
-//! represent "whichever, but the same twice".
+//! π* has two clusters, the warm reviews and the cold ones. A product of two independent choices cannot
+//! represent "either kind, but the same kind in both sentences".
 
 use burn::tensor::{Device, Tensor, TensorData};
 use exalign::Result;

@@ -1,7 +1,7 @@
 //! An objective on given log-probabilities, in f64.
 //!
-//! Runs the same [`Alignment::loss`] that training runs, with autodiff on the CPU, so that a second
-//! implementation can be checked against it.
+//! [`evaluate`] runs the same [`Alignment::loss`] as training, with autodiff on the CPU, so that a second
+//! implementation can be compared with it.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What the policy is compared with.
+/// The labels of a pair, which are the target of the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Labels {

@@ -75,7 +75,7 @@ pub trait Alignment: Debug + Send + Sync {
     /// When the groups have a size that [`check`](Self::check) refuses.
     fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1>;
 
-    /// What the table says of it.
+    /// Its entry in the table.
     fn entry(&self) -> &'static Entry;
 
     /// The name on the command line and in records.
@@ -117,7 +117,7 @@ pub trait Alignment: Debug + Send + Sync {
         }
     }
 
-    /// What is worth watching during training, as means over the groups, in a fixed order:
+    /// Statistics to watch during training, as means over the groups, in a fixed order:
     ///
     /// - `accuracy`: share of the completion pairs, ordered by reward, that h orders alike (a tie
     ///   in h, or a group without an ordered pair, counts one half)

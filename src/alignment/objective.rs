@@ -1,4 +1,4 @@
-//! The table of objectives, and the settings that make one of them.
+//! The table of objectives, and the settings from which an objective is built.
 
 use std::fmt;
 use std::ops::Deref;
@@ -13,27 +13,27 @@ use crate::{Error, Result};
 /// All objectives of the library, in the order in which they are listed.
 const TABLE: [&Entry; 4] = [&exo_pref::ENTRY, &exo_rw::ENTRY, &dpo::ENTRY, &dpo_rw::ENTRY];
 
-/// Those that a program has added.
+/// The objectives that a program has added.
 static ADDED: RwLock<Vec<&'static Entry>> = RwLock::new(Vec::new());
 
-/// What there is to know of an objective before it is made.
+/// An objective's entry in the table: everything the program knows about it before building it.
 #[derive(Debug)]
 pub struct Entry {
     /// The name on the command line, in settings and in records: `exo-rw`.
     pub name: &'static str,
     /// The name as the field writes it: `EXO-rw`.
     pub label: &'static str,
-    /// What it minimises, in half a sentence.
+    /// The quantity that it minimises, in half a sentence.
     pub about: &'static str,
-    /// What it learns from.
+    /// The data that it learns from.
     pub takes: Takes,
-    /// Which divergence between the policy and its target it descends.
+    /// The divergence between the policy and its target that it minimises.
     pub divergence: Divergence,
-    /// The numbers of [`ObjectiveConfig`] that it reads, by their keys.
+    /// The keys of [`ObjectiveConfig`] that it reads.
     pub reads: &'static [&'static str],
-    /// Named forms of it that a comparison may list beside it.
+    /// Named variants that a comparison may list beside the objective.
     pub forms: &'static [Form],
-    /// Makes the objective; refuses numbers out of their range.
+    /// Builds the objective; refuses numbers out of their range.
     pub build: fn(&ObjectiveConfig) -> Result<Arc<dyn Alignment>>,
 }
 
@@ -48,7 +48,7 @@ pub struct Form {
     pub set: fn(&mut ObjectiveConfig),
 }
 
-/// What an objective learns from.
+/// The data that an objective learns from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Takes {
@@ -58,7 +58,7 @@ pub enum Takes {
     Rewards,
 }
 
-/// Which divergence between the policy's side q of a group and the target p an objective descends.
+/// The divergence between the policy's side q of a group and the target p that an objective minimises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Divergence {
@@ -89,7 +89,7 @@ pub fn objectives() -> Vec<ObjectiveName> {
     TABLE.into_iter().chain(added.iter().copied()).map(ObjectiveName).collect()
 }
 
-/// The names of the objectives that `wanted` says, as a sentence lists them: `a, b or c`.
+/// The names of the objectives that `wanted` selects, as a sentence lists them: `a, b or c`.
 pub fn objective_names(wanted: impl Fn(&Entry) -> bool) -> String {
     let names: Vec<&str> =
         objectives().iter().filter(|entry| wanted(entry)).map(|entry| entry.0.name).collect();
@@ -99,7 +99,7 @@ pub fn objective_names(wanted: impl Fn(&Entry) -> bool) -> String {
     }
 }
 
-/// An objective by its name; what the [table](objectives) says of it.
+/// An objective by its name, with its entry in the [table](objectives).
 #[derive(Clone, Copy)]
 pub struct ObjectiveName(&'static Entry);
 
@@ -109,7 +109,7 @@ impl ObjectiveName {
         Self(entry)
     }
 
-    /// What the table says of it.
+    /// Its entry.
     pub const fn entry(self) -> &'static Entry {
         self.0
     }
@@ -177,8 +177,8 @@ pub struct ObjectiveConfig {
     pub beta_policy: f64,
     /// Temperature of the rewards, β_r > 0.
     pub beta_reward: f64,
-    /// What divides the logits of policy and reference alike, τ > 0. Whoever takes the log-probs reads
-    /// it; no objective does.
+    /// Divides the logits of policy and reference, τ > 0. The code that computes log-probs reads it; no
+    /// objective does.
     pub temperature: f64,
     /// Label smoothing, 0 < ε < 1/2.
     pub epsilon: f64,
@@ -186,7 +186,7 @@ pub struct ObjectiveConfig {
     pub labels: Labels,
 }
 
-/// The numbers that an objective has when nothing is said.
+/// The default settings of objectives.
 pub(super) const DEFAULTS: ObjectiveConfig = ObjectiveConfig {
     name: ObjectiveName(&exo_pref::ENTRY),
     beta_policy: 0.1,
@@ -213,7 +213,7 @@ impl ObjectiveConfig {
         (self.name.build)(self)
     }
 
-    /// The same objective: what it does not read is as when nothing is said.
+    /// The same objective, with the default for every key that it does not read.
     pub fn without_unread(&self) -> Self {
         let reads = |key| self.name.reads.contains(&key);
         let or = |key, value, default| if reads(key) { value } else { default };

@@ -1,4 +1,4 @@
-//! What is worth watching while an objective is minimised, computed in f64 on the host.
+//! Statistics of an objective during training, computed in f64 on the host.
 
 use burn::tensor::Tensor;
 

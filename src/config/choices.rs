@@ -1,4 +1,4 @@
-//! The words that a key chooses among, as serde knows them of the key's type.
+//! The allowed words of a key, read from the serde description of its type.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! The settings of an experiment: a preset whose sections overlay each stage's defaults.
+//! The settings of an experiment: a preset whose sections override the defaults of each stage.
 //!
-//! `[sft.training]` in a preset (or `--set sft.training.epochs=2`) is `[training]` for the stage
-//! `sft`; sections that are no stage's belong to the experiment itself.
+//! `[sft.training]` in a preset (or `--set sft.training.epochs=2`) is `[training]` of the stage `sft`.
+//! Sections that belong to no stage are the experiment's own.
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};

@@ -1,7 +1,7 @@
 //! Typed configuration: defaults < `--config FILE` < `EXALIGN_SECTION__KEY` < `--set key=value` < flags.
 //!
-//! Every key that exists stands in the defaults under `assets/defaults`, with its meaning; a key
-//! that does not is an error that names the nearest one that does.
+//! The files in `assets/defaults` list every key with its default and its meaning. An unknown key is an
+//! error that names the nearest known one.
 
 mod choices;
 mod experiment;

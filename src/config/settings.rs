@@ -1,7 +1,7 @@
-//! The settings of each stage: exactly what it reads.
+//! The settings of each stage: exactly those that the stage reads.
 //!
-//! A stage can read no setting that its struct does not have, no source can set another, and what the
-//! stage leaves is known by the whole struct. So no setting is forgotten.
+//! A stage can read only the settings of its struct, no source can set any other, and the whole struct is
+//! part of the stage's key. So no setting can be forgotten in a key.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ pub enum Stage {
     Endpoint,
     /// Log-probs of given completions: [`ScoreSettings`].
     Score,
-    /// An audit for the training of [`AlignSettings`], which may be given as they are for that.
+    /// An audit: it reads [`AlignSettings`], so that the settings of a training can be passed to it.
     Check,
 }
 
@@ -82,7 +82,7 @@ impl Stage {
         }
     }
 
-    /// Every setting there is, with the stage's defaults: the common ones, its own over them.
+    /// Every setting, with the stage's defaults: the common defaults, overridden by the stage's own.
     pub(super) fn all(self) -> Result<Table> {
         let mut table = parse_toml(
             "assets/defaults/common.toml",
@@ -98,12 +98,12 @@ impl Stage {
         Ok(table)
     }
 
-    /// The defaults of what the stage reads.
+    /// The defaults of the settings that the stage reads.
     pub(super) fn defaults(self) -> Result<Table> {
         (self.form().read)(self.all()?)
     }
 
-    /// The first value of the stage's settings that makes no sense.
+    /// The first value of the stage's settings that is out of its range.
     pub(super) fn violation(self, table: Table) -> Result<Option<Violation>> {
         (self.form().violation)(table)
     }
@@ -123,7 +123,7 @@ impl Stage {
     }
 }
 
-/// What is done with the settings of a stage that is known when the program runs.
+/// Operations on the settings of a stage that is known only at run time.
 struct Form {
     read: fn(Table) -> Result<Table>,
     violation: fn(Table) -> Result<Option<Violation>>,
@@ -138,13 +138,13 @@ impl Form {
     }
 }
 
-/// What a `T` reads of all settings.
+/// The part of all settings that a `T` reads.
 fn read<T: Settings>(all: Table) -> Result<Table> {
     let own: T = typed("the defaults", all)?;
     Table::try_from(own).map_err(internal)
 }
 
-/// Keys that change how the work is done and not what comes out.
+/// Keys that change how the work is done, but not its result.
 const WITHOUT_EFFECT: [(&str, &str); 10] = [
     ("data", "max_row_bytes"),
     ("judge", "key_variable"),
@@ -179,7 +179,7 @@ pub trait Settings: Serialize + DeserializeOwned {
         }
     }
 
-    /// The first key whose value makes no sense, and why.
+    /// The first key whose value is out of its range, and why.
     fn violation(&self) -> Option<Violation> {
         self.sections().into_iter().find_map(Section::violation)
     }
@@ -189,7 +189,7 @@ pub trait Settings: Serialize + DeserializeOwned {
         self.sections().into_iter().find_map(Section::max_row_bytes)
     }
 
-    /// The settings that shape what the stage leaves.
+    /// The settings that shape the stage's output.
     fn shaping(&self) -> Value {
         let mut all = serde_json::json!(self);
         for (section, key) in WITHOUT_EFFECT {
@@ -201,7 +201,7 @@ pub trait Settings: Serialize + DeserializeOwned {
     }
 }
 
-/// What the reading of published sets reads.
+/// The settings of `data`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct DataSettings {
@@ -214,7 +214,7 @@ impl Settings for DataSettings {
     }
 }
 
-/// What fine-tuning and the training of reward models read.
+/// The settings of `sft` and `reward`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct TrainSettings {
@@ -241,7 +241,7 @@ impl Settings for TrainSettings {
     }
 }
 
-/// What an alignment reads.
+/// The settings of `align`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct AlignSettings {
@@ -266,7 +266,7 @@ impl Settings for AlignSettings {
     }
 }
 
-/// What stages read that draw completions.
+/// The settings of stages that draw completions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct DrawSettings {
@@ -283,7 +283,7 @@ impl Settings for DrawSettings {
     }
 }
 
-/// What labelling reads.
+/// The settings of `label`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct LabelSettings {
@@ -298,7 +298,7 @@ impl Settings for LabelSettings {
     }
 }
 
-/// What the scoring of given completions reads.
+/// The settings of `score`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct ScoreSettings {
@@ -313,7 +313,7 @@ impl Settings for ScoreSettings {
     }
 }
 
-/// What the making of pairs reads.
+/// The settings of `pairs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct PairSettings {
@@ -327,7 +327,7 @@ impl Settings for PairSettings {
     }
 }
 
-/// What judging reads.
+/// The settings of `judge`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct JudgingSettings {
@@ -344,7 +344,7 @@ impl Settings for JudgingSettings {
     }
 }
 
-/// What an experiment's judge behind an endpoint reads.
+/// The settings of an experiment's judge behind an endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct EndpointSettings {

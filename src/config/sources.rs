@@ -1,4 +1,4 @@
-//! Where settings come from, and that every one of them is known and of its default's type.
+//! Sources of settings. Every key must be known, and its value must have the type of the default.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,21 +11,21 @@ use crate::{Error, Result};
 
 const PREFIX: &str = "EXALIGN_";
 
-/// Settings over the defaults, each source over the one before it.
+/// The sources of settings. Each source overrides the ones before it, and all override the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// `--config FILE`, TOML.
     pub file: Option<PathBuf>,
     /// Environment variables; those called `EXALIGN_SECTION__KEY`, with two underscores, are settings.
     pub environment: Vec<(String, String)>,
-    /// `--set key=value`; what is no TOML value is a string.
+    /// `--set key=value`; a value that is not TOML is a string.
     pub set: Vec<String>,
     /// Options of a command that stand for settings, as key and value.
     pub flags: Vec<(String, String)>,
 }
 
 impl Sources {
-    /// The defaults with all sources over them.
+    /// The defaults, overridden by all sources.
     ///
     /// # Errors
     /// A key that does not exist or that is set for a command that does not read it, or a value that is
@@ -100,16 +100,17 @@ impl Sources {
 
 /// The settings that are known where sources are read.
 pub(super) struct Known<'a> {
-    /// What the reader reads, with its defaults.
+    /// The settings that the reader reads, with its defaults.
     pub(super) defaults: &'a Table,
-    /// What all commands read: a file or the environment may have settings for several of them.
+    /// The settings of all commands: a file or the environment may have settings for several of them.
     pub(super) all: &'a Table,
     /// The command that reads.
     pub(super) reader: &'a str,
 }
 
 impl Known<'_> {
-    /// Leaves out what other commands read. What is set for this one alone must be one of its own.
+    /// Removes settings that only other commands read. A setting given to this command alone, by `--set` or
+    /// an option, must be one that it reads.
     fn leave_out_unread(&self, origin: &Origin, table: &mut Table) -> Result<()> {
         for key in keys(table) {
             if lookup(self.defaults, &key).is_some() || free_form(self.defaults, &key).is_some() {
@@ -129,7 +130,7 @@ impl Known<'_> {
     }
 }
 
-/// What gave a setting its value, as errors call it.
+/// The source of a setting's value, as errors name it.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     File(String),
@@ -141,7 +142,7 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// What is wrong with the value of `key`.
+    /// The error for a wrong value of `key`.
     pub(super) fn complain(&self, key: &str, message: &str) -> Error {
         Error::usage(match self {
             Self::File(name) => format!("{name}: `{key}`: {message}"),
@@ -163,7 +164,7 @@ impl Origin {
     }
 }
 
-/// Settings from all sources, and what gave each its value where it is not the default's.
+/// Settings from all sources, with the source of each value that is not the default.
 #[derive(Clone, Debug)]
 pub(super) struct Resolved {
     pub(super) table: Table,
@@ -171,7 +172,7 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
-    /// The value of `key` makes no sense: `message` says what was expected and found.
+    /// The error for a wrong value of `key`: `message` says what was expected and found.
     pub(super) fn complain(&self, key: &str, message: &str) -> Error {
         match self.origins.get(key) {
             Some(origin) => origin.complain(key, message),
@@ -252,7 +253,7 @@ fn keys(table: &Table) -> BTreeSet<String> {
     all
 }
 
-/// What may have been meant by a key that does not exist; `spell` writes a key as its source does.
+/// A suggestion for an unknown key; `spell` writes a key as its source does.
 fn advice(key: &str, known: &BTreeSet<String>, spell: impl Fn(&str) -> String) -> String {
     if let Some((section, name)) = key.rsplit_once('.').filter(|_| known.contains(key)) {
         return format!("write `{name}` under `[{section}]`");

@@ -1,4 +1,4 @@
-//! What is promised of settings: their order, and what an error says.
+//! Tests of settings: the order of sources, and the errors.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,12 +1,12 @@
-//! Token ids → the tensors of a batch of groups, each prompt standing once for all its completions.
+//! Token ids → the tensors of a batch of groups. Each prompt stands once for all its completions.
 //!
-//! A group is `[prompt | completion 1 | … | completion K]`. Positions restart after the prompt for
-//! every completion, and a completion sees the prompt and itself only, so this is exactly what K
-//! separate sequences would be, with the prompt encoded once.
+//! A group is `[prompt | completion 1 | … | completion K]`. Positions restart after the prompt for every
+//! completion, and a completion sees the prompt and itself only. So the result equals that of K separate
+//! sequences, with the prompt encoded once.
 //!
-//! How many rows that takes, and which tokens see which, is what [`crate::layout`] says of the device.
+//! [`crate::layout`] says how many rows a device needs, and which tokens see which.
 //!
-//! Invariant: nothing here knows a model; a batch is what any decoder-only model can read.
+//! Invariant: nothing here knows a model; any decoder-only model can read a batch.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 

@@ -1,4 +1,4 @@
-//! The tokens that end a turn: the one that is put behind a completion, and all that stop sampling.
+//! The tokens that end a turn: the one that ends a completion, and all that stop sampling.
 
 use serde::Serialize;
 use serde_json::{Value, json};

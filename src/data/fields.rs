@@ -1,7 +1,7 @@
-//! One line of JSON Lines → named fields, and what is wrong with them in words.
+//! One line of JSON Lines → named fields, or a problem in words.
 //!
-//! Every problem reads "`field`: expected …, found …; what to do" and knows neither file nor line:
-//! the reader puts those in front.
+//! Every problem reads "`field`: expected …, found …; what to do". A problem names neither file nor line: the
+//! reader puts those in front.
 
 use serde_json::{Map, Value};
 

@@ -4,10 +4,9 @@
 //! pairs.jsonl.gz ─ read ─▶ Located<Group> ─ Tokenization ─▶ TokenGroup ─▶ GroupBatch
 //! ```
 //!
-//! [`read`] streams records of one kind from files of every form that [`rows`] reads; [`read_tokens`] goes on to
-//! token ids. Everything that can be wrong with data is refused here, with its file and line:
-//! whatever takes a [`TokenGroup`] may rely on completions that are not empty, on rewards that are
-//! finite and on ids inside the vocabulary.
+//! [`read`] streams records of one kind from files of every format that [`rows`] reads; [`read_tokens`] goes
+//! on to token ids. Wrong data is refused here, with its file and line. So code that takes a [`TokenGroup`]
+//! may rely on completions that are not empty, on finite rewards and on ids inside the vocabulary.
 
 pub mod audit;
 mod batch;

@@ -1,8 +1,8 @@
 //! Files → records, one row at a time.
 //!
-//! Files of every form that [`rows`] reads. A bad record is an error with its
-//! file and line; up to `skip_bad` of them are set aside instead. What is wrong with the file
-//! itself (it cannot be read, is empty, is cut in half) is never skipped.
+//! A bad record is an error with its file and line; up to `skip_bad` bad records are set aside instead. A
+//! fault of the file itself (it cannot be read, is empty or is cut short) is never skipped. [`rows`] reads
+//! files of every format.
 
 use std::collections::BTreeMap;
 use std::io::Read;

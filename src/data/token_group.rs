@@ -1,4 +1,4 @@
-//! A group as token ids: what models and stores work on.
+//! A group as token ids, the form that models and stores use.
 
 /// A prompt and its completions as token ids.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,4 +1,4 @@
-//! What a device is: its name, its memory, the floats it computes in.
+//! A device: its name, its memory, the floats it computes in.
 
 use burn::tensor::{DType, Device};
 

@@ -1,11 +1,11 @@
-//! `--device` names → burn devices; what is compiled in, what is present, and what is missing.
+//! `--device` names → burn devices; which are compiled in, which are present, and what is missing.
 //!
-//! A name is a backend and the number of one of its devices: `flex`, `cuda`, `cuda:1`,
-//! `wgpu:0`; several, with commas between, train together ([`open_all`]). `remote:HOST:PORT` is a
-//! device that another process serves.
+//! A name is a backend and the number of one of its devices: `flex`, `cuda`, `cuda:1`, `wgpu:0`. Several
+//! names, with commas between, train together ([`open_all`]). `remote:HOST:PORT` is a device that another
+//! process serves.
 //!
-//! Invariant: whatever a name asks for, a device comes back or an error that says what is missing;
-//! dependencies that would panic are asked behind a guard.
+//! Invariant: for every name the result is a device, or an error that says what is missing. Dependencies that
+//! would panic are called behind a guard.
 
 mod found;
 #[cfg(feature = "remote")]

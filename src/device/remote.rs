@@ -1,12 +1,11 @@
 //! Devices of other processes and machines: serving one, and using one.
 //!
-//! A server computes for whoever presents its token and for nobody else; there is no way to serve
-//! without one. It listens on this machine only unless it is given another address. What travels
-//! is not encrypted: between machines it goes through a tunnel (`ssh -L`), or over a network that
-//! is trusted.
+//! A server computes for clients that present its token, and for nobody else; it does not start without a
+//! token. It listens on its own machine only, unless it is given another address. The traffic is not
+//! encrypted: between machines, use a tunnel (`ssh -L`) or a trusted network.
 //!
-//! Autodiff stays on this side, so that a remote device is used like any other. burn reports a
-//! server that disappears by a panic; [`or_lost`] makes an error of it.
+//! Autodiff stays on the client's side, so a remote device is used like any other. burn reports a lost server
+//! by a panic; [`or_lost`] turns the panic into an error.
 
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{self, AssertUnwindSafe};

@@ -1,4 +1,4 @@
-//! Agreement between judges, and among the people who labelled one item.
+//! Agreement between judges, and among people who labelled the same item.
 
 use serde::{Deserialize, Serialize};
 

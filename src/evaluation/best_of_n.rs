@@ -1,8 +1,8 @@
 //! Best-of-N: draw N completions of the reference and keep the one with the highest reward.
 //!
-//! It needs no training, and where rewards have no ties its KL to the reference is known in closed
-//! form: log N − (N − 1)/N (Beirami et al. 2024 show that it is a bound otherwise). From M samples of
-//! a prompt, sorted by reward, the expected best of N of them is
+//! Best-of-N needs no training. Where rewards have no ties, its KL to the reference is known in closed form:
+//! log N − (N − 1)/N (Beirami et al. 2024 show that this is a bound otherwise). The expected best of N, from
+//! M samples of a prompt sorted by reward, is
 //!
 //!   Σ_i r_(i) · C(i−1, N−1) / C(M, N)
 //!

@@ -1,9 +1,9 @@
 //! Frontiers compared: which policy earns more at the *same* KL.
 //!
 //! A frontier is the reward as a function of the KL, linear between checkpoints and beginning at the
-//! reference (KL 0). Two are compared where both reach: on [0, k], k the smaller of their largest
-//! KLs. Intervals resample prompts, the same ones for both, so that what prompts have in common
-//! cancels.
+//! reference (KL 0). Two frontiers are compared where both reach: on [0, k], with k the smaller of their
+//! largest KLs. Intervals resample prompts, the same prompts for both frontiers, so that the variation that
+//! the two share cancels.
 
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::statistics::{Interval, mean};
 /// A checkpoint's samples, prompt by prompt.
 pub type Samples = Vec<Vec<Drawn>>;
 
-/// What one frontier earns over another.
+/// The gain in reward of one frontier over another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrontierGain {
     /// The largest KL that both reach, in nats.
@@ -28,8 +28,8 @@ pub struct FrontierGain {
 
 const RESAMPLES: usize = 1000;
 
-/// What the frontier `ours` earns over `theirs`, both starting at `reference`; none where either
-/// never leaves it.
+/// The gain in reward of the frontier `ours` over `theirs`, both starting at `reference`; none if one of them
+/// never leaves the reference.
 ///
 /// # Panics
 /// If not all hold the same number of prompts.

@@ -1,5 +1,4 @@
-//! What a policy earns and what it pays: reward, KL and win rates, each with its uncertainty, and how
-//! far those who judge agree.
+//! Measures of a policy: reward, KL and win rates, each with its uncertainty; and the agreement of judges.
 
 mod agreement;
 mod best_of_n;

@@ -1,13 +1,13 @@
-//! Where the exact optimum lies: π*(y|x) ∝ π_ref(y|x) exp(r(x, y) / β), by self-normalised
-//! importance weights over samples of π_ref.
+//! The exact optimum: π*(y|x) ∝ π_ref(y|x) exp(r(x, y) / β), by self-normalised importance weights over
+//! samples of π_ref.
 //!
 //! With samples y_1 … y_M of a prompt and w_i ∝ exp(r_i / β):
 //!
 //!   E_π*[r] ≈ Σ w_i r_i      KL(π* ‖ π_ref) ≈ Σ w_i r_i / β − log (1/M) Σ exp(r_i / β)
 //!
-//! No policy has a higher reward at the same KL than π*. What is computed estimates π*: it is low on average
-//! (reward − β KL is β times the logarithm of a mean), reaches no KL above log M, and is as good as its
-//! effective sample size 1 / Σ w_i².
+//! No policy has a higher reward at the same KL than π*. The result is an estimate of π*: it is low on
+//! average (reward − β KL is β times the logarithm of a mean), reaches no KL above log M, and is as good as
+//! its effective sample size 1 / Σ w_i².
 
 use serde::{Deserialize, Serialize};
 

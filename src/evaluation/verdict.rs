@@ -1,4 +1,4 @@
-//! Verdicts on two answers, and what asking in both orders makes of them.
+//! Verdicts on two answers, and how the verdicts of both orders combine.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
 //! Win rates: how often one policy's answers are better than another's.
 //!
 //! A tie counts half. The interval is Wilson's score interval at that rate, with as many trials as
-//! comparisons: close to its nominal coverage where there are no ties, wider than it need be where there
-//! are, since a half varies less than a coin.
+//! comparisons. Its coverage is close to nominal without ties. With ties the interval is wider than needed,
+//! since a half varies less than a coin.
 
 use std::collections::BTreeMap;
 

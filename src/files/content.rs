@@ -1,4 +1,4 @@
-//! What a finished output consists of, so that it is checked before it is believed.
+//! The content of a finished output, recorded so that the output is checked before it is used again.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Files that grow line by line and are believed line by line.
+//! Files that grow line by line. Each line is checked on its own.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -1,8 +1,8 @@
-//! Files that are complete or absent, and stay so: through a full disk, a kill and a power cut.
+//! Files that are complete or absent, and stay so after a full disk, a kill or a power cut.
 //!
 //! Everything that is kept is written here: [whole files](write_atomic), files [that grow line by
-//! line](Journal), and JSON that [knows when it was damaged](write_sealed). [`Content`] tells whether
-//! what was finished is still what it was.
+//! line](Journal), and JSON [with a checksum](write_sealed). [`Content`] tells whether a finished output has
+//! changed.
 
 mod cache;
 mod content;

@@ -1,7 +1,7 @@
-//! What an output's path leads to: a file, or a device, pipe or socket.
+//! The target of an output's path: a file, or a device, pipe or socket.
 //!
-//! A file is replaced beside itself, so links to the file stay links. What is no file has no content
-//! to replace: it is written through, and nothing is put beside it.
+//! A file is replaced as a whole, and links to the file stay links. A device, pipe or socket has no content
+//! to replace: output is written into it, and nothing is put beside it.
 
 use std::fs::{FileType, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Write};

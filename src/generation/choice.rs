@@ -1,4 +1,4 @@
-//! Choosing a token from logits.
+//! Chooses a token from logits.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;

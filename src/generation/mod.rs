@@ -1,7 +1,7 @@
-//! Sampling completions: each prompt encoded once for all its samples.
+//! Sampling completions: each prompt is encoded once for all its samples.
 //!
-//! A sample's random numbers depend on the seed, the prompt's number and the sample's number, so that the
-//! batch it is drawn in changes it by rounding alone. Finished samples leave the batch.
+//! A sample's random numbers depend on the seed, the prompt's number and the sample's number. So the other
+//! samples of the batch change it by rounding alone. Finished samples leave the batch.
 
 mod choice;
 

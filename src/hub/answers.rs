@@ -1,5 +1,5 @@
-//! What a hub answers, read as nothing but what it may be: a commit, an etag and file names become
-//! parts of paths, so that whoever chooses them freely chooses where files are written.
+//! The answers of a hub, checked before use: a commit, an etag and file names become parts of paths, so a hub
+//! that could choose them freely could choose where files are written.
 
 use crate::files::is_below;
 

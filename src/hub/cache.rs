@@ -1,5 +1,5 @@
-//! The folder of a repository in the cache, laid out as `huggingface_hub` lays it out: `refs` says
-//! which commit a revision is, `snapshots` has a folder a commit, of links to `blobs`.
+//! The folder of a repository in the cache, laid out as `huggingface_hub` lays it out: `refs` holds the
+//! commit of each revision; `snapshots` holds one folder a commit, with links to `blobs`.
 //!
 //! Nothing is read or written through a link that leads out of the repository's folder.
 

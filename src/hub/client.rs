@@ -1,4 +1,4 @@
-//! Requests to a hub. The token goes to the hub alone, and to no host that it redirects to.
+//! Requests to a hub. The token goes to the hub alone, and to no host that the hub redirects to.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};

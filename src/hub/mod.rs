@@ -1,10 +1,10 @@
-//! Models and data sets by their hub id, `owner/name[@revision]`, kept in the cache that Python's
-//! `huggingface_hub` keeps.
+//! Models and data sets by their hub id, `owner/name[@revision]`, in the cache of Python's `huggingface_hub`.
 //!
-//! `HF_ENDPOINT`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE` mean what they mean
-//! there. A file is in a snapshot whole or not at all; a download that was cut goes on where it was.
+//! `HF_ENDPOINT`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH` and
+//! `HF_HUB_OFFLINE` have the same meaning as in `huggingface_hub`. A file is in a snapshot whole or not at
+//! all; an interrupted download continues where it was.
 //!
-//! Which files are wanted is what those say who read them ([`Wanted`]).
+//! The reader of the files says which of them it wants ([`Wanted`]).
 
 mod answers;
 mod cache;

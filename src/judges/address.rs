@@ -1,4 +1,4 @@
-//! Where an endpoint is: its base, which messages show, and the address that is asked.
+//! The address of an endpoint: its base, which messages show, and the URL of requests.
 
 use crate::{Error, Result};
 

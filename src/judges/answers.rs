@@ -1,4 +1,4 @@
-//! Answers that arrived, one file each, known by what was asked of whom.
+//! The answers of endpoints on disk, one file each, named by endpoint and request.
 
 use std::path::{Path, PathBuf};
 

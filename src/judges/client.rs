@@ -1,9 +1,9 @@
-//! Requests to an endpoint that speaks the OpenAI API, until they are answered.
+//! Requests to an endpoint that speaks the OpenAI API, repeated until they are answered.
 //!
-//! What may pass (a refused or broken connection, a timeout, the status 408, 409, 425, 429 or 5xx, an
-//! answer that is cut or no JSON) is tried again, after a time that doubles or that the endpoint asks
-//! for in `Retry-After`; then all threads wait. What concerns one request is refused for that one
-//! ([`Refusal`]). Everything else ends the work.
+//! Transient failures are tried again (a refused or broken connection, a timeout, the status 408, 409, 425,
+//! 429 or 5xx, an answer that is cut or not JSON), after a wait that doubles or that the endpoint asks for in
+//! `Retry-After`; in the latter case all threads wait. A failure of one request is a refusal of that request
+//! ([`Refusal`]). Every other failure ends the work.
 
 use std::io::Read;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! Two answers to one prompt, and what people said of them.
+//! A comparison: two answers to one prompt, and people's labels.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! How an endpoint is reached: whom its certificate is trusted by, and through which proxy.
+//! The connection to an endpoint: the certificates that are trusted, and the proxy.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! A language model behind an endpoint as a judge: asked in both orders, by several threads, every
-//! answer kept.
+//! A language model behind an endpoint as a judge, asked in both orders by several threads. Every answer is
+//! kept.
 //!
-//! A comparison that the endpoint refuses (for what it says, for its length) has no verdict, and the
-//! others have theirs. Where it refuses too many, or all, the work ends.
+//! A comparison that the endpoint refuses (for its content, for its length) has no verdict; the other
+//! comparisons have theirs. The work ends when the endpoint refuses too many comparisons, or all.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;

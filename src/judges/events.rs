@@ -1,4 +1,4 @@
-//! Server-sent events, as the WHATWG's standard has them.
+//! Server-sent events, as the WHATWG standard defines them.
 
 /// One event: its kind ("message" where it has none) and its data.
 #[derive(Clone, Debug, PartialEq, Eq)]

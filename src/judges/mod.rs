@@ -1,12 +1,12 @@
-//! Who says which of two answers is better: people, an endpoint that speaks the OpenAI API.
+//! Judges say which of two answers is better: people, or an endpoint that speaks the OpenAI API.
 //!
-//! A [`Judge`] gives every [`Comparison`] a verdict in both orders; what verdicts come to is
-//! [`crate::evaluation`]'s. It is a room of its own because a judge may ask over the network, and
-//! `evaluation` is numbers alone. Reward models judge in the program, which knows how to run one.
+//! A [`Judge`] gives every [`Comparison`] a verdict in both orders; [`crate::evaluation`] counts verdicts.
+//! Judges are a room of their own because a judge may use the network, and `evaluation` handles numbers
+//! alone. Reward models judge in the program, which knows how to run one.
 //!
-//! Invariants: the key of an endpoint is read from the environment and is in no file, no log and no
-//! error; an answer that arrived whole and says something is kept and never asked for again; what was
-//! not read for certain is no verdict.
+//! Invariants: the key of an endpoint is read from the environment and is in no file, no log and no error; a
+//! complete answer with content is kept, and its question is never asked again; an answer that cannot be read
+//! for certain gives no verdict.
 
 mod address;
 mod answers;
@@ -38,16 +38,16 @@ pub use verdict::verdict_in;
 
 /// Says which of two answers to a prompt is better.
 pub trait Judge {
-    /// What reports call it.
+    /// The judge's name in reports.
     fn name(&self) -> String;
 
-    /// What it says of each comparison, in their order.
+    /// Its judgement of each comparison, in their order.
     ///
     /// # Errors
     /// If a comparison lacks what this judge reads, or the judge cannot be reached.
     fn judge(&mut self, comparisons: &[Comparison]) -> Result<Vec<Judgement>>;
 
-    /// What asking has cost; none where nothing is asked for over a network.
+    /// The cost of asking; none for a judge that uses no network.
     fn cost(&self) -> Option<Cost> {
         None
     }
@@ -58,12 +58,12 @@ pub trait Judge {
     }
 }
 
-/// What a judge said of one comparison.
+/// The judgement of one comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// Its verdicts.
     pub both: BothOrders,
-    /// What they rest on: the two rewards, or the judge's words in both orders; null where nothing
+    /// Their evidence: the two rewards, or the judge's words in both orders; null where nothing
     /// does.
     pub grounds: Value,
     /// Why an endpoint refused to judge it; none where it did not.
@@ -79,7 +79,7 @@ impl Judgement {
     }
 }
 
-/// What asking has cost.
+/// The cost of asking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// Requests sent, repeated ones included.

@@ -1,8 +1,8 @@
-//! What a request says beside the question, and how it is put to an endpoint that refuses a part.
+//! The parameters of a request beside the question, and how to ask an endpoint that refuses one of them.
 //!
-//! Models that reason refuse a temperature or `max_tokens`. What an endpoint refuses is left out, or
-//! called by its other name, for the rest of the run once it has answered so; answers are kept under
-//! the request as the settings have it.
+//! Reasoning models refuse a temperature or `max_tokens`. After an endpoint has refused a parameter, the rest
+//! of the run leaves the parameter out, or sends it under its other name. Answers are kept under the request
+//! as the settings have it.
 
 use std::sync::Mutex;
 

@@ -1,5 +1,4 @@
-//! What an endpoint says in place of an answer, and whom it concerns: this request alone, all of
-//! them, or nobody in a moment.
+//! An endpoint's refusal, and its scope: this request alone, all requests, or only the present moment.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Comparisons that an endpoint refuses: told one by one, and no more of them than may be.
+//! The comparisons that an endpoint refused: each is reported, and their number is limited.
 
 use std::collections::BTreeSet;
 

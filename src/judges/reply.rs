@@ -1,8 +1,7 @@
-//! What an endpoint replies: one JSON object, or a stream of events with the answer in pieces, which
-//! some servers send although it was not asked for.
+//! The reply of an endpoint: one JSON object, or a stream of events with the answer in pieces, which some
+//! servers send unasked.
 //!
-//! Read is the text of the first choice. Parts of other kinds than text, thoughts and reasoning are
-//! passed over.
+//! Only the text of the first choice is read. Parts that are not text, thoughts and reasoning are ignored.
 
 use serde_json::Value;
 

@@ -1,8 +1,7 @@
-//! What a model says, without what it thinks aloud before.
+//! A model's answer, without the thoughts before it.
 //!
-//! Servers hand thoughts over in three ways: apart from the answer (`reasoning_content`, which nobody
-//! reads), between marks of the model's own, or as channels. A thought that was not closed has no
-//! answer after it.
+//! Servers deliver thoughts in three ways: apart from the answer (`reasoning_content`, which nobody reads),
+//! between the model's own marks, or as channels. After a thought that was not closed there is no answer.
 
 /// Marks around thoughts: where one begins, where it ends.
 const THOUGHTS: [(&str, &str); 10] = [

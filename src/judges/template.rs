@@ -1,4 +1,4 @@
-//! Questions to a judge.
+//! The templates of questions to a judge.
 
 use std::path::Path;
 

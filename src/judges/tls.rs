@@ -1,9 +1,9 @@
-//! TLS by certificates of one's own.
+//! TLS with self-made certificates.
 //!
-//! Certificates that servers make for themselves (`openssl req -x509`) are marked as authorities, and
-//! rustls refuses an authority that serves: for the wrong mark, not for a lack of trust. Here such a
-//! certificate is trusted where the user has named it, byte for byte, and it is within its dates and
-//! one for the host.
+//! Certificates that servers make for themselves (`openssl req -x509`) are marked as authorities, and rustls
+//! refuses an authority as a server's certificate: because of the mark, not for a lack of trust. Here such a
+//! certificate is trusted if the user has named it, byte for byte, if it is within its dates, and if it is
+//! valid for the host.
 
 use std::sync::Arc;
 

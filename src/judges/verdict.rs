@@ -1,9 +1,9 @@
-//! The verdict in what a judge says. In doubt there is none: a judge can be asked again, a verdict
-//! that was misread is never found.
+//! The verdict in a judge's answer. In doubt there is none: a judge can be asked again, but a misread verdict
+//! is never noticed.
 //!
-//! Read are, the first of them that there is: a JSON object with a verdict in it; the last line that
-//! names its verdict ("Verdict: A", "[[A]]"); the last line that names something like one
-//! ("Winner: A"); a last line that is nothing but a verdict ("B", "The answer B is better.").
+//! The first of these that the answer holds is read: a JSON object with a verdict; the last line that names
+//! its verdict ("Verdict: A", "[[A]]"); the last line that names something like a verdict ("Winner: A"); a
+//! last line that is nothing but a verdict ("B", "The answer B is better.").
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! A verdict in a few words, in lower case: an option, and what may stand after one.
+//! A verdict in a few lower-case words: an option, and the words that may follow it.
 
 use crate::evaluation::Verdict;
 

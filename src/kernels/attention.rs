@@ -1,14 +1,13 @@
-//! Attention over shared prompts and their completions, forward and backward, without scores of
-//! whole rows.
+//! Attention over shared prompts and their completions, forward and backward, that never materialises the
+//! score matrix.
 //!
-//! The tokens of a [`SharedPrompt`](crate::layout::SharedPrompt) follow one another: the prompt,
-//! then every completion. A token sees its group's prompt and the earlier tokens of its own
-//! completion, so the work is what K separate sequences need with their prompt read once, and
-//! nothing of the square of the row.
+//! The tokens of a [`SharedPrompt`](crate::layout::SharedPrompt) follow one another: the prompt, then every
+//! completion. A token sees its group's prompt and the earlier tokens of its own completion. So the work is
+//! that of K separate sequences whose prompt is read once; it does not grow with the square of the row.
 //!
-//! The forward pass goes over blocks of queries of one prompt or completion; a block's scores are held
-//! until they are multiplied with the values, and of the softmax one log-sum per query and head is
-//! kept. The backward pass computes the scores of each block again.
+//! The forward pass works on blocks of queries of one prompt or completion. It holds a block's scores only
+//! until they are multiplied with the values, and keeps one log-sum of the softmax per query and head. The
+//! backward pass computes the scores of each block again.
 //!
 //! ```text
 //! P = exp(s Q Kᵀ − L)   O = P V   D = Σ dO · O   dS = P (dO Vᵀ − D)

@@ -1,4 +1,4 @@
-//! bf16 copies of f32 tensors, on all cores; gradients come back as f32.
+//! bf16 copies of f32 tensors, on all cores. Gradients come back in f32.
 
 use burn::tensor::{DType, Tensor};
 

@@ -1,6 +1,6 @@
-//! Attention from one new token of each completion to its prompt and to its own earlier tokens.
+//! Attention from one new token of each completion to its prompt and to the completion's earlier tokens.
 //!
-//! The prompt's keys and values stand once for all samples of a group and are multiplied with the
+//! The prompt's keys and values are stored once for all samples of a group, and are multiplied with the
 //! queries of several samples at once.
 
 #[cfg(feature = "flex")]

@@ -1,10 +1,10 @@
 //! Linear layers, `x · weight + bias`.
 //!
-//! burn's Flex backend clears the memory of a product, copies it to where vectors are aligned, and
-//! only then multiplies, all but the last on one core; these write each result once.
+//! burn's Flex backend clears the memory of a product and copies to aligned memory, both on one core, before
+//! it multiplies on all cores. These kernels write each result once.
 //!
-//! A weight in bf16 is multiplied as one: what it meets is rounded to bf16, the sums are f32. Where
-//! the processor has no instruction for that, the products are those of f32.
+//! A product with a bf16 weight rounds its other factor to bf16 and sums in f32. Where the processor has no
+//! instruction for bf16, the product is computed in f32.
 
 use burn::nn::Linear;
 use burn::tensor::Tensor;

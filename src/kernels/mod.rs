@@ -1,9 +1,9 @@
-//! The operations around a decoder's matrix products, each with its backward pass; on the CPU as
-//! kernels on all cores and in the widest vectors the processor has.
+//! The operations around a decoder's matrix products, each with its backward pass. On the CPU they are
+//! kernels that use all cores and the widest vectors of the processor.
 //!
-//! | room | what | its plain form |
+//! | room | operation | its plain form |
 //! |---|---|---|
-//! | [`attention`] | attention over shared prompts, no scores held | masks and softmax |
+//! | [`attention`] | attention over shared prompts, without the score matrix | masks and softmax |
 //! | [`decode`] | attention of new tokens to a shared prompt | masks and softmax |
 //! | [`swiglu`] | SiLU·up | burn's own operations |
 //! | [`gelu`] | GELU by tanh or by the error function | burn's own operations |
@@ -13,19 +13,20 @@
 //! | [`embedding`] | rows of an embedding | burn's own module |
 //! | [`linear`] | linear layers | burn's own module |
 //! | [`cast`] | bf16 copies of weights | burn's own operation |
-//! | `skinny` | a few rows times a weight | burn's matrix product |
+//! | `skinny` | products of a few rows with a weight | burn's matrix product |
 //! | `operation` | an operation with its gradients, as burn's autodiff takes it | |
 //! | `flex` | Flex tensors as slices | |
+
 //! | [`update`] | sums and norms of gradients, Adam | burn's own operations |
 //! | [`vocabulary_head`] | log-probabilities of targets, the logits never held at once | chunks of positions |
 //!
-//! A kernel runs where a tensor is f32 and on burn's Flex backend; every other backend and type
-//! takes the plain form, which is also what the kernel's tests compare it with. Weights may be bf16:
-//! what is computed with them stays f32, apart from the factors of products.
+//! A kernel runs on f32 tensors of burn's Flex backend. Every other backend and type uses the plain form;
+//! the tests compare the kernel with its plain form. Weights may be bf16: products round their factors to
+//! bf16, and all other numbers stay f32.
 //!
-//! Invariants: work is cut by the shape of the problem, never by the number of threads, and partial
-//! sums are added in a fixed order, so that the same input gives the same bits on any number of
-//! cores. `unsafe` stands in `matrix` alone.
+//! Invariants: work is divided by the shape of the problem, never by the number of threads, and partial
+//! sums are added in a fixed order, so the same input gives the same bits on any number of cores. Only
+//! `matrix` has `unsafe`.
 
 pub mod attention;
 pub mod cast;

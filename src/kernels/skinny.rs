@@ -1,7 +1,7 @@
-//! Products of a few rows with a weight: what sampling one text at a time consists of.
+//! Products of a few rows with a weight. Sampling one text at a time consists of such products.
 //!
-//! Such a product reads every weight once and does little with it, so it takes as long as the
-//! memory needs to deliver them. A general product would run on one core and pack the weight first.
+//! Such a product reads every weight once and computes little, so it takes as long as the memory takes to
+//! deliver the weights. A general product would run on one core and pack the weight first.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Passes over all parameters between two gradients: sums, norms, scaling, Adam.
+//! Passes over all parameters after a gradient is computed: sums, norms, scaling, Adam.
 
 use burn::tensor::Tensor;
 

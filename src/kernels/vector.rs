@@ -1,8 +1,8 @@
 //! Arithmetic on slices, written so that the compiler turns it into vector instructions.
 //!
-//! [`widest`] compiles what it is given once for every instruction set and picks one when it runs.
-//! Sums go over [`LANES`] running sums whatever the width of the machine's vectors, so that every
-//! machine adds in the same order.
+//! [`widest`] compiles a function once for every instruction set and picks one at run time. Sums use
+//! [`LANES`] running sums whatever the width of the machine's vectors, so every machine adds in the same
+//! order.
 
 /// Running sums of a reduction.
 const LANES: usize = 16;

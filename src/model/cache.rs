@@ -1,4 +1,4 @@
-//! Keys and values of what was already read: each prompt once, the completions sampled from it apart.
+//! Keys and values of tokens that were already read: each prompt once, and its sampled completions apart.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The shape of a decoder, whatever family it comes from.
+//! The shape of a decoder, for all families.
 
 use crate::memory::product;
 

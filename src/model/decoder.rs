@@ -1,4 +1,4 @@
-//! The decoder-only transformer that every family is a spelling of.
+//! The decoder-only transformer. Every family is a set of names and settings for it.
 
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};

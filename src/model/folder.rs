@@ -1,7 +1,7 @@
 //! Hugging Face folders in and out: `config.json` and the weights it describes.
 //!
-//! What is written loads in `transformers` without a warning. The weights come last, so that a
-//! folder with weights is a whole one.
+//! A written folder loads in `transformers` without a warning. The weights are written last, so a folder with
+//! weights is complete.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

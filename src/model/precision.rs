@@ -1,4 +1,4 @@
-//! What weights are kept and written as, and what is computed with them.
+//! The float types of weights in memory and in files, and of the computations with them.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Tensor};

@@ -1,4 +1,4 @@
-//! Models on the hub: which of their files are read here.
+//! Models on the hub: the files that are read.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Folders whose weights are quantised: named as such, by their method, before a tensor is.
+//! Quantised folders: refused by the name of their method, before a tensor is read.
 
 use std::path::Path;
 

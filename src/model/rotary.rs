@@ -1,4 +1,4 @@
-//! Rotary positions, on all of each head or its first part, in both conventions of pairing.
+//! Rotary positions, on the whole of each head or its first part, with both ways of pairing entries.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 

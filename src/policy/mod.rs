@@ -1,4 +1,4 @@
-//! Policies: who assigns log-probabilities to the completions of a batch of groups.
+//! Policies: they assign log-probabilities to the completions of a batch of groups.
 //!
 //! | room | what |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Many groups read in batches: what a decoder says of each token of their completions.
+//! Reads many groups in batches: a decoder's log-probability of each token of their completions.
 
 use burn::tensor::{Device, Tensor};
 

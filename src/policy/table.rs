@@ -1,7 +1,7 @@
-//! Policies whose completions can be listed, so that every probability is known: what the theory is
-//! tested and shown on.
+//! Policies whose completions can be listed, so that every probability is known. Tests of the theory and the
+//! toy experiment use them.
 //!
-//! A completion is one token, its number in the list; a prompt is one token, the row of its list.
+//! A completion is one token, its number in the list. A prompt is one token, the row of its list.
 
 use burn::module::{Module, ModuleDisplay, Param};
 use burn::tensor::activation::log_softmax;

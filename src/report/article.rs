@@ -1,4 +1,4 @@
-//! A page of figures and tables in the style of a report, for what is no run of an experiment.
+//! A page of figures and tables in the style of a report, for results that are not from an experiment.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The section of the frontier: the picture, its legend, one small picture for each part of a sweep,
-//! and the numbers.
+//! The section of the frontier: the picture, its legend, one small picture for each part of a sweep, and the
+//! numbers.
 
 use maud::{Markup, PreEscaped, html};
 

@@ -1,16 +1,11 @@
-//! What a run found: `report.json` for programs and `report.html` for people.
+//! The results of a run: `report.json` for programs and `report.html` for people.
 //!
-//! A [`Report`] is exactly what `report.json` holds. The page is one file that needs nothing else:
-//! no network, no script to be readable, no font. Several reports make one page ([`render`]), on
-//! which their frontiers share a picture. A part that a report lacks is left out of the page,
-//! heading included.
+//! A [`Report`] is exactly the content of `report.json`. The page is one file that needs nothing else: no
+//! network, no font, and no script to be readable. Several reports make one page ([`render`]), on which their
+//! frontiers share a picture. Where a report lacks a part, the page omits the part and its heading.
 //!
-//! The parts of a report call a policy by its name; what a policy is called by people, what trained it
-//! and with which numbers stands once, in [`Report::policies`]. Colours and marks follow from that:
-//! this room knows no objective by name.
-//!
-//! Invariants: the page holds no text that is not escaped (a completion may contain anything), and
-//! no number that is not in the report.
+//! Invariants: the page holds no text that is not escaped (a completion may contain anything), and no number
+//! that is not in the report.
 
 mod article;
 mod costs;

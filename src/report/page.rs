@@ -1,4 +1,4 @@
-//! The page: the finding first, then what it rests on.
+//! The page: the finding first, then its evidence.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Adam, in one pass over the parameters where the device has a kernel for it.
+//! Adam, in one pass over the parameters where the device has a kernel for that.
 
 #[cfg(feature = "flex")]
 use burn::optim::AdaptiveMomentumState;

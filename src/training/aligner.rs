@@ -1,4 +1,4 @@
-//! Alignment: an objective over the log-probs of groups, the reference read as data.
+//! Alignment: an objective over the log-probs of groups, with the reference read as data.
 
 use std::sync::Arc;
 

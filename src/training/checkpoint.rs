@@ -1,10 +1,10 @@
-//! Checkpoints: a folder per step, whole or absent, checked before it is trusted.
+//! Checkpoints: a folder per step, complete or absent, checked before it is used.
 //!
-//! `DIR/checkpoints/step-N/` is a Hugging Face folder (so that it can be evaluated) with
-//! `optimizer.bpk` and `state.json` beside the model; after the last step there is no optimizer's state,
-//! which nothing would read. It is written under another name and renamed once all of it has reached
-//! the disk; `checksums.json` tells a damaged one. `state.json` also says what `metrics.jsonl` held
-//! then, so that a training goes on from a checkpoint only where its metrics do.
+//! `DIR/checkpoints/step-N/` is a Hugging Face folder (so that it can be evaluated), with `optimizer.bpk` and
+//! `state.json` beside the model. The last step keeps no optimizer state, since nothing would read it. A
+//! checkpoint is written under another name, and renamed once all of it has reached the disk; damage shows in
+//! `checksums.json`. `state.json` also records the content of `metrics.jsonl` at that step, so that a
+//! training continues from a checkpoint only if its metrics agree.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

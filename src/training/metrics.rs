@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line a step, as the uninterrupted training would have written it.
+//! `metrics.jsonl`: one line a step, the same after an interruption as without one.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -1,11 +1,11 @@
 //! Training through burn's Learner: fine-tuning, reward models, alignment.
 //!
-//! One optimizer step has one or several micro-batches, whose losses are weighted so that they add up
-//! to the mean over the whole step whatever their sizes. burn's `Learner` holds
-//! model, optimizer and schedule; [`Training`] drives it with a strategy of its own.
+//! One optimizer step has one or several micro-batches. Their losses are weighted so that they add up to the
+//! mean over the whole step, whatever their sizes. burn's `Learner` holds model, optimizer and schedule;
+//! [`Training`] drives it with a strategy of its own.
 //!
-//! Invariants: step N depends on the settings, the seed and N alone, never on when the process
-//! started; a checkpoint is whole or absent; a loss that is not finite never reaches the weights.
+//! Invariants: step N depends on the settings, the seed and N alone, never on when the process started; a
+//! checkpoint is complete or absent; a loss that is not finite never reaches the weights.
 
 mod adam;
 mod aligner;

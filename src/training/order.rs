@@ -1,4 +1,4 @@
-//! Which records make up which step: a function of the seed and the step, of nothing else.
+//! The records of each step: a function of the seed and the step alone.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;

@@ -1,9 +1,9 @@
-//! One step on several devices: each computes the gradient of its micro-batches on a copy of the
-//! model, and the first adds them up and updates the weights.
+//! One step on several devices: each device computes the gradient of its micro-batches on a copy of the
+//! model; the first device adds the gradients up and updates the weights.
 //!
-//! The workers are those of burn's `ExecutionStrategy::multi`; its loop around them is not used for
-//! the reasons that [`super::step_loop`] gives. Collective operations (`ddp`) would spare the way
-//! over the first device, but only one backend of burn 0.22 has them.
+//! The workers are those of burn's `ExecutionStrategy::multi`; [`super::step_loop`] says why burn's loop
+//! around them is not used. Collective operations (`ddp`) would avoid the detour over the first device, but
+//! only one backend of burn 0.22 has them.
 
 use burn::data::dataloader::{DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;

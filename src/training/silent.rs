@@ -1,5 +1,5 @@
-//! A renderer that shows nothing: burn's own prints to standard output, which belongs to results;
-//! progress is shown by [`crate::progress`].
+//! A renderer that shows nothing. burn's own renderer prints to standard output, which belongs to results;
+//! [`crate::progress`] shows progress.
 
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::MetricDefinition;

@@ -1,4 +1,4 @@
-//! One optimizer step: micro-batches in, the mean gradient and a line of metrics out.
+//! One optimizer step: micro-batches in; the mean gradient and a line of metrics out.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use crate::model::precision::computing_in;
 /// A part of a step small enough for memory.
 #[derive(Clone, Debug)]
 pub struct Micro<B> {
-    /// What the model reads.
+    /// The input of the model.
     pub batch: B,
     /// The part's share of the step's loss; the shares of a step add up to 1.
     pub share: f64,
@@ -34,7 +34,7 @@ impl<B> Micro<B> {
     }
 }
 
-/// What one optimizer step is made of.
+/// One optimizer step: its micro-batches.
 #[derive(Clone, Debug)]
 pub struct Step<B> {
     /// The epoch, from 0.
@@ -45,12 +45,12 @@ pub struct Step<B> {
     pub num_groups: usize,
     /// Tokens the model reads in the step, padding not counted.
     pub num_tokens: usize,
-    /// Which records, for messages.
+    /// Names of the records, for messages.
     pub records: Vec<String>,
 }
 
 impl<B> Step<B> {
-    /// What each of `count` devices has of the step; nothing where it has no micro-batch.
+    /// The part of each of `count` devices; none for a device without a micro-batch.
     pub(super) fn by_device(self, count: usize) -> Vec<Option<Self>> {
         let mut parts: Vec<Vec<Micro<B>>> = (0..count).map(|_| Vec::new()).collect();
         for micro in self.micro_batches {
@@ -64,7 +64,7 @@ impl<B> Step<B> {
     }
 }
 
-/// What one optimizer step, or a device's part of it, came to.
+/// The result of one optimizer step, or of a device's part of it.
 #[derive(Clone, Debug, Default)]
 pub struct StepOutput {
     /// Mean loss.
@@ -83,7 +83,7 @@ impl ItemLazy for StepOutput {
 
 /// A module with the loss it is trained on.
 pub trait Trainable: Module + ModuleDisplay + 'static {
-    /// What the model reads at once.
+    /// The input of the model, one micro-batch at a time.
     type Batch: Send + 'static;
 
     /// The mean loss of a micro-batch and the objective's own figures.
@@ -182,8 +182,8 @@ impl StepOutput {
     }
 }
 
-/// Where the optimizer leaves a copy of its state when a checkpoint is due: burn's `Learner` owns
-/// the optimizer and shows it to nobody but the step.
+/// A slot for a copy of the optimizer's state, filled when a checkpoint is due: burn's `Learner` owns the
+/// optimizer and shows it to the step alone.
 #[derive(Clone, Debug, Default)]
 pub struct OptimizerSlot(Arc<Mutex<Request>>);
 

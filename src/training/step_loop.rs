@@ -1,10 +1,10 @@
-//! The loop that drives burn's `Learner`: one step on one screen.
+//! The loop that drives burn's `Learner`, one step on one screen.
 //!
-//! burn's own loop saves by epoch, sums accumulated gradients and clips every tensor apart; this one
-//! checkpoints by step, takes means and clips the global norm, which is why it is custom. What of burn
-//! 0.22 is not used, and why: its data loaders hand over batches that are made before the step, where
-//! ours may depend on the policy; its checkpointer saves records by epoch, where ours are Hugging Face
-//! folders by step; its metrics and renderer print to standard output, where results go.
+//! The loop is custom because burn's own saves by epoch, sums accumulated gradients and clips every tensor
+//! apart; this loop checkpoints by step, takes means and clips the global norm. Parts of burn 0.22 that are
+//! not used, and why: burn's data loaders hand over batches that are made before the step, and ours may
+//! depend on the policy; burn's checkpointer saves records by epoch, and ours are Hugging Face folders by
+//! step; burn's metrics and renderer print to standard output, which belongs to results.
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -31,8 +31,8 @@ use crate::model::Precision;
 use crate::progress::Progress;
 use crate::{Error, Result, interrupt};
 
-/// What the loop leaves behind, shared with the training around it: burn's strategy returns the model
-/// alone.
+/// The results of the loop besides the model, shared with the training around it: burn's strategy returns
+/// the model alone.
 pub struct Ledger {
     pub metrics: Metrics,
     pub error: Option<Error>,
@@ -42,7 +42,7 @@ pub struct Ledger {
 /// The loop as a strategy of burn's.
 pub struct StepLoop<T: Trainable> {
     pub name: String,
-    /// Steps that were taken before.
+    /// Number of steps taken before.
     pub first: usize,
     pub num_steps: usize,
     pub clip_norm: f64,
@@ -135,7 +135,7 @@ impl<T: Trainable> StepLoop<T> {
     /// The gradients, scaled down to the largest norm, with the norm they had.
     ///
     /// # Errors
-    /// What is not finite, and how it reads.
+    /// The loss or gradient that is not finite, with its value.
     fn clipped(
         &self,
         model: &Trainee<T>,
@@ -202,7 +202,7 @@ impl<B: Send + 'static> DataLoader<Step<B>> for NoBatches {
     }
 }
 
-/// What is in such a loader.
+/// The empty iterator of [`NoBatches`].
 struct Nothing<B>(PhantomData<B>);
 
 impl<B> Iterator for Nothing<B> {

@@ -1,4 +1,4 @@
-//! A training: what it is made of, where it goes on, what it comes to.
+//! A training: its parts, where it continues, its result.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,21 +26,21 @@ pub type SaveModule<T> = Arc<dyn Fn(&T, Precision, &Path) -> Result<()> + Send +
 pub type BuildStep<T> =
     Arc<dyn Fn(usize, &T) -> Result<Step<<T as Trainable>::Batch>> + Send + Sync>;
 
-/// One training: where it is kept, and what its steps are made of.
+/// One training: its folder, its steps, and how it loads and saves the module.
 pub struct Training<'a, T: Trainable> {
-    /// What it is called on the progress bar.
+    /// The training's name on the progress bar.
     pub name: &'a str,
     /// The folder of metrics and checkpoints.
     pub dir: &'a Path,
     /// How weights are updated.
     pub optimization: Optimization,
-    /// What the passes are computed in.
+    /// The float type of the passes.
     pub compute: Precision,
     /// Number of optimizer steps.
     pub num_steps: usize,
     /// Steps between checkpoints; 0 writes none.
     pub checkpoint_every: usize,
-    /// Models of checkpoints to keep; 0 keeps all.
+    /// Checkpoints whose models are kept; 0 keeps all.
     pub checkpoint_keep: usize,
     /// Loads the module: from the folder of a checkpoint, or anew.
     pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
@@ -48,11 +48,11 @@ pub struct Training<'a, T: Trainable> {
     pub save: SaveModule<T>,
     /// The batches of a step.
     pub step: BuildStep<T>,
-    /// Where the batches are, the module on the first.
+    /// The devices of the batches; the module is on the first.
     pub devices: Vec<Device>,
 }
 
-/// What a training came to.
+/// The result of a training.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Steps taken in this process.

@@ -26,7 +26,7 @@ use crate::tasks::{Task, task_parser};
 
 /// Options of `exalign data`.
 #[derive(Args, Debug)]
-#[command(after_help = "What is read, by its fields:\n  \
+#[command(after_help = "The published sets of each experiment are recognised by their fields:\n  \
                   sentiment      text and label (0, 1, neg, pos, ..), or IMDB's folder of pos/*.txt and neg/*.txt\n  \
                   summarization  subreddit, title, post, summary; OpenAI's comparisons (info, summaries, choice);\n                 \
                   prompt with chosen and rejected. Without comparisons the pairs are a proxy: a post's own\n                 \
@@ -36,47 +36,49 @@ use crate::tasks::{Task, task_parser};
                   system, history; prompt, chosen, rejected as texts or messages; messages or ShareGPT's\n                 \
                   conversations; two answers and which is better (AlpacaFarm, SHP, PKU-SafeRLHF, HelpSteer2);\n                 \
                   completion and label (true: a demonstration, false: left out); tools\n\n\
-                  A set's own split is kept where file names (or a field `split`) say both sides of it: train, and \
-                  test, valid, dev or eval; otherwise held-out prompts are chosen by their hash. No prompt is in both. \
-                  What is not used is counted by reason, and columns by name, on standard output and in DIR/data.json:\n\
+                  A set keeps its own split where file names (or a field `split`) name both sides: train, and \
+                  test, valid, dev or eval. Otherwise a hash of each prompt decides whether it is held out. No prompt \
+                  is in both splits. Rows that are not used are counted by reason, and columns by name, on standard \
+                  output and in FOLDER/data.json:\n\
                   rows read = rows used + rows dropped + bad rows (--skip-bad).")]
 pub struct DataArgs {
-    /// Which experiment the records are for
+    /// The experiment that the records are for
     #[arg(value_parser = task_parser())]
     experiment: &'static dyn Task,
     /// Files (.jsonl, .json, .csv, .tsv, .parquet, .arrow, .gz and .zst of these), folders (those of
-    /// save_to_disk as well), or hub ids of data sets (owner/name[@revision], with :part only the files whose path begins so)
+    /// save_to_disk as well), or hub ids of data sets (owner/name[@revision]; with :PART at its end, only
+    /// the files whose path begins with PART)
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Where the records go
+    /// The folder for the records
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Files, folders or hub ids to hold out; all PATHs are then to learn from, whatever their names
-    /// say; repeatable
+    /// Files, folders or hub ids to hold out; all PATHs are then for training, whatever their names say;
+    /// repeatable
     #[arg(long, value_name = "PATH")]
     held_out_data: Vec<PathBuf>,
-    /// Prompts to hold out where the set has no split of its own
+    /// Number of prompts to hold out of a set without a split of its own
     #[arg(long, value_name = "N", default_value_t = 512)]
     held_out: usize,
-    /// A model whose tokenizer counts tokens; without, openings of reviews are counted in words
+    /// A model whose tokenizer counts tokens; without a model, openings of reviews are counted in words
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// Drop what has a longer prompt, in tokens of --model; 0: nothing
+    /// Drop records with a longer prompt, in tokens of --model; 0: drop none
     #[arg(long, value_name = "N", default_value_t = 0)]
     max_prompt_tokens: usize,
-    /// Drop what has a longer answer, its end-of-text included, in tokens of --model; 0: nothing
+    /// Drop records with a longer answer, in tokens of --model, its end-of-text included; 0: drop none
     #[arg(long, value_name = "N", default_value_t = 0)]
     max_answer_tokens: usize,
-    /// sentiment: tokens (or words) of a review that are its opening, the prompt
+    /// sentiment: length of a review's opening, which is the prompt, in tokens (or words)
     #[arg(long, value_name = "N", default_value_t = 10)]
     opening_tokens: usize,
-    /// sentiment: tokens (or words) of a review that are read at most, its opening included; 0: all
+    /// sentiment: longest part of a review that is read, its opening included, in tokens (or words); 0: all
     #[arg(long, value_name = "N", default_value_t = 0)]
     review_tokens: usize,
     /// Print the counts as JSON
     #[arg(long)]
     json: bool,
-    /// Start over where an earlier run left something
+    /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
 }

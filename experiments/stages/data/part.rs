@@ -1,4 +1,4 @@
-//! An example in parts → the records that are made of it.
+//! One example of a published set → the records that are made of it.
 
 use exalign::data::published::Extras;
 use exalign::data::{Completion, Passage, PromptRecord};

@@ -1,4 +1,4 @@
-//! What to do about what was found, each with the flag or the command that does it.
+//! Advice on what an audit has found, each with the flag or the command to use.
 
 use serde::Serialize;
 

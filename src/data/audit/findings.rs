@@ -1,4 +1,4 @@
-//! What is found, record by record, and what it comes to.
+//! The findings of an audit, record by record, and their totals.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;

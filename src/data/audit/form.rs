@@ -1,4 +1,4 @@
-//! What a file holds, and in which form its records are written.
+//! The kind of records in a file, and the form in which they are written.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! How far "longer wins" explains the labels.
+//! Length bias: how far "the longer answer wins" explains the labels.
 
 use serde::Serialize;
 

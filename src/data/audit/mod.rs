@@ -1,7 +1,7 @@
-//! What there is to know of a file of records before an hour is spent on it.
+//! An audit of a file of records, before a training on it.
 //!
-//! Nothing stops at the first bad line: all are counted, and the first [`SHOWN`] kept. Lengths are
-//! those before anything is cut; what training would cut or refuse is said beside them.
+//! An audit does not stop at the first bad line: it counts all bad lines and keeps the first [`SHOWN`].
+//! Lengths are measured before anything is cut; the audit also says what a training would cut or refuse.
 
 mod advice;
 mod findings;

@@ -1,4 +1,4 @@
-//! What a template renders, and where its text ends.
+//! A conversation as a template renders it, and where the text ends.
 
 use serde_json::{Map, Value};
 

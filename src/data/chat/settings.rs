@@ -1,4 +1,4 @@
-//! `chat.*`: what all conversations of a run give their template.
+//! `chat.*`: the settings that all conversations of a run give their template.
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use serde::{Deserialize, Serialize};

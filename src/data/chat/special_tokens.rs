@@ -1,4 +1,4 @@
-//! The special tokens that a template is given, as `transformers` knows them of a folder.
+//! The special tokens that a template gets, as `transformers` reads them from a folder.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Two answers to a prompt and which is better, in the layouts that sets have them.
+//! Two answers to a prompt and which one is better, in the layouts of published sets.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Conversations in the forms that sets have them → messages with `role` and `content`.
+//! Conversations of published sets → messages with `role` and `content`.
 
 use serde_json::{Map, Value, json};
 

@@ -1,5 +1,5 @@
-//! Conversations that go on in two ways: Bai et al. 2022, where `chosen` and `rejected` are whole
-//! dialogues, and the same as messages.
+//! Conversations with two continuations: Bai et al. 2022, where `chosen` and `rejected` are whole dialogues,
+//! and the same as messages.
 
 use serde_json::Value;
 

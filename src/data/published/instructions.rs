@@ -1,7 +1,6 @@
-//! Instructions with answers in the layouts they are published in: Alpaca (`instruction`, `input`,
-//! `output`, `system`, `history`), pairs (`chosen`, `rejected`) as texts, messages or ShareGPT's
-//! turns, and conversations that end with the answer. Answers with a thumb up or down are
-//! demonstrations if the thumb is up.
+//! Instructions with answers, in their published layouts: Alpaca (`instruction`, `input`, `output`,
+//! `system`, `history`); pairs (`chosen`, `rejected`) as texts, messages or ShareGPT's turns; conversations
+//! that end with the answer. An answer with a thumb up is a demonstration; one with a thumb down is dropped.
 
 use serde_json::Value;
 

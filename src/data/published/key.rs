@@ -1,5 +1,5 @@
-//! What two texts have to agree in to count as the same: everything but case, and how many blanks and
-//! line ends stand between words or at the ends. `3+2` is not `3-2`, and whose turn a text is counts.
+//! When two texts count as the same: they agree in everything except case, and the number of blanks and line
+//! ends between words and at the ends. `3+2` differs from `3-2`, and the speaker of a turn counts.
 
 use serde_json::Value;
 

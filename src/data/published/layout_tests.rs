@@ -1,4 +1,4 @@
-//! The layouts in circulation, and that every row of each is accounted for.
+//! Tests that every row of each published layout is accounted for.
 
 use std::io::Write;
 

@@ -1,13 +1,12 @@
-//! Sets as they are published → examples, one kind of set a file.
+//! Published sets → examples. Each kind of set is one file.
 //!
 //! ```text
 //! paths ─ Sources::find ─▶ files ─ rows ─▶ rows ─ SetKind::example ─▶ Example ─ Sources::read ─▶ Published
 //! ```
 //!
-//! Nothing is guessed: a row that is no example of its set is an error with its line, and a row
-//! that cannot be used is counted under its [`Reason`]. A column without which a prompt says something
-//! else is used, or the row is refused by its name; other columns that are not used are counted. No
-//! prompt is in both splits.
+//! Nothing is guessed. A row that is no example of its set is an error with its line; a row that cannot be
+//! used is counted under its [`Reason`]. A column that changes the meaning of a prompt is used, or the row is
+//! refused and the error names the column; other unused columns are counted. No prompt is in both splits.
 //!
 //! Invariant: rows read = rows used + rows dropped by reason + bad rows.
 

@@ -1,5 +1,5 @@
-//! Posts with summaries: TL;DR (Völske et al. 2017) as it was filtered by Stiennon et al. 2020, and
-//! their human comparisons of summaries.
+//! Posts with summaries: TL;DR (Völske et al. 2017) as filtered by Stiennon et al. 2020, and their human
+//! comparisons of summaries.
 
 use serde_json::Value;
 

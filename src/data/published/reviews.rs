@@ -1,5 +1,5 @@
-//! Texts with a sentiment: the IMDB reviews of Maas et al. 2011 as JSON Lines, tables or the
-//! original folder of texts, and what is laid out like them.
+//! Texts with a sentiment: the IMDB reviews of Maas et al. 2011 as JSON Lines, as tables or as the original
+//! folder of texts, and other sets of the same layout.
 
 use serde_json::Value;
 

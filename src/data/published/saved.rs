@@ -1,4 +1,4 @@
-//! Folders as `save_to_disk` of datasets leaves them: `state.json` names the files of Arrow.
+//! Folders that `save_to_disk` of datasets writes: `state.json` names the files of Arrow.
 
 use std::collections::BTreeSet;
 use std::path::Path;

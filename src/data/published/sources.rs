@@ -1,5 +1,4 @@
-//! Where a set lies: files, folders and hub ids → the files to read, each with the split its name
-//! says.
+//! Files, folders and hub ids → the files to read, each with the split that its name gives.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Rows of all files → examples in two splits that share no prompt, none of them twice.
+//! Rows of all files → examples in two splits. The splits share no prompt, and no example occurs twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -1,4 +1,4 @@
-//! Any record that has answers, as a group.
+//! Any record with answers, as a group.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! The forms in which records write a prompt and its answers: texts, messages, token ids; the prompt
-//! apart, or as what all answers begin with. They are those that TRL documents.
+//! The forms in which records write a prompt and its answers: texts, messages or token ids, with the prompt
+//! apart, or as the common beginning of all answers. TRL documents the same forms.
 //!
 //! ```text
 //! {"prompt": "Hi", "chosen": " Ho.", "rejected": " No."}                 the prompt apart

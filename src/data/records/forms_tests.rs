@@ -1,4 +1,4 @@
-//! Claims about the forms records are written in.
+//! Tests of the forms in which records are written.
 
 use serde_json::{Value, json};
 

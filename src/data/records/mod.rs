@@ -1,7 +1,7 @@
 //! The kinds of records, from and to JSON.
 //!
-//! Invariant: a record that exists has a prompt, and completions that are not empty; what an
-//! alignment needs beyond that is [`Group::check_for_alignment`].
+//! Invariant: every record has a prompt, and completions that are not empty. [`Group::check_for_alignment`]
+//! checks the further needs of an alignment.
 
 mod answered;
 mod forms;

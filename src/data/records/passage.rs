@@ -1,4 +1,4 @@
-//! What a prompt or a completion is: a text, a conversation, token ids.
+//! A passage is a prompt or a completion: a text, a conversation, or token ids.
 
 use serde::ser::SerializeMap;
 use serde_json::{Value, json};

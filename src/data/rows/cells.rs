@@ -1,4 +1,4 @@
-//! What tables do to the fields of a record, undone.
+//! Undoes what tables do to the fields of a record.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Tables by columns: Parquet, and Arrow as a stream or as a file.
+//! Tables stored by columns: Parquet, and Arrow as a stream or as a file.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek};

@@ -1,4 +1,4 @@
-//! The messages of Arrow's stream, looked at before a reader takes memory for them.
+//! The messages of Arrow's stream format, checked before a reader takes memory for them.
 
 use std::io::{Cursor, Read, Result};
 

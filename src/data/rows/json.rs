@@ -1,5 +1,5 @@
-//! JSON in its forms: one object a line, one array, objects over several lines, and one object that
-//! holds the rows in a list.
+//! JSON in all its forms: one object a line, one array, objects over several lines, or one object that holds
+//! the rows in a list.
 
 use serde_json::Value;
 

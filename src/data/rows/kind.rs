@@ -1,4 +1,4 @@
-//! What a content is, told from its first bytes.
+//! The format of a file, told from its first bytes.
 
 use std::path::Path;
 

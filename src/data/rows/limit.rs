@@ -1,4 +1,4 @@
-//! How large a row may be.
+//! The largest size of a row.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! Python's `repr` of lists and dictionaries → JSON.
 //!
-//! As `to_csv` of pandas leaves a column of lists: `[{'role': 'user', 'content': "it's"}]`, and a
-//! column of NumPy arrays, where line ends stand for the commas between dictionaries.
+//! `to_csv` of pandas writes a column of lists this way: `[{'role': 'user', 'content': "it's"}]`. In a column
+//! of NumPy arrays, line ends replace the commas between dictionaries.
 
 use serde_json::{Map, Value};
 

@@ -1,17 +1,17 @@
-//! A file of any form → its rows.
+//! A file of any format → its rows.
 //!
 //! ```text
 //! path ─ Content: gzip, zstd, UTF-16 undone ─ first bytes ─▶ JSON Lines │ JSON │ CSV, TSV │ Parquet │ Arrow ─▶ Row
 //! ```
 //!
-//! What a file is, its first bytes say; CSV and TSV are known by their names or by a first line of
-//! column names. A form that is not read is named for what it is. All forms but one JSON object that
-//! holds a list are streamed.
+//! The first bytes of a file tell its format; CSV and TSV are recognised by the file's name or by a first
+//! line of column names. The error for any other format names the format. All formats are streamed, except
+//! one JSON object that holds a list.
 //!
-//! Invariants: nulls inside a field are gone (as `remove_none_values` of TRL drops what Arrow filled
-//! in), a list that was written as text is the list it was, and a file that is damaged or cut ends in
-//! an error, never in fewer rows. A row has a largest size ([`set_max_row_bytes`]), so that no file of any
-//! size takes more memory than some of its rows.
+//! Invariants: nulls inside a field are removed (as `remove_none_values` of TRL removes what Arrow filled
+//! in); a list that was written as text becomes a list again; a file that is damaged or cut short ends in an
+//! error, never in fewer rows. A row has a largest size ([`set_max_row_bytes`]), so a file of any size takes
+//! no more memory than some of its rows.
 
 mod cells;
 mod columns;

@@ -1,8 +1,8 @@
-//! Tables of text (CSV, TSV) → rows by the names in their first line.
+//! Tables of text (CSV, TSV) → rows, with the column names of their first line.
 //!
-//! Fields are quoted as RFC 4180 says: by `"`, doubled inside, and may then hold what separates fields
-//! and lines. An empty field is absent. Where a quote goes wrong the row is bad, and a quote that is
-//! never closed is an error of the file: it would swallow the rows behind it.
+//! Fields are quoted as RFC 4180 says: by `"`, doubled inside; a quoted field may hold separators and line
+//! ends. An empty field is absent. A misplaced quote makes its row bad. A quote that is never closed is an
+//! error of the file, since it would swallow all later rows.
 
 use std::io::{BufRead, Read};
 use std::path::Path;

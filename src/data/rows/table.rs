@@ -1,4 +1,4 @@
-//! The records of a table of text, by the rules of RFC 4180 with any delimiter.
+//! The records of a table of text, by the rules of RFC 4180, with any delimiter.
 
 use std::io::{self, BufRead};
 

@@ -1,6 +1,5 @@
-//! Claims about conversations as token ids, on a tokenizer of bytes and a template of our own. What is
-//! expected is what TRL makes: template(prompt + completion) without template(prompt, generation
-//! prompt).
+//! Tests of conversations as token ids, with a tokenizer of bytes and a template of our own. The expected ids
+//! are those of TRL: template(prompt + completion) without template(prompt, generation prompt).
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What became of the rows of a file: used, passed over, bad; cut; and what stands out.
+//! Counts of a file's rows: used, passed over, bad and cut; and warnings about what stands out.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,10 +1,10 @@
 //! Records → token ids, with an exact seam between prompt and completion.
 //!
-//! A text prompt has the special tokens that its tokenizer puts in front; its completion is what the
-//! ids of both together have after the prompt's. A conversation is what the model's chat template
-//! writes: the completion is template(prompt + completion) without template(prompt, generation
-//! prompt). Ids that a record gives are taken exactly as they are. What is too long loses tokens of
-//! the prompt, from its left, and never one of a completion.
+//! A text prompt has the special tokens that its tokenizer puts in front; its completion is the rest of the
+//! ids of both texts together. The model's chat template writes a conversation: the completion is
+//! template(prompt + completion) without template(prompt, generation prompt). Ids that a record gives are
+//! used exactly as they are. A group that is too long loses tokens from the left of its prompt, never tokens
+//! of a completion.
 
 mod intake;
 mod reward;

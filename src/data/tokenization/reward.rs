@@ -1,4 +1,4 @@
-//! What a reward model reads of a completion, and at which token its reward is read.
+//! The tokens that a reward model reads, and the token at which its reward is read.
 
 use serde_json::json;
 

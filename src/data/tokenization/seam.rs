@@ -1,4 +1,4 @@
-//! A prompt as the model reads it, and a completion as it goes on from there.
+//! The seam: a prompt as the model reads it, and a completion as its continuation.
 
 use std::cell::OnceCell;
 

@@ -1,8 +1,8 @@
 //! What the tokenizer classes of transformers do beyond tokenizer.json.
 //!
-//! transformers 4.57 reads `tokenizer_class` and lets that class, in its fast form, change the
-//! tokenizer: some make the post-processor anew, all of them set the blank in front of the text
-//! where the pre-tokenizer is byte-level, and each has special tokens of its own.
+//! transformers 4.57 reads `tokenizer_class`, and that class, in its fast form, changes the tokenizer: some
+//! classes build a new post-processor, all of them set the blank in front of the text where the pre-tokenizer
+//! is byte-level, and each has special tokens of its own.
 
 use serde_json::{Value, json};
 use tokenizers::{PostProcessorWrapper, PreTokenizerWrapper};

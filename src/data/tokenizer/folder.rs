@@ -1,4 +1,4 @@
-//! Which files of a model folder make its tokenizer.
+//! The files of a model folder from which its tokenizer is built.
 
 use std::path::{Path, PathBuf};
 

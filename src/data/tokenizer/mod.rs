@@ -1,8 +1,8 @@
 //! Text ↔ token ids, as a model folder's tokenizer says.
 //!
 //! The ids are those of transformers' `AutoTokenizer.from_pretrained(folder)` in its fast form: its
-//! tokenizer.json, changed as the class of tokenizer_config.json changes it, with the special tokens
-//! of all files. [`Tokenizer::warnings`] tells what differs.
+//! tokenizer.json, changed as the class of tokenizer_config.json changes it, with the special tokens of all
+//! files. [`Tokenizer::warnings`] lists the differences.
 
 mod class_rules;
 mod folder;

@@ -1,8 +1,8 @@
 //! Regular expressions of a tokenizer that can take too many steps.
 //!
-//! Where an expression goes back too often, `tokenizers` stops without a word and reads the rest of
-//! the text as one piece: other ids than its file means. Expressions that can come to that are
-//! tried on a text before it is encoded, and refuse it by name.
+//! Where an expression backtracks too often, `tokenizers` stops silently and reads the rest of the text as
+//! one piece: the ids then differ from those that its file defines. Expressions at risk are tried on a text
+//! before the text is encoded, and a text that they fail on is refused, with the expression in the error.
 
 use std::collections::BTreeMap;
 

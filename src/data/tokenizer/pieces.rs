@@ -1,11 +1,10 @@
-//! Ids of a long text a piece at a time, the same as those of the whole.
+//! The ids of a long text, read in pieces. They equal the ids of the whole text.
 //!
-//! While a text is cut into words, tokenizers keeps some 270 bytes for each of its bytes. So a long one
-//! is read in pieces. A piece ends behind a letter, before a blank or a mark, where the pre-tokenizer
-//! begins a new split though it sees what follows. What is read from there on is what is read from there
-//! in the whole: splitting looks ahead and never back. Where that is not known of a tokenizer (another
-//! kind of normalizer or pre-tokenizer, expressions that look back, added tokens that reach over blanks),
-//! there are no pieces.
+//! While it cuts a text into words, tokenizers keeps some 270 bytes for each byte of the text, so a long text
+//! is read in pieces. A piece ends after a letter, before a blank or a mark, where the pre-tokenizer begins a
+//! new split even though it sees what follows. Splitting looks ahead and never back, so the rest of the text
+//! is split as it is in the whole. A tokenizer of which this is not known (another kind of normalizer or
+//! pre-tokenizer, expressions that look back, added tokens that span blanks) reads texts whole.
 
 use serde_json::Value;
 use tokenizers::{

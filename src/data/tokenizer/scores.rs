@@ -1,8 +1,8 @@
-//! Scores of a unigram model, to the last bit those that transformers has.
+//! Scores of a unigram model, equal to those of transformers to the last bit.
 //!
-//! Two ways to cut a word can have the same score, and then the last bit of a sum decides. Python's
-//! tokenizers reads the digits of a number as one integer and divides it by a power of ten, which
-//! is not always the number nearest to what is written. The same is done here.
+//! Two ways to cut a word can have the same score; the last bit of a sum then decides. Python's tokenizers
+//! reads the digits of a number as one integer and divides the integer by a power of ten, which is not always
+//! the number nearest to the text. This module does the same.
 
 /// A tokenizer.json whose numbers with a fraction are those that Python's tokenizers takes them for.
 pub fn as_python_reads_them(json: &[u8]) -> Vec<u8> {

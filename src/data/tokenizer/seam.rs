@@ -1,5 +1,5 @@
-//! Where a text goes on after another: nothing stands in front of it, and what it adds is read
-//! together with what was there.
+//! A text that continues another: nothing is put in front of it, and its tokens are those that it adds to the
+//! text before.
 
 use serde_json::{Value, json};
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};

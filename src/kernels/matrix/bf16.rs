@@ -1,8 +1,8 @@
-//! Products whose factors are rounded to bf16 and whose sums are f32, by the instruction that
-//! processors with AVX-512 BF16 have for it: twice as many products as in f32.
+//! Products whose factors are rounded to bf16 and whose sums are f32, with the instruction that processors
+//! with AVX-512 BF16 have for them: twice as many products as in f32.
 //!
-//! Both factors are packed into panels of some lanes, which are rows of the left and columns of the
-//! right factor: along the inner extent, for every lane the pair of entries that one instruction
+//! Both factors are packed into panels of lanes; a lane is a row of the left factor or a column of the right
+//! one. Along the inner extent, a panel holds for every lane the pair of entries that one instruction
 //! multiplies and adds. A tile of [`ROWS`] × [`COLUMNS`] sums stays in registers.
 
 use std::mem::MaybeUninit;

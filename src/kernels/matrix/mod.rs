@@ -1,5 +1,5 @@
-//! Matrix products on slices: the one room with `unsafe`, around the `gemm` crate, whose kernels
-//! are those burn's Flex backend multiplies with, and in [`bf16`] around instructions.
+//! Matrix products on slices, by the `gemm` crate, whose kernels burn's Flex backend also uses, and by the
+//! instructions of [`bf16`]. This is the one room of the library with `unsafe`.
 
 pub mod bf16;
 

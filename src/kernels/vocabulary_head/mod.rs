@@ -2,13 +2,14 @@
 //!
 //! `log_prob[n] = z[n, y_n] − log Σ_v exp z[n, v]`,  `z = hidden · weightᵀ / τ`
 //!
-//! No more than 64 MiB of logits are ever held: the forward pass walks over chunks of positions and
-//! keeps one log-sum-exp per position, the backward pass computes the chunk's logits again and turns them into `(onehot − softmax) · gradient / τ` on the spot.
+//! At most 64 MiB of logits are held at a time. The forward pass walks over chunks of positions and keeps one
+//! log-sum-exp per position. The backward pass computes a chunk's logits again and turns them into
+//! `(onehot − softmax) · gradient / τ` in place.
 //!
 //! The logits are f32 whatever the type of the weights.
 //!
-//! A backend may bring its own kernel by implementing [`HeadKernel`]; the default bodies are written
-//! in every backend's own operations. Flex has one for f32, which walks over tiles of the vocabulary.
+//! A backend may bring its own kernel by implementing [`HeadKernel`]; the default bodies use every backend's
+//! own operations. Flex has a kernel for f32, which walks over tiles of the vocabulary.
 
 #![cfg_attr(
     feature = "tch",

@@ -1,9 +1,9 @@
 //! The vocabulary head in tiles of the vocabulary.
 //!
-//! A tile is some rows of the weight: its logits for a run of positions fit the cache of a core,
-//! and are there when their exponentials are summed or turned into gradients. A tile's share of
-//! the weight's gradient is written once; the gradients of the hidden states are summed over a
-//! fixed number of runs of tiles.
+//! A tile is some rows of the weight. Its logits for a run of positions fit the cache of a core, and are
+//! still there when their exponentials are summed or turned into gradients. A tile's share of the weight's
+//! gradient is written once; the gradients of the hidden states are summed over a fixed number of runs of
+//! tiles.
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;

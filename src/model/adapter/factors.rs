@@ -1,4 +1,4 @@
-//! Factors of a stored tensor, and of the parameters in it.
+//! The factors of a stored tensor, and those of the parameters in it.
 
 use burn::tensor::{Device, Tensor, TensorData};
 

@@ -1,4 +1,4 @@
-//! A PEFT folder: which model it belongs to, and the tensors that stand for the model's own.
+//! A PEFT folder: the model it belongs to, and the tensors that replace the model's own.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Adapters into the weights they belong to.
+//! Merges adapters into the weights they belong to.
 
 use burn::module::{LoraAdapter, Module, Param, Reparameterizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};

@@ -1,7 +1,6 @@
-//! Which modules a name or a regular expression of PEFT takes.
+//! The modules that a name or a regular expression of PEFT selects.
 //!
-//! The expressions are Python's; `fancy-regex` is what is nearest to them, with look-around and
-//! back-references.
+//! The expressions are Python's. `fancy-regex` is the nearest crate: it has look-around and back-references.
 
 use fancy_regex::Regex;
 

@@ -1,5 +1,5 @@
-//! ChatGLM2, ChatGLM3 and GLM-4-9B in the layout they were published in: GLM's arithmetic, with
-//! queries, keys and values in one tensor and settings of its own names.
+//! ChatGLM2, ChatGLM3 and GLM-4-9B in their original layout: GLM's arithmetic, with queries, keys and values
+//! in one tensor and its own names of settings.
 
 use serde_json::json;
 

@@ -1,6 +1,6 @@
-//! GLM (GLM-4-9B and ChatGLM as `transformers` spells them) and GLM-4 of 2025: Llama with half of
-//! each head rotated, neighbour by neighbour, and a fused gate; the latter normalises what attention
-//! and feed-forward add, too.
+//! GLM (GLM-4-9B and ChatGLM as `transformers` names them) and GLM-4 of 2025: Llama with half of each head
+//! rotated, neighbour by neighbour, and a fused gate. GLM-4 also normalises the outputs of attention and
+//! feed-forward.
 
 use super::llama::{Dialect, LIKE_LLAMA, like_llama, trunk_and_attention};
 use super::rotary::Defaults;

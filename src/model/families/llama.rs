@@ -1,5 +1,5 @@
-//! Llama and SmolLM2: rotary positions, RMS norms, grouped key/value heads, SwiGLU. Most later
-//! families are spelled like it and differ in a few settings.
+//! Llama and SmolLM2: rotary positions, RMS norms, grouped key/value heads, SwiGLU. Most later families use
+//! the same names and differ in a few settings.
 
 use super::rotary::{self, Defaults};
 use super::settings::Settings;
@@ -16,7 +16,7 @@ pub(super) const LLAMA: Family = Family {
     ..LIKE_LLAMA
 };
 
-/// What all that is spelled like Llama has in common.
+/// The part that all families like Llama share.
 pub(super) const LIKE_LLAMA: Family = Family {
     model_type: "",
     architecture: "",
@@ -29,7 +29,7 @@ pub(super) const LIKE_LLAMA: Family = Family {
     vocab_size_key: "vocab_size",
 };
 
-/// What the families that are spelled like Llama disagree about.
+/// The settings in which families like Llama differ.
 pub(super) struct Dialect {
     /// `head_dim` where it is not written; hidden size over heads if none.
     pub head_dim: Option<usize>,

@@ -1,4 +1,4 @@
-//! Mistral: Llama with a window that attention does not see beyond.
+//! Mistral: Llama with a window beyond which attention does not see.
 
 use super::Family;
 use super::llama::{Dialect, LIKE_LLAMA, like_llama};

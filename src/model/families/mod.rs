@@ -1,7 +1,7 @@
-//! What each family calls its settings and its tensors.
+//! The names that each family gives its settings and its tensors.
 //!
-//! A family is a mapping of `config.json` to [`DecoderConfig`] and of our parameters to Hugging
-//! Face tensors, nothing else: the transformer is the same for all of them.
+//! A family maps `config.json` to [`DecoderConfig`], and our parameters to Hugging Face tensors. It does
+//! nothing else: all families share one transformer.
 
 mod chatglm;
 mod glm;

@@ -1,5 +1,5 @@
-//! Qwen2 and 2.5: Llama with biases on queries, keys and values. Qwen3: without them, with each
-//! head's queries and keys normalised.
+//! Qwen2 and 2.5: Llama with biases on queries, keys and values. Qwen3: Llama with normalised queries and
+//! keys in each head.
 
 use super::Family;
 use super::llama::{Dialect, LIKE_LLAMA, like_llama};

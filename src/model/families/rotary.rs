@@ -1,9 +1,9 @@
-//! The settings of rotary positions, in the spellings of several versions of `transformers`.
+//! The settings of rotary positions, as several versions of `transformers` write them.
 //!
-//! Before version 5 the base stands in `rope_theta` and the scaling in `rope_scaling`. From 5 on both
-//! stand in `rope_parameters`, and the order is that of its `convert_rope_params_to_dict`: the object
-//! `rope_scaling` where it has anything, else `rope_parameters`; a number in the object before the
-//! one beside it, before the family's default.
+//! Before version 5, the base is `rope_theta` and the scaling `rope_scaling`. From version 5 on, both are in
+//! `rope_parameters`. The precedence is that of transformers' `convert_rope_params_to_dict`: the object
+//! `rope_scaling` if it is not empty, else `rope_parameters`; a number in the object before the number beside
+//! it, before the family's default.
 
 use super::settings::Settings;
 use crate::Result;

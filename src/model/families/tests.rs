@@ -1,5 +1,5 @@
-//! Claims about how `config.json` is read: spellings of several versions are the same model, and what
-//! would change a number is used or refused by its name.
+//! Tests of how `config.json` is read: the notations of several versions give the same model, and a setting
+//! that would change a number is used, or refused by its name.
 
 use std::path::Path;
 

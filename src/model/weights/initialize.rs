@@ -1,4 +1,4 @@
-//! Weights of a model that is trained from nothing.
+//! New weights of a model that is trained from nothing.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};

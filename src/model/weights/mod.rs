@@ -1,8 +1,9 @@
-//! Weights in and out of safetensors files, and where they come from when there is no file.
+//! Weights in and out of safetensors files, and new weights.
 //!
-//! Reading takes one tensor at a time, so its peak is the model and one tensor; files are not
-//! memory-mapped, which would need `unsafe` and count pages twice. What is missing, unexpected or misshapen is listed at once. Writing holds one
-//! tensor at a time and goes through a temporary file and a rename.
+//! Reading takes one tensor at a time, so its peak memory is the model and one tensor. Files are not
+//! memory-mapped, which would need `unsafe` and count pages twice. An error lists all tensors that are
+//! missing, unexpected or misshapen. Writing holds one tensor at a time and goes through a temporary file and
+//! a rename.
 
 mod files;
 mod initialize;

@@ -1,4 +1,4 @@
-//! What a parameter is called, and who it is in every process.
+//! The names of parameters, and their ids, which are the same in every process.
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{DType, Device, Tensor, TensorData};

@@ -1,5 +1,4 @@
-//! Figures of their own, for a README or a paper: curves over an axis and shares in cells, in rows
-//! of panels.
+//! Single figures, for a README or a paper: curves over an axis and shares in cells, in rows of panels.
 
 use std::fmt::Write;
 

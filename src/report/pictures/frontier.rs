@@ -1,4 +1,4 @@
-//! The reward–KL frontier: what every checkpoint earns (up) and what it pays (to the right).
+//! The reward–KL frontier: the reward of every checkpoint (upwards) over its KL (to the right).
 
 use std::fmt::Write;
 

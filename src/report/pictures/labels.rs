@@ -1,4 +1,4 @@
-//! Where a label finds room beside what is drawn.
+//! Finds room for labels beside the marks of a picture.
 
 /// A rectangle.
 #[derive(Clone, Copy, Debug)]

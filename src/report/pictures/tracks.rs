@@ -1,4 +1,4 @@
-//! What there is to draw on a frontier, gathered from reports.
+//! The data of a frontier picture, gathered from reports.
 
 use crate::evaluation::OptimumPoint;
 use crate::report::runs::{Policy, Run};

@@ -1,8 +1,8 @@
-//! What reading or rendering one template may cost.
+//! The budget of one template: bounds on what reading or rendering may cost.
 //!
-//! A thread has one budget, [opened](run) for one template. Whatever multiplies work or memory
-//! spends from it: steps for what is gone through, bytes for what is made. An exceeded budget stays
-//! exceeded, so that a value may be made where no error can be returned: the next step is refused.
+//! A thread has one budget, [opened](run) for one template. Everything that multiplies work or memory spends
+//! from it: steps for what is gone through, bytes for what is made. An exceeded budget stays exceeded, so
+//! code that cannot return an error may still make a value: the next step is refused.
 
 use std::cell::Cell;
 

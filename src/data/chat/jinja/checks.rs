@@ -1,4 +1,4 @@
-//! Tests: `value is name`.
+//! Jinja's tests: `value is name`.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! The tokens that a parser reads, one after the other.
+//! A cursor over the tokens that a parser reads one after the other.
 
 use super::fault::{Fault, Outcome};
 use super::lexer::Token;

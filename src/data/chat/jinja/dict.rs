@@ -1,4 +1,4 @@
-//! Dictionaries.
+//! Dictionaries, as Python has them.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;

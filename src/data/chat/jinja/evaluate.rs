@@ -1,4 +1,4 @@
-//! Expressions.
+//! Evaluates expressions.
 
 use super::arguments::Given;
 use super::ast::{Arguments, Comparison, Expr, Literal};

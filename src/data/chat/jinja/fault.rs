@@ -1,4 +1,4 @@
-//! What stops a template.
+//! The errors that stop a template.
 
 use std::fmt;
 

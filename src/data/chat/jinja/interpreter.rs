@@ -1,4 +1,4 @@
-//! Statements, scopes and bounds.
+//! Executes statements, with their scopes and within the budget.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

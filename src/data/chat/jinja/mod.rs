@@ -1,16 +1,15 @@
 //! Jinja as `transformers` runs it: jinja2's syntax, Python's values.
 //!
-//! A template is [read](parse) once into a tree, and [rendered](render) by walking it. It has what
-//! `apply_chat_template` gives one: `trim_blocks` and `lstrip_blocks`, `break` and `continue`, the
-//! marks `generation`, `raise_exception`, `strftime_now`, `tojson` without HTML, and a sandbox in
-//! which nothing can be changed. It reads no files and includes nothing; steps, memory, depth and
-//! the length of texts are [bounded](budget). What Python could and this does not is refused by
-//! name.
+//! A template is [read](parse) once into a tree, and [rendered](render) by walking the tree. The language is
+//! that of `apply_chat_template`: `trim_blocks` and `lstrip_blocks`, `break` and `continue`, the marks
+//! `generation`, `raise_exception`, `strftime_now`, `tojson` without HTML, and a sandbox in which nothing can
+//! be changed. A template reads no files and includes nothing; steps, memory, depth and the length of texts
+//! are [bounded](budget). A Python feature that is missing here is refused by name.
 //!
-//! Why not a crate: what a template prints is what Python prints. `minijinja` has operators,
-//! attributes and printing of its own, which no callback reaches (`'%s' % x`, `'a' ~ none`,
-//! `tool.items` of a dictionary with such a key, errors where Python has them), and joins lists
-//! without asking its fuel. The questions of judges are rendered by the same interpreter.
+//! Why not a crate: a template prints what Python prints. `minijinja` has operators, attributes and printing
+//! of its own, which no callback reaches (`'%s' % x`, `'a' ~ none`, `tool.items` of a dictionary with such a
+//! key, errors where Python has them), and joins lists without asking its fuel. The same interpreter renders
+//! the questions of judges.
 
 mod arguments;
 mod ast;

@@ -1,8 +1,8 @@
 //! Which names a block hides from its beginning, as jinja2's compiler decides it.
 //!
-//! A name that a block sets before it reads it is the block's own: what stands inside, and runs
-//! before, finds nothing, though the context may have a value. A name that only some branches set
-//! is looked up in the context where they do not.
+//! A name that a block sets before reading it belongs to the block: code inside the block that runs before
+//! the assignment finds nothing, though the context may have a value. A name that only some branches set is
+//! looked up in the context in the other branches.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Values in a row.
+//! Sequences, as Python has them.
 
 use std::ops::Deref;
 

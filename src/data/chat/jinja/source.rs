@@ -1,4 +1,4 @@
-//! Where items come from: ranges, generators, lists.
+//! Iteration over ranges, generators and lists.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

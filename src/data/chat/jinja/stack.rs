@@ -1,4 +1,4 @@
-//! A stack of a known size for what recurses as deep as a foreign text says.
+//! A stack of a known size, for recursion as deep as a foreign text asks.
 
 use std::{io, panic, thread};
 

@@ -1,4 +1,4 @@
-//! What values are assigned to.
+//! Targets of assignments.
 
 use super::ast::Target;
 use super::fault::Outcome;

@@ -1,4 +1,4 @@
-//! `strftime` as the C library writes it in the C locale.
+//! `strftime`, as the C library writes it in the C locale.
 
 use chrono::{Datelike, NaiveDateTime, Timelike};
 

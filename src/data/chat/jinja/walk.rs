@@ -1,4 +1,4 @@
-//! Going through a template's expressions.
+//! Walks over a template's expressions.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! vocab.json and merges.txt, as the classes of GPT-2 and Qwen2 read them.
+//! vocab.json and merges.txt, read as the classes of GPT-2 and Qwen2 read them.
 
 use serde_json::{Value, json};
 

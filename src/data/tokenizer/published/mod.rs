@@ -1,6 +1,6 @@
-//! Tokenizers of folders without tokenizer.json: `tokenizer.model`, either a sentencepiece model or a
-//! list of byte sequences and ranks as tiktoken reads it, and `vocab.json` with `merges.txt`. All
-//! become what `tokenizer.json` would say.
+//! Tokenizers of folders without tokenizer.json: `tokenizer.model`, either a sentencepiece model or
+//! tiktoken's list of byte sequences and ranks; and `vocab.json` with `merges.txt`. All of them are converted
+//! into the content of a `tokenizer.json`.
 
 mod byte_level;
 mod ranks;

@@ -1,4 +1,4 @@
-//! A list of byte sequences and ranks, as tiktoken reads it.
+//! tiktoken's list of byte sequences and ranks.
 
 use std::collections::HashMap;
 

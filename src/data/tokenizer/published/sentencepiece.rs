@@ -1,4 +1,4 @@
-//! sentencepiece models: read by their own settings, or as transformers' Llama class reads them.
+//! sentencepiece models, read by their own settings or as transformers' Llama class reads them.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
-//! Settings of tokenizer_config.json and other files, and the ids that come of them. The ids are
-//! those of transformers 4.57.6 (`AutoTokenizer.from_pretrained(folder)(text)`, sentencepiece
-//! installed), an end token at the end left away.
+//! Settings of tokenizer_config.json and other files, and the ids they lead to. The expected ids are those of
+//! transformers 4.57.6 (`AutoTokenizer.from_pretrained(folder)(text)`, sentencepiece installed), without an
+//! end token at the end.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What holds of the ids and texts of a folder's tokenizer.
+//! Tests of the ids and texts of a folder's tokenizer.
 
 mod classes;
 mod patterns;

@@ -1,4 +1,4 @@
-//! Regular expressions that take too many steps.
+//! Tests of regular expressions that take too many steps.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! A long text read in pieces has the ids of the whole.
+//! Tests that a long text read in pieces has the ids of the whole.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Where a prompt and its completion meet.
+//! Tests of the seam between a prompt and its completion.
 
 use proptest::prelude::*;
 

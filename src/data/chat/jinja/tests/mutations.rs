@@ -1,4 +1,4 @@
-//! Templates as nobody writes them: made of others by cutting, splicing and repeating.
+//! Templates made from others by cutting, splicing and repeating.
 
 use std::time::{Duration, Instant};
 
