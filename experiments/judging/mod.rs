@@ -17,7 +17,7 @@ pub use kind::{Asked, Reading, Reads, Rule};
 use kind::{Behind, Kind};
 
 /// All judges, in the order in which they are listed.
-const KINDS: [&Kind; 4] = [&reward::KIND, &rule::KIND, &endpoint::KIND, &labels::KIND];
+const KINDS: &[&Kind] = &[&reward::KIND, &rule::KIND, &endpoint::KIND, &labels::KIND];
 
 /// A judge by its text.
 #[derive(Clone, Debug)]

@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn every_preset_loads_and_compares_something() {
-        for task in TASKS {
+        for &task in TASKS {
             for size in [Preset::Quick, Preset::Small, Preset::Paper] {
                 let config = preset(task, size);
                 let draw = |name| config.stage::<DrawSettings>(name).unwrap();
@@ -120,8 +120,8 @@ mod tests {
         // Ji et al. 2024, section 5 and appendix: β, epochs of the reward model, new tokens, length.
         let values =
             [(0.1, 3, 500, 512), (0.5, 1, 75, 650), (0.5, 1, 200, 512), (0.5, 1, 200, 512)];
-        for (task, (beta, epochs, new_tokens, max_length)) in TASKS.into_iter().zip(values) {
-            let paper = preset(task, Preset::Paper);
+        for (task, (beta, epochs, new_tokens, max_length)) in TASKS.iter().zip(values) {
+            let paper = preset(*task, Preset::Paper);
             let train = |name| paper.stage::<TrainSettings>(name).unwrap().training;
             if paper.section::<Protocol>("protocol").unwrap().fine_tune {
                 let sft = train("sft");

@@ -26,7 +26,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 pub use task::{Example, Preset, Task};
 
 /// All experiments.
-pub static TASKS: [&dyn Task; 4] = [
+pub static TASKS: &[&dyn Task] = &[
     &sentiment::Sentiment,
     &summarization::Summarization,
     &dialogue::Dialogue,
@@ -35,13 +35,13 @@ pub static TASKS: [&dyn Task; 4] = [
 
 /// Reads the name of an experiment on the command line.
 pub fn task_parser() -> impl TypedValueParser<Value = &'static dyn Task> {
-    let names = TASKS.map(|task| PossibleValue::new(task.name()).help(task.about()));
+    let names = TASKS.iter().map(|task| PossibleValue::new(task.name()).help(task.about()));
     PossibleValuesParser::new(names).try_map(|name| task(&name).ok_or("no such experiment"))
 }
 
 /// The experiment of this name.
 pub fn task(name: &str) -> Option<&'static dyn Task> {
-    TASKS.into_iter().find(|task| task.name() == name)
+    TASKS.iter().copied().find(|task| task.name() == name)
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn every_text_is_read_word_for_word_and_the_seam_is_exact() {
-        for task in TASKS {
+        for &task in TASKS {
             let grammar = Grammar::parse(task.grammar()).unwrap();
             let tokenizer = grammar.tokenizer(task.special_tokens()).unwrap();
             let ids = |text: &str| tokenizer.encode(text, false).unwrap().get_ids().to_vec();
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn prompts_vary_and_answers_are_good_and_bad() {
-        for task in TASKS {
+        for &task in TASKS {
             let grammar = Grammar::parse(task.grammar()).unwrap();
             let examples = examples(task, 2000);
             let prompts: HashSet<&str> = examples.iter().map(|it| it.prompt.as_str()).collect();

@@ -11,7 +11,7 @@ use super::{Alignment, Labels, dpo, dpo_rw, exo_pref, exo_rw};
 use crate::{Error, Result};
 
 /// All objectives of the library, in the order in which they are listed.
-const TABLE: [&Entry; 4] = [&exo_pref::ENTRY, &exo_rw::ENTRY, &dpo::ENTRY, &dpo_rw::ENTRY];
+const TABLE: &[&Entry] = &[&exo_pref::ENTRY, &exo_rw::ENTRY, &dpo::ENTRY, &dpo_rw::ENTRY];
 
 /// The objectives that a program has added.
 static ADDED: RwLock<Vec<&'static Entry>> = RwLock::new(Vec::new());
@@ -86,7 +86,7 @@ pub fn register(entry: &'static Entry) -> Result<()> {
 /// All objectives.
 pub fn objectives() -> Vec<ObjectiveName> {
     let added = ADDED.read().unwrap_or_else(PoisonError::into_inner);
-    TABLE.into_iter().chain(added.iter().copied()).map(ObjectiveName).collect()
+    TABLE.iter().copied().chain(added.iter().copied()).map(ObjectiveName).collect()
 }
 
 /// The names of the objectives that `wanted` selects, as a sentence lists them: `a, b or c`.

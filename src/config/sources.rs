@@ -116,7 +116,8 @@ impl Known<'_> {
             if lookup(self.defaults, &key).is_some() || free_form(self.defaults, &key).is_some() {
                 continue;
             }
-            if matches!(origin, Origin::Set(_)) && key.contains('.') {
+            // Every command takes a seed, and some have nothing to draw.
+            if matches!(origin, Origin::Set(_)) && key != "seed" {
                 let message = format!(
                     "expected a setting that `exalign {}` reads, found one that it does not; leave it out",
                     self.reader

@@ -48,7 +48,7 @@ pub struct Family {
     pub vocab_size_key: &'static str,
 }
 
-const FAMILIES: [&Family; 9] = [
+const FAMILIES: &[&Family] = &[
     &gpt2::GPT2,
     &gpt_neox::GPT_NEOX,
     &llama::LLAMA,
@@ -123,7 +123,7 @@ impl Family {
     /// The family that `config.json` (found at `path`) names.
     pub fn of(path: &Path, json: &Value) -> Result<&'static Self> {
         let found = json.get("model_type").and_then(Value::as_str).unwrap_or("none");
-        FAMILIES.into_iter().find(|family| family.model_type == found).ok_or_else(|| {
+        FAMILIES.iter().copied().find(|family| family.model_type == found).ok_or_else(|| {
             let supported: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
             Error::file(
                 path,
