@@ -503,12 +503,11 @@ mod tests {
     use burn::tensor::{Bool, Device, Tensor, TensorData};
 
     use super::*;
+    use crate::kernels::waves::waves;
     use crate::layout::SharedPrompt;
 
     fn spread(shape: [usize; 3], turn: f32, device: &Device) -> Tensor<3> {
-        let count: usize = shape.iter().product();
-        let values: Vec<f32> = (0..count).map(|it| 2.0 * (it as f32 * turn).sin()).collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
+        waves(shape, turn, device) * 2.0
     }
 
     /// Softmax over all tokens, those a token does not see masked out.

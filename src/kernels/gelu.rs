@@ -148,15 +148,15 @@ mod fused {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::Device;
 
     use super::*;
+    use crate::kernels::waves::waves;
 
     /// Values from −12 to 12 in an order of their own: rows that are no multiple of a vector, and
     /// more elements than one task takes.
     fn spread(turn: f32, device: &Device) -> Tensor<2> {
-        let values: Vec<f32> = (0..301 * 67).map(|it| 12.0 * (it as f32 * turn).sin()).collect();
-        Tensor::from_data(TensorData::new(values, [301, 67]), device)
+        waves([301, 67], turn, device) * 12.0
     }
 
     #[test]

@@ -134,9 +134,10 @@ mod fused {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::Device;
 
     use super::*;
+    use crate::kernels::waves::waves;
 
     /// Values from `about` − 3 to `about` + 3 in an order of their own.
     fn spread<const D: usize>(
@@ -145,10 +146,7 @@ mod tests {
         about: f32,
         device: &Device,
     ) -> Tensor<D> {
-        let count: usize = shape.iter().product();
-        let values: Vec<f32> =
-            (0..count).map(|it| about + 3.0 * (it as f32 * turn).sin()).collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
+        waves(shape, turn, device) * 3.0 + about
     }
 
     #[test]

@@ -262,27 +262,22 @@ mod fused {
 mod tests {
     use burn::module::Param;
     use burn::nn::LinearConfig;
-    use burn::tensor::{DType, Device, TensorData};
+    use burn::tensor::{DType, Device};
 
     use super::*;
-
-    fn spread<const D: usize>(shape: [usize; D], turn: f32, device: &Device) -> Tensor<D> {
-        let count: usize = shape.iter().product();
-        let values: Vec<f32> = (0..count).map(|it| (it as f32 * turn).sin()).collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
-    }
+    use crate::kernels::waves::waves;
 
     #[test]
     fn a_layer_and_its_gradients_are_those_of_burns_own_for_skinny_and_many() {
         let device = Device::flex().autodiff();
         for shape in [[1, 3, 67], [2, 151, 67]] {
             let mut layer = LinearConfig::new(67, 35).init(&device);
-            layer.weight = Param::from_tensor(spread([67, 35], 0.3, &device).require_grad());
-            layer.bias = Some(Param::from_tensor(spread([35], 0.9, &device).require_grad()));
+            layer.weight = Param::from_tensor(waves([67, 35], 0.3, &device).require_grad());
+            layer.bias = Some(Param::from_tensor(waves([35], 0.9, &device).require_grad()));
             let run = |function: &dyn Fn(Tensor<3>) -> Tensor<3>| {
-                let x = spread(shape, 0.7, &device).require_grad();
+                let x = waves(shape, 0.7, &device).require_grad();
                 let out = function(x.clone());
-                let weights = spread([shape[0], shape[1], 35], 2.1, &device);
+                let weights = waves([shape[0], shape[1], 35], 2.1, &device);
                 let gradients = (out.clone() * weights).sum().backward();
                 let bias = layer.bias.as_ref().unwrap().val().grad(&gradients).unwrap();
                 let weight = layer.weight.val().grad(&gradients).unwrap();
@@ -301,13 +296,13 @@ mod tests {
         let device = Device::flex().autodiff();
         for rows in [3, 151] {
             let run = |dtype: DType, function: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
-                let x = spread([rows, 67], 0.7, &device).require_grad();
+                let x = waves([rows, 67], 0.7, &device).require_grad();
                 // What is rounded already, so that only the products differ.
-                let weight = spread([67, 35], 1.3, &device).cast(DType::BF16).cast(dtype);
+                let weight = waves([67, 35], 1.3, &device).cast(DType::BF16).cast(dtype);
                 let weight = weight.detach().require_grad();
                 let out = function(x.clone(), weight.clone());
                 assert_eq!(out.dtype(), DType::F32);
-                let gradients = (out.clone() * spread([rows, 35], 2.1, &device)).sum().backward();
+                let gradients = (out.clone() * waves([rows, 35], 2.1, &device)).sum().backward();
                 let of_weight = weight.grad(&gradients).unwrap();
                 assert_eq!(of_weight.dtype(), dtype);
                 [out.inner(), x.grad(&gradients).unwrap(), of_weight.cast(DType::F32)]
@@ -315,8 +310,8 @@ mod tests {
             let narrow = run(DType::BF16, &product);
             let exact = run(DType::F32, &|a, b| a.matmul(b));
             let device = Device::flex();
-            let (x, weight) = (spread([rows, 67], 0.7, &device), spread([67, 35], 1.3, &device));
-            let grad: Tensor<2> = spread([rows, 35], 2.1, &device);
+            let (x, weight) = (waves([rows, 67], 0.7, &device), waves([67, 35], 1.3, &device));
+            let grad: Tensor<2> = waves([rows, 35], 2.1, &device);
             let factors = [
                 (x.clone(), weight.clone()),
                 (grad.clone(), weight.transpose()),
@@ -334,9 +329,9 @@ mod tests {
     #[test]
     fn a_row_is_the_same_among_few_and_among_many_whatever_the_weights_type() {
         let device = Device::flex();
-        let x = spread([40, 67], 0.7, &device);
-        let by_rows = spread([67, 35], 1.3, &device);
-        let by_columns = spread([35, 67], 2.1, &device).transpose();
+        let x = waves([40, 67], 0.7, &device);
+        let by_rows = waves([67, 35], 1.3, &device);
+        let by_columns = waves([35, 67], 2.1, &device).transpose();
         for weight in [by_rows, by_columns] {
             for weight in [weight.clone(), weight.cast(DType::BF16)] {
                 let many = product(x.clone(), weight.clone()).slice([0..3, 0..35]);
@@ -353,14 +348,14 @@ mod tests {
         let layer = |outputs: usize, dtype: DType, bias: bool| {
             let mut layer = LinearConfig::new(67, outputs).init(&device);
             let turn = outputs as f32 * 0.1;
-            layer.weight = Param::from_tensor(spread([67, outputs], turn, &device).cast(dtype));
-            layer.bias = bias.then(|| Param::from_tensor(spread([outputs], turn, &device)));
+            layer.weight = Param::from_tensor(waves([67, outputs], turn, &device).cast(dtype));
+            layer.bias = bias.then(|| Param::from_tensor(waves([outputs], turn, &device)));
             layer
         };
         let wide = layer(35, DType::F32, true);
         let (narrow, plain) = (layer(9, DType::BF16, true), layer(12, DType::F32, false));
         for rows in [1, 3, 40] {
-            let x = spread([rows, 1, 67], 0.7, &device);
+            let x = waves([rows, 1, 67], 0.7, &device);
             let layers = [&wide, &narrow, &plain];
             for (together, layer) in linears(layers, x.clone()).into_iter().zip(layers) {
                 assert_eq!(together.to_data(), linear(layer, x.clone()).to_data(), "{rows} rows");
@@ -379,11 +374,11 @@ mod tests {
     fn a_transposed_weight_and_a_frozen_factor_are_no_matter() {
         let device = Device::flex().autodiff();
         let run = |function: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>, frozen: bool| {
-            let x = spread([90, 67], 0.7, &device);
+            let x = waves([90, 67], 0.7, &device);
             let x = if frozen { x } else { x.require_grad() };
-            let weight = spread([35, 67], 1.3, &device).require_grad();
+            let weight = waves([35, 67], 1.3, &device).require_grad();
             let out = function(x.clone(), weight.clone().transpose());
-            let gradients = (out.clone() * spread([90, 35], 2.1, &device)).sum().backward();
+            let gradients = (out.clone() * waves([90, 35], 2.1, &device)).sum().backward();
             (out.inner(), x.grad(&gradients), weight.grad(&gradients).unwrap())
         };
         let largest = |x: Tensor<2>| x.abs().max().into_scalar::<f32>();

@@ -50,6 +50,8 @@ pub mod update;
 #[cfg(feature = "flex")]
 mod vector;
 pub mod vocabulary_head;
+#[cfg(all(test, feature = "flex"))]
+mod waves;
 
 #[cfg(feature = "flex")]
 use burn::tensor::{DType, Tensor};

@@ -124,14 +124,13 @@ mod fused {
 mod tests {
     use burn::module::Param;
     use burn::nn::RmsNormConfig;
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::Device;
 
     use super::*;
+    use crate::kernels::waves::waves;
 
     fn spread<const D: usize>(shape: [usize; D], turn: f32, device: &Device) -> Tensor<D> {
-        let count: usize = shape.iter().product();
-        let values: Vec<f32> = (0..count).map(|it| 3.0 * (it as f32 * turn).sin()).collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
+        waves(shape, turn, device) * 3.0
     }
 
     #[test]

@@ -155,15 +155,14 @@ mod fused {
 mod tests {
     use burn::module::Param;
     use burn::nn::LinearConfig;
-    use burn::tensor::{Device, Tensor, TensorData};
+    use burn::tensor::{Device, Tensor};
 
     use super::*;
+    use crate::kernels::waves::waves;
 
     /// Values from −12 to 12 in an order of their own.
     fn spread(shape: [usize; 2], turn: f32, device: &Device) -> Tensor<2> {
-        let values: Vec<f32> =
-            (0..shape[0] * shape[1]).map(|it| 12.0 * (it as f32 * turn).sin()).collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
+        waves(shape, turn, device) * 12.0
     }
 
     /// Outputs and gradients of the inputs, of a function and its plain form.

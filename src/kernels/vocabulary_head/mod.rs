@@ -235,11 +235,10 @@ mod tests {
     use burn::tensor::{DType, Device, TensorData};
 
     use super::*;
+    use crate::kernels::waves::waves;
 
     fn spread(shape: [usize; 2], turn: f32, device: &Device) -> Tensor<2> {
-        let values: Vec<f32> =
-            (0..shape[0] * shape[1]).map(|place| (place as f32 * turn).sin() * 0.5).collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
+        waves(shape, turn, device) * 0.5
     }
 
     /// More positions, and more of the vocabulary, than a tile of the kernel or a chunk holds.
