@@ -179,6 +179,12 @@ impl stage::Stage for Evaluate {
     }
 }
 
+/// Samples by prompt.
+type Samples = Vec<Vec<Sample>>;
+
+/// Log-ratios of samples, by prompt.
+type LogRatios = Vec<Vec<f64>>;
+
 impl Evaluate {
     /// Samples of a portion's prompts with their log-ratios, each by the prompt's number in the file.
     fn drawn(
@@ -186,7 +192,7 @@ impl Evaluate {
         opened: &Compared,
         portion: &Portion,
         device: &Device,
-    ) -> Result<(Vec<Vec<Sample>>, Vec<Vec<f64>>)> {
+    ) -> Result<(Samples, LogRatios)> {
         let Compared { policy, reference, tokenizer, prompts, .. } = opened;
         let Generation { temperature, batch_size, .. } = self.settings.generation;
         let decoder = load_decoder(policy, device)?;

@@ -67,7 +67,8 @@ impl<T: Trainable> Training<'_, T> {
     /// Trains from the newest checkpoint to the last step and returns the trained module.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] after Ctrl-C, with a checkpoint written; [`Error::Numeric`] before a
+    /// [`Interrupted`](crate::Error::Interrupted) after Ctrl-C, with a checkpoint written;
+    /// [`Numeric`](crate::Error::Numeric) before a
     /// loss or gradient that is not finite reaches the weights.
     pub fn run(self) -> Result<(T, Outcome)> {
         let keeping = Keeping {
