@@ -48,7 +48,7 @@ pub trait Keyed {
         let mut made = Made::new(Self::NAME, self.settings());
         for input in self.inputs() {
             match &input.source.key {
-                Some(key) => made.inputs.extend([(input.name.to_owned(), key.clone())]),
+                Some(key) => made.inputs.extend([(input.planned_name().to_owned(), key.clone())]),
                 None => made.inputs.extend(input.content()?),
             }
         }
@@ -262,6 +262,14 @@ impl Source {
 }
 
 impl Input<'_> {
+    /// The name in plans.
+    fn planned_name(&self) -> &'static str {
+        match self.kind {
+            Kind::RewardModel => "reward model",
+            _ => self.name,
+        }
+    }
+
     /// Everything of it that shapes the stage, by name, each with the hash of its content.
     pub fn content(&self) -> Result<BTreeMap<String, String>> {
         let path = &self.source.path;

@@ -691,6 +691,6 @@ fn a_changed_setting_makes_again_what_reads_it_and_what_follows() {
     );
     assert_eq!(
         runs("protocol.reward_from=sft")[..2],
-        ["reward model: other start", "labelling groups: other reward model"]
+        ["reward model: other model", "labelling groups: other reward model"]
     );
 }
