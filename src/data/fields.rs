@@ -94,13 +94,6 @@ impl Fields {
         Ok((passage.text.is_some() || passage.ids.is_some()).then_some(passage))
     }
 
-    /// As [`passage`](Self::passage), where a record without is refused.
-    pub fn required_passage(&self, text: &str, ids: &str) -> Result<Passage, Problem> {
-        self.passage(text, ids)?.ok_or_else(|| {
-            self.missing(text, "a string", &format!("write `{text}`, or token ids as `{ids}`"))
-        })
-    }
-
     /// A list of messages, or a single one, in place of a text; none where the field is absent or
     /// something else.
     pub(super) fn conversation(&self, name: &str) -> Result<Option<Vec<Value>>, Problem> {
