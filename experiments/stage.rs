@@ -273,21 +273,32 @@ impl Input<'_> {
     /// Everything of it that shapes the stage, by name, each with the hash of its content.
     pub fn content(&self) -> Result<BTreeMap<String, String>> {
         let path = &self.source.path;
-        let of_model = |folder: ModelFolder, tokenizer: &str| -> Result<Vec<(String, String)>> {
-            let text = Tokenizer::hash_of(folder.tokenizer_folder(), &folder.shape.end_of_text)?;
-            Ok(vec![(self.name.to_owned(), folder.content_hash()?), (tokenizer.to_owned(), text)])
-        };
-        let contents = match self.kind {
-            Kind::File => vec![(self.name.to_owned(), files::hash_file(path)?)],
-            Kind::Known => {
-                vec![(self.name.to_owned(), self.source.key.clone().unwrap_or_default())]
+        let hash = match self.kind {
+            Kind::File => files::hash_file(path)?,
+            Kind::Known => self.source.key.clone().unwrap_or_default(),
+            Kind::Weights => ModelFolder::open(path)?.content_hash()?,
+            Kind::Model => return model_content(self.name, &ModelFolder::open(path)?, TEXT),
+            Kind::RewardModel => {
+                return model_content(
+                    self.name,
+                    &reward_folder(path)?,
+                    "the reward model's tokenizer",
+                );
             }
-            Kind::Weights => {
-                vec![(self.name.to_owned(), ModelFolder::open(path)?.content_hash()?)]
-            }
-            Kind::Model => of_model(ModelFolder::open(path)?, "the tokenizer or chat template")?,
-            Kind::RewardModel => of_model(reward_folder(path)?, "the reward model's tokenizer")?,
         };
-        Ok(contents.into_iter().collect())
+        Ok(BTreeMap::from([(self.name.to_owned(), hash)]))
     }
+}
+
+/// The name of a language model's tokenizer and chat template in records and errors.
+pub const TEXT: &str = "the tokenizer or chat template";
+
+/// The hash of a model, by `name`, and of the files by which it reads texts, by `text`.
+pub fn model_content(
+    name: &str,
+    folder: &ModelFolder,
+    text: &str,
+) -> Result<BTreeMap<String, String>> {
+    let hash = Tokenizer::hash_of(folder.tokenizer_folder(), &folder.shape.end_of_text)?;
+    Ok(BTreeMap::from([(name.to_owned(), folder.content_hash()?), (text.to_owned(), hash)]))
 }

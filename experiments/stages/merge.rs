@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use exalign::data::Tokenizer;
 use exalign::files::{read_json, write_json};
 use exalign::model::adapter::AdapterFolder;
 use exalign::model::{ModelFolder, Precision, RewardModel, reward_reading};
@@ -15,6 +14,7 @@ use super::training::Subject;
 use crate::context::{Context, Global};
 use crate::model_input::{dtype, load_decoder, plain_tokenizer};
 use crate::record::{Made, Record, Start};
+use crate::stage::{TEXT, model_content};
 
 /// Options of `exalign merge`.
 #[derive(Args, Debug)]
@@ -67,9 +67,7 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Merged> {
     let folder = base.with_adapter(AdapterFolder::open(&args.adapter)?)?;
     let tokenizer = plain_tokenizer(&folder)?;
     let mut made = Made::new("merge", json!({ "dtype": args.dtype }));
-    let text = Tokenizer::hash_of(folder.tokenizer_folder(), &folder.shape.end_of_text)?;
-    made.inputs.insert("model with adapter".to_owned(), folder.content_hash()?);
-    made.inputs.insert("the tokenizer or chat template".to_owned(), text);
+    made.inputs = model_content("model with adapter", &folder, TEXT)?;
     let record = Record::new(made, &context.device_name);
     let merged = Subject::whole(folder.clone(), tokenizer);
     // Loaded before anything is written: an adapter that cannot be merged leaves no folder.
