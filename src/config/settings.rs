@@ -49,22 +49,6 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All stages.
-    pub const ALL: [Self; 12] = [
-        Self::Data,
-        Self::Sft,
-        Self::Reward,
-        Self::Sample,
-        Self::Label,
-        Self::Pairs,
-        Self::Align,
-        Self::Evaluate,
-        Self::Judge,
-        Self::Endpoint,
-        Self::Score,
-        Self::Check,
-    ];
-
     /// The name of its command.
     pub fn name(self) -> &'static str {
         match self {
