@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use crate::support::families;
 use crate::support::formula::{
     TOKENS, drawn_folder, formula_folder, load, log_probs_of_tokens, next_token_log_probs,
-    read_tensors, write_tensors,
+    read_tensors, refusal, write_tensors,
 };
 use crate::support::skipped::or_skip;
 use burn::module::{Module, ModuleMapper, Param};
@@ -376,18 +376,6 @@ fn weights_in_shards_and_without_prefix_are_the_same_weights() {
     let index = json!({ "metadata": {}, "weight_map": map });
     std::fs::write(folder.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
     assert_eq!(next_token_log_probs(folder.path()), whole);
-}
-
-/// The message of a folder that cannot be loaded, the folder's own path left out.
-fn refusal(folder: &Path) -> String {
-    let device = Device::flex();
-    let error = ModelFolder::open(folder)
-        .and_then(|described| {
-            let decoder = Decoder::new(described.shape.clone(), &device);
-            described.load(decoder, &described.family.bindings(&described.shape), &device)
-        })
-        .unwrap_err();
-    error.to_string().replace(&folder.display().to_string(), "M")
 }
 
 #[test]

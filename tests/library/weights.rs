@@ -4,9 +4,7 @@
 use std::path::Path;
 
 use crate::support::families;
-use crate::support::formula::{formula_folder, next_token_log_probs};
-use burn::tensor::Device;
-use exalign::model::{Decoder, ModelFolder};
+use crate::support::formula::{formula_folder, next_token_log_probs, refusal};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -38,17 +36,6 @@ fn renamed(config: &str, rename: impl Fn(&str) -> String) -> TempDir {
         let new = |(name, dtype, shape, bytes): Tensor| (rename(&name), dtype, shape, bytes);
         tensors.into_iter().map(new).collect()
     })
-}
-
-fn refusal(folder: &Path) -> String {
-    let device = Device::flex();
-    let error = ModelFolder::open(folder)
-        .and_then(|described| {
-            let decoder = Decoder::new(described.shape.clone(), &device);
-            described.load(decoder, &described.family.bindings(&described.shape), &device)
-        })
-        .unwrap_err();
-    error.to_string().replace(&folder.display().to_string(), "M")
 }
 
 #[test]

@@ -119,3 +119,15 @@ pub fn log_probs_of_tokens(decoder: &Decoder) -> Vec<f32> {
     let scored = token_log_probs_of(decoder, &[group], 1.0, &device, |_| Ok(())).unwrap();
     scored.concat().concat()
 }
+
+/// The message of a folder that cannot be loaded, the folder's own path left out.
+pub fn refusal(folder: &Path) -> String {
+    let device = Device::flex();
+    let error = ModelFolder::open(folder)
+        .and_then(|described| {
+            let decoder = Decoder::new(described.shape.clone(), &device);
+            described.load(decoder, &described.family.bindings(&described.shape), &device)
+        })
+        .unwrap_err();
+    error.to_string().replace(&folder.display().to_string(), "M")
+}
