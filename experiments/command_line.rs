@@ -25,7 +25,6 @@ impl Command {
     /// The name of a command that has no settings.
     pub fn without_settings(&self) -> Option<&'static str> {
         match self {
-            Self::Loss(_) => Some("loss"),
             Self::Info(_) => Some("info"),
             Self::Merge(_) => Some("merge"),
             Self::MergeShards(_) => Some("merge-shards"),

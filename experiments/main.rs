@@ -123,7 +123,7 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
         Command::Evaluate(args) => print_line(&stages::evaluate::run(args, &global)?),
         Command::Judge(args) => print_line(&stages::judge::run(args, &global)?),
         Command::Score(args) => stages::score::run(args, &global),
-        Command::Loss(args) => stages::loss::run(&args),
+        Command::Loss(args) => stages::loss::run(&args, &global),
         Command::Info(args) => print_text(&stages::info::run(&args)?),
         Command::Merge(args) => print_line(&stages::merge::run(&args, &global)?),
         Command::MergeShards(args) => print_line(&stages::merge_shards::run(&args)?),

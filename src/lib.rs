@@ -82,7 +82,7 @@
 //! let device = Device::flex().autodiff();
 //! let row = |values: [f32; 3]| Tensor::<2>::from_data([values], &device);
 //! let policy = row([-12.0, -11.0, -14.0]).require_grad(); // Σ log π_θ of each completion
-//! let log_probs = GroupLogProbs { policy: policy.clone(), reference: row([-12.0, -11.5, -13.0]) };
+//! let log_probs = GroupLogProbs::new(policy.clone(), row([-12.0, -11.5, -13.0]));
 //!
 //! let objective = ExoRwConfig::new().with_beta_policy(0.5).with_beta_reward(1.0).init()?;
 //! let loss = objective.loss(&log_probs, &row([1.0, 0.0, 2.0])); // KL(q ‖ p), [1]

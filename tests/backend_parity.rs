@@ -190,6 +190,7 @@ fn batch(k: usize, device: &Device) -> AlignmentBatch {
         groups: GroupBatch::new(&groups, device),
         reference: table(&|i, j| -6.0 - ((2 * i + 3 * j) as f64).cos()),
         rewards: table(&|i, j| groups[i].rewards[j]),
+        mismatched_kl: 0.0,
     }
 }
 

@@ -96,6 +96,7 @@ pub fn micro_batch(groups: &[TokenGroup], of: usize, device: &Device) -> Micro<A
         groups: batch,
         reference: Tensor::zeros([rows, k], device),
         rewards: rewards.reshape([rows, k]),
+        mismatched_kl: 0.0,
     };
     Micro { batch, share: groups.len() as f64 / of as f64, device: 0 }
 }

@@ -53,12 +53,13 @@ pub fn named(name: &str) -> PolicyLabel {
 /// The label of a variant: its objective and its numbers, and what it is called among the others.
 pub fn label_of(variant: &Variant) -> PolicyLabel {
     let objective = objective_label(variant.objective.name, variant.form);
-    let reads_rewards = objective.takes == Takes::Rewards;
+    let takes_rewards = objective.takes == Takes::Rewards;
+    let reads_beta = variant.objective.name.reads.contains(&"beta_reward");
     let trained = Trained {
         objective,
         beta_policy: variant.objective.beta_policy,
-        beta_reward: reads_rewards.then_some(variant.objective.beta_reward),
-        completions: reads_rewards.then_some(variant.completions),
+        beta_reward: reads_beta.then_some(variant.objective.beta_reward),
+        completions: takes_rewards.then_some(variant.completions),
     };
     label(&variant.folder(), &variant.name(), PolicyKind::Trained(trained))
 }

@@ -1,7 +1,9 @@
 //! The variants that a run compares: objectives, each with one or several β and K.
 
 use clap::ValueEnum;
-use exalign::alignment::{Form, Labels, ObjectiveConfig, ObjectiveName, Takes, objectives};
+use exalign::alignment::{
+    Divergence, Form, Labels, ObjectiveConfig, ObjectiveName, Takes, objectives,
+};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -157,21 +159,22 @@ impl<T: Copy> Swept<T> {
 }
 
 impl Variant {
-    /// Whether it learns from pairs.
+    /// Whether it learns from pairs, or from what is made of them.
     pub fn takes_pairs(&self) -> bool {
-        self.objective.name.takes == Takes::Pairs
+        self.objective.name.takes != Takes::Rewards
     }
 
     /// Its folder, and its name in reports' data: `exo-rw`, `exo-rw-b0.5-k4`.
     pub fn folder(&self) -> String {
         let Varied { beta_policy, beta_reward, completions } = self.varied;
-        let name = self.form.map_or(self.objective.name.name, |form| form.name);
+        // No folder has a name that shells take for a pattern.
+        let name = self.form.map_or(self.objective.name.name, |form| form.name).replace('*', "");
         let parts = [
             beta_policy.map(|value| format!("-b{value}")),
             beta_reward.map(|value| format!("-r{value}")),
             completions.map(|value| format!("-k{value}")),
         ];
-        parts.into_iter().flatten().fold(name.to_owned(), |name, part| name + &part)
+        parts.into_iter().flatten().fold(name, |name, part| name + &part)
     }
 
     /// As people write it: `EXO-rw, β 0.5, K 4`.
@@ -195,8 +198,10 @@ impl Variant {
     /// else.
     pub fn is_counterpart(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.objective.name, other.objective.name);
+        let divergences = [ours.divergence, theirs.divergence];
         ours.takes == theirs.takes
-            && ours.divergence != theirs.divergence
+            && (divergences == [Divergence::Reverse, Divergence::Forward]
+                || divergences == [Divergence::Forward, Divergence::Reverse])
             && other.form.is_none()
             && self.varied == other.varied
     }
@@ -284,6 +289,8 @@ mod tests {
     #[test]
     fn a_sweep_varies_what_concerns_an_objective_and_nothing_twice() {
         assert_eq!(variants(""), ["dpo", "exo-pref", "dpo-rw", "exo-rw"]);
+        let sum = "[comparison]\nobjectives = ['exo-pref + 0.10*nll', 'kto']";
+        assert_eq!(variants(sum), ["exo-pref+0.1nll", "kto"]);
         let sweep = "[comparison]\nobjectives = ['dpo', 'exo-pref-official', 'exo-rw']\nbeta_policy = [0.2, 1.0]\ncompletions = [2, 4]";
         assert_eq!(
             variants(sweep),

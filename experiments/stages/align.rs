@@ -4,18 +4,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::data::dataset::InMemDataset;
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use clap::Args;
-use exalign::Result;
-use exalign::alignment::{Alignment, ObjectiveConfig, objective_names};
+use exalign::alignment::{Alignment, ObjectiveConfig, Takes, objective_names};
 use exalign::config::{AlignSettings, Settings, Stage};
 use exalign::data::{self, GroupBatch, TokenGroup, Tokenizer};
-use exalign::model::ModelFolder;
+use exalign::model::{Decoder, ModelFolder};
+use exalign::policy::token_log_probs_of;
 use exalign::training::{Aligner, AlignmentBatch};
+use exalign::{Error, Result};
 use serde_json::Value;
 
+use super::objective::ObjectiveFlags;
 use super::reference::reference_log_probs;
-use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
+use super::training::{Prepare, Subject, Train, Trained, TrainingFlags, is_of_training};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
@@ -23,7 +26,7 @@ use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 /// Options of `exalign align`.
 #[derive(Args, Debug)]
 pub struct AlignArgs {
-    #[arg(long, value_name = "NAME", help = objective_names(|_| true) + " [default: objective.name]")]
+    #[arg(long, value_name = "NAME", help = objective_names(|_| true) + ", or a sum: exo-pref+0.1*nll [default: objective.name]")]
     objective: Option<String>,
     /// The model to start from: a Hugging Face or PEFT folder, or a hub id (owner/name[@revision])
     #[arg(long, value_name = "MODEL")]
@@ -31,8 +34,8 @@ pub struct AlignArgs {
     /// The reference, π_sft [default: --model]
     #[arg(long, value_name = "MODEL")]
     reference: Option<PathBuf>,
-    /// Groups with rewards, or pairs {"prompt", "chosen", "rejected"}, as texts or messages; JSON Lines,
-    /// CSV, Parquet, ..
+    /// Groups with rewards, pairs {"prompt", "chosen", "rejected"}, or for kto completions with labels
+    /// {"prompt", "completion", "label"}, as texts or messages; JSON Lines, CSV, Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// The folder for metrics, checkpoints and the aligned model
@@ -41,38 +44,31 @@ pub struct AlignArgs {
     /// Start over instead of continuing an earlier output
     #[arg(long)]
     fresh: bool,
-    /// objective.beta_policy: sharpness of the policy's side, β_π
-    #[arg(long, value_name = "BETA")]
-    beta_policy: Option<f64>,
-    /// objective.beta_reward: temperature of the rewards, β_r
-    #[arg(long, value_name = "BETA")]
-    beta_reward: Option<f64>,
     /// objective.temperature: divides the logits of policy and reference, τ
     #[arg(long)]
     temperature: Option<f64>,
-    /// objective.epsilon: label smoothing of exo-pref
-    #[arg(long)]
-    epsilon: Option<f64>,
-    /// objective.labels: paper, or official for the unnormalised labels of the official code
-    #[arg(long)]
-    labels: Option<String>,
+    #[command(flatten)]
+    numbers: ObjectiveFlags,
     #[command(flatten)]
     training: TrainingFlags,
 }
 
 /// Runs the command.
 pub fn run(args: AlignArgs, global: &Global) -> Result<Trained> {
-    let number = |value: Option<f64>| value.map(|value| format!("{value:?}"));
     let mut flags = args.training.settings();
+    flags.extend(args.numbers.settings());
     flags.extend([
         ("objective.name", args.objective),
-        ("objective.beta_policy", number(args.beta_policy)),
-        ("objective.beta_reward", number(args.beta_reward)),
-        ("objective.temperature", number(args.temperature)),
-        ("objective.epsilon", number(args.epsilon)),
-        ("objective.labels", args.labels),
+        ("objective.temperature", args.temperature.map(|value| format!("{value:?}"))),
     ]);
-    let settings = settings(global, Stage::Align, flags)?;
+    let settings: AlignSettings = settings(global, Stage::Align, flags)?;
+    if let (Some(reference), false) = (&args.reference, settings.objective.needs_reference()) {
+        return Err(Error::usage(format!(
+            "--reference {}: {} needs no reference; leave --reference out, or choose another objective",
+            reference.display(),
+            settings.objective.name
+        )));
+    }
     let align = Align {
         reference: args.reference.unwrap_or_else(|| args.model.clone()).into(),
         model: args.model.into(),
@@ -107,7 +103,11 @@ impl Keyed for Align {
     }
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        vec![self.model.model("model"), self.reference.weights("reference"), self.data.file("data")]
+        let mut inputs = vec![self.model.model("model"), self.data.file("data")];
+        if self.settings.objective.needs_reference() {
+            inputs.push(self.reference.weights("reference"));
+        }
+        inputs
     }
 }
 
@@ -124,14 +124,27 @@ impl stage::Stage for Align {
         let reference = ModelFolder::open(&self.reference.path)?.kept_as(train.training.compute);
         let tokenizer = tokenizer(&folder, &train.chat)?;
         let data = &train.data.tokens;
-        let (mut groups, intake) = data::read_alignment_tokens(
-            &self.data.path,
-            data.skip_bad,
-            tokenizer.as_ref(),
-            &limits(data, &folder),
-            folder.shape.vocab_size,
-            |num_completions| objective.check(num_completions),
-        )?;
+        let limits = limits(data, &folder);
+        let takes = |num_completions| objective.check(num_completions);
+        let (path, vocab_size) = (&self.data.path, folder.shape.vocab_size);
+        let (mut groups, intake) = match objective.entry().takes {
+            Takes::Labels => data::read_unpaired_tokens(
+                path,
+                data.skip_bad,
+                tokenizer.as_ref(),
+                &limits,
+                vocab_size,
+                takes,
+            ),
+            Takes::Pairs | Takes::Rewards => data::read_alignment_tokens(
+                path,
+                data.skip_bad,
+                tokenizer.as_ref(),
+                &limits,
+                vocab_size,
+                takes,
+            ),
+        }?;
         intake.tell(&self.data.path);
         groups.iter_mut().for_each(TokenGroup::chosen_first);
         Ok(Compared { folder, reference, tokenizer, objective, groups })
@@ -140,11 +153,23 @@ impl stage::Stage for Align {
     fn make(self, opened: Compared, site: &Site<'_>) -> Result<Trained> {
         let Compared { folder, reference, tokenizer, objective, groups } = opened;
         let AlignSettings { train, objective: ObjectiveConfig { temperature, .. } } = self.settings;
-        let reference =
-            reference_log_probs(&reference, temperature, &[&groups], &site.context.device)?;
-        let referenced = |(group, reference)| Referenced { group, reference };
-        let records = groups.into_iter().zip(reference).map(referenced).collect();
-        let device = site.context.device.clone().autodiff();
+        let mismatched = match objective.needs_mismatched_kl() {
+            true => mismatched(&groups, limits(&train.data.tokens, &folder).max_length),
+            false => Vec::new(),
+        };
+        let device = &site.context.device;
+        let records = match objective.needs_reference() {
+            true => {
+                let parts = [&groups[..], &mismatched[..]];
+                let log_probs = reference_log_probs(&reference, temperature, &parts, device)?;
+                referenced(groups, mismatched, log_probs)
+            }
+            false => {
+                let none = groups.iter().map(|group| vec![0.0; group.completions.len()]).collect();
+                referenced(groups, Vec::new(), none)
+            }
+        };
+        let trained_on = device.clone().autodiff();
         let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
         Train {
@@ -152,7 +177,7 @@ impl stage::Stage for Align {
             settings: &train,
             records: Arc::new(InMemDataset::new(records)),
             load: &|checkpoint| {
-                let decoder = subject.load_decoder(checkpoint, &device)?;
+                let decoder = subject.load_decoder(checkpoint, &trained_on)?;
                 Ok(Aligner::new(decoder, objective.clone(), temperature))
             },
             save: Arc::new(move |aligner: &Aligner<_>, precision, target| {
@@ -161,6 +186,7 @@ impl stage::Stage for Align {
             batch: Arc::new(|records: &[Referenced], device| {
                 (alignment_batch(records, device), records.len() as f64)
             }),
+            prepare: objective.needs_mismatched_kl().then(|| prepare(temperature, device)),
         }
         .run(site)
     }
@@ -170,17 +196,83 @@ impl stage::Stage for Align {
     }
 }
 
-/// A group with Σ log-prob of every completion under the reference.
+/// A group with what the objective needs to know of it.
 #[derive(Clone, Debug)]
 struct Referenced {
     group: TokenGroup,
+    /// Σ log-prob of every completion under the reference.
     reference: Vec<f64>,
+    /// The prompt with a completion of another prompt, and its log-prob under the reference.
+    mismatched: Option<(TokenGroup, f64)>,
+    /// What the policy of the step makes of such completions: their mean log-ratio.
+    mismatched_kl: f64,
 }
 
 impl AsRef<TokenGroup> for Referenced {
     fn as_ref(&self) -> &TokenGroup {
         &self.group
     }
+}
+
+/// Groups with the log-probs of their completions and, after all of them, of their mismatched ones.
+fn referenced(
+    groups: Vec<TokenGroup>,
+    mismatched: Vec<TokenGroup>,
+    mut log_probs: Vec<Vec<f64>>,
+) -> Vec<Referenced> {
+    let of_mismatched = log_probs.split_off(groups.len()).into_iter().map(|row| row[0]);
+    let mut mismatched = mismatched.into_iter().zip(of_mismatched);
+    let record = |(group, reference)| Referenced {
+        group,
+        reference,
+        mismatched: mismatched.next(),
+        mismatched_kl: 0.0,
+    };
+    groups.into_iter().zip(log_probs).map(record).collect()
+}
+
+/// Each prompt with the first completion of the next record that has another prompt, of at most
+/// `max_length` tokens together where that is no 0; none where all have the same prompt.
+fn mismatched(groups: &[TokenGroup], max_length: usize) -> Vec<TokenGroup> {
+    let pairs = groups.iter().enumerate().map(|(i, group)| {
+        let after = groups[i + 1..].iter().chain(&groups[..i]);
+        let other = after.into_iter().find(|other| other.prompt != group.prompt)?;
+        let mut completion = other.completions[0].clone();
+        if max_length > 0 {
+            completion.truncate(max_length.saturating_sub(group.prompt.len()).max(1));
+        }
+        let prompt = group.prompt.clone();
+        Some(TokenGroup { prompt, completions: vec![completion], ..TokenGroup::default() })
+    });
+    let pairs: Option<Vec<TokenGroup>> = pairs.collect();
+    pairs.unwrap_or_else(|| {
+        tracing::warn!(
+            "all records have the same prompt: the KL to the reference, which kto estimates from completions \
+             of other prompts, is taken as 0"
+        );
+        Vec::new()
+    })
+}
+
+/// Estimates the KL to the reference before a step, from all of its records, so that each part of the step
+/// has the same.
+fn prepare(temperature: f64, device: &Device) -> Prepare<Aligner<Decoder>, Referenced> {
+    let device = device.clone();
+    Arc::new(move |aligner: &Aligner<Decoder>, records: &mut [Referenced]| {
+        let (pairs, reference): (Vec<TokenGroup>, Vec<f64>) =
+            records.iter().filter_map(|record| record.mismatched.clone()).unzip();
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let policy = aligner.policy.valid();
+        let log_probs = token_log_probs_of(&policy, &pairs, temperature, &device, |_| Ok(()))?;
+        let sums = log_probs.iter().map(|group| group[0].iter().map(|&it| f64::from(it)).sum());
+        let ratios =
+            sums.zip(&reference).map(|(policy, reference): (f64, &f64)| policy - reference);
+        let mean = ratios.sum::<f64>() / pairs.len() as f64;
+        records.iter_mut().for_each(|record| record.mismatched_kl = mean);
+        Ok(())
+    })
 }
 
 fn alignment_batch(records: &[Referenced], device: &Device) -> AlignmentBatch {
@@ -193,5 +285,6 @@ fn alignment_batch(records: &[Referenced], device: &Device) -> AlignmentBatch {
         groups: GroupBatch::new(records.iter().map(|record| &record.group), device),
         reference: table(|record| &record.reference),
         rewards: table(|record| &record.group.rewards),
+        mismatched_kl: records[0].mismatched_kl,
     }
 }

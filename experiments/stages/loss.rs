@@ -4,53 +4,38 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use exalign::alignment::{Alignment, ObjectiveConfig, ObjectiveName, evaluate, objective_names};
+use exalign::alignment::{Alignment, GroupNumbers, evaluate, objective_names};
+use exalign::config::{LossSettings, Stage};
 use exalign::data::rows;
 use exalign::{Error, Result};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::objective::ObjectiveFlags;
+use crate::context::{Global, settings};
 use crate::output::{is_read, print_line};
 
 /// Options of `exalign loss`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Each line of --data is a group, {\"policy\": [..], \"reference\": [..], \"rewards\": [..]}: the log-probs of its\ncompletions under both models. Pair objectives take the first completion as the chosen one.\nPrints {\"loss\": .., \"gradient\": [d loss / d policy log-prob ..]} for each group."
+    after_help = "Each line of --data is a group, {\"policy\": [..], \"reference\": [..], \"rewards\": [..], \"num_tokens\": [..]}:\nthe log-probs of its completions under both models, their rewards, their numbers of tokens. What an objective\ndoes not read may be left out. Pair objectives take the first completion as the chosen one. kto takes\ncompletions of positive reward as desirable, and \"kl\", its estimate of the KL to the reference (default: 0).\nPrints {\"loss\": .., \"gradient\": [d loss / d policy log-prob ..]} for each group."
 )]
 pub struct LossArgs {
-    #[arg(long, value_name = "NAME", help = objective_names(|_| true))]
-    objective: ObjectiveName,
+    #[arg(long, value_name = "NAME", help = objective_names(|_| true) + ", or a sum: exo-pref+0.1*nll")]
+    objective: String,
     /// A file of groups, or - for standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
     data: PathBuf,
-    /// Sharpness of the policy's side, β_π
-    #[arg(long, default_value_t = ObjectiveConfig::default().beta_policy)]
-    beta_policy: f64,
-    /// Temperature of the rewards, β_r
-    #[arg(long, default_value_t = ObjectiveConfig::default().beta_reward)]
-    beta_reward: f64,
-    /// Label smoothing of exo-pref
-    #[arg(long, default_value_t = ObjectiveConfig::default().epsilon)]
-    epsilon: f64,
-    /// paper, or official for the unnormalised labels of the official code
-    #[arg(long, default_value = "paper")]
-    labels: String,
+    #[command(flatten)]
+    numbers: ObjectiveFlags,
 }
 
 /// Runs the command.
-pub fn run(args: &LossArgs) -> Result<()> {
-    let labels = serde_json::from_value(json!(args.labels)).map_err(|_| {
-        Error::usage(format!("--labels: expected `paper` or `official`, found `{}`", args.labels))
-    })?;
-    let objective = ObjectiveConfig {
-        name: args.objective,
-        beta_policy: args.beta_policy,
-        beta_reward: args.beta_reward,
-        epsilon: args.epsilon,
-        labels,
-        ..ObjectiveConfig::default()
-    }
-    .init()?;
+pub fn run(args: &LossArgs, global: &Global) -> Result<()> {
+    let mut flags = args.numbers.settings();
+    flags.push(("objective.name", Some(args.objective.clone())));
+    let settings: LossSettings = settings(global, Stage::Loss, flags)?;
+    let objective = settings.objective.init()?;
     let (source, reader): (&Path, Box<dyn BufRead>) = if args.data.as_os_str() == "-" {
         (Path::new("standard input"), Box::new(std::io::stdin().lock()))
     } else {
@@ -105,10 +90,21 @@ fn evaluate_line(
             format!("expected a JSON object with `policy`, `reference` and `rewards`: {error}"),
         )
     })?;
-    let policy = numbers(&record, "policy", true).map_err(at_line)?;
-    let reference = numbers(&record, "reference", true).map_err(at_line)?;
-    let rewards = numbers(&record, "rewards", objective.needs_rewards()).map_err(at_line)?;
-    let found = evaluate(objective, &policy, &reference, &rewards).map_err(at_line)?;
+    let list = |field: &str, required: bool| numbers(&record, field, required).map_err(at_line);
+    let kl = match record.get("kl") {
+        None | Some(Value::Null) => 0.0,
+        Some(found) => found.as_f64().ok_or_else(|| {
+            at_line(Error::usage(format!("`kl` must be a number, found {found}")))
+        })?,
+    };
+    let group = GroupNumbers {
+        policy: &list("policy", true)?,
+        reference: &list("reference", objective.needs_reference())?,
+        rewards: &list("rewards", objective.needs_rewards())?,
+        num_tokens: &list("num_tokens", objective.needs_num_tokens())?,
+        mismatched_kl: kl,
+    };
+    let found = evaluate(objective, &group).map_err(at_line)?;
     Ok(LossLine { id: record.get("id").cloned(), loss: found.loss, gradient: found.gradient })
 }
 

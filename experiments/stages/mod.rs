@@ -13,6 +13,7 @@ pub mod label;
 pub mod loss;
 pub mod merge;
 pub mod merge_shards;
+mod objective;
 pub mod pairs;
 mod reference;
 pub mod report;

@@ -117,6 +117,7 @@ impl stage::Stage for Reward {
             batch: Arc::new(|groups: &[TokenGroup], device| {
                 (scored_batch(groups, device), groups.len() as f64)
             }),
+            prepare: None,
         }
         .run(site)
     }

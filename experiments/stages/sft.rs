@@ -110,6 +110,7 @@ impl stage::Stage for Sft {
                 let tokens = batch.num_scored.iter().sum::<usize>();
                 (batch, tokens as f64)
             }),
+            prepare: None,
         }
         .run(site)
     }

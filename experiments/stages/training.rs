@@ -84,6 +84,9 @@ pub type Weighted<B> = (B, f64);
 /// Makes the batch of some records on a device.
 pub type MakeBatch<I, B> = Arc<dyn Fn(&[I], &Device) -> Weighted<B> + Send + Sync>;
 
+/// Gives the records of a step what they have in common, from the module as it is before the step.
+pub type Prepare<T, I> = Arc<dyn Fn(&T, &mut [I]) -> Result<()> + Send + Sync>;
+
 /// A training on records that are token groups, alone or with what belongs to them.
 pub struct Train<'a, T: Trainable, I> {
     /// What it is called on the progress bar.
@@ -94,6 +97,8 @@ pub struct Train<'a, T: Trainable, I> {
     pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
     pub save: SaveModule<T>,
     pub batch: MakeBatch<I, T::Batch>,
+    /// Before the batches of a step are made.
+    pub prepare: Option<Prepare<T, I>>,
 }
 
 /// What a training came to.
@@ -120,6 +125,7 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
         let order = order(config, self.records.len(), devices.len());
         let num_steps = order.num_steps();
         let (records, batch, places) = (self.records, self.batch, devices.clone());
+        let prepare = self.prepare;
         let training = Training {
             name: self.name,
             dir: out,
@@ -130,10 +136,13 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
             checkpoint_keep: config.checkpoint.keep,
             load: self.load,
             save: self.save.clone(),
-            step: Arc::new(move |step, _: &T| {
+            step: Arc::new(move |step, module: &T| {
                 let read = |record| -> Result<I> { records.get(record).map_err(unread) };
                 let (epoch, of_step) = order.records(step);
-                let of_step: Vec<I> = of_step.into_iter().map(read).collect::<Result<_>>()?;
+                let mut of_step: Vec<I> = of_step.into_iter().map(read).collect::<Result<_>>()?;
+                if let Some(prepare) = &prepare {
+                    prepare(module, &mut of_step)?;
+                }
                 let size = |record: usize| {
                     let group = of_step[record].as_ref();
                     (group.completions.len(), group.num_tokens())

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
-use super::line::{COMPLETIONS, LineFits};
+use super::line::{COMPLETIONS, LineFit, LineFits};
 use super::reviews::ReviewFits;
 use crate::protocol::labels;
 
@@ -29,6 +29,13 @@ impl Toy {
                 exo.mean, exo.scale, dpo.mean, dpo.scale
             ));
         }
+        if let [exo, .., dpo] = &self.along_alpha()[..] {
+            sentences.push(format!(
+                "Between the two lie the α-divergences: from α = 0, which is EXO-rw, to α = 1, which is DPO-rw, \
+                 the fit widens step by step (scale {:.2} to {:.2}).",
+                exo.scale, dpo.scale
+            ));
+        }
         sentences.extend(self.needed_completions());
         if let (Some(exo), Some(dpo)) = (self.reviews.of("exo-rw"), self.reviews.of("dpo-rw")) {
             sentences.push(format!(
@@ -41,6 +48,11 @@ impl Toy {
             ));
         }
         sentences
+    }
+
+    /// The fits from EXO-rw to DPO-rw.
+    pub fn along_alpha(&self) -> Vec<&LineFit> {
+        self.line.path.iter().filter(|fit| fit.alpha.is_some()).collect()
     }
 
     /// How large groups must be for EXO to see a mode.
@@ -64,18 +76,18 @@ impl Toy {
 pub const LINE_HEADER: [&str; 7] =
     ["Objective", "K", "Mean", "Scale", "KL(π ‖ π*)", "KL(π* ‖ π)", "Mass off π*"];
 
-pub fn line_cells(line: &LineFits) -> Vec<Vec<String>> {
-    line.fits
-        .iter()
-        .map(|it| {
+pub fn line_cells(fits: &[LineFit]) -> Vec<Vec<String>> {
+    fits.iter()
+        .map(|fit| {
+            let label = labels::named(&fit.objective).label;
             vec![
-                labels::named(&it.objective).label,
-                it.completions.map_or("all".to_owned(), |count| count.to_string()),
-                format!("{:.3}", it.mean),
-                format!("{:.3}", it.scale),
-                format!("{:.3}", it.divergence.reverse_kl),
-                format!("{:.3}", it.divergence.forward_kl),
-                percent(it.divergence.stray_mass),
+                fit.alpha.map_or(label.clone(), |alpha| format!("{label}, α {alpha}")),
+                fit.completions.map_or("all".to_owned(), |count| count.to_string()),
+                format!("{:.3}", fit.mean),
+                format!("{:.3}", fit.scale),
+                format!("{:.3}", fit.divergence.reverse_kl),
+                format!("{:.3}", fit.divergence.forward_kl),
+                percent(fit.divergence.stray_mass),
             ]
         })
         .collect()
@@ -107,8 +119,8 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-pub fn line_table(line: &LineFits) -> Table {
-    table(&LINE_HEADER, line_cells(line))
+pub fn line_table(fits: &[LineFit]) -> Table {
+    table(&LINE_HEADER, line_cells(fits))
 }
 
 pub fn reviews_table(reviews: &ReviewFits) -> Table {

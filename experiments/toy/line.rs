@@ -2,12 +2,13 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use exalign::Result;
+use exalign::alignment::ObjectiveConfig;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
 use super::divergence::{Divergence, log_normalized, rows};
-use super::policies::{Gaussian, Groups, OBJECTIVES, Problem, fit};
+use super::policies::{Gaussian, Groups, OBJECTIVES, Problem, fit, plain};
 
 /// What became of the fits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,12 +19,18 @@ pub struct LineFits {
     pub optimum: Vec<f64>,
     /// The fits, by the number of completions in a group.
     pub fits: Vec<LineFit>,
+    /// The way from EXO-rw (α = 0) to DPO-rw (α = 1) in groups of all completions, and the other divergences
+    /// between the two.
+    pub path: Vec<LineFit>,
 }
 
 /// A Gaussian that an objective has ended with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LineFit {
     pub objective: String,
+    /// α, where the objective has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
     /// K; none where every group holds all completions.
     pub completions: Option<usize>,
     pub mean: f64,
@@ -34,6 +41,12 @@ pub struct LineFit {
 
 /// Sampled group sizes; then all completions at once.
 pub const COMPLETIONS: [usize; 5] = [2, 4, 16, 64, 256];
+/// The places between EXO-rw and DPO-rw.
+const ALPHAS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+/// Other divergences that lie between the two.
+const BETWEEN: [&str; 2] = ["js-rw", "jeffreys-rw"];
+/// Fits of the path.
+pub const PATH: usize = ALPHAS.len() + BETWEEN.len();
 const POINTS: usize = 321;
 const SPACING: f64 = 0.05;
 /// Groups an optimizer step.
@@ -58,15 +71,25 @@ pub fn fits(seed: u64, device: &Device) -> Result<LineFits> {
     let mut fits = Vec::new();
     for completions in COMPLETIONS.map(Some).into_iter().chain([None]) {
         for objective in OBJECTIVES {
-            fits.push(fit_one(objective, completions, &problem, &places, &optimum, seed)?);
+            let objective = plain(objective)?;
+            fits.push(fit_one(&objective, completions, &problem, &places, &optimum, seed)?);
         }
     }
+    let mut path = Vec::new();
+    for alpha in ALPHAS {
+        let objective = ObjectiveConfig { alpha, ..plain("alpha-rw")? };
+        let found = fit_one(&objective, None, &problem, &places, &optimum, seed)?;
+        path.push(LineFit { alpha: Some(alpha), ..found });
+    }
+    for objective in BETWEEN {
+        path.push(fit_one(&plain(objective)?, None, &problem, &places, &optimum, seed)?);
+    }
     let optimum = optimum.iter().map(|it| it.exp() / SPACING).collect();
-    Ok(LineFits { grid, optimum, fits })
+    Ok(LineFits { grid, optimum, fits, path })
 }
 
 fn fit_one(
-    objective: &str,
+    objective: &ObjectiveConfig,
     completions: Option<usize>,
     problem: &Problem,
     places: &Tensor<2>,
@@ -82,7 +105,8 @@ fn fit_one(
     })?;
     let (mean, scale) = policy.shape();
     let divergence = Divergence::new(&rows(&policy)[0], optimum);
-    Ok(LineFit { objective: objective.to_string(), completions, mean, scale, divergence })
+    let objective = objective.name.to_string();
+    Ok(LineFit { objective, alpha: None, completions, mean, scale, divergence })
 }
 
 /// Groups of completions drawn from π_sft, which is uniform.
@@ -132,6 +156,12 @@ mod tests {
         // Each is best at what it minimises.
         assert!(exo.divergence.reverse_kl < dpo.divergence.reverse_kl);
         assert!(dpo.divergence.forward_kl < exo.divergence.forward_kl);
+
+        // Along α the fit goes from one to the other without turning back.
+        let scales: Vec<f64> =
+            line.path.iter().filter(|it| it.alpha.is_some()).map(|it| it.scale).collect();
+        assert_eq!((scales[0], scales[4]), (exo.scale, dpo.scale));
+        assert!(scales.windows(2).all(|pair| pair[0] < pair[1]), "{scales:?}");
 
         // From small groups neither can tell; as K grows both come to where the whole list ends.
         let distance = |objective: &str, count: usize| {

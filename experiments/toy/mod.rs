@@ -28,6 +28,8 @@ use policies::OBJECTIVES;
 const NUMBERS: &str = "toy.json";
 /// The figure of the line.
 const FIGURE: &str = "toy.svg";
+/// The figure of the way from EXO to DPO.
+const PATH_FIGURE: &str = "toy-alpha.svg";
 /// The figure of the reviews.
 const REVIEWS_FIGURE: &str = "toy-reviews.svg";
 /// The page.
@@ -37,7 +39,7 @@ const PAGE: &str = "report.html";
 pub fn run(out: Option<PathBuf>, global: &Global, fresh: bool, dry_run: bool) -> Result<()> {
     let out = out.unwrap_or_else(|| Path::new("runs").join("toy"));
     if dry_run {
-        let fits = OBJECTIVES.len() * (line::COMPLETIONS.len() + 1);
+        let fits = OBJECTIVES.len() * (line::COMPLETIONS.len() + 1) + line::PATH;
         return print_text(&format!(
             "a Gaussian on a line               would run: {fits} fits\n\
              reviews of two sentences           would run: 2 fits for every β"
@@ -60,8 +62,9 @@ pub fn run(out: Option<PathBuf>, global: &Global, fresh: bool, dry_run: bool) ->
     }
     let toy: Toy = files::read_json(&out.join(NUMBERS))?;
     print_text(&format!(
-        "{}\n\n{}\n{}\n\nfigure: {}\nreport: {}",
-        line_table(&toy.line),
+        "{}\n{}\n\n{}\n{}\n\nfigure: {}\nreport: {}",
+        line_table(&toy.line.fits),
+        line_table(&toy.line.path),
         reviews_table(&toy.reviews),
         toy.findings().join("\n"),
         out.join(FIGURE).display(),
@@ -71,9 +74,11 @@ pub fn run(out: Option<PathBuf>, global: &Global, fresh: bool, dry_run: bool) ->
 
 fn write(toy: &Toy, out: &Path) -> Result<()> {
     files::write_json(&out.join(NUMBERS), toy)?;
-    for (name, figure) in
-        [(FIGURE, picture::line(&toy.line)), (REVIEWS_FIGURE, picture::reviews(&toy.reviews))]
-    {
+    for (name, figure) in [
+        (FIGURE, picture::line(&toy.line)),
+        (PATH_FIGURE, picture::path(toy)),
+        (REVIEWS_FIGURE, picture::reviews(&toy.reviews)),
+    ] {
         let svg = figure.to_svg();
         files::write_atomic(&out.join(name), |writer| writer.write_all(svg.as_bytes()))?;
     }

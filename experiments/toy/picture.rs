@@ -5,7 +5,7 @@ use exalign::report::{
 };
 
 use super::found::{LINE_HEADER, REVIEW_HEADER, Toy, line_cells, review_cells};
-use super::line::{COMPLETIONS, LineFits};
+use super::line::{COMPLETIONS, LineFit, LineFits};
 use super::reviews::{ReviewFits, ReviewLine};
 use crate::protocol::labels;
 
@@ -59,6 +59,40 @@ fn densities(line: &LineFits, completions: Option<usize>, named: bool) -> Vec<Cu
         }
     }
     curves
+}
+
+/// The fits on the way from EXO-rw to DPO-rw.
+pub fn path(toy: &Toy) -> Figure {
+    let fits = toy.along_alpha();
+    let highest = fits.iter().map(|fit| fit.density(fit.mean)).fold(0.0, f64::max);
+    let style = Style::of(&labels::named("alpha-rw"));
+    let plot = |fit: &&LineFit| {
+        let end = match fit.alpha {
+            Some(0.0) => ": EXO-rw",
+            Some(1.0) => ": DPO-rw",
+            _ => "",
+        };
+        let grid = || toy.line.grid.iter().copied();
+        let curve = |style, line, points| Curve { name: String::new(), style, line, points };
+        let optimum = grid().zip(toy.line.optimum.iter().copied()).collect();
+        let fitted = grid().map(|x| (x, fit.density(x))).collect();
+        Plot {
+            title: format!("α = {}{end}", fit.alpha.unwrap_or_default()),
+            x_name: String::new(),
+            y_name: String::new(),
+            y_holds: Some(highest),
+            content: Content::Curves(vec![
+                curve(Style::OPTIMUM, Line::Area, optimum),
+                curve(style, Line::Solid, fitted),
+            ]),
+        }
+    };
+    Figure {
+        description: "A Gaussian fitted to a density with two modes by α-divergences: at α = 0 it sits on the larger \
+                      mode, and as α grows to 1 it widens until it covers both."
+            .to_owned(),
+        rows: vec![fits.iter().map(plot).collect()],
+    }
 }
 
 /// The policies over reviews and their frontiers.
@@ -128,7 +162,18 @@ pub fn page(toy: &Toy) -> Article {
                           likeliest points that hold 99 % of π*."
                     .to_owned(),
                 header: owned(LINE_HEADER),
-                rows: line_cells(&toy.line),
+                rows: line_cells(&toy.line.fits),
+            },
+            Part {
+                id: "path".to_owned(),
+                title: "From EXO to DPO".to_owned(),
+                figure: path(toy),
+                caption: "The same fit, every group holding all points, by the α-divergences that lie between the \
+                          reverse KL (α = 0) and the forward KL (α = 1). The table has two more divergences that lie \
+                          between them."
+                    .to_owned(),
+                header: owned(LINE_HEADER),
+                rows: line_cells(&toy.line.path),
             },
             Part {
                 id: "reviews".to_owned(),

@@ -98,21 +98,21 @@ impl Problem {
 /// What is compared, the forward KL first.
 pub const OBJECTIVES: [&str; 2] = ["dpo-rw", "exo-rw"];
 
-/// Minimises an objective at β_π = β_r = 1 by Adam, over `groups` drawn anew for each of `steps`.
+/// The settings of an objective at β_π = β_r = 1.
+pub fn plain(objective: &str) -> Result<ObjectiveConfig> {
+    let name = objective.parse()?;
+    Ok(ObjectiveConfig { name, beta_policy: 1.0, beta_reward: 1.0, ..ObjectiveConfig::default() })
+}
+
+/// Minimises an objective by Adam, over `groups` drawn anew for each of `steps`.
 pub fn fit<P: Listed + ModuleDisplay>(
     mut policy: P,
-    objective: &str,
+    objective: &ObjectiveConfig,
     problem: &Problem,
     steps: usize,
     mut groups: impl FnMut() -> Groups,
 ) -> Result<P> {
-    let objective = ObjectiveConfig {
-        name: objective.parse()?,
-        beta_policy: 1.0,
-        beta_reward: 1.0,
-        ..ObjectiveConfig::default()
-    }
-    .init()?;
+    let objective = objective.init()?;
     let adam: Adam = AdamConfig::new().build();
     let mut optimizer = ModuleOptimizer::from(adam);
     let schedule = Schedule::cosine(0.05, 0, steps);
@@ -120,10 +120,10 @@ pub fn fit<P: Listed + ModuleDisplay>(
         interrupt::check()?;
         let groups = groups();
         let rewards = problem.of(&problem.rewards, &groups);
-        let log_probs = GroupLogProbs {
-            policy: policy.log_probs_of(groups.prompts.clone(), groups.completions.clone(), 1.0),
-            reference: problem.of(&problem.reference, &groups),
-        };
+        let log_probs = GroupLogProbs::new(
+            policy.log_probs_of(groups.prompts.clone(), groups.completions.clone(), 1.0),
+            problem.of(&problem.reference, &groups),
+        );
         let loss = objective.loss(&log_probs, &rewards);
         let gradients = GradientsParams::from_grads(loss.backward(), &policy);
         policy = optimizer.step(schedule.rate(step), policy, gradients);

@@ -9,7 +9,7 @@ use exalign::Result;
 use serde::{Deserialize, Serialize};
 
 use super::divergence::{Divergence, divergence, log_normalized, rows};
-use super::policies::{OBJECTIVES, Problem, Product, fit};
+use super::policies::{OBJECTIVES, Problem, Product, fit, plain};
 
 const OPENINGS: [(&str, f64); 6] = [
     ("A warm film.", 0.5),
@@ -112,7 +112,7 @@ pub fn fits(device: &Device) -> Result<ReviewFits> {
     let mut all = vec![("optimum".to_owned(), optima.clone())];
     for objective in OBJECTIVES {
         let policy = Product::new(betas.len(), [a, b], device);
-        let fitted = fit(policy, objective, &problem, STEPS, || problem.whole())?;
+        let fitted = fit(policy, &plain(objective)?, &problem, STEPS, || problem.whole())?;
         all.push((objective.to_string(), rows(&fitted)));
     }
     let earned =

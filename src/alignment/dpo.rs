@@ -66,8 +66,4 @@ impl Alignment for Dpo {
     fn beta_policy(&self) -> f64 {
         self.beta_policy
     }
-
-    fn log_target(&self, _rewards: &Tensor<2>) -> Option<Tensor<2>> {
-        None
-    }
 }

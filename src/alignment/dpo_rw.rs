@@ -14,6 +14,7 @@ use burn::config::Config;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
+use super::divergence::cross_entropy;
 use super::objective::DEFAULTS;
 use super::{Alignment, Divergence, Entry, GroupLogProbs, Takes, check_beta};
 use crate::Result;
@@ -67,7 +68,7 @@ impl Alignment for DpoRw {
     fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1> {
         let log_q = log_softmax(log_probs.log_ratios() * self.beta_policy, 1); // [groups, K]
         let log_p = log_softmax(rewards.clone() / self.beta_reward, 1); //        [groups, K]
-        -(log_p.exp() * log_q).sum_dim(1).mean() //                               [1]
+        cross_entropy(log_q, log_p).mean() //                                     [1]
     }
 
     fn entry(&self) -> &'static Entry {

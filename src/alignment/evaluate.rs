@@ -17,38 +17,65 @@ pub struct LossAndGradient {
     pub gradient: Vec<f64>,
 }
 
+/// The numbers of one group of K completions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GroupNumbers<'a> {
+    /// The log-probability of each completion under the policy.
+    pub policy: &'a [f64],
+    /// The same under the reference; may be empty for an objective that needs none.
+    pub reference: &'a [f64],
+    /// The reward of each completion; may be empty for an objective that does not read rewards.
+    pub rewards: &'a [f64],
+    /// The number of tokens of each completion; may be empty for an objective that does not read them.
+    pub num_tokens: &'a [f64],
+    /// The mean log-ratio of prompts with completions of other prompts, in nats.
+    pub mismatched_kl: f64,
+}
+
 /// Loss and gradient of one group in f64.
 ///
-/// `policy` and `reference` hold the log-probability of each of the group's K completions,
-/// `rewards` their rewards; it may be empty for an objective that does not read rewards.
-///
 /// # Errors
-/// [`Error::Usage`] when the lengths differ, a number is not finite, or the objective refuses
+/// [`Error::Usage`] when the lengths differ, a number is not finite or missing, or the objective refuses
 /// groups of that size; [`Error::Numeric`] when the result is not finite.
-pub fn evaluate(
-    objective: &dyn Alignment,
-    policy: &[f64],
-    reference: &[f64],
-    rewards: &[f64],
-) -> Result<LossAndGradient> {
+pub fn evaluate(objective: &dyn Alignment, group: &GroupNumbers<'_>) -> Result<LossAndGradient> {
+    let GroupNumbers { policy, reference, rewards, num_tokens, mismatched_kl } = *group;
     let num_completions = policy.len();
     objective.check(num_completions)?;
     check_values("policy", policy, num_completions)?;
-    check_values("reference", reference, num_completions)?;
-    if objective.needs_rewards() || !rewards.is_empty() {
-        check_values("rewards", rewards, num_completions)?;
+    objective.check_log_probs(policy)?;
+    for (field, values, is_needed) in [
+        ("reference", reference, objective.needs_reference()),
+        ("rewards", rewards, objective.needs_rewards()),
+        ("num_tokens", num_tokens, objective.needs_num_tokens()),
+    ] {
+        if is_needed || !values.is_empty() {
+            check_values(field, values, num_completions)?;
+        }
+    }
+    if let Some(i) = num_tokens.iter().position(|count| *count < 1.0) {
+        let message = format!("`num_tokens[{i}]` must be at least 1, found {}", num_tokens[i]);
+        return Err(Error::usage(message));
+    }
+    if !mismatched_kl.is_finite() {
+        return Err(Error::usage(format!("`kl` must be finite, found {mismatched_kl}")));
     }
 
     let device = cpu()?;
-    let row = |values: &[f64]| {
-        let data = TensorData::new(values.to_vec(), [1, values.len()]);
+    let row = |values: &[f64], otherwise: f64| {
+        let values =
+            if values.is_empty() { vec![otherwise; num_completions] } else { values.to_vec() };
+        let data = TensorData::new(values, [1, num_completions]);
         Tensor::<2>::from_data(data, (&device, DType::F64))
     };
-    let policy = row(policy).require_grad();
-    let rewards = if rewards.is_empty() { policy.zeros_like() } else { row(rewards) };
-    let log_probs = GroupLogProbs { policy: policy.clone(), reference: row(reference) };
+    let policy = row(policy, 0.0).require_grad();
+    let log_probs = GroupLogProbs {
+        policy: policy.clone(),
+        reference: row(reference, 0.0),
+        num_tokens: row(num_tokens, 1.0),
+        mismatched_kl,
+    };
 
-    let loss = objective.loss(&log_probs, &rewards);
+    let loss = objective.loss(&log_probs, &row(rewards, 0.0));
     let gradient = policy.grad(&loss.backward()).map_or_else(Vec::new, values);
     let loss: f64 = values(loss).into_iter().sum();
     if !loss.is_finite() || gradient.iter().any(|value| !value.is_finite()) {

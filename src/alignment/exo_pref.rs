@@ -85,7 +85,8 @@ impl ExoPrefConfig {
     }
 }
 
-fn check_epsilon(epsilon: f64) -> Result<()> {
+/// Refuses an ε that is no label smoothing.
+pub(super) fn check_epsilon(epsilon: f64) -> Result<()> {
     if epsilon == 0.0 {
         return Err(Error::setting(
             "epsilon",

@@ -13,8 +13,9 @@ use burn::config::Config;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
+use super::divergence::reverse_kl;
 use super::objective::DEFAULTS;
-use super::{Alignment, Divergence, Entry, GroupLogProbs, Takes, check_beta, kl_divergence};
+use super::{Alignment, Divergence, Entry, GroupLogProbs, Takes, check_beta};
 use crate::Result;
 
 /// The objective in the table.
@@ -66,7 +67,7 @@ impl Alignment for ExoRw {
     fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1> {
         let log_q = log_softmax(log_probs.log_ratios() * self.beta_policy, 1); // [groups, K]
         let log_p = log_softmax(rewards.clone() / self.beta_reward, 1); //        [groups, K]
-        kl_divergence(log_q, log_p).mean() //                                     [1]
+        reverse_kl(log_q, log_p).mean() //                                     [1]
     }
 
     fn entry(&self) -> &'static Entry {

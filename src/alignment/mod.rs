@@ -9,12 +9,17 @@
 //! own by [`register`].
 //!
 //! ```
-//! use exalign::alignment::{ObjectiveConfig, evaluate};
+//! use exalign::alignment::{GroupNumbers, ObjectiveConfig, evaluate};
 //!
 //! let config = ObjectiveConfig { name: "exo-rw".parse()?, ..ObjectiveConfig::default() };
 //! let objective = config.init()?;
-//! let (policy, reference) = ([-3.0, -5.0, -4.0], [-4.0, -4.5, -4.0]);
-//! let group = evaluate(&*objective, &policy, &reference, &[0.9, 0.1, 0.4])?;
+//! let group = GroupNumbers {
+//!     policy: &[-3.0, -5.0, -4.0],
+//!     reference: &[-4.0, -4.5, -4.0],
+//!     rewards: &[0.9, 0.1, 0.4],
+//!     ..GroupNumbers::default()
+//! };
+//! let group = evaluate(&*objective, &group)?;
 //! assert!(group.loss > 0.0 && group.gradient[0] < 0.0); // the best completion is pushed up
 //! # Ok::<(), exalign::Error>(())
 //! ```
@@ -22,13 +27,33 @@
 //! Sources: Ji et al. 2024, "Towards Efficient Exact Optimization of Language Model Alignment";
 //! Rafailov et al. 2023, "Direct Preference Optimization".
 
+mod alpha_pref;
+mod alpha_rw;
+mod apo_down;
+mod apo_zero;
+mod cdpo;
+mod divergence;
 mod dpo;
+mod dpo_list;
+mod dpo_norm;
 mod dpo_rw;
 mod evaluate;
 mod exo_pref;
 mod exo_rw;
+mod hinge;
+mod ipo;
+mod jeffreys_rw;
+mod js_rw;
+mod kto;
+mod nca_pair;
+mod nll;
 mod objective;
+mod orpo;
+mod robust_dpo;
+mod simpo;
+mod sppo_hard;
 mod statistics;
+mod sum;
 
 use std::fmt::Debug;
 
@@ -38,7 +63,7 @@ use crate::{Error, Result};
 
 pub use dpo::{Dpo, DpoConfig};
 pub use dpo_rw::{DpoRw, DpoRwConfig};
-pub use evaluate::{LossAndGradient, evaluate};
+pub use evaluate::{GroupNumbers, LossAndGradient, evaluate};
 pub use exo_pref::{ExoPref, ExoPrefConfig, Labels};
 pub use exo_rw::{ExoRw, ExoRwConfig};
 pub use objective::{
@@ -46,21 +71,43 @@ pub use objective::{
     register,
 };
 
-/// The two sides of a batch of groups: Σ log-prob over each completion's tokens at temperature τ.
+/// What a batch of groups is for an objective: Σ log-prob over each completion's tokens at temperature τ,
+/// under policy and reference, and how many tokens these are.
 ///
-/// Both tensors live on the same device; only `policy` is tracked by autodiff.
+/// All tensors live on the same device; only `policy` is tracked by autodiff.
 #[derive(Clone, Debug)]
 pub struct GroupLogProbs {
     /// log π_θ(y_i | x), `[groups, K]`.
     pub policy: Tensor<2>,
-    /// log π_sft(y_i | x), `[groups, K]`.
+    /// log π_sft(y_i | x), `[groups, K]`; zeros for an objective that needs no reference.
     pub reference: Tensor<2>,
+    /// Tokens of each completion, `[groups, K]`; only means over tokens read them.
+    pub num_tokens: Tensor<2>,
+    /// The mean log-ratio of prompts with completions of other prompts, in nats: an estimate of
+    /// KL(π_θ ‖ π_sft). Only objectives that [need it](Alignment::needs_mismatched_kl) read it; else 0.
+    pub mismatched_kl: f64,
 }
 
 impl GroupLogProbs {
+    /// Log-probs under policy and reference, `[groups, K]` each, of completions of one token.
+    pub fn new(policy: Tensor<2>, reference: Tensor<2>) -> Self {
+        let num_tokens = reference.ones_like();
+        Self { policy, reference, num_tokens, mismatched_kl: 0.0 }
+    }
+
     /// h_i = log π_θ(y_i | x) − log π_sft(y_i | x), `[groups, K]`.
     pub fn log_ratios(&self) -> Tensor<2> {
         self.policy.clone() - self.reference.clone()
+    }
+
+    /// h_i over the number of tokens, `[groups, K]`.
+    pub fn mean_log_ratios(&self) -> Tensor<2> {
+        self.log_ratios() / self.num_tokens.clone()
+    }
+
+    /// log π_θ(y_i | x) over the number of tokens, `[groups, K]`.
+    pub fn mean_log_probs(&self) -> Tensor<2> {
+        self.policy.clone() / self.num_tokens.clone()
     }
 }
 
@@ -88,25 +135,56 @@ pub trait Alignment: Debug + Send + Sync {
 
     /// Whether the objective reads rewards. One that does not takes pairs, chosen first.
     fn needs_rewards(&self) -> bool {
-        self.entry().takes == Takes::Rewards
+        self.entry().takes != Takes::Pairs
     }
 
-    /// log p over each group, `[groups, K]`, for rewards `[groups, K]`; none when the target puts
-    /// all its mass on one completion.
-    fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>>;
+    /// Whether the objective reads log-probs under the reference.
+    fn needs_reference(&self) -> bool {
+        true
+    }
+
+    /// Whether the objective reads numbers of tokens.
+    fn needs_num_tokens(&self) -> bool {
+        false
+    }
+
+    /// Whether the objective reads the log-ratio of prompts with completions of other prompts.
+    fn needs_mismatched_kl(&self) -> bool {
+        false
+    }
+
+    /// The smallest number of completions of a group.
+    fn fewest_completions(&self) -> usize {
+        if self.entry().takes == Takes::Labels { 1 } else { 2 }
+    }
+
+    /// log p over each group, `[groups, K]`, for rewards `[groups, K]`; none when the objective has no
+    /// target, or one that puts all its mass on one completion.
+    fn log_target(&self, _rewards: &Tensor<2>) -> Option<Tensor<2>> {
+        None
+    }
+
+    /// Refuses log-probs of a group that the objective is not defined for.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    fn check_log_probs(&self, _policy: &[f64]) -> Result<()> {
+        Ok(())
+    }
 
     /// Refuses groups of a size the objective is not defined for.
     ///
     /// # Errors
-    /// [`Error::Usage`]: fewer than two completions, or other than two for a pair objective.
+    /// [`Error::Usage`]: too few completions, or other than two for a pair objective.
     fn check(&self, num_completions: usize) -> Result<()> {
         let name = self.name();
+        let fewest = self.fewest_completions();
         match num_completions {
-            0 | 1 => Err(Error::usage(format!(
-                "{name} compares completions of one prompt and needs at least 2 in a group, found \
-                 {num_completions}; sample more completions or drop the group"
+            found if found < fewest => Err(Error::usage(format!(
+                "{name} compares completions of one prompt and needs at least {fewest} in a group, found \
+                 {found}; sample more completions or drop the group"
             ))),
-            3.. if !self.needs_rewards() => Err(Error::usage(format!(
+            3.. if self.entry().takes == Takes::Pairs => Err(Error::usage(format!(
                 "{name} is defined for pairs (chosen, rejected), found a group of \
                  {num_completions}; use {} with rewards, or make pairs with `exalign pairs`",
                 objective_names(|other| {
@@ -122,10 +200,16 @@ pub trait Alignment: Debug + Send + Sync {
     /// - `accuracy`: share of the completion pairs, ordered by reward, that h orders alike (a tie
     ///   in h, or a group without an ordered pair, counts one half)
     /// - `reward_margin`: β_π (h_best − h_worst), best and worst by reward
-    /// - `log_prob_chosen`, `log_prob_rejected`: Σ log π of the best and of the worst completion; both
-    ///   may fall while the margin grows
+    /// - `rewards/chosen`, `rewards/rejected`: β_π h of the best and of the worst completion
+    /// - `logps/chosen`, `logps/rejected`: Σ log π of the best and of the worst completion; both may fall
+    ///   while the margin grows
+    /// - `length/chosen`, `length/rejected`: tokens of the best and of the worst completion
     /// - `entropy_q`: −Σ q log q in nats
-    /// - `kl`: KL(q ‖ p) in nats, where there is a [target](Self::log_target)
+    /// - `kl`: KL(q ‖ p) in nats, where there is a [target](Self::log_target); the estimate of
+    ///   KL(π_θ ‖ π_sft) where the objective reads one
+    ///
+    /// Where completions have labels of their own, `accuracy` is the share of completions whose h is on
+    /// its label's side of that estimate, and groups of one completion have no best and worst.
     fn statistics(
         &self,
         log_probs: &GroupLogProbs,
@@ -135,34 +219,31 @@ pub trait Alignment: Debug + Send + Sync {
     }
 }
 
-/// KL(q ‖ p) of each group, `[groups, 1]`, from normalised `log_q` and constant `log_p`,
-/// `[groups, K]`.
-///
-/// Because Σ ∂q_i = 0, the derivative is Σ (log q_i − log p_i − c) ∂q_i for any constant c; the
-/// differences are detached and c is the likeliest completion's. Differentiating log q_i as well
-/// would add Σ q_i ∂log q_i, which is zero only up to rounding: noise that outgrows the gradient
-/// once q is nearly one-hot or log p reaches thousands.
-fn kl_divergence(log_q: Tensor<2>, log_p: Tensor<2>) -> Tensor<2> {
-    let likeliest = log_q.clone().detach().argmax(1); //           [groups, 1]
-    let difference = (log_q.clone() - log_p).detach(); //          [groups, K]
-    let anchor = difference.clone().gather(1, likeliest); //       [groups, 1]
-    (log_q.exp() * (difference - anchor.clone())).sum_dim(1) + anchor
-}
-
 /// z = β_π (h_chosen − h_rejected), `[groups, 1]`, of pairs `[groups, 2]`.
 ///
 /// # Panics
 /// When the groups are not pairs: the objective's `check` comes first.
 fn margin(log_probs: &GroupLogProbs, beta_policy: f64) -> Tensor<2> {
-    let log_ratios = log_probs.log_ratios();
-    let [_, num_completions] = log_ratios.dims();
-    assert_eq!(num_completions, 2, "a pair objective was given groups that are no pairs");
-    let chosen = log_ratios.clone().narrow(1, 0, 1); //            [groups, 1]
-    let rejected = log_ratios.narrow(1, 1, 1); //                  [groups, 1]
+    let [chosen, rejected] = pair(log_probs.log_ratios());
     (chosen - rejected) * beta_policy
 }
 
-/// log σ(z), with the derivative σ(−z), `[groups, 1]`.
+/// What belongs to the chosen and to the rejected completion of pairs `[groups, 2]`, `[groups, 1]` each.
+///
+/// # Panics
+/// As [`margin`].
+fn pair(table: Tensor<2>) -> [Tensor<2>; 2] {
+    let [_, num_completions] = table.dims();
+    assert_eq!(num_completions, 2, "a pair objective was given groups that are no pairs");
+    [table.clone().narrow(1, 0, 1), table.narrow(1, 1, 1)]
+}
+
+/// σ(z), with the derivative σ(z) σ(−z), which keeps its digits for any z.
+fn sigmoid(z: Tensor<2>) -> Tensor<2> {
+    log_sigmoid(z).exp()
+}
+
+/// log σ(z), with the derivative σ(−z).
 ///
 /// The derivative is put in place of the one burn would take: most backends compute
 /// 1 − 1/(1 + e^−z), which has lost all digits of σ(−z) for z > 16 in f32.
@@ -180,4 +261,15 @@ fn check_beta(name: &str, value: f64) -> Result<()> {
     let message =
         format!("must be a positive finite number (within the range of f32), found {value}");
     Err(Error::setting(name, message))
+}
+
+/// The share of labels that are wrong: less than half of them.
+fn check_smoothing(value: f64) -> Result<()> {
+    if (0.0..0.5).contains(&value) {
+        return Ok(());
+    }
+    let message = format!(
+        "is the probability that a label is wrong and must be 0 or more and below 0.5, found {value}"
+    );
+    Err(Error::setting("label_smoothing", message))
 }

@@ -6,12 +6,40 @@ use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::json;
 
-use super::{Alignment, Labels, dpo, dpo_rw, exo_pref, exo_rw};
+use super::{
+    Alignment, Labels, alpha_pref, alpha_rw, apo_down, apo_zero, cdpo, dpo, dpo_list, dpo_norm,
+    dpo_rw, exo_pref, exo_rw, hinge, ipo, jeffreys_rw, js_rw, kto, nca_pair, nll, orpo, robust_dpo,
+    simpo, sppo_hard, sum,
+};
 use crate::{Error, Result};
 
 /// All objectives of the library, in the order in which they are listed.
-const TABLE: &[&Entry] = &[&exo_pref::ENTRY, &exo_rw::ENTRY, &dpo::ENTRY, &dpo_rw::ENTRY];
+const TABLE: &[&Entry] = &[
+    &exo_pref::ENTRY,
+    &exo_rw::ENTRY,
+    &dpo::ENTRY,
+    &dpo_rw::ENTRY,
+    &alpha_pref::ENTRY,
+    &alpha_rw::ENTRY,
+    &jeffreys_rw::ENTRY,
+    &js_rw::ENTRY,
+    &dpo_list::ENTRY,
+    &cdpo::ENTRY,
+    &robust_dpo::ENTRY,
+    &dpo_norm::ENTRY,
+    &ipo::ENTRY,
+    &hinge::ENTRY,
+    &nca_pair::ENTRY,
+    &apo_zero::ENTRY,
+    &apo_down::ENTRY,
+    &sppo_hard::ENTRY,
+    &kto::ENTRY,
+    &simpo::ENTRY,
+    &orpo::ENTRY,
+    &nll::ENTRY,
+];
 
 /// The objectives that a program has added.
 static ADDED: RwLock<Vec<&'static Entry>> = RwLock::new(Vec::new());
@@ -56,6 +84,8 @@ pub enum Takes {
     Pairs,
     /// Groups with rewards, any K ≥ 2.
     Rewards,
+    /// Completions that are desirable or not, each by itself, any K ≥ 1: those of positive reward are.
+    Labels,
 }
 
 /// The divergence between the policy's side q of a group and the target p that an objective minimises.
@@ -66,6 +96,10 @@ pub enum Divergence {
     Reverse,
     /// KL(p ‖ q), which covers mass.
     Forward,
+    /// One that lies between the two.
+    Between,
+    /// None between q and p.
+    Other,
 }
 
 /// Adds an objective to the table, for the rest of the process.
@@ -147,12 +181,17 @@ impl FromStr for ObjectiveName {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let known = objectives();
-        known.iter().copied().find(|known| known.name == name).ok_or_else(|| {
-            let known: Vec<_> = known.iter().map(|known| known.name).collect();
-            Error::usage(format!("unknown objective `{name}`; one of {}", known.join(", ")))
-        })
+        if sum::is_sum(name) { sum::entry(name).map(Self) } else { find(name) }
     }
+}
+
+/// The objective of a name in the table.
+pub(super) fn find(name: &str) -> Result<ObjectiveName> {
+    let known = objectives();
+    known.iter().copied().find(|known| known.name == name).ok_or_else(|| {
+        let known: Vec<_> = known.iter().map(|known| known.name).collect();
+        Error::usage(format!("unknown objective `{name}`; one of {}", known.join(", ")))
+    })
 }
 
 impl Serialize for ObjectiveName {
@@ -180,10 +219,24 @@ pub struct ObjectiveConfig {
     /// Divides the logits of policy and reference, τ > 0. The code that computes log-probs reads it; no
     /// objective does.
     pub temperature: f64,
-    /// Label smoothing, 0 < ε < 1/2.
+    /// Label smoothing of the target, 0 < ε < 1/2.
     pub epsilon: f64,
     /// The labels of EXO-pref.
     pub labels: Labels,
+    /// The place between EXO (0) and DPO (1).
+    pub alpha: f64,
+    /// The probability that a label is wrong, 0 ≤ s < 1/2, of cDPO and robust DPO.
+    pub label_smoothing: f64,
+    /// The margin of SimPO, γ ≥ 0.
+    pub gamma: f64,
+    /// Whether IPO reads log-ratios per token.
+    pub ipo_average: bool,
+    /// KTO's weight of desirable completions.
+    pub desirable_weight: f64,
+    /// KTO's weight of the others.
+    pub undesirable_weight: f64,
+    /// The weight of the best completion's negative log-likelihood per token, added to any objective.
+    pub nll_weight: f64,
 }
 
 /// The default settings of objectives.
@@ -194,7 +247,17 @@ pub(super) const DEFAULTS: ObjectiveConfig = ObjectiveConfig {
     temperature: 1.0,
     epsilon: 1e-3,
     labels: Labels::Paper,
+    alpha: 0.5,
+    label_smoothing: 0.1,
+    gamma: 0.5,
+    ipo_average: true,
+    desirable_weight: 1.0,
+    undesirable_weight: 1.0,
+    nll_weight: 0.0,
 };
+
+/// The keys that concern any objective.
+const OF_ALL: [&str; 3] = ["name", "temperature", "nll_weight"];
 
 impl Default for ObjectiveConfig {
     fn default() -> Self {
@@ -210,21 +273,35 @@ impl ObjectiveConfig {
     /// # Errors
     /// [`Error::Setting`] when a number is out of its range.
     pub fn init(&self) -> Result<Arc<dyn Alignment>> {
-        (self.name.build)(self)
+        let objective = (self.name.build)(self)?;
+        match self.nll_weight {
+            0.0 => Ok(objective),
+            weight if weight > 0.0 && (weight as f32).is_normal() => {
+                Ok(sum::with_likelihood(objective, self))
+            }
+            weight => {
+                let message = format!("must be 0 or a positive finite number, found {weight}");
+                Err(Error::setting("nll_weight", message))
+            }
+        }
+    }
+
+    /// Whether the objective reads log-probs under the reference; it is taken to where its numbers are out
+    /// of their range.
+    pub fn needs_reference(&self) -> bool {
+        self.init().map_or(true, |objective| objective.needs_reference())
     }
 
     /// The same objective, with the default for every key that it does not read.
     pub fn without_unread(&self) -> Self {
-        let reads = |key| self.name.reads.contains(&key);
-        let or = |key, value, default| if reads(key) { value } else { default };
-        Self {
-            name: self.name,
-            beta_policy: or("beta_policy", self.beta_policy, DEFAULTS.beta_policy),
-            beta_reward: or("beta_reward", self.beta_reward, DEFAULTS.beta_reward),
-            temperature: self.temperature,
-            epsilon: or("epsilon", self.epsilon, DEFAULTS.epsilon),
-            labels: if reads("labels") { self.labels } else { DEFAULTS.labels },
+        let (mut keys, defaults) = (json!(self), json!(DEFAULTS));
+        for (key, value) in keys.as_object_mut().into_iter().flatten() {
+            let key = key.as_str();
+            if !OF_ALL.contains(&key) && !self.name.reads.contains(&key) {
+                *value = defaults[key].clone();
+            }
         }
+        serde_json::from_value(keys).unwrap_or_else(|_| self.clone())
     }
 }
 

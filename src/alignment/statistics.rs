@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{Alignment, GroupLogProbs};
+use super::{Alignment, GroupLogProbs, Takes};
 
 /// See [`Alignment::statistics`].
 pub(super) fn statistics<A: Alignment + ?Sized>(
@@ -10,29 +10,53 @@ pub(super) fn statistics<A: Alignment + ?Sized>(
     log_probs: &GroupLogProbs,
     rewards: &Tensor<2>,
 ) -> Vec<(&'static str, f64)> {
-    let beta = objective.beta_policy();
+    let (beta, takes) = (objective.beta_policy(), objective.entry().takes);
     let log_ratios = rows(log_probs.log_ratios());
-    let rewards_of = match objective.needs_rewards() {
-        true => rows(rewards.clone()),
-        false => vec![vec![1.0, 0.0]; log_ratios.len()], // the first is chosen
+    let rewards_of = match takes {
+        Takes::Pairs => vec![vec![1.0, 0.0]; log_ratios.len()], // the first is chosen
+        Takes::Rewards | Takes::Labels => rows(rewards.clone()),
     };
-    let policy = rows(log_probs.policy.clone());
-    let of_policy = || policy.iter().zip(&rewards_of);
+    let baseline = log_probs.mismatched_kl.max(0.0);
     let log_q: Vec<_> = log_ratios.iter().map(|h| log_softmax(h, beta)).collect();
-    let ordered = || log_ratios.iter().zip(&rewards_of);
-
-    let mut statistics = vec![
-        ("accuracy", mean(ordered().map(|(h, r)| accuracy(h, r)))),
-        ("reward_margin", mean(ordered().map(|(h, r)| beta * (h[best(r)] - h[worst(r)])))),
-        ("log_prob_chosen", mean(of_policy().map(|(log_prob, r)| log_prob[best(r)]))),
-        ("log_prob_rejected", mean(of_policy().map(|(log_prob, r)| log_prob[worst(r)]))),
-        ("entropy_q", mean(log_q.iter().map(|q| -expectation(q, |i| q[i])))),
-    ];
-    if let Some(log_p) = objective.log_target(rewards).map(rows) {
+    let accuracy = |(h, r): (&Vec<f64>, &Vec<f64>)| match takes {
+        Takes::Labels => label_accuracy(h, r, baseline),
+        Takes::Pairs | Takes::Rewards => accuracy(h, r),
+    };
+    let mut statistics = vec![("accuracy", mean(log_ratios.iter().zip(&rewards_of).map(accuracy)))];
+    if log_ratios.first().is_some_and(|h| h.len() > 1) {
+        let policy = rows(log_probs.policy.clone());
+        let lengths = rows(log_probs.num_tokens.clone());
+        let of = |table: &[Vec<f64>], which: fn(&[f64]) -> usize| {
+            mean(table.iter().zip(&rewards_of).map(|(row, r)| row[which(r)]))
+        };
+        let [chosen, rejected] = [best, worst].map(|which| beta * of(&log_ratios, which));
+        statistics.extend([
+            ("reward_margin", chosen - rejected),
+            ("rewards/chosen", chosen),
+            ("rewards/rejected", rejected),
+            ("logps/chosen", of(&policy, best)),
+            ("logps/rejected", of(&policy, worst)),
+            ("length/chosen", of(&lengths, best)),
+            ("length/rejected", of(&lengths, worst)),
+        ]);
+    }
+    statistics.push(("entropy_q", mean(log_q.iter().map(|q| -expectation(q, |i| q[i])))));
+    if objective.needs_mismatched_kl() {
+        statistics.push(("kl", baseline));
+    } else if let Some(log_p) = objective.log_target(rewards).map(rows) {
         let kl = log_q.iter().zip(&log_p).map(|(q, p)| expectation(q, |i| q[i] - p[i]));
         statistics.push(("kl", mean(kl)));
     }
     statistics
+}
+
+/// Share of the completions whose log-ratio is on the side of the baseline where its label is.
+fn label_accuracy(log_ratios: &[f64], labels: &[f64], baseline: f64) -> f64 {
+    let is_right = |(h, label): (&f64, &f64)| match h - baseline {
+        0.0 => 0.5,
+        gain => f64::from(u8::from((gain > 0.0) == (*label > 0.0))),
+    };
+    mean(log_ratios.iter().zip(labels).map(is_right))
 }
 
 /// `[groups, K]` as f64.

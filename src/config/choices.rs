@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::sections::LearningRateSchedule;
-use crate::alignment::{Labels, objectives};
+use crate::alignment::{Labels, ObjectiveName, objectives};
 use crate::model::Precision;
 
 /// The words that the setting `key` (its stage before it or not) may have; none where it takes any.
@@ -19,6 +19,12 @@ pub(super) fn choices(key: &str) -> Option<Vec<&'static str>> {
         ["dtype", ..] | ["compute", "training"] => variants::<Precision>(),
         _ => None,
     }
+}
+
+/// Whether the setting `key` may be `word`: one of its [`choices`], or a sum of objectives.
+pub(super) fn is_allowed(key: &str, word: &str) -> bool {
+    choices(key).is_none_or(|choices| choices.contains(&word))
+        || (key.ends_with("objective.name") && word.parse::<ObjectiveName>().is_ok())
 }
 
 /// The names of an enum's variants.

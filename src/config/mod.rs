@@ -18,6 +18,6 @@ pub use sections::{
 };
 pub use settings::{
     AlignSettings, DataSettings, DrawSettings, EndpointSettings, JudgingSettings, LabelSettings,
-    PairSettings, ScoreSettings, Settings, Stage, TrainSettings,
+    LossSettings, PairSettings, ScoreSettings, Settings, Stage, TrainSettings,
 };
 pub use sources::Sources;

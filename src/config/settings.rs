@@ -44,6 +44,8 @@ pub enum Stage {
     Endpoint,
     /// Log-probs of given completions: [`ScoreSettings`].
     Score,
+    /// Losses of given log-probs: [`LossSettings`].
+    Loss,
     /// An audit: it reads [`AlignSettings`], so that the settings of a training can be passed to it.
     Check,
 }
@@ -62,6 +64,7 @@ impl Stage {
             Self::Evaluate => "evaluate",
             Self::Judge | Self::Endpoint => "judge",
             Self::Score => "score",
+            Self::Loss => "loss",
             Self::Check => "check",
         }
     }
@@ -103,6 +106,7 @@ impl Stage {
             Self::Judge => Form::of::<JudgingSettings>(),
             Self::Endpoint => Form::of::<EndpointSettings>(),
             Self::Score => Form::of::<ScoreSettings>(),
+            Self::Loss => Form::of::<LossSettings>(),
         }
     }
 }
@@ -294,6 +298,19 @@ pub struct ScoreSettings {
 impl Settings for ScoreSettings {
     fn sections(&self) -> Vec<&dyn Section> {
         vec![&self.data, &self.chat]
+    }
+}
+
+/// The settings of `loss`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct LossSettings {
+    pub objective: ObjectiveConfig,
+}
+
+impl Settings for LossSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&self.objective]
     }
 }
 

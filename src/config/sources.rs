@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::choices::choices;
+use super::choices::{choices, is_allowed};
 use crate::{Error, Result};
 
 const PREFIX: &str = "EXALIGN_";
@@ -380,9 +380,7 @@ fn fit(key: &str, default: &Value, value: &mut Value) -> bool {
         }
         (Value::Float(_), Value::String(word)) => may_be_none(key) && word == "none",
         (Value::Integer(_), Value::Integer(whole)) => *whole >= 0,
-        (Value::String(_), Value::String(word)) => {
-            choices(key).is_none_or(|choices| choices.contains(&word.as_str()))
-        }
+        (Value::String(_), Value::String(word)) => is_allowed(key, word),
         // Lists of numbers have a fixed length, lists of words any.
         (Value::Array(defaults), Value::Array(values)) => {
             let fixed = matches!(defaults.first(), Some(Value::Float(_)));

@@ -118,4 +118,11 @@ impl GroupBatch {
             num_scored,
         }
     }
+
+    /// Scored tokens of every completion, at least 1, as floats, `[groups, K]`.
+    pub fn num_tokens(&self) -> Tensor<2> {
+        let counts: Vec<f32> = self.num_scored.iter().map(|&count| count.max(1) as f32).collect();
+        let shape = [self.num_groups, self.num_completions];
+        Tensor::from_data(TensorData::new(counts, shape), &self.targets.device())
+    }
 }

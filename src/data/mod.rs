@@ -29,12 +29,12 @@ pub use fields::{Fields, Problem};
 pub use reader::{Census, Located, Reader, has_labels, read, read_all};
 pub use records::{
     Answered, AsPreference, Completion, Demonstration, Group, LabelledText, Passage, PromptRecord,
-    Record,
+    Record, Unpaired,
 };
 pub use token_group::TokenGroup;
 pub(crate) use tokenization::ENDS;
 pub use tokenization::{
     Intake, Limits, RewardReading, Tokenization, Tokenize, read_alignment_tokens, read_records,
-    read_tokens,
+    read_tokens, read_unpaired_tokens,
 };
 pub use tokenizer::{COMPANIONS, Tokenizer, companion_files};

@@ -139,6 +139,11 @@ impl Style {
             (Divergence::Reverse, Takes::Pairs) => ([&SKY, &TEAL, &INDIGO], 1),
             (Divergence::Forward, Takes::Rewards) => ([&RUST, &ROSE, &OLIVE], 2),
             (Divergence::Forward, Takes::Pairs) => ([&AMBER, &ROSE, &OLIVE], 3),
+            (Divergence::Between, Takes::Rewards) => ([&INDIGO, &TEAL, &NAVY], 4),
+            (Divergence::Between, Takes::Pairs) => ([&INDIGO, &TEAL, &SKY], 2),
+            (Divergence::Other, Takes::Rewards) => ([&OLIVE, &ROSE, &INDIGO], 1),
+            (Divergence::Other, Takes::Pairs) => ([&OLIVE, &ROSE, &TEAL], 3),
+            (_, Takes::Labels) => ([&AMBER, &RUST, &NAVY], 5),
         };
         Self {
             color: colors[rank % colors.len()],
@@ -231,22 +236,28 @@ impl Marker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alignment::{ObjectiveName, objectives};
 
     #[test]
-    fn three_objectives_of_each_kind_have_a_look_of_their_own() {
-        let looks: Vec<String> = [Divergence::Reverse, Divergence::Forward]
-            .into_iter()
-            .flat_map(|divergence| [Takes::Rewards, Takes::Pairs].map(|takes| (divergence, takes)))
-            .flat_map(|(divergence, takes)| {
-                (0..3).map(move |rank| Style::of_objective(divergence, takes, rank))
+    fn every_objective_has_a_look_of_its_own() {
+        let names = objectives();
+        let looks: Vec<String> = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| {
+                let alike = |it: &&ObjectiveName| {
+                    it.divergence == name.divergence && it.takes == name.takes
+                };
+                let rank = names[..i].iter().filter(alike).count();
+                let style = Style::of_objective(name.divergence, name.takes, rank);
+                format!("{} {:?}", style.color.name, style.marker)
             })
-            .map(|style| format!("{} {:?}", style.color.name, style.marker))
             .collect();
         let mut distinct = looks.clone();
         distinct.sort();
         distinct.dedup();
         assert_eq!(distinct.len(), looks.len(), "{looks:?}");
-        assert_eq!(looks[0], "navy Circle");
-        assert_eq!(looks[4], "teal Square");
+        assert_eq!(looks[1], "navy Circle");
+        assert_eq!(looks[0], "sky Square");
     }
 }

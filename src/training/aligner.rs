@@ -15,10 +15,14 @@ use crate::policy::Policy;
 pub struct AlignmentBatch {
     /// Prompts and completions.
     pub groups: GroupBatch,
-    /// Σ log-prob of each completion under the reference at the same temperature, `[groups, K]`.
+    /// Σ log-prob of each completion under the reference at the same temperature, `[groups, K]`; zeros for
+    /// an objective that needs none.
     pub reference: Tensor<2>,
     /// Rewards; for pairs the first completion is the chosen, `[groups, K]`.
     pub rewards: Tensor<2>,
+    /// The mean log-ratio of the step's prompts with completions of other prompts, in nats, for an
+    /// objective that [needs it](Alignment::needs_mismatched_kl); else 0.
+    pub mismatched_kl: f64,
 }
 
 /// A policy being aligned by an objective.
@@ -45,6 +49,8 @@ impl<P: Policy + 'static> Trainable for Aligner<P> {
         let log_probs = GroupLogProbs {
             policy: self.policy.log_probs(&batch.groups, self.temperature),
             reference: batch.reference.clone(),
+            num_tokens: batch.groups.num_tokens().cast(batch.reference.dtype()),
+            mismatched_kl: batch.mismatched_kl,
         };
         let loss = self.objective.loss(&log_probs, &batch.rewards);
         (loss, self.objective.statistics(&log_probs, &batch.rewards))

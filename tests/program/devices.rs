@@ -41,8 +41,7 @@ fn several_devices_train_as_one() {
                     (&one["groups"], &one["tokens"]),
                     (&several["groups"], &several["tokens"])
                 );
-                for figure in ["loss", "grad_norm", "accuracy", "reward_margin", "log_prob_chosen"]
-                {
+                for figure in ["loss", "grad_norm", "accuracy", "reward_margin", "logps/chosen"] {
                     let of = |line: &serde_json::Value| line[figure].as_f64().unwrap();
                     // Sums in another order, and what Adam makes of that in eight steps.
                     assert!(

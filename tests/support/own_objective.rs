@@ -36,8 +36,4 @@ impl Alignment for Squares {
     fn beta_policy(&self) -> f64 {
         self.beta_policy
     }
-
-    fn log_target(&self, _rewards: &Tensor<2>) -> Option<Tensor<2>> {
-        None
-    }
 }

@@ -100,7 +100,8 @@ fn refused_single(fields: &Fields) -> Problem {
     match fields.has("label") {
         true => "`label`: expected `chosen` and `rejected`, or `completions` with `rewards`, found a \
                  completion with a label of its own (unpaired preferences); nothing compares them with \
-                 another: train a classifier of them with `exalign reward` and label groups with it"
+                 another: align on them with `--objective kto`, or train a classifier of them with \
+                 `exalign reward` and label groups with it"
             .to_owned(),
         false => fields.missing(
             "rejected",
@@ -170,18 +171,8 @@ impl Group {
                  completions of a prompt: drop the record"
             ));
         }
-        let Some(rewards) = &self.rewards else {
-            return Err(format!(
-                "`rewards`: expected {k} numbers, found none; add them with `exalign label`"
-            ));
-        };
-        same_length("rewards", Some(rewards.len()), k)?;
-        if let Some((i, reward)) = rewards.iter().enumerate().find(|(_, it)| !it.is_finite()) {
-            return Err(format!(
-                "`rewards[{i}]`: expected a finite number, found {reward}; correct or drop the record"
-            ));
-        }
-        if k == 2 {
+        self.check_rewards()?;
+        if let Some(rewards) = self.rewards.as_ref().filter(|_| k == 2) {
             let (one, two) = (&self.completions[0].passage, &self.completions[1].passage);
             if one.is_same(two) {
                 let (one, two) = (self.completion_field(0), self.completion_field(1));
@@ -195,6 +186,23 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    /// Refuses rewards that are missing, too few or not finite.
+    pub(super) fn check_rewards(&self) -> Result<(), Problem> {
+        let k = self.completions.len();
+        let Some(rewards) = &self.rewards else {
+            return Err(format!(
+                "`rewards`: expected {k} numbers, found none; add them with `exalign label`"
+            ));
+        };
+        same_length("rewards", Some(rewards.len()), k)?;
+        match rewards.iter().enumerate().find(|(_, reward)| !reward.is_finite()) {
+            None => Ok(()),
+            Some((i, reward)) => Err(format!(
+                "`rewards[{i}]`: expected a finite number, found {reward}; correct or drop the record"
+            )),
+        }
     }
 }
 

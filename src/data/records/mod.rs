@@ -7,6 +7,7 @@ mod answered;
 mod forms;
 mod group;
 mod passage;
+mod unpaired;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -19,6 +20,7 @@ use passage::write_prompt;
 pub use answered::Answered;
 pub use group::{AsPreference, Group};
 pub use passage::{Completion, Passage};
+pub use unpaired::Unpaired;
 
 /// A kind of record that a line can hold.
 pub trait Record: Sized {

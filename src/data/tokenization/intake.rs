@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Limits, Tokenization, Tokenize};
 use crate::data::audit::count as counted;
-use crate::data::{Group, Located, Record, TokenGroup, Tokenizer, read};
+use crate::data::{Group, Located, Record, TokenGroup, Tokenizer, Unpaired, read};
 use crate::{Error, Result};
 
 /// How many examples of a finding are kept.
@@ -186,10 +186,40 @@ pub fn read_alignment_tokens(
         located.check_for_alignment()?;
         takes(located.record.completions.len())
             .map_err(|error| located.error(error.to_string()))?;
-        let tokens = Group::tokenize(&located, &tokenization, intake)?;
-        tokens
-            .check_predicted(|i| located.record.completion_field(i))
-            .map_err(|problem| located.error(problem))?;
-        Ok(tokens)
+        predicted(&located, &tokenization, intake)
     })
+}
+
+/// As [`read_tokens`], of completions with [labels of their own](Unpaired), and of groups of a number of
+/// completions that `takes` has nothing against.
+pub fn read_unpaired_tokens(
+    path: &Path,
+    skip_bad: usize,
+    tokenizer: Option<&Tokenizer>,
+    limits: &Limits,
+    vocab_size: usize,
+    takes: impl Fn(usize) -> Result<()>,
+) -> Result<(Vec<TokenGroup>, Intake)> {
+    let tokenization = Tokenization { tokenizer, limits: *limits, vocab_size };
+    read_records(path, skip_bad, |located: Located<Unpaired>, intake| {
+        located.record.check().map_err(|problem| located.error(problem))?;
+        let Located { file, line, record: Unpaired(record) } = located;
+        let located = Located { file, line, record };
+        takes(located.record.completions.len())
+            .map_err(|error| located.error(error.to_string()))?;
+        predicted(&located, &tokenization, intake)
+    })
+}
+
+/// The tokens of a group of which a model says something.
+fn predicted(
+    located: &Located<Group>,
+    tokenization: &Tokenization<'_>,
+    intake: &mut Intake,
+) -> Result<TokenGroup> {
+    let tokens = Group::tokenize(located, tokenization, intake)?;
+    tokens
+        .check_predicted(|i| located.record.completion_field(i))
+        .map_err(|problem| located.error(problem))?;
+    Ok(tokens)
 }

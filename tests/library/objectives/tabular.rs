@@ -29,7 +29,7 @@ impl TabularPolicy {
             Tensor::<2, Int>::from_data(TensorData::new(completions, [num_groups, k]), &device());
         let prompts = Tensor::<1, Int>::zeros([num_groups], &device());
         let of = |it: &Table| it.log_probs_of(prompts.clone(), completions.clone(), 1.0);
-        GroupLogProbs { policy: of(&self.policy), reference: of(&self.reference).detach() }
+        GroupLogProbs::new(of(&self.policy), of(&self.reference).detach())
     }
 
     /// ∂/∂θ.

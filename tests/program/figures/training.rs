@@ -104,8 +104,8 @@ fn a_step_of_an_alignment_has_the_figures_of_its_closed_form() {
             ("entropy_q", entropy),
             ("accuracy", accuracy),
             ("reward_margin", margin),
-            ("log_prob_chosen", chosen),
-            ("log_prob_rejected", rejected),
+            ("logps/chosen", chosen),
+            ("logps/rejected", rejected),
             ("grad_norm", gradient_norm(&POLICY, &all, temperature)),
         ] {
             near(&line[name], expected, 2e-5);
@@ -142,8 +142,8 @@ fn pairs_have_the_first_completion_as_the_chosen_one() {
             ("loss", loss),
             ("accuracy", 0.0),
             ("reward_margin", z),
-            ("log_prob_chosen", chosen),
-            ("log_prob_rejected", rejected),
+            ("logps/chosen", chosen),
+            ("logps/rejected", rejected),
             ("grad_norm", gradient_norm(&POLICY, &all, 1.0)),
         ] {
             near(&line[name], expected, 2e-5);
