@@ -10,12 +10,13 @@ use exalign::Result;
 use exalign::alignment::{Alignment, ObjectiveConfig, objective_names};
 use exalign::config::{AlignSettings, Settings, Stage};
 use exalign::data::{self, GroupBatch, TokenGroup, Tokenizer};
-use exalign::model::ModelFolder;
-use exalign::training::{Aligner, AlignmentBatch};
+use exalign::model::{Decoder, ModelFolder};
+use exalign::training::{Aligner, AlignmentBatch, Measure};
 use serde_json::Value;
 
 use super::reference::reference_log_probs;
 use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
+use super::validation::{check, drift, read_both, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
@@ -56,6 +57,9 @@ pub struct AlignArgs {
     /// objective.labels: paper, or official for the unnormalised labels of the official code
     #[arg(long)]
     labels: Option<String>,
+    /// drift.kl_budget: end at the validation whose KL from the reference, by samples, reaches this
+    #[arg(long, value_name = "NATS")]
+    kl_budget: Option<f64>,
     #[command(flatten)]
     training: TrainingFlags,
 }
@@ -71,12 +75,14 @@ pub fn run(args: AlignArgs, global: &Global) -> Result<Trained> {
         ("objective.temperature", number(args.temperature)),
         ("objective.epsilon", number(args.epsilon)),
         ("objective.labels", args.labels),
+        ("drift.kl_budget", number(args.kl_budget)),
     ]);
     let settings = settings(global, Stage::Align, flags)?;
     let align = Align {
         reference: args.reference.unwrap_or_else(|| args.model.clone()).into(),
         model: args.model.into(),
         data: args.data.into(),
+        validation: args.training.validation.map(Source::from),
         settings,
     };
     perform(align, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
@@ -87,6 +93,7 @@ pub struct Align {
     pub model: Source,
     pub reference: Source,
     pub data: Source,
+    pub validation: Option<Source>,
     pub settings: AlignSettings,
 }
 
@@ -97,17 +104,24 @@ pub struct Compared {
     tokenizer: Option<Tokenizer>,
     objective: Arc<dyn Alignment>,
     groups: Vec<TokenGroup>,
+    held_out: Vec<TokenGroup>,
 }
 
 impl Keyed for Align {
     const NAME: &'static str = "align";
 
     fn settings(&self) -> Value {
-        self.settings.shaping()
+        shaping(self.settings.shaping(), self.validation.as_ref())
     }
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        vec![self.model.model("model"), self.reference.weights("reference"), self.data.file("data")]
+        let validation = self.validation.iter().map(|file| file.file("validation"));
+        let inputs = [
+            self.model.model("model"),
+            self.reference.weights("reference"),
+            self.data.file("data"),
+        ];
+        inputs.into_iter().chain(validation).collect()
     }
 }
 
@@ -116,7 +130,8 @@ impl stage::Stage for Align {
     type Summary = Trained;
 
     fn open(&mut self, record: Option<&Path>) -> Result<Compared> {
-        let AlignSettings { train, objective } = &mut self.settings;
+        let AlignSettings { train, objective, drift } = &mut self.settings;
+        check(train, Some(drift), self.validation.as_ref())?;
         let folder = ModelFolder::open(&self.model.path)?;
         set_date(&mut train.chat, &[&folder], record)?;
         let objective = objective.init()?;
@@ -124,26 +139,44 @@ impl stage::Stage for Align {
         let reference = ModelFolder::open(&self.reference.path)?.kept_as(train.training.compute);
         let tokenizer = tokenizer(&folder, &train.chat)?;
         let data = &train.data.tokens;
-        let (mut groups, intake) = data::read_alignment_tokens(
-            &self.data.path,
-            data.skip_bad,
-            tokenizer.as_ref(),
-            &limits(data, &folder),
-            folder.shape.vocab_size,
-            |num_completions| objective.check(num_completions),
-        )?;
-        intake.tell(&self.data.path);
-        groups.iter_mut().for_each(TokenGroup::chosen_first);
-        Ok(Compared { folder, reference, tokenizer, objective, groups })
+        let read = |path: &Path| {
+            let (mut groups, intake) = data::read_alignment_tokens(
+                path,
+                data.skip_bad,
+                tokenizer.as_ref(),
+                &limits(data, &folder),
+                folder.shape.vocab_size,
+                |num_completions| objective.check(num_completions),
+            )?;
+            intake.tell(path);
+            groups.iter_mut().for_each(TokenGroup::chosen_first);
+            Ok(groups)
+        };
+        let (groups, held_out) = read_both(&self.data, self.validation.as_ref(), train, read)?;
+        Ok(Compared { folder, reference, tokenizer, objective, groups, held_out })
     }
 
     fn make(self, opened: Compared, site: &Site<'_>) -> Result<Trained> {
-        let Compared { folder, reference, tokenizer, objective, groups } = opened;
-        let AlignSettings { train, objective: ObjectiveConfig { temperature, .. } } = self.settings;
-        let reference =
-            reference_log_probs(&reference, temperature, &[&groups], &site.context.device)?;
+        let Compared { folder, reference, tokenizer, objective, groups, held_out } = opened;
+        let AlignSettings { train, objective: ObjectiveConfig { temperature, .. }, drift } =
+            self.settings;
+        let device = &site.context.device;
+        let log_probs =
+            reference_log_probs(&reference, temperature, &[&groups, &held_out], device)?;
+        let drift = (drift.kl_budget > 0.0).then(|| {
+            let policy = (&folder, tokenizer.as_ref());
+            let of = (temperature, train.seed);
+            let measured = self::drift(&drift, policy, (&reference, device), &held_out, of)?;
+            let measure: Measure<Aligner<Decoder>> =
+                Arc::new(move |step, aligner| measured.figures(step, &aligner.policy));
+            Ok((measure, drift.kl_budget))
+        });
+        let drift = drift.transpose()?;
+        let num_groups = groups.len();
         let referenced = |(group, reference)| Referenced { group, reference };
-        let records = groups.into_iter().zip(reference).map(referenced).collect();
+        let groups = groups.into_iter().chain(held_out);
+        let mut records: Vec<_> = groups.zip(log_probs).map(referenced).collect();
+        let held_out = records.split_off(num_groups);
         let device = site.context.device.clone().autodiff();
         let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
@@ -151,6 +184,8 @@ impl stage::Stage for Align {
             name: objective.name(),
             settings: &train,
             records: Arc::new(InMemDataset::new(records)),
+            held_out,
+            drift,
             load: &|checkpoint| {
                 let decoder = subject.load_decoder(checkpoint, &device)?;
                 Ok(Aligner::new(decoder, objective.clone(), temperature))

@@ -24,3 +24,4 @@ pub mod scorer;
 pub mod serve_device;
 pub mod sft;
 pub mod training;
+pub mod validation;
