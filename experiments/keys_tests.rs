@@ -108,18 +108,19 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
     let model = || source("model");
     let data = || source("data");
     let sft = keys(Stage::Sft, |settings: TrainSettings| {
-        key_of(&Sft { model: model(), data: data(), settings })
+        key_of(&Sft { model: model(), data: data(), validation: None, settings })
     });
     insta::assert_snapshot!(told(sft.clone()), @r"
     adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size
     without effect: data.max_row_bytes
     ");
     let reward = keys(Stage::Reward, |settings: TrainSettings| {
-        key_of(&Reward { model: model(), data: data(), settings })
+        key_of(&Reward { model: model(), data: data(), validation: None, settings })
     });
     assert_eq!(reward, sft);
     let align = keys(Stage::Align, |settings: AlignSettings| {
-        key_of(&Align { model: model(), reference: model(), data: data(), settings })
+        let validation = None;
+        key_of(&Align { model: model(), reference: model(), data: data(), validation, settings })
     });
     insta::assert_snapshot!(told(align), @r"
     adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size
@@ -220,6 +221,7 @@ fn every_file_of_a_model_changes_the_keys_of_the_stages_that_read_it() {
             model: model.to_owned().into(),
             reference: reference.to_owned().into(),
             data: records.clone().into(),
+            validation: None,
             settings: settings(),
         };
         stage.made_from().unwrap().key("flex")

@@ -1,10 +1,15 @@
 //! Ctrl-C as a question that long work asks between two steps.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Error, Result};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static DEFERRED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Asks running work to stop at its next safe point; called from a signal handler.
 pub fn request() {
@@ -16,7 +21,15 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
-/// [`Error::Interrupted`] if somebody asked to stop.
+/// [`Error::Interrupted`] if somebody asked to stop, except within [`deferred`].
 pub fn check() -> Result<()> {
-    if requested() { Err(Error::Interrupted) } else { Ok(()) }
+    if requested() && !DEFERRED.get() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+/// `work`, which a request on this thread does not end: the next safe point is after it.
+pub fn deferred<T>(work: impl FnOnce() -> T) -> T {
+    let before = DEFERRED.replace(true);
+    let done = work();
+    DEFERRED.set(before);
+    done
 }

@@ -107,6 +107,7 @@ impl Pipeline<'_> {
             let fine_tuning = Sft {
                 model: base.whole(),
                 data: data.source(data::DEMONSTRATIONS),
+                validation: None,
                 settings: self.settings("sft")?,
             };
             sft = self.stage("fine-tuning", "sft", fine_tuning)?.source("model");
@@ -117,6 +118,7 @@ impl Pipeline<'_> {
                 Start::Sft => sft.clone(),
             },
             data: data.source(data::LABELLED),
+            validation: None,
             settings: self.settings("reward")?,
         };
         let reward = self.stage("reward model", "reward", reward)?.whole();
@@ -194,6 +196,7 @@ impl Pipeline<'_> {
             model: models.sft.clone(),
             reference: models.sft.clone(),
             data: groups,
+            validation: None,
             settings,
         };
         self.stage(&variant.name(), &variant.folder(), align)

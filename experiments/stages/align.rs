@@ -12,13 +12,14 @@ use exalign::config::{AlignSettings, Settings, Stage};
 use exalign::data::{self, GroupBatch, TokenGroup, Tokenizer};
 use exalign::model::{Decoder, ModelFolder};
 use exalign::policy::token_log_probs_of;
-use exalign::training::{Aligner, AlignmentBatch};
+use exalign::training::{Aligner, AlignmentBatch, Measure};
 use exalign::{Error, Result};
 use serde_json::Value;
 
 use super::objective::ObjectiveFlags;
 use super::reference::reference_log_probs;
 use super::training::{Prepare, Subject, Train, Trained, TrainingFlags, is_of_training};
+use super::validation::{check, drift, read_both, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
@@ -49,6 +50,9 @@ pub struct AlignArgs {
     temperature: Option<f64>,
     #[command(flatten)]
     numbers: ObjectiveFlags,
+    /// drift.kl_budget: end at the validation whose KL from the reference, by samples, reaches this
+    #[arg(long, value_name = "NATS")]
+    kl_budget: Option<f64>,
     #[command(flatten)]
     training: TrainingFlags,
 }
@@ -60,9 +64,10 @@ pub fn run(args: AlignArgs, global: &Global) -> Result<Trained> {
     flags.extend([
         ("objective.name", args.objective),
         ("objective.temperature", args.temperature.map(|value| format!("{value:?}"))),
+        ("drift.kl_budget", args.kl_budget.map(|value| format!("{value:?}"))),
     ]);
     let settings: AlignSettings = settings(global, Stage::Align, flags)?;
-    if let (Some(reference), false) = (&args.reference, settings.objective.needs_reference()) {
+    if let (Some(reference), false) = (&args.reference, needs_reference(&settings)) {
         return Err(Error::usage(format!(
             "--reference {}: {} needs no reference; leave --reference out, or choose another objective",
             reference.display(),
@@ -73,9 +78,15 @@ pub fn run(args: AlignArgs, global: &Global) -> Result<Trained> {
         reference: args.reference.unwrap_or_else(|| args.model.clone()).into(),
         model: args.model.into(),
         data: args.data.into(),
+        validation: args.training.validation.map(Source::from),
         settings,
     };
     perform(align, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
+}
+
+/// Whether anything is compared with the reference.
+fn needs_reference(settings: &AlignSettings) -> bool {
+    settings.objective.needs_reference() || settings.drift.kl_budget > 0.0
 }
 
 /// Alignment of a model with groups or pairs.
@@ -83,6 +94,7 @@ pub struct Align {
     pub model: Source,
     pub reference: Source,
     pub data: Source,
+    pub validation: Option<Source>,
     pub settings: AlignSettings,
 }
 
@@ -93,20 +105,22 @@ pub struct Compared {
     tokenizer: Option<Tokenizer>,
     objective: Arc<dyn Alignment>,
     groups: Vec<TokenGroup>,
+    held_out: Vec<TokenGroup>,
 }
 
 impl Keyed for Align {
     const NAME: &'static str = "align";
 
     fn settings(&self) -> Value {
-        self.settings.shaping()
+        shaping(self.settings.shaping(), self.validation.as_ref())
     }
 
     fn inputs(&self) -> Vec<Input<'_>> {
         let mut inputs = vec![self.model.model("model"), self.data.file("data")];
-        if self.settings.objective.needs_reference() {
+        if needs_reference(&self.settings) {
             inputs.push(self.reference.weights("reference"));
         }
+        inputs.extend(self.validation.iter().map(|file| file.file("validation")));
         inputs
     }
 }
@@ -116,7 +130,8 @@ impl stage::Stage for Align {
     type Summary = Trained;
 
     fn open(&mut self, record: Option<&Path>) -> Result<Compared> {
-        let AlignSettings { train, objective } = &mut self.settings;
+        let AlignSettings { train, objective, drift } = &mut self.settings;
+        check(train, Some(drift), self.validation.as_ref())?;
         let folder = ModelFolder::open(&self.model.path)?;
         set_date(&mut train.chat, &[&folder], record)?;
         let objective = objective.init()?;
@@ -125,50 +140,57 @@ impl stage::Stage for Align {
         let tokenizer = tokenizer(&folder, &train.chat)?;
         let data = &train.data.tokens;
         let limits = limits(data, &folder);
-        let takes = |num_completions| objective.check(num_completions);
-        let (path, vocab_size) = (&self.data.path, folder.shape.vocab_size);
-        let (mut groups, intake) = match objective.entry().takes {
-            Takes::Labels => data::read_unpaired_tokens(
+        let read = |path: &Path| {
+            let takes = |num_completions| objective.check(num_completions);
+            let read = match objective.entry().takes {
+                Takes::Labels => data::read_unpaired_tokens,
+                Takes::Pairs | Takes::Rewards => data::read_alignment_tokens,
+            };
+            let (mut groups, intake) = read(
                 path,
                 data.skip_bad,
                 tokenizer.as_ref(),
                 &limits,
-                vocab_size,
-                takes,
-            ),
-            Takes::Pairs | Takes::Rewards => data::read_alignment_tokens(
-                path,
-                data.skip_bad,
-                tokenizer.as_ref(),
-                &limits,
-                vocab_size,
-                takes,
-            ),
-        }?;
-        intake.tell(&self.data.path);
-        groups.iter_mut().for_each(TokenGroup::chosen_first);
-        Ok(Compared { folder, reference, tokenizer, objective, groups })
+                folder.shape.vocab_size,
+                &takes,
+            )?;
+            intake.tell(path);
+            groups.iter_mut().for_each(TokenGroup::chosen_first);
+            Ok(groups)
+        };
+        let (groups, held_out) = read_both(&self.data, self.validation.as_ref(), train, read)?;
+        Ok(Compared { folder, reference, tokenizer, objective, groups, held_out })
     }
 
     fn make(self, opened: Compared, site: &Site<'_>) -> Result<Trained> {
-        let Compared { folder, reference, tokenizer, objective, groups } = opened;
-        let AlignSettings { train, objective: ObjectiveConfig { temperature, .. } } = self.settings;
+        let Compared { folder, reference, tokenizer, objective, groups, held_out } = opened;
+        let AlignSettings { train, objective: ObjectiveConfig { temperature, .. }, drift } =
+            self.settings;
+        let device = &site.context.device;
+        let drift = (drift.kl_budget > 0.0).then(|| {
+            let policy = (&folder, tokenizer.as_ref());
+            let of = (temperature, train.seed);
+            let measured = self::drift(&drift, policy, (&reference, device), &held_out, of)?;
+            let measure: Measure<Aligner<Decoder>> =
+                Arc::new(move |step, aligner| measured.figures(step, &aligner.policy));
+            Ok((measure, drift.kl_budget))
+        });
+        let drift = drift.transpose()?;
+        let max_length = limits(&train.data.tokens, &folder).max_length;
         let mismatched = match objective.needs_mismatched_kl() {
-            true => mismatched(&groups, limits(&train.data.tokens, &folder).max_length),
+            true => [&groups, &held_out].map(|part| mismatched(part, max_length)).concat(),
             false => Vec::new(),
         };
-        let device = &site.context.device;
-        let records = match objective.needs_reference() {
-            true => {
-                let parts = [&groups[..], &mismatched[..]];
-                let log_probs = reference_log_probs(&reference, temperature, &parts, device)?;
-                referenced(groups, mismatched, log_probs)
-            }
+        let parts = [&groups[..], &held_out, &mismatched];
+        let log_probs = match objective.needs_reference() {
+            true => reference_log_probs(&reference, temperature, &parts, device)?,
             false => {
-                let none = groups.iter().map(|group| vec![0.0; group.completions.len()]).collect();
-                referenced(groups, Vec::new(), none)
+                parts.concat().iter().map(|group| vec![0.0; group.completions.len()]).collect()
             }
         };
+        let num_groups = groups.len();
+        let mut records = referenced([groups, held_out].concat(), mismatched, log_probs);
+        let held_out = records.split_off(num_groups);
         let trained_on = device.clone().autodiff();
         let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
@@ -176,6 +198,8 @@ impl stage::Stage for Align {
             name: objective.name(),
             settings: &train,
             records: Arc::new(InMemDataset::new(records)),
+            held_out,
+            drift,
             load: &|checkpoint| {
                 let decoder = subject.load_decoder(checkpoint, &trained_on)?;
                 Ok(Aligner::new(decoder, objective.clone(), temperature))
@@ -231,27 +255,21 @@ fn referenced(
     groups.into_iter().zip(log_probs).map(record).collect()
 }
 
-/// Each prompt with the first completion of the next record that has another prompt, of at most
-/// `max_length` tokens together where that is no 0; none where all have the same prompt.
+/// Each prompt with the first completion of the next record that has another prompt (of the next record,
+/// where all have the same), of at most `max_length` tokens together where that is no 0.
 fn mismatched(groups: &[TokenGroup], max_length: usize) -> Vec<TokenGroup> {
-    let pairs = groups.iter().enumerate().map(|(i, group)| {
-        let after = groups[i + 1..].iter().chain(&groups[..i]);
-        let other = after.into_iter().find(|other| other.prompt != group.prompt)?;
+    let pair = |(i, group): (usize, &TokenGroup)| {
+        let mut after = groups[i + 1..].iter().chain(&groups[..=i]).peekable();
+        let next = after.peek().map_or(group, |next| *next);
+        let other = after.find(|other| other.prompt != group.prompt).unwrap_or(next);
         let mut completion = other.completions[0].clone();
         if max_length > 0 {
             completion.truncate(max_length.saturating_sub(group.prompt.len()).max(1));
         }
         let prompt = group.prompt.clone();
-        Some(TokenGroup { prompt, completions: vec![completion], ..TokenGroup::default() })
-    });
-    let pairs: Option<Vec<TokenGroup>> = pairs.collect();
-    pairs.unwrap_or_else(|| {
-        tracing::warn!(
-            "all records have the same prompt: the KL to the reference, which kto estimates from completions \
-             of other prompts, is taken as 0"
-        );
-        Vec::new()
-    })
+        TokenGroup { prompt, completions: vec![completion], ..TokenGroup::default() }
+    };
+    groups.iter().enumerate().map(pair).collect()
 }
 
 /// Estimates the KL to the reference before a step, from all of its records, so that each part of the step

@@ -25,3 +25,4 @@ pub mod scorer;
 pub mod serve_device;
 pub mod sft;
 pub mod training;
+pub mod validation;

@@ -17,6 +17,7 @@ use exalign::training::{RewardTrainer, ScoredBatch};
 use serde_json::Value;
 
 use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
+use super::validation::{check, read_both, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
@@ -44,7 +45,8 @@ pub struct RewardArgs {
 /// Runs the command.
 pub fn run(args: RewardArgs, global: &Global) -> Result<Trained> {
     let settings = settings(global, Stage::Reward, args.training.settings())?;
-    let reward = Reward { model: args.model.into(), data: args.data.into(), settings };
+    let validation = args.training.validation.map(Source::from);
+    let reward = Reward { model: args.model.into(), data: args.data.into(), validation, settings };
     perform(reward, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
 }
 
@@ -52,6 +54,7 @@ pub fn run(args: RewardArgs, global: &Global) -> Result<Trained> {
 pub struct Reward {
     pub model: Source,
     pub data: Source,
+    pub validation: Option<Source>,
     pub settings: TrainSettings,
 }
 
@@ -61,17 +64,19 @@ pub struct Labelled {
     tokenizer: Option<Tokenizer>,
     reading: RewardReading,
     groups: Vec<TokenGroup>,
+    held_out: Vec<TokenGroup>,
 }
 
 impl Keyed for Reward {
     const NAME: &'static str = "reward";
 
     fn settings(&self) -> Value {
-        self.settings.shaping()
+        shaping(self.settings.shaping(), self.validation.as_ref())
     }
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        vec![self.model.model("model"), self.data.file("data")]
+        let validation = self.validation.iter().map(|file| file.file("validation"));
+        [self.model.model("model"), self.data.file("data")].into_iter().chain(validation).collect()
     }
 }
 
@@ -80,6 +85,7 @@ impl stage::Stage for Reward {
     type Summary = Trained;
 
     fn open(&mut self, record: Option<&Path>) -> Result<Labelled> {
+        check(&self.settings, None, self.validation.as_ref())?;
         let folder = ModelFolder::open(&self.model.path)?;
         set_date(&mut self.settings.chat, &[&folder], record)?;
         let tokenizer = tokenizer(&folder, &self.settings.chat)?;
@@ -90,17 +96,22 @@ impl stage::Stage for Reward {
             limits: limits(&self.settings.data.tokens, &folder),
             vocab_size: folder.shape.vocab_size,
         };
-        let (mut groups, intake) = match is_text {
-            true => self.texts(&tokenization, &reading)?,
-            false => self.pairs(&tokenization, &reading)?,
+        let read = |path: &Path| {
+            let (mut groups, intake) = match is_text {
+                true => self.texts(path, &tokenization, &reading)?,
+                false => self.pairs(path, &tokenization, &reading)?,
+            };
+            intake.tell(path);
+            groups.iter_mut().for_each(TokenGroup::chosen_first);
+            Ok(groups)
         };
-        intake.tell(&self.data.path);
-        groups.iter_mut().for_each(TokenGroup::chosen_first);
-        Ok(Labelled { folder, tokenizer, reading, groups })
+        let validation = self.validation.as_ref();
+        let (groups, held_out) = read_both(&self.data, validation, &self.settings, read)?;
+        Ok(Labelled { folder, tokenizer, reading, groups, held_out })
     }
 
     fn make(self, opened: Labelled, site: &Site<'_>) -> Result<Trained> {
-        let Labelled { folder, tokenizer, reading, groups } = opened;
+        let Labelled { folder, tokenizer, reading, groups, held_out } = opened;
         let device = site.context.device.clone().autodiff();
         let subject = Subject::new(folder, tokenizer, &self.settings)?;
         let saved = subject.clone();
@@ -108,6 +119,8 @@ impl stage::Stage for Reward {
             name: "reward model",
             settings: &self.settings,
             records: Arc::new(InMemDataset::new(groups)),
+            held_out,
+            drift: None,
             load: &|checkpoint| {
                 Ok(RewardTrainer { model: subject.load_reward_model(checkpoint, &device)? })
             },
@@ -131,6 +144,7 @@ impl Reward {
     /// Labelled texts as the reward model reads them: groups of one, the label as the reward.
     fn texts(
         &self,
+        path: &Path,
         tokenization: &Tokenization<'_>,
         reading: &RewardReading,
     ) -> Result<(Vec<TokenGroup>, Intake)> {
@@ -143,12 +157,13 @@ impl Reward {
             tokenization.check(&located, "text", &group.completions[0])?;
             Ok(group)
         };
-        data::read_records(&self.data.path, self.settings.data.tokens.skip_bad, read)
+        data::read_records(path, self.settings.data.tokens.skip_bad, read)
     }
 
     /// Pairs as the reward model reads them.
     fn pairs(
         &self,
+        path: &Path,
         tokenization: &Tokenization<'_>,
         reading: &RewardReading,
     ) -> Result<(Vec<TokenGroup>, Intake)> {
@@ -162,7 +177,7 @@ impl Reward {
             }
             reading.tokens(&located, tokenization, intake)
         };
-        data::read_records(&self.data.path, self.settings.data.tokens.skip_bad, read)
+        data::read_records(path, self.settings.data.tokens.skip_bad, read)
     }
 }
 

@@ -13,6 +13,7 @@ use exalign::training::FineTuner;
 use serde_json::Value;
 
 use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
+use super::validation::{check, read_both, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
@@ -40,7 +41,8 @@ pub struct SftArgs {
 /// Runs the command.
 pub fn run(args: SftArgs, global: &Global) -> Result<Trained> {
     let settings = settings(global, Stage::Sft, args.training.settings())?;
-    let sft = Sft { model: args.model.into(), data: args.data.into(), settings };
+    let validation = args.training.validation.map(Source::from);
+    let sft = Sft { model: args.model.into(), data: args.data.into(), validation, settings };
     perform(sft, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
 }
 
@@ -48,6 +50,7 @@ pub fn run(args: SftArgs, global: &Global) -> Result<Trained> {
 pub struct Sft {
     pub model: Source,
     pub data: Source,
+    pub validation: Option<Source>,
     pub settings: TrainSettings,
 }
 
@@ -56,17 +59,19 @@ pub struct Demonstrated {
     folder: ModelFolder,
     tokenizer: Option<Tokenizer>,
     groups: Vec<TokenGroup>,
+    held_out: Vec<TokenGroup>,
 }
 
 impl Keyed for Sft {
     const NAME: &'static str = "sft";
 
     fn settings(&self) -> Value {
-        self.settings.shaping()
+        shaping(self.settings.shaping(), self.validation.as_ref())
     }
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        vec![self.model.model("model"), self.data.file("data")]
+        let validation = self.validation.iter().map(|file| file.file("validation"));
+        [self.model.model("model"), self.data.file("data")].into_iter().chain(validation).collect()
     }
 }
 
@@ -75,23 +80,29 @@ impl stage::Stage for Sft {
     type Summary = Trained;
 
     fn open(&mut self, record: Option<&Path>) -> Result<Demonstrated> {
+        check(&self.settings, None, self.validation.as_ref())?;
         let folder = ModelFolder::open(&self.model.path)?;
         set_date(&mut self.settings.chat, &[&folder], record)?;
         let tokenizer = tokenizer(&folder, &self.settings.chat)?;
         let data = &self.settings.data.tokens;
-        let (groups, intake) = data::read_tokens::<Demonstration>(
-            &self.data.path,
-            data.skip_bad,
-            tokenizer.as_ref(),
-            &limits(data, &folder),
-            folder.shape.vocab_size,
-        )?;
-        intake.tell(&self.data.path);
-        Ok(Demonstrated { folder, tokenizer, groups })
+        let read = |path: &Path| {
+            let (groups, intake) = data::read_tokens::<Demonstration>(
+                path,
+                data.skip_bad,
+                tokenizer.as_ref(),
+                &limits(data, &folder),
+                folder.shape.vocab_size,
+            )?;
+            intake.tell(path);
+            Ok(groups)
+        };
+        let validation = self.validation.as_ref();
+        let (groups, held_out) = read_both(&self.data, validation, &self.settings, read)?;
+        Ok(Demonstrated { folder, tokenizer, groups, held_out })
     }
 
     fn make(self, opened: Demonstrated, site: &Site<'_>) -> Result<Trained> {
-        let Demonstrated { folder, tokenizer, groups } = opened;
+        let Demonstrated { folder, tokenizer, groups, held_out } = opened;
         let device = site.context.device.clone().autodiff();
         let subject = Subject::new(folder, tokenizer, &self.settings)?;
         let saved = subject.clone();
@@ -99,6 +110,8 @@ impl stage::Stage for Sft {
             name: "fine-tuning",
             settings: &self.settings,
             records: Arc::new(InMemDataset::new(groups)),
+            held_out,
+            drift: None,
             load: &|checkpoint| {
                 Ok(FineTuner { decoder: subject.load_decoder(checkpoint, &device)? })
             },

@@ -1,6 +1,6 @@
 //! The part that all stages with a training share. Batches and models are each stage's own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::data::dataset::{Dataset, DatasetError};
@@ -14,12 +14,13 @@ use exalign::model::families::Binding;
 use exalign::model::folder::with_precision;
 use exalign::model::{self, Decoder, ModelFolder, Precision, RewardModel};
 use exalign::training::{
-    BatchOrder, Checkpoints, Keeping, Micro, Optimization, SaveModule, Schedule, Step, Trainable,
-    Training,
+    BatchOrder, BestModel, Checkpoints, Drifted, Keeping, Measure, Micro, Optimization, SaveModule,
+    Schedule, Step, Trainable, Training,
 };
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::validation::validation;
 use crate::model_input::load_decoder;
 use crate::stage::Site;
 
@@ -41,6 +42,10 @@ pub struct TrainingFlags {
     /// training.compute: type of the forward and backward passes, f32 or bf16; weights and losses stay f32
     #[arg(long, value_name = "DTYPE")]
     compute: Option<String>,
+    /// Validation records, in the form of --data: loss and figures over them are taken every
+    /// validation.every steps [default: none, or validation.share of the data]
+    #[arg(long, value_name = "FILE")]
+    pub validation: Option<PathBuf>,
     /// training.max_steps: stop after this many steps; 0: no limit
     #[arg(long, value_name = "N")]
     max_steps: Option<usize>,
@@ -93,6 +98,10 @@ pub struct Train<'a, T: Trainable, I> {
     pub name: &'a str,
     pub settings: &'a TrainSettings,
     pub records: Arc<dyn Dataset<I>>,
+    /// The records of validation; none: there is none.
+    pub held_out: Vec<I>,
+    /// The drift from the reference at each validation, and its budget in nats.
+    pub drift: Option<(Measure<T>, f64)>,
     /// Loads the module: from the folder of a checkpoint, or anew.
     pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
     pub save: SaveModule<T>,
@@ -106,10 +115,17 @@ pub struct Train<'a, T: Trainable, I> {
 pub struct Trained {
     /// The folder of the trained model.
     pub model: String,
+    /// Steps taken.
     pub steps: usize,
     /// The loss of the last step; none where none was taken.
     pub loss: Option<f64>,
     pub seconds: f64,
+    /// The step whose model is the result, where the best one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<BestModel>,
+    /// Where the training ended, if the drift reached its budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drifted: Option<Drifted>,
 }
 
 /// Whether a file in the folder of a training is what it leaves; checkpoints come and go.
@@ -126,6 +142,9 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
         let num_steps = order.num_steps();
         let (records, batch, places) = (self.records, self.batch, devices.clone());
         let prepare = self.prepare;
+        let device = site.context.device.clone();
+        let valid = (batch.clone(), prepare.clone());
+        let validation = validation(config, num_steps, self.held_out, valid, self.drift, device);
         let training = Training {
             name: self.name,
             dir: out,
@@ -165,20 +184,43 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
                     records: all().map(TokenGroup::name).collect(),
                 })
             }),
+            validation,
             devices,
         };
         let (module, outcome) = training.run()?;
         let model = out.join("model");
         (self.save)(&module, config.dtype, &model)?;
-        let keeping =
-            Keeping { every: config.checkpoint.every, keep: config.checkpoint.keep, num_steps };
-        Checkpoints::new(out, keeping).finish()?;
-        Ok(Trained {
+        let trained = Trained {
             model: model.to_string_lossy().into_owned(),
-            steps: num_steps,
+            steps: outcome.steps,
             loss: outcome.last_loss,
             seconds: outcome.seconds,
-        })
+            best: outcome.best,
+            drifted: outcome.drifted,
+        };
+        let checkpoint = &config.checkpoint;
+        let keeping =
+            Keeping { every: checkpoint.every, keep: checkpoint.keep, num_steps: trained.steps };
+        Checkpoints::new(out, keeping).finish(trained.best.as_ref().map(|best| best.step))?;
+        trained.tell(self.name, num_steps);
+        Ok(trained)
+    }
+}
+
+impl Trained {
+    /// Says where the training ended before its last of `num_steps` steps, and which model is the result.
+    fn tell(&self, name: &str, num_steps: usize) {
+        if let Some(Drifted { step, kl, interval: [low, high], budget }) = &self.drifted {
+            tracing::info!(
+                "{name}: ended after step {step} of {num_steps}: the drift is {kl:.3} [{low:.3}, {high:.3}] nats, the                  budget {budget}"
+            );
+        }
+        if let Some(BestModel { step, by, value }) = &self.best {
+            let steps = self.steps;
+            tracing::info!(
+                "{name}: the result is the model after step {step} of {steps}, of the best {by}: {value:.4}"
+            );
+        }
     }
 }
 

@@ -44,9 +44,10 @@ struct RobustDpo {
 impl Alignment for RobustDpo {
     fn loss(&self, log_probs: &GroupLogProbs, _rewards: &Tensor<2>) -> Tensor<1> {
         let z = margin(log_probs, self.beta_policy); //                   [groups, 1]
-        let clean = log_sigmoid(z.clone()) * (1.0 - self.smoothing);
-        let flipped = log_sigmoid(-z) * self.smoothing;
-        (flipped - clean).mean() / (1.0 - 2.0 * self.smoothing) //        [1]
+        let unbiased = 1.0 - 2.0 * self.smoothing;
+        let clean = log_sigmoid(z.clone()) * ((1.0 - self.smoothing) / unbiased);
+        let flipped = log_sigmoid(-z) * (self.smoothing / unbiased);
+        (flipped - clean).mean() //                                       [1]
     }
 
     fn entry(&self) -> &'static Entry {

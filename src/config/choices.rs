@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::sections::LearningRateSchedule;
+use super::sections::{BestBy, LearningRateSchedule};
 use crate::alignment::{Labels, ObjectiveName, objectives};
 use crate::model::Precision;
 
@@ -15,6 +15,7 @@ pub(super) fn choices(key: &str) -> Option<Vec<&'static str>> {
     match parts.as_slice() {
         ["name", "objective"] => Some(objectives().iter().map(|entry| entry.name).collect()),
         ["labels", "objective"] => variants::<Labels>(),
+        ["best", "checkpoint"] => variants::<BestBy>(),
         ["schedule", "optimizer"] => variants::<LearningRateSchedule>(),
         ["dtype", ..] | ["compute", "training"] => variants::<Precision>(),
         _ => None,

@@ -13,8 +13,8 @@ mod tests;
 
 pub use experiment::ExperimentConfig;
 pub use sections::{
-    Checkpoint, Generation, JudgeSettings, LearningRateSchedule, Optimizer, RecordData, Section,
-    TokenData, Training, TrainingData, Violation,
+    BestBy, Checkpoint, DriftSettings, Generation, JudgeSettings, LearningRateSchedule, Optimizer,
+    RecordData, Section, TokenData, Training, TrainingData, ValidationSettings, Violation,
 };
 pub use settings::{
     AlignSettings, DataSettings, DrawSettings, EndpointSettings, JudgingSettings, LabelSettings,

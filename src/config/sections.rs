@@ -91,6 +91,74 @@ pub enum LearningRateSchedule {
 pub struct Checkpoint {
     pub every: usize,
     pub keep: usize,
+    pub best: BestBy,
+}
+
+/// The figure of validation that tells the best model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BestBy {
+    /// No best model is kept.
+    #[default]
+    None,
+    /// The lowest loss.
+    Loss,
+    /// The highest accuracy.
+    Accuracy,
+    /// The largest reward margin.
+    Reward,
+}
+
+impl BestBy {
+    /// The figure's name, and whether more of it is better; none where no best model is kept.
+    pub fn figure(self) -> Option<(&'static str, bool)> {
+        match self {
+            Self::None => None,
+            Self::Loss => Some(("loss", false)),
+            Self::Accuracy => Some(("accuracy", true)),
+            Self::Reward => Some(("reward_margin", true)),
+        }
+    }
+}
+
+/// `validation.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct ValidationSettings {
+    pub every: usize,
+    pub share: f64,
+}
+
+impl Section for ValidationSettings {
+    fn violation(&self) -> Option<Violation> {
+        let is_share = (0.0..1.0).contains(&self.share);
+        first([(
+            "validation.share",
+            &self.share,
+            "a number from 0, below 1 (0 holds nothing out)",
+            is_share,
+        )])
+    }
+}
+
+/// `drift.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct DriftSettings {
+    pub kl_budget: f64,
+    pub prompts: usize,
+    pub max_new_tokens: usize,
+}
+
+impl Section for DriftSettings {
+    #[rustfmt::skip] // a table
+    fn violation(&self) -> Option<Violation> {
+        first([
+            ("drift.kl_budget", &self.kl_budget, "nats from 0 (0 sets no budget)", from_zero(self.kl_budget)),
+            ("drift.prompts", &self.prompts, "at least 2, for an interval", self.prompts > 1),
+            ("drift.max_new_tokens", &self.max_new_tokens, "at least 1", self.max_new_tokens > 0),
+        ])
+    }
 }
 
 impl Section for Checkpoint {

@@ -9,8 +9,8 @@ use serde_json::Value;
 use toml::Table;
 
 use super::sections::{
-    Checkpoint, Generation, JudgeSettings, Optimizer, RecordData, Section, TokenData, Training,
-    TrainingData, Violation,
+    Checkpoint, DriftSettings, Generation, JudgeSettings, Optimizer, RecordData, Section,
+    TokenData, Training, TrainingData, ValidationSettings, Violation,
 };
 use super::sources::{Known, Sources, internal, merge, parse_toml, typed};
 use crate::Result;
@@ -211,6 +211,7 @@ pub struct TrainSettings {
     pub training: Training,
     pub optimizer: Optimizer,
     pub checkpoint: Checkpoint,
+    pub validation: ValidationSettings,
     pub data: TrainingData,
     pub adapter: LoraConfig,
     pub chat: ChatSettings,
@@ -222,6 +223,7 @@ impl Settings for TrainSettings {
             &self.training,
             &self.optimizer,
             &self.checkpoint,
+            &self.validation,
             &self.data,
             &self.adapter,
             &self.chat,
@@ -236,12 +238,13 @@ pub struct AlignSettings {
     #[serde(flatten)]
     pub train: TrainSettings,
     pub objective: ObjectiveConfig,
+    pub drift: DriftSettings,
 }
 
 impl Settings for AlignSettings {
     fn sections(&self) -> Vec<&dyn Section> {
         let mut sections = self.train.sections();
-        sections.push(&self.objective);
+        sections.extend([&self.objective as &dyn Section, &self.drift]);
         sections
     }
 

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AlignSettings, Checkpoint, ExperimentConfig, Generation, JudgeSettings, LearningRateSchedule,
-    Optimizer, Section, Settings, Sources, Stage, TrainSettings, Training, TrainingData,
+    AlignSettings, Checkpoint, DriftSettings, ExperimentConfig, Generation, JudgeSettings,
+    LearningRateSchedule, Optimizer, Section, Settings, Sources, Stage, TrainSettings, Training,
+    TrainingData, ValidationSettings,
 };
 use crate::alignment::{Labels, ObjectiveConfig};
 use crate::data::ChatSettings;
@@ -19,6 +20,8 @@ struct All {
     training: Training,
     optimizer: Optimizer,
     checkpoint: Checkpoint,
+    validation: ValidationSettings,
+    drift: DriftSettings,
     data: TrainingData,
     generation: Generation,
     objective: ObjectiveConfig,
@@ -33,6 +36,8 @@ impl Settings for All {
             &self.training,
             &self.optimizer,
             &self.checkpoint,
+            &self.validation,
+            &self.drift,
             &self.data,
             &self.generation,
             &self.objective,
@@ -396,6 +401,7 @@ fn no_word_is_refused_without_those_that_may_stand_there() {
     insta::assert_snapshot!(chosen.join("\n"), @r#"
     `--set dtype`: expected one of f32, bf16, f16, found "nonsense"
     `--set chat.date`: expected a date such as 2024-07-26, found "nonsense"
+    `--set checkpoint.best`: expected one of none, loss, accuracy, reward, found "nonsense"
     `--set objective.labels`: expected one of paper, official, found "nonsense"
     `--set objective.name`: expected one of exo-pref, exo-rw, dpo, dpo-rw, found "nonsense"
     `--set optimizer.schedule`: expected one of cosine, constant, found "nonsense"

@@ -27,7 +27,7 @@ const RESUMABLE: usize = 2;
 
 /// The checkpoints of one training.
 pub struct Checkpoints {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     keeping: Keeping,
 }
 
@@ -57,6 +57,12 @@ pub struct State {
     pub step: usize,
     /// The hash of the lines of `metrics.jsonl` up to then.
     pub metrics: String,
+    /// The step of the best model so far, where one is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<usize>,
+    /// Whether the training ended here, before its last step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_end: bool,
 }
 
 impl Checkpoints {
@@ -72,11 +78,16 @@ impl Checkpoints {
 
     /// Steps with a checkpoint, in order.
     pub fn steps(&self) -> Vec<usize> {
+        self.numbered("step-")
+    }
+
+    /// The numbers behind `prefix` in the names of folders, in order.
+    pub(super) fn numbered(&self, prefix: &str) -> Vec<usize> {
         let mut steps: Vec<usize> = std::fs::read_dir(&self.folder)
             .into_iter()
             .flatten()
             .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok())
+            .filter_map(|entry| entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok())
             .collect();
         steps.sort_unstable();
         steps
@@ -102,14 +113,14 @@ impl Checkpoints {
         }
         write_model(temporary.path())?;
         write_json(&temporary.path().join(STATE), state)?;
-        write_json(&temporary.path().join(CHECKSUMS), &checksums(temporary.path())?)?;
+        write_checksums(temporary.path())?;
         persist_folder(temporary, &target)?;
         // Later ones were passed over, or there would be no step to take: they are worth nothing, and would
         // count as the newest.
         for step in self.steps().into_iter().filter(|it| *it > state.step) {
             remove(&self.path(step))?;
         }
-        if let Err(error) = self.prune(RESUMABLE) {
+        if let Err(error) = self.prune(RESUMABLE).and_then(|()| self.prune_best(state.best)) {
             // It only costs space until the end.
             tracing::warn!("{error}");
         }
@@ -123,26 +134,39 @@ impl Checkpoints {
         &self,
         metrics: impl Fn(usize) -> Option<String>,
     ) -> Option<(usize, Option<OptimizerRecord>)> {
-        let usable = |step: &usize| {
-            *step == self.keeping.num_steps || self.path(*step).join(OPTIMIZER).exists()
-        };
-        self.steps().into_iter().rev().filter(usable).find_map(|step| {
-            match self.read(step, &metrics) {
-                Ok(optimizer) => Some((step, optimizer)),
-                Err(error) => {
-                    tracing::warn!("passing over a damaged checkpoint: {error}");
-                    None
-                }
+        let mut usable = self.steps().into_iter().rev().filter(|step| self.may_go_on_from(*step));
+        usable.find_map(|step| match self.read(step, &metrics) {
+            Ok(optimizer) => Some((step, optimizer)),
+            Err(error) => {
+                tracing::warn!("passing over a damaged checkpoint: {error}");
+                None
             }
         })
     }
 
-    /// Drops what only an unfinished training needs.
+    /// Drops what only an unfinished training needs; of the best models, the one of the step `best`
+    /// stays.
     ///
     /// # Errors
     /// If it cannot be removed.
-    pub fn finish(&self) -> Result<()> {
-        self.prune(0)
+    pub fn finish(&self, best: Option<usize>) -> Result<()> {
+        self.prune(0)?;
+        self.prune_best(best)
+    }
+
+    /// Whether the checkpoint of a step has all that a training needs to go on: after its end nothing is
+    /// needed.
+    pub(super) fn may_go_on_from(&self, step: usize) -> bool {
+        self.is_end(step) || self.path(step).join(OPTIMIZER).exists()
+    }
+
+    fn is_end(&self, step: usize) -> bool {
+        step == self.keeping.num_steps || self.state(step).is_ok_and(|state| state.is_end)
+    }
+
+    /// Where the training stood at the checkpoint of a step.
+    pub(super) fn state(&self, step: usize) -> Result<State> {
+        read_json(&self.path(step).join(STATE))
     }
 
     fn read(
@@ -151,22 +175,11 @@ impl Checkpoints {
         metrics: &impl Fn(usize) -> Option<String>,
     ) -> Result<Option<OptimizerRecord>> {
         let folder = self.path(step);
-        let expected: BTreeMap<String, String> = read_json(&folder.join(CHECKSUMS))?;
-        let found = checksums(&folder)?;
-        let differs = |file: &&String| expected.get(*file) != found.get(*file);
-        if let Some(file) = expected.keys().chain(found.keys()).find(differs) {
-            return Err(Error::file(folder.join(file), "its content is not what was written"));
+        let files = whole(&folder)?;
+        if !self.is_end(step) && !files.contains_key(OPTIMIZER) {
+            return Err(Error::file(folder.join(CHECKSUMS), format!("names no {OPTIMIZER}")));
         }
-        let has = |is_it: &dyn Fn(&str) -> bool| expected.keys().any(|file| is_it(file));
-        let lacks =
-            |what: &str| Err(Error::file(folder.join(CHECKSUMS), format!("names no {what}")));
-        if !has(&|file| file.ends_with(".safetensors")) {
-            return lacks("weights");
-        }
-        if step != self.keeping.num_steps && !has(&|file| file == OPTIMIZER) {
-            return lacks(OPTIMIZER);
-        }
-        let state: State = read_json(&folder.join(STATE))?;
+        let state = self.state(step)?;
         if state.step != step {
             let message = format!("expected step {step}, found {}", state.step);
             return Err(Error::file(folder.join(STATE), message));
@@ -176,12 +189,15 @@ impl Checkpoints {
                 format!("metrics.jsonl no longer holds its first {step} lines as they were");
             return Err(Error::file(folder, message));
         }
+        if let Some(best) = state.best {
+            whole(&self.best(best))?;
+        }
         let optimizer = folder.join(OPTIMIZER);
         let load = |_| {
             OptimizerRecord::load(&optimizer)
                 .map_err(|error| Error::file(&optimizer, format!("cannot be read: {error}")))
         };
-        expected.get(OPTIMIZER).map(load).transpose()
+        files.get(OPTIMIZER).map(load).transpose()
     }
 
     /// Keeps optimizer states of the newest `resumable` checkpoints and models as [`Keeping`] says.
@@ -207,12 +223,34 @@ impl Checkpoints {
     }
 }
 
-fn remove(path: &Path) -> Result<()> {
+pub(super) fn remove(path: &Path) -> Result<()> {
     match path.is_dir() {
         true => std::fs::remove_dir_all(path),
         false => std::fs::remove_file(path),
     }
     .map_err(Error::io(path, "remove"))
+}
+
+/// Writes the list of a folder's files, by which damage shows.
+pub(super) fn write_checksums(folder: &Path) -> Result<()> {
+    write_json(&folder.join(CHECKSUMS), &checksums(folder)?)
+}
+
+/// The files of a folder with a model, each with its hash, as they were written.
+///
+/// # Errors
+/// The file that is not what was written.
+fn whole(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let expected: BTreeMap<String, String> = read_json(&folder.join(CHECKSUMS))?;
+    let found = checksums(folder)?;
+    let differs = |file: &&String| expected.get(*file) != found.get(*file);
+    if let Some(file) = expected.keys().chain(found.keys()).find(differs) {
+        return Err(Error::file(folder.join(file), "its content is not what was written"));
+    }
+    if !expected.keys().any(|file| file.ends_with(".safetensors")) {
+        return Err(Error::file(folder.join(CHECKSUMS), "names no weights"));
+    }
+    Ok(expected)
 }
 
 /// Content hashes of a folder's files, the list itself left out.

@@ -25,6 +25,11 @@ impl Found {
         Some(hasher.finalize().to_hex().to_string())
     }
 
+    /// The lines of the first `steps` steps.
+    pub fn lines(&self, steps: usize) -> impl Iterator<Item = &Value> {
+        self.lines.iter().take(steps).map(|(_, line)| line)
+    }
+
     /// Keeps the lines of the first `steps` steps; what a killed process wrote after its last
     /// checkpoint is going to be written again.
     pub fn go_on(self, steps: usize) -> Result<Metrics> {

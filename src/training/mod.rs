@@ -5,13 +5,19 @@
 //! [`Training`] drives it with a strategy of its own.
 //!
 //! Invariants: step N depends on the settings, the seed and N alone, never on when the process started; a
-//! checkpoint is complete or absent; a loss that is not finite never reaches the weights.
+//! checkpoint is complete or absent; a loss that is not finite never reaches the weights; validation changes
+//! no weight.
 
 mod adam;
 mod aligner;
+mod best;
 mod checkpoint;
+mod course;
+mod drift;
+mod falling;
 mod fine_tuner;
 mod gradients;
+mod hold_out;
 mod metrics;
 mod optimization;
 mod order;
@@ -22,14 +28,19 @@ mod several_devices;
 mod silent;
 mod step;
 mod step_loop;
+mod validation;
 
 pub use adam::FusedAdam;
 pub use aligner::{Aligner, AlignmentBatch};
 pub use checkpoint::{CHECKPOINTS, Checkpoints, Keeping};
+pub use course::{BestModel, Drifted, Rules};
+pub use drift::Drift;
 pub use fine_tuner::FineTuner;
+pub use hold_out::hold_out;
 pub use optimization::Optimization;
 pub use order::BatchOrder;
 pub use reward_trainer::{RewardTrainer, ScoredBatch};
 pub use run::{BuildStep, Outcome, SaveModule, Training};
 pub use schedule::Schedule;
 pub use step::{Micro, MicroLoss, Step, StepOutput, Trainable, Trainee};
+pub use validation::{Figures, Measure, Validation, means};

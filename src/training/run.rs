@@ -9,11 +9,13 @@ use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 
 use super::checkpoint::{Checkpoints, Keeping};
+use super::course::{BestModel, Course, Drifted};
 use super::metrics::Metrics;
 use super::optimization::Optimization;
 use super::silent::Silent;
 use super::step::{Step, Trainable, Trainee};
 use super::step_loop::{Ledger, NoBatches, StepLoop};
+use super::validation::Validation;
 use crate::Result;
 use crate::files::sweep_folder;
 use crate::model::Precision;
@@ -48,6 +50,8 @@ pub struct Training<'a, T: Trainable> {
     pub save: SaveModule<T>,
     /// The batches of a step.
     pub step: BuildStep<T>,
+    /// How it is validated, if at all.
+    pub validation: Option<Validation<T>>,
     /// The devices of the batches; the module is on the first.
     pub devices: Vec<Device>,
 }
@@ -55,16 +59,21 @@ pub struct Training<'a, T: Trainable> {
 /// The result of a training.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Steps taken in this process.
+    /// Steps taken, over all processes.
     pub steps: usize,
     /// Seconds spent on steps, over all processes.
     pub seconds: f64,
     /// Mean loss of the last step.
     pub last_loss: Option<f64>,
+    /// The best model, where one was kept.
+    pub best: Option<BestModel>,
+    /// The end, where the drift reached its budget before the last step.
+    pub drifted: Option<Drifted>,
 }
 
 impl<T: Trainable> Training<'_, T> {
-    /// Trains from the newest checkpoint to the last step and returns the trained module.
+    /// Trains from the newest checkpoint to the last step, or to the end of the budget, and returns the
+    /// trained module: the best one where one is kept, else the last one.
     ///
     /// # Errors
     /// [`Interrupted`](crate::Error::Interrupted) after Ctrl-C, with a checkpoint written;
@@ -90,13 +99,21 @@ impl<T: Trainable> Training<'_, T> {
             }
             None => (0, (self.load)(None)?),
         };
+        let rules = self.validation.as_ref().map(|it| it.rules).unwrap_or_default();
+        let course = Course::after(rules, found.lines(first));
         let metrics = found.go_on(first)?;
         let (seconds, last_loss) = (metrics.seconds, metrics.last_loss);
         let trainee = with_stable_ids(Trainee::new(module, self.compute));
         let schedule = self.optimization.schedule.clone().starting_at(first);
         let learner = Learner::new(trainee, optimizer, schedule);
 
-        let ledger = Arc::new(Mutex::new(Ledger { metrics, error: None, last_loss }));
+        let ledger = Arc::new(Mutex::new(Ledger {
+            metrics,
+            course,
+            before: Vec::new(),
+            error: None,
+            last_loss,
+        }));
         let steps = StepLoop {
             name: self.name.to_owned(),
             first,
@@ -106,6 +123,7 @@ impl<T: Trainable> Training<'_, T> {
             checkpoints,
             build: self.step.clone(),
             save: self.save.clone(),
+            validation: self.validation.clone(),
             devices: self.devices.clone(),
             ledger: ledger.clone(),
         };
@@ -121,11 +139,21 @@ impl<T: Trainable> Training<'_, T> {
             return Err(error);
         }
         ledger.metrics.sync()?;
+        let Course { best, drifted, .. } = ledger.course.clone();
         let outcome = Outcome {
-            steps: self.num_steps - first,
+            steps: drifted.as_ref().map_or(self.num_steps, |end| end.step),
             seconds: seconds + started.elapsed().as_secs_f64(),
             last_loss: ledger.last_loss,
+            best,
+            drifted,
         };
-        Ok((result.model.module, outcome))
+        let module = match &outcome.best {
+            Some(best) => {
+                drop(result);
+                (self.load)(Some(&Checkpoints::new(self.dir, keeping).best(best.step)))?
+            }
+            None => result.model.module,
+        };
+        Ok((module, outcome))
     }
 }

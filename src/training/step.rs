@@ -108,6 +108,11 @@ impl<T: Trainable> Trainee<T> {
         Self { module, compute, slot: OptimizerSlot::default() }
     }
 
+    /// The float type of the passes.
+    pub(super) fn compute(&self) -> Precision {
+        self.compute
+    }
+
     /// Where the optimizer leaves its state when asked.
     pub fn slot(&self) -> &OptimizerSlot {
         &self.slot

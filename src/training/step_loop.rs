@@ -22,11 +22,13 @@ use burn::train::{
 use serde_json::json;
 
 use super::checkpoint::{Checkpoints, Keeping, State};
+use super::course::{Course, Noted};
 use super::gradients::{global_norm, scale};
 use super::metrics::Metrics;
 use super::run::{BuildStep, SaveModule};
 use super::several_devices::SeveralDevices;
 use super::step::{OptimizerSlot, Step, StepOutput, Trainable, Trainee};
+use super::validation::{Figures, Validation, write, write_before};
 use crate::model::Precision;
 use crate::progress::Progress;
 use crate::{Error, Result, interrupt};
@@ -35,6 +37,9 @@ use crate::{Error, Result, interrupt};
 /// the model alone.
 pub struct Ledger {
     pub metrics: Metrics,
+    pub course: Course,
+    /// Figures from before the first step, for its line.
+    pub before: Figures,
     pub error: Option<Error>,
     pub last_loss: Option<f64>,
 }
@@ -50,6 +55,7 @@ pub struct StepLoop<T: Trainable> {
     pub checkpoints: Checkpoints,
     pub build: BuildStep<T>,
     pub save: SaveModule<T>,
+    pub validation: Option<Validation<T>>,
     pub devices: Vec<Device>,
     pub ledger: Arc<Mutex<Ledger>>,
 }
@@ -66,9 +72,15 @@ impl<T: Trainable> SupervisedLearningStrategy<Trainee<T>> for StepLoop<T> {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let mut progress = Progress::new(&self.name, "steps", self.first, self.num_steps);
         let several = (self.devices.len() > 1).then(|| SeveralDevices::new(&self.devices));
-        let outcome = (self.first + 1..=self.num_steps).try_for_each(|number| {
-            let loss = self.advance(number, several.as_ref(), &mut learner, &mut ledger)?;
-            progress.advance(1, &format!("loss {loss:.4}"));
+        let outcome = self.before(&learner).and_then(|before| {
+            ledger.before = before;
+            for number in self.first + 1..=self.num_steps {
+                if ledger.course.drifted.is_some() {
+                    break;
+                }
+                let loss = self.advance(number, several.as_ref(), &mut learner, &mut ledger)?;
+                progress.advance(1, &format!("loss {loss:.4}"));
+            }
             Ok(())
         });
         progress.finish();
@@ -120,16 +132,56 @@ impl<T: Trainable> StepLoop<T> {
             "step": number, "epoch": epoch, "loss": loss, "grad_norm": norm, "learning_rate": rate,
             "groups": groups, "tokens": tokens, "seconds": started.elapsed().as_secs_f64(),
             "peak_memory_bytes": peak_memory_bytes(),
+            "clipped": u8::from(self.clip_norm > 0.0 && norm > self.clip_norm),
         });
         for (name, value) in statistics {
             line[name] = value.into();
         }
+        write_before(&mut line, std::mem::take(&mut ledger.before));
+        write(&mut line, self.validated(number, learner)?);
         ledger.metrics.append(&line)?;
         ledger.last_loss = Some(loss);
-        if is_kept {
-            self.keep(number, &slot, &learner.model().module, &ledger.metrics)?;
+        let noted = ledger.course.note(&line);
+        self.conclude(number, noted, &learner.model().module)?;
+        let is_end = ledger.course.drifted.is_some();
+        if is_kept || (is_end && self.keeping.every > 0) {
+            self.keep(number, &slot, &learner.model().module, ledger)?;
         }
-        if stopping { Err(Error::Interrupted) } else { Ok(loss) }
+        if stopping && !is_end { Err(Error::Interrupted) } else { Ok(loss) }
+    }
+
+    /// The figures from before the first step, where the training begins with it.
+    fn before(&self, learner: &Learner<Trainee<T>>) -> Result<Figures> {
+        match &self.validation {
+            Some(validation) if self.first == 0 => validation.before(&learner.model()),
+            _ => Ok(Figures::new()),
+        }
+    }
+
+    /// The figures of validation after the step `number`; none where it is not due. Ctrl-C waits for
+    /// them, so that the step's line is whole.
+    fn validated(&self, number: usize, learner: &Learner<Trainee<T>>) -> Result<Figures> {
+        match &self.validation {
+            Some(validation) if validation.is_due(number, self.num_steps) => {
+                interrupt::deferred(|| validation.figures(number, &learner.model()))
+            }
+            _ => Ok(Figures::new()),
+        }
+    }
+
+    /// Keeps the model where it is the best so far, and tells what is to be told.
+    fn conclude(&self, number: usize, noted: Noted, module: &T) -> Result<()> {
+        if noted.is_best {
+            let save = |folder: &Path| (self.save)(module, Precision::F32, folder);
+            self.checkpoints.write_best(number, save)?;
+        }
+        if let Some([chosen, rejected]) = noted.falls {
+            tracing::warn!(
+                "{}: step {number}: the log-probs of chosen and of rejected completions have both fallen since the                  first steps, by {chosen:.1} and {rejected:.1} nats: the margin may grow while answers of either                  kind become rare. A weight on the likelihood of the chosen (objective.nll_weight), a lower                  training.learning_rate, a larger objective.beta_policy, or exo-pref in place of dpo help",
+                self.name
+            );
+        }
+        Ok(())
     }
 
     /// The gradients, scaled down to the largest norm, with the norm they had.
@@ -156,15 +208,15 @@ impl<T: Trainable> StepLoop<T> {
     }
 
     /// Writes the checkpoint of the step `number`.
-    fn keep(
-        &self,
-        number: usize,
-        slot: &OptimizerSlot,
-        module: &T,
-        metrics: &Metrics,
-    ) -> Result<()> {
+    fn keep(&self, number: usize, slot: &OptimizerSlot, module: &T, ledger: &Ledger) -> Result<()> {
+        let Ledger { metrics, course, .. } = ledger;
         metrics.sync()?;
-        let state = State { step: number, metrics: metrics.hash() };
+        let state = State {
+            step: number,
+            metrics: metrics.hash(),
+            best: course.best.as_ref().map(|best| best.step),
+            is_end: course.drifted.is_some(),
+        };
         let save = |folder: &Path| (self.save)(module, Precision::F32, folder);
         self.checkpoints.write(&state, slot.take(), save)
     }

@@ -119,7 +119,7 @@ fn what_training_cuts_and_refuses_is_counted_with_its_tokens() {
     let path = folder.path().join("data.jsonl");
     std::fs::write(&path, lines(&records)).unwrap();
     let read = |limits| {
-        super::super::read_alignment_tokens(&path, 0, Some(&tokenizer()), &limits, 100, |_| Ok(()))
+        super::super::read_alignment_tokens(&path, 0, Some(&tokenizer()), &limits, 100, &|_| Ok(()))
     };
     assert!(read(limits).unwrap_err().to_string().contains("data.jsonl:3"));
     assert!(read(Limits { max_length: 8, ..limits }).is_ok());

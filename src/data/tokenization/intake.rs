@@ -179,7 +179,7 @@ pub fn read_alignment_tokens(
     tokenizer: Option<&Tokenizer>,
     limits: &Limits,
     vocab_size: usize,
-    takes: impl Fn(usize) -> Result<()>,
+    takes: &dyn Fn(usize) -> Result<()>,
 ) -> Result<(Vec<TokenGroup>, Intake)> {
     let tokenization = Tokenization { tokenizer, limits: *limits, vocab_size };
     read_records(path, skip_bad, |located: Located<Group>, intake| {
@@ -198,7 +198,7 @@ pub fn read_unpaired_tokens(
     tokenizer: Option<&Tokenizer>,
     limits: &Limits,
     vocab_size: usize,
-    takes: impl Fn(usize) -> Result<()>,
+    takes: &dyn Fn(usize) -> Result<()>,
 ) -> Result<(Vec<TokenGroup>, Intake)> {
     let tokenization = Tokenization { tokenizer, limits: *limits, vocab_size };
     read_records(path, skip_bad, |located: Located<Unpaired>, intake| {

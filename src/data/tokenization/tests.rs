@@ -143,7 +143,7 @@ fn what_is_cut_and_what_is_skipped_is_reported() {
     let tokenizer = words();
     let limits = Limits { max_length: 5, max_prompt_length: 0 };
     let read = |skip_bad| {
-        read_alignment_tokens(&path, skip_bad, Some(&tokenizer), &limits, VOCABULARY, |_| Ok(()))
+        read_alignment_tokens(&path, skip_bad, Some(&tokenizer), &limits, VOCABULARY, &|_| Ok(()))
     };
     let (groups, report) = read(3).unwrap();
     assert_eq!(groups.iter().map(|group| group.line).collect::<Vec<_>>(), [1, 3]);

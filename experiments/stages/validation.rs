@@ -1,0 +1,177 @@
+//! Validation while training: which records it is over, when it is, and what is taken over them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use exalign::config::{BestBy, DriftSettings, TrainSettings};
+use exalign::data::{TokenGroup, Tokenizer};
+use exalign::generation::{Choice, Sampling};
+use exalign::model::ModelFolder;
+use exalign::training::{
+    BatchOrder, Drift, Measure, Rules, Trainable, Validation, hold_out, means,
+};
+use exalign::{Error, Result};
+use serde_json::Value;
+
+use super::training::{MakeBatch, Prepare};
+use crate::model_input::{end_of_text, load_decoder};
+use crate::stage::Source;
+
+/// The settings that shape a training: those of validation only where there is one.
+pub fn shaping(mut settings: Value, file: Option<&Source>) -> Value {
+    let is_validated = file.is_some() || settings["validation"]["share"].as_f64() > Some(0.0);
+    let has_budget = is_validated && settings["drift"]["kl_budget"].as_f64() > Some(0.0);
+    let mut drop_unread = |section: &str, is_read: bool| {
+        if let (false, Some(settings)) = (is_read, settings.as_object_mut()) {
+            settings.remove(section);
+        }
+    };
+    drop_unread("validation", is_validated);
+    drop_unread("drift", has_budget);
+    if settings["checkpoint"]["best"] == "none"
+        && let Some(checkpoint) = settings["checkpoint"].as_object_mut()
+    {
+        checkpoint.remove("best");
+    }
+    settings
+}
+
+/// Refuses settings of validation that contradict each other or that have no records.
+pub fn check(
+    settings: &TrainSettings,
+    drift: Option<&DriftSettings>,
+    file: Option<&Source>,
+) -> Result<()> {
+    let share = settings.validation.share;
+    if let (Some(file), true) = (file, share > 0.0) {
+        return Err(Error::usage(format!(
+            "validation.share: expected 0 beside --validation {}, found {share}; give one of the two",
+            file.path.display()
+        )));
+    }
+    if file.is_some() || share > 0.0 {
+        return Ok(());
+    }
+    const REMEDY: &str = "give --validation FILE, or hold records out: --set validation.share=0.1";
+    if settings.checkpoint.best != BestBy::None {
+        return Err(Error::usage(format!(
+            "checkpoint.best: expected records to tell the best model by, found none; {REMEDY}"
+        )));
+    }
+    match drift {
+        Some(drift) if drift.kl_budget > 0.0 => Err(Error::usage(format!(
+            "--kl-budget: expected prompts to measure the drift on, found none; {REMEDY}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The records to train on, and those to validate on: of a file of their own, or held out.
+pub fn read_both(
+    data: &Source,
+    file: Option<&Source>,
+    settings: &TrainSettings,
+    read: impl Fn(&Path) -> Result<Vec<TokenGroup>>,
+) -> Result<(Vec<TokenGroup>, Vec<TokenGroup>)> {
+    let groups = read(&data.path)?;
+    let share = settings.validation.share;
+    if let Some(file) = file {
+        return Ok((groups, read(&file.path)?));
+    }
+    if share == 0.0 {
+        return Ok((groups, Vec::new()));
+    }
+    let count = groups.len();
+    let (kept, held_out) = hold_out(groups, share, settings.seed);
+    if held_out.is_empty() {
+        return Err(Error::file(
+            &data.path,
+            "validation.share: expected records of two prompts or more to hold some out, found those of one; give \
+             --validation FILE",
+        ));
+    }
+    tracing::info!(
+        "validation: {} of {count} records are held out, those of {:.0} % of the prompts (validation.share, seed {})",
+        held_out.len(),
+        share * 100.0,
+        settings.seed
+    );
+    Ok((kept, held_out))
+}
+
+/// How a training of `num_steps` steps is validated on `records`; none where there are none.
+pub fn validation<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static>(
+    settings: &TrainSettings,
+    num_steps: usize,
+    records: Vec<I>,
+    (batch, prepare): (MakeBatch<I, T::Batch>, Option<Prepare<T, I>>),
+    drift: Option<(Measure<T>, f64)>,
+    device: Device,
+) -> Option<Validation<T>> {
+    if records.is_empty() {
+        return None;
+    }
+    let every = match settings.validation.every {
+        0 => num_steps.div_ceil(10).max(1),
+        every => every,
+    };
+    let count = records.len();
+    let order = BatchOrder::new(count, count, settings.training.micro_batch_size, 1, 1, None);
+    let size = |record: usize| {
+        let group = records[record].as_ref();
+        (group.completions.len(), group.num_tokens())
+    };
+    let parts = order.micro_batches(count, size);
+    let (drift, kl_budget) = drift.unzip();
+    let measure = move |step: usize, module: &T| {
+        let mut records = records.clone();
+        if let Some(prepare) = &prepare {
+            prepare(module, &mut records)?;
+        }
+        let batches = parts.iter().map(|part| {
+            let part: Vec<I> = part.iter().map(|&record| records[record].clone()).collect();
+            batch(&part, &device)
+        });
+        let mut figures = means(module, batches);
+        if let Some(drift) = &drift {
+            figures.extend(drift(step, module)?);
+        }
+        Ok(figures)
+    };
+    let rules = Rules { best: settings.checkpoint.best, kl_budget };
+    Some(Validation { every, measure: Arc::new(measure), rules })
+}
+
+/// How the drift of `policy` from `reference` is measured on the prompts of `groups`; it loads the
+/// reference.
+pub fn drift(
+    settings: &DriftSettings,
+    (policy, tokenizer): (&ModelFolder, Option<&Tokenizer>),
+    (reference, device): (&ModelFolder, &Device),
+    groups: &[TokenGroup],
+    (temperature, seed): (f64, u64),
+) -> Result<Drift> {
+    let prompts = Drift::prompts(groups, settings.prompts);
+    if prompts.len() < 2 {
+        return Err(Error::usage(format!(
+            "--kl-budget: expected two validation prompts or more, for an interval, found {}; give more validation \
+             records, with a prompt each",
+            prompts.len()
+        )));
+    }
+    let choice = Choice { temperature, top_k: 0, top_p: 1.0 };
+    Ok(Drift {
+        reference: load_decoder(reference, device)?,
+        prompts,
+        sampling: Sampling {
+            num_completions: 1,
+            choice,
+            max_new_tokens: settings.max_new_tokens,
+            end_of_text: end_of_text(policy, tokenizer),
+            stop: None,
+            seed,
+        },
+        device: device.clone(),
+    })
+}

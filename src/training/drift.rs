@@ -1,0 +1,166 @@
+//! The drift of a policy in training, KL(π ‖ π_ref), by samples: one completion a prompt, drawn from the
+//! policy and scored by both models.
+//!
+//!   KL(π ‖ π_ref) ≈ mean over prompts of log π(y | x) − log π_ref(y | x),   y ∼ π(· | x)
+//!
+//! The samples are a function of the weights, the seed and the step.
+
+use burn::tensor::Device;
+
+use super::validation::{DRIFT, Figures};
+use crate::Result;
+use crate::data::TokenGroup;
+use crate::generation::{Prompt, Sampling, sample};
+use crate::interrupt;
+use crate::model::Decoder;
+use crate::policy::token_log_probs_of;
+use crate::statistics::bootstrap;
+
+/// Prompts that are completed at once.
+const BATCH: usize = 16;
+
+/// How the drift is measured.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    /// The reference, on `device`.
+    pub reference: Decoder,
+    /// Prompts, none empty.
+    pub prompts: Vec<Vec<u32>>,
+    /// How completions are drawn: one of each prompt, from the whole distribution. The seed is that of
+    /// the training; each step has its own.
+    pub sampling: Sampling,
+    /// The device of both models, without autodiff.
+    pub device: Device,
+}
+
+impl Drift {
+    /// Of `count` prompts of `groups` at most, evenly over their order, each prompt once.
+    pub fn prompts(groups: &[TokenGroup], count: usize) -> Vec<Vec<u32>> {
+        let mut distinct: Vec<&Vec<u32>> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for group in groups.iter().filter(|group| !group.prompt.is_empty()) {
+            if seen.insert(&group.prompt) {
+                distinct.push(&group.prompt);
+            }
+        }
+        let taken = count.min(distinct.len());
+        (0..taken).map(|it| distinct[it * distinct.len() / taken].clone()).collect()
+    }
+
+    /// The mean of `policy` after `step` steps in nats, as `kl`, with the ends of its 95 % bootstrap
+    /// interval over prompts, as `kl_low` and `kl_high`.
+    ///
+    /// # Errors
+    /// Where a logit or a log-prob is not finite; [`Interrupted`](crate::Error::Interrupted).
+    pub fn figures(&self, step: usize, policy: &Decoder) -> Result<Figures> {
+        let sampling =
+            Sampling { seed: seed_of(self.sampling.seed, step), ..self.sampling.clone() };
+        let groups = self.drawn(policy, &sampling)?;
+        let ours = self.scored(policy, &groups)?;
+        let theirs = self.scored(&self.reference, &groups)?;
+        let log_ratios: Vec<f64> =
+            ours.iter().zip(&theirs).map(|(ours, theirs)| ours - theirs).collect();
+        let kl = bootstrap(&log_ratios, sampling.seed);
+        let figures = DRIFT.map(str::to_owned).into_iter().zip([kl.mean, kl.low, kl.high]);
+        Ok(figures.collect())
+    }
+
+    /// Every prompt with one completion.
+    fn drawn(&self, policy: &Decoder, sampling: &Sampling) -> Result<Vec<TokenGroup>> {
+        let mut order: Vec<usize> = (0..self.prompts.len()).collect();
+        order.sort_by_key(|&number| (self.prompts[number].len(), number));
+        let mut groups = vec![TokenGroup::default(); self.prompts.len()];
+        for numbers in order.chunks(BATCH) {
+            let prompt = |&number: &usize| Prompt {
+                number: number as u64,
+                ids: self.prompts[number].clone(),
+            };
+            let prompts: Vec<Prompt> = numbers.iter().map(prompt).collect();
+            let samples = sample(policy, &prompts, sampling, &self.device)?;
+            for (&number, samples) in numbers.iter().zip(samples) {
+                groups[number] = TokenGroup {
+                    line: number + 1,
+                    prompt: self.prompts[number].clone(),
+                    completions: samples.into_iter().map(|sample| sample.ids).collect(),
+                    ..TokenGroup::default()
+                };
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Σ log-prob of the completion of each group.
+    fn scored(&self, model: &Decoder, groups: &[TokenGroup]) -> Result<Vec<f64>> {
+        let temperature = self.sampling.choice.temperature;
+        let check = |_| interrupt::check();
+        let per_token = token_log_probs_of(model, groups, temperature, &self.device, check)?;
+        let sum = |group: &Vec<Vec<f32>>| group.iter().flatten().map(|&it| f64::from(it)).sum();
+        Ok(per_token.iter().map(sum).collect())
+    }
+}
+
+/// The seed of the samples after a step.
+fn seed_of(seed: u64, step: usize) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("exalign drift");
+    hasher.update(&seed.to_le_bytes()).update(&(step as u64).to_le_bytes());
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    u64::from_le_bytes(first)
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::generation::Choice;
+    use crate::model::ModelFolder;
+    use crate::model::families::gpt2_config_json;
+    use crate::model::weights::initialize;
+
+    fn decoder(seed: u64) -> Decoder {
+        let folder = tempfile::tempdir().unwrap();
+        let config = gpt2_config_json(11, 8, 1, 1, 16, 10);
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let shape = ModelFolder::open(folder.path()).unwrap().shape;
+        let device = Device::flex();
+        initialize(Decoder::new(shape.clone(), &device), &shape, seed, &device)
+    }
+
+    fn drift(num_prompts: u32) -> Drift {
+        Drift {
+            reference: decoder(1),
+            prompts: (0..num_prompts).map(|it| vec![it % 9, 1 + it / 9]).collect(),
+            sampling: Sampling {
+                num_completions: 1,
+                choice: Choice { temperature: 0.8, top_k: 0, top_p: 1.0 },
+                max_new_tokens: 6,
+                end_of_text: vec![10],
+                stop: None,
+                seed: 3,
+            },
+            device: Device::flex(),
+        }
+    }
+
+    #[test]
+    fn a_policy_that_is_its_reference_has_not_drifted_and_another_has() {
+        let drift = drift(20);
+        let names: Vec<String> = DRIFT.map(str::to_owned).to_vec();
+        let same = drift.figures(5, &decoder(1)).unwrap();
+        assert_eq!(same, names.iter().cloned().zip([0.0; 3]).collect::<Figures>());
+        let other = drift.figures(5, &decoder(2)).unwrap();
+        let [kl, low, high] = [0, 1, 2].map(|it| other[it].1);
+        assert!(low < kl && kl < high, "{other:?}");
+        assert_eq!(drift.figures(5, &decoder(2)).unwrap(), other, "seed and step decide");
+        assert_ne!(drift.figures(6, &decoder(2)).unwrap(), other);
+    }
+
+    #[test]
+    fn prompts_are_spread_over_the_records_each_once_and_none_empty() {
+        let group = |prompt: Vec<u32>| TokenGroup { prompt, ..TokenGroup::default() };
+        let groups: Vec<TokenGroup> =
+            (0..20).map(|it| group(vec![it / 2])).chain([group(Vec::new())]).collect();
+        let of = |count| Drift::prompts(&groups, count).concat();
+        assert_eq!(of(5), [0, 2, 4, 6, 8]);
+        assert_eq!(of(100), (0..10).collect::<Vec<u32>>());
+    }
+}
