@@ -14,6 +14,7 @@ mod hub;
 mod judge;
 mod limits;
 mod not_finite;
+mod objectives;
 mod published;
 mod remote;
 mod resume;

@@ -17,7 +17,7 @@ const REWARDS: [f32; V] = [-1.0, -1.0, -1.0, 1.5, 0.5, -1.0, -1.0, -1.0];
 const POLICY: [f32; V] = [-9.0, 0.0, 1.0, 2.0, 0.5, -1.0, 0.25, -9.0];
 const REFERENCE: [f32; V] = [-9.0, 1.0, 0.0, 0.5, 1.5, 0.0, -0.5, -9.0];
 
-fn place() -> Workplace {
+pub fn place() -> Workplace {
     let place = Workplace::new();
     language_model(&place.path("policy"), after_any(POLICY));
     language_model(&place.path("reference"), after_any(REFERENCE));
@@ -31,7 +31,7 @@ fn parsed(text: &str) -> Value {
 }
 
 #[track_caller]
-fn close(found: &Value, expected: f64) {
+pub fn close(found: &Value, expected: f64) {
     near(found, expected, 1e-5);
 }
 

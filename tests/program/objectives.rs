@@ -1,0 +1,184 @@
+//! Every objective through the program: the first loss of a training is what `exalign loss` says of the
+//! log-probs that `exalign score` finds.
+
+use exalign::alignment::{Takes, objectives};
+use serde_json::{Value, json};
+
+use crate::figures::{close, place};
+use crate::support::{Workplace, metrics};
+
+/// Prompts and completions of different lengths.
+const PROMPTS: [&[u32]; 4] = [&[3, 4], &[0], &[5, 1, 2], &[6]];
+const COMPLETIONS: [[&[u32]; 3]; 4] = [
+    [&[3, 2], &[3], &[5, 6, 4]],
+    [&[3, 6, 2, 3], &[2, 2], &[1, 5, 3]],
+    [&[3], &[4, 4, 4], &[2, 6]],
+    [&[5, 3], &[1], &[3, 0, 2, 2]],
+];
+const REWARDS: [[f64; 3]; 4] =
+    [[0.9, -0.4, 0.2], [0.5, -0.1, -0.3], [1.5, 0.3, 0.1], [0.25, -2.0, -0.5]];
+
+/// The groups of the first `k` completions; the best one first.
+fn groups(k: usize) -> Vec<Value> {
+    (0..PROMPTS.len())
+        .map(|i| {
+            json!({
+                "prompt_ids": PROMPTS[i], "completion_ids": &COMPLETIONS[i][..k],
+                "rewards": &REWARDS[i][..k], "finished": vec![false; k],
+            })
+        })
+        .collect()
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The sums and numbers of tokens of a file's completions under a model.
+fn scored(place: &Workplace, model: &str, data: &str) -> Vec<Value> {
+    lines(&place.succeeds(&format!("score --model {model} --data {data} --temperature 0.8")))
+}
+
+/// The mean loss of groups as `exalign loss` has it.
+fn mean_loss(place: &Workplace, objective: &str, data: &str, k: usize, kl: f64) -> f64 {
+    let sides = ["policy", "reference"].map(|model| scored(place, model, data));
+    let records = (0..PROMPTS.len()).map(|i| {
+        json!({
+            "policy": sides[0][i]["log_probs"], "reference": sides[1][i]["log_probs"],
+            "num_tokens": sides[0][i]["num_tokens"], "rewards": &REWARDS[i][..k], "kl": kl,
+        })
+    });
+    place.lines("scored.jsonl", records);
+    let arguments = format!("loss --objective {objective} --data scored.jsonl --beta-policy 0.7");
+    let losses = lines(&place.succeeds(&arguments));
+    losses.iter().map(|line| line["loss"].as_f64().unwrap()).sum::<f64>() / losses.len() as f64
+}
+
+/// One step of a training on a file; its metrics.
+fn first_step(place: &Workplace, objective: &str, data: &str, with: &str) -> Value {
+    let out = format!("out-{objective}").replace(['*', '+'], "-");
+    place.succeeds(&format!(
+        "align --objective {objective} --model policy --data {data} --out {out} --temperature 0.8 --beta-policy 0.7 \
+         --max-steps 1 --batch-size 4 --micro-batch-size 1 {with}"
+    ));
+    metrics(&place.path(&out)).remove(0)
+}
+
+/// z₀: the log-ratio of each prompt with the first completion of the next one.
+fn mismatched_kl(place: &Workplace) -> f64 {
+    let count = PROMPTS.len();
+    place.lines(
+        "mismatched.jsonl",
+        (0..count).map(|i| {
+            let completion = COMPLETIONS[(i + 1) % count][0];
+            json!({ "prompt_ids": PROMPTS[i], "completion_ids": [completion], "finished": [false] })
+        }),
+    );
+    let sides = ["policy", "reference"].map(|model| scored(place, model, "mismatched.jsonl"));
+    let sum =
+        |side: &[Value]| side.iter().map(|it| it["log_probs"][0].as_f64().unwrap()).sum::<f64>();
+    (sum(&sides[0]) - sum(&sides[1])) / count as f64
+}
+
+#[test]
+fn the_first_loss_of_every_objective_is_that_of_the_scored_groups() {
+    let place = place();
+    place.lines("groups.jsonl", groups(3));
+    place.lines("pairs.jsonl", groups(2));
+    let kl = mismatched_kl(&place);
+    assert!(kl > 0.05, "the estimate counts: {kl}");
+    let named = objectives().into_iter().map(|it| (it.name, it.takes));
+    let sums = [("exo-pref+0.1*nll", Takes::Pairs), ("0.5*kto+simpo", Takes::Pairs)];
+    for (name, takes) in named.chain(sums) {
+        let (data, k) = match takes {
+            Takes::Pairs => ("pairs.jsonl", 2),
+            Takes::Rewards | Takes::Labels => ("groups.jsonl", 3),
+        };
+        let needs_none = ["simpo", "orpo", "nll"].contains(&name);
+        let reference = if needs_none { "" } else { "--reference reference" };
+        let found = first_step(&place, name, data, reference);
+        let expected = mean_loss(&place, name, data, k, kl);
+        close(&found["loss"], expected);
+        if needs_none {
+            let message = place.refuses(
+                &format!("align --objective {name} --model policy --reference reference --data {data} --out no"),
+                2,
+            );
+            assert!(message.contains(&format!("{name} needs no reference")), "{message}");
+        }
+    }
+}
+
+#[test]
+fn kto_learns_from_completions_with_labels_of_their_own() {
+    let place = place();
+    let unpaired = |label: fn(usize) -> Value| {
+        (0..PROMPTS.len())
+            .map(move |i| {
+                json!({
+                    "prompt_ids": PROMPTS[i], "completion_ids": COMPLETIONS[i][0], "label": label(i),
+                    "finished": false,
+                })
+            })
+            .collect::<Vec<_>>()
+    };
+    place.lines("unpaired.jsonl", unpaired(|i| json!(i % 2 == 0)));
+    let with = "--reference reference --desirable-weight 1.5";
+    let found = first_step(&place, "kto", "unpaired.jsonl", with);
+    let kl = mismatched_kl(&place);
+    close(&found["kl"], kl);
+    let sums = ["policy", "reference"].map(|model| scored(&place, model, "unpaired.jsonl"));
+    let of = |side: &[Value], i: usize| side[i]["log_probs"][0].as_f64().unwrap();
+    let losses = (0..PROMPTS.len()).map(|i| {
+        let gain = 0.7 * (of(&sums[0], i) - of(&sums[1], i) - kl);
+        match i % 2 {
+            0 => 1.5 / (1.0 + gain.exp()),
+            _ => 1.0 / (1.0 + (-gain).exp()),
+        }
+    });
+    close(&found["loss"], losses.sum::<f64>() / PROMPTS.len() as f64);
+    // Whatever the parts of the step: z₀ is that of the whole.
+    let whole = "--reference reference --desirable-weight 1.5 --set training.micro_batch_size=4 --out whole";
+    place.succeeds(&format!(
+        "align --objective kto --model policy --data unpaired.jsonl --temperature 0.8 --beta-policy 0.7 --max-steps 1 \
+         --batch-size 4 {whole}"
+    ));
+    close(&metrics(&place.path("whole"))[0]["loss"], found["loss"].as_f64().unwrap());
+
+    // Others compare completions, and say who does not.
+    let message =
+        place.refuses("align --objective dpo --model policy --data unpaired.jsonl --out no", 2);
+    assert!(message.contains("--objective kto"), "{message}");
+    place.lines("bad.jsonl", unpaired(|_| json!("good")));
+    let message =
+        place.refuses("align --objective kto --model policy --data bad.jsonl --out no", 2);
+    assert!(message.contains("bad.jsonl:1: `label`"), "{message}");
+}
+
+#[test]
+fn settings_of_objectives_are_read_from_everywhere_and_refused_by_name() {
+    let place = place();
+    place.lines("scored.jsonl", [json!({ "policy": [-1.0, -2.0], "reference": [-1.5, -1.5] })]);
+    let loss = |with: &str| {
+        lines(&place.succeeds(&format!("loss --data scored.jsonl {with}")))[0]["loss"].clone()
+    };
+    assert_eq!(
+        loss("--objective cdpo --label-smoothing 0.2"),
+        loss("--objective cdpo --set objective.label_smoothing=0.2")
+    );
+    assert_ne!(loss("--objective cdpo --label-smoothing 0.2"), loss("--objective dpo"));
+    assert_eq!(loss("--objective cdpo --label-smoothing 0"), loss("--objective dpo"));
+    let refuses = |with: &str| place.refuses(&format!("loss --data scored.jsonl {with}"), 2);
+    for (with, key) in [
+        ("--objective alpha-pref --alpha 2", "alpha"),
+        ("--objective robust-dpo --label-smoothing 0.5", "label_smoothing"),
+        ("--objective dpo --nll-weight=-1", "nll_weight"),
+        ("--objective exo-pref --epsilon 0", "epsilon"),
+        ("--objective exo-pref+ppo", "objective.name"),
+    ] {
+        let message = refuses(with);
+        assert!(message.contains(key), "{with}: {message}");
+    }
+    assert!(refuses("--objective ipo").contains("`num_tokens` is missing"));
+    assert!(refuses("--objective dpo-list").contains("`rewards` is missing"));
+}
