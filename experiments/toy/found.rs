@@ -29,13 +29,7 @@ impl Toy {
                 exo.mean, exo.scale, dpo.mean, dpo.scale
             ));
         }
-        if let [exo, .., dpo] = &self.along_alpha()[..] {
-            sentences.push(format!(
-                "Between the two lie the α-divergences: from α = 0, which is EXO-rw, to α = 1, which is DPO-rw, \
-                 the fit widens step by step (scale {:.2} to {:.2}).",
-                exo.scale, dpo.scale
-            ));
-        }
+        sentences.extend(self.end_of_seeking());
         sentences.extend(self.needed_completions());
         if let (Some(exo), Some(dpo)) = (self.reviews.of("exo-rw"), self.reviews.of("dpo-rw")) {
             sentences.push(format!(
@@ -53,6 +47,18 @@ impl Toy {
     /// The fits from EXO-rw to DPO-rw.
     pub fn along_alpha(&self) -> Vec<&LineFit> {
         self.line.path.iter().filter(|fit| fit.alpha.is_some()).collect()
+    }
+
+    /// Up to which α the fit settles on a mode: before the largest step of its scale.
+    fn end_of_seeking(&self) -> Option<String> {
+        let fits = self.along_alpha();
+        let step = |pair: &&[&LineFit]| pair[1].scale - pair[0].scale;
+        let largest = fits.windows(2).max_by(|a, b| step(a).total_cmp(&step(b)))?;
+        Some(format!(
+            "Between the two lie the α-divergences. The fit settles on a mode up to α = {} (scale {:.2}) and covers \
+             both from α = {} on (scale {:.2}): only close to EXO-rw, which is α = 0, does it choose.",
+            largest[0].alpha?, largest[0].scale, largest[1].alpha?, largest[1].scale
+        ))
     }
 
     /// How large groups must be for EXO to see a mode.

@@ -42,7 +42,7 @@ pub struct LineFit {
 /// Sampled group sizes; then all completions at once.
 pub const COMPLETIONS: [usize; 5] = [2, 4, 16, 64, 256];
 /// The places between EXO-rw and DPO-rw.
-const ALPHAS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+const ALPHAS: [f64; 6] = [0.0, 0.02, 0.05, 0.25, 0.5, 1.0];
 /// Other divergences that lie between the two.
 const BETWEEN: [&str; 2] = ["js-rw", "jeffreys-rw"];
 /// Fits of the path.
@@ -160,7 +160,11 @@ mod tests {
         // Along α the fit goes from one to the other without turning back.
         let scales: Vec<f64> =
             line.path.iter().filter(|it| it.alpha.is_some()).map(|it| it.scale).collect();
-        assert_eq!((scales[0], scales[4]), (exo.scale, dpo.scale));
+        assert_eq!((scales[0], scales[5]), (exo.scale, dpo.scale));
+        // Found by a separate program on the same grid, from the same start.
+        for (found, expected) in scales[1..5].iter().zip([1.0415, 2.1878, 2.3556, 2.4682]) {
+            assert!((found - expected).abs() < 2e-3, "{found} and {expected}");
+        }
         assert!(scales.windows(2).all(|pair| pair[0] < pair[1]), "{scales:?}");
 
         // From small groups neither can tell; as K grows both come to where the whole list ends.

@@ -88,8 +88,8 @@ pub fn path(toy: &Toy) -> Figure {
         }
     };
     Figure {
-        description: "A Gaussian fitted to a density with two modes by α-divergences: at α = 0 it sits on the larger \
-                      mode, and as α grows to 1 it widens until it covers both."
+        description: "A Gaussian fitted to a density with two modes by α-divergences: near α = 0 it sits on the larger \
+                      mode, and further on it covers both and widens until α = 1."
             .to_owned(),
         rows: vec![fits.iter().map(plot).collect()],
     }
