@@ -102,6 +102,7 @@ mod tests {
             include_str!("../README.md"),
             include_str!("../docs/devices.md"),
             include_str!("../docs/records.md"),
+            include_str!("../docs/validation.md"),
         ];
         let commands: Vec<String> = pages.into_iter().flat_map(commands).collect();
         assert!(commands.len() > 14, "{commands:?}");

@@ -57,6 +57,7 @@ fn other(key: &str, value: &Value) -> String {
     match (key, value) {
         ("dtype" | "training.compute", _) => "bf16".to_owned(),
         ("optimizer.schedule", _) => "constant".to_owned(),
+        ("checkpoint.best", _) => "loss".to_owned(),
         ("optimizer.betas", _) => "[0.8, 0.9]".to_owned(),
         ("objective.name", _) => "dpo".to_owned(),
         ("objective.labels", _) => "official".to_owned(),
@@ -111,8 +112,8 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Sft { model: model(), data: data(), validation: None, settings })
     });
     insta::assert_snapshot!(told(sft.clone()), @r"
-    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size
-    without effect: data.max_row_bytes
+    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.share
+    without effect: data.max_row_bytes validation.every
     ");
     let reward = keys(Stage::Reward, |settings: TrainSettings| {
         key_of(&Reward { model: model(), data: data(), validation: None, settings })
@@ -123,9 +124,28 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Align { model: model(), reference: model(), data: data(), validation, settings })
     });
     insta::assert_snapshot!(told(align), @r"
-    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size
+    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.share
+    without effect: data.max_row_bytes drift.kl_budget drift.max_new_tokens drift.prompts objective.beta_reward validation.every
+    ");
+    // With records to validate on and a budget.
+    let validated = keys(Stage::Align, |mut settings: AlignSettings| {
+        if settings.drift.kl_budget == 0.0 {
+            settings.drift.kl_budget = 3.0;
+        }
+        let validation = Some(data());
+        key_of(&Align { model: model(), reference: model(), data: data(), validation, settings })
+    });
+    insta::assert_snapshot!(told(validated), @r"
+    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad drift.kl_budget drift.max_new_tokens drift.prompts dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.every validation.share
     without effect: data.max_row_bytes objective.beta_reward
     ");
+    let sft = |validation: Option<&str>| {
+        let validation = validation.map(source);
+        let settings = load(Stage::Sft, None).unwrap();
+        key_of(&Sft { model: model(), data: data(), validation, settings })
+    };
+    assert_ne!(sft(None), sft(Some("held out")));
+    assert_ne!(sft(Some("other")), sft(Some("held out")));
     let sample = keys(Stage::Sample, |settings: DrawSettings| {
         key_of(&Draw { model: model(), data: data(), shard: None, settings })
     });

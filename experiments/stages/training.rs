@@ -212,7 +212,8 @@ impl Trained {
     fn tell(&self, name: &str, num_steps: usize) {
         if let Some(Drifted { step, kl, interval: [low, high], budget }) = &self.drifted {
             tracing::info!(
-                "{name}: ended after step {step} of {num_steps}: the drift is {kl:.3} [{low:.3}, {high:.3}] nats, the                  budget {budget}"
+                "{name}: ended after step {step} of {num_steps}: the drift is {kl:.3} [{low:.3}, {high:.3}] \
+                 nats, the budget {budget}"
             );
         }
         if let Some(BestModel { step, by, value }) = &self.best {

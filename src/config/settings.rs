@@ -253,6 +253,7 @@ impl Settings for AlignSettings {
         let objective = self.objective.without_unread();
         let mut shaping = self.train.shaping();
         shaping["objective"] = serde_json::json!(objective);
+        shaping["drift"] = serde_json::json!(self.drift);
         shaping
     }
 }

@@ -355,7 +355,7 @@ fn a_stage_takes_its_own_settings_and_no_others() {
     insta::assert_snapshot!(load(Stage::Sample, "training.epochs=2").unwrap_err(), @"`--set training.epochs`: expected a setting that `exalign sample` reads, found one that it does not; leave it out");
     insta::assert_snapshot!(load(Stage::Sample, "data.shuffle=false").unwrap_err(), @"`--set data.shuffle`: expected a setting that `exalign sample` reads, found one that it does not; leave it out");
     let preset = "[align.generation]\ntop_k = 3\n";
-    insta::assert_snapshot!(experiment(preset, &[]).unwrap_err(), @"the preset: unknown key `align.generation.top_k`; did you mean `align.checkpoint.keep`?");
+    insta::assert_snapshot!(experiment(preset, &[]).unwrap_err(), @"the preset: unknown key `align.generation.top_k`; did you mean `align.validation.every`?");
 }
 
 #[test]

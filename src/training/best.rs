@@ -45,3 +45,69 @@ impl Checkpoints {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::Keeping;
+    use crate::training::checkpoint::State;
+
+    fn checkpoints(folder: &Path) -> Checkpoints {
+        Checkpoints::new(folder, Keeping { every: 10, keep: 1, num_steps: 100 })
+    }
+
+    fn write(folder: &Path) -> Result<()> {
+        std::fs::write(folder.join("model.safetensors"), b"weights").unwrap();
+        Ok(())
+    }
+
+    fn state(step: usize, best: Option<usize>, is_end: bool) -> State {
+        State { step, metrics: "hash".to_owned(), best, is_end }
+    }
+
+    /// The step that a training goes on from.
+    fn latest(checkpoints: &Checkpoints) -> Option<usize> {
+        checkpoints.latest(|_| Some("hash".to_owned())).map(|(step, _)| step)
+    }
+
+    #[test]
+    fn a_training_that_ended_before_its_last_step_is_found_at_its_end() {
+        for (is_end, expected) in [(true, Some(20)), (false, None)] {
+            let folder = tempfile::tempdir().unwrap();
+            let checkpoints = checkpoints(folder.path());
+            checkpoints.write(&state(20, None, is_end), None, write).unwrap();
+            assert_eq!(latest(&checkpoints), expected, "without an optimizer's state");
+        }
+    }
+
+    #[test]
+    fn best_models_stay_as_long_as_a_checkpoint_that_counts_names_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = checkpoints(folder.path());
+        let with_optimizer = |folder: &Path| {
+            std::fs::write(folder.join("optimizer.bpk"), b"moments").unwrap();
+            write(folder)
+        };
+        checkpoints.write_best(7, write).unwrap();
+        checkpoints.write(&state(10, Some(7), false), None, with_optimizer).unwrap();
+        checkpoints.write_best(12, write).unwrap();
+        checkpoints.write_best(15, write).unwrap();
+        assert_eq!(checkpoints.numbered(NAME), [7, 15], "no checkpoint names 12");
+        checkpoints.write(&state(20, Some(15), false), None, with_optimizer).unwrap();
+        checkpoints.write(&state(30, Some(15), false), None, with_optimizer).unwrap();
+        assert_eq!(checkpoints.numbered(NAME), [15], "10 is none to go on from any more");
+        checkpoints.finish(Some(15)).unwrap();
+        assert_eq!(checkpoints.numbered(NAME), [15]);
+    }
+
+    #[test]
+    fn a_checkpoint_counts_only_where_its_best_model_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = checkpoints(folder.path());
+        checkpoints.write_best(7, write).unwrap();
+        checkpoints.write(&state(20, Some(7), true), None, write).unwrap();
+        assert_eq!(latest(&checkpoints), Some(20));
+        std::fs::write(checkpoints.best(7).join("model.safetensors"), b"other").unwrap();
+        assert_eq!(latest(&checkpoints), None);
+    }
+}

@@ -177,7 +177,10 @@ impl<T: Trainable> StepLoop<T> {
         }
         if let Some([chosen, rejected]) = noted.falls {
             tracing::warn!(
-                "{}: step {number}: the log-probs of chosen and of rejected completions have both fallen since the                  first steps, by {chosen:.1} and {rejected:.1} nats: the margin may grow while answers of either                  kind become rare. A weight on the likelihood of the chosen (objective.nll_weight), a lower                  training.learning_rate, a larger objective.beta_policy, or exo-pref in place of dpo help",
+                "{}: step {number}: the log-probs of chosen and of rejected completions have both fallen since \
+                 the first steps, by {chosen:.1} and {rejected:.1} nats: the margin may grow while answers of \
+                 either kind become rare. A weight on the likelihood of the chosen (objective.nll_weight), a lower \
+                 training.learning_rate, a larger objective.beta_policy, or exo-pref in place of dpo help",
                 self.name
             );
         }

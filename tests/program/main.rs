@@ -21,3 +21,4 @@ mod resume;
 mod shards;
 mod terminal;
 mod toy;
+mod validation;

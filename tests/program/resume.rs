@@ -10,12 +10,12 @@ use crate::support::{SMALL_EXPERIMENT, Workplace, metrics, text};
 const SETTINGS: &str = "--set training.learning_rate=1e-3 --set training.batch_size=8 --set training.micro_batch_size=3 \
      --set training.epochs=8 --set optimizer.warmup=3 --set checkpoint.every=3 --seed 5";
 
-fn weights(dir: &Path) -> Vec<u8> {
+pub fn weights(dir: &Path) -> Vec<u8> {
     std::fs::read(dir.join("model").join("model.safetensors")).unwrap()
 }
 
 /// Starts the command line; what it says on standard error is kept.
-fn started(place: &Workplace, arguments: &str) -> Child {
+pub fn started(place: &Workplace, arguments: &str) -> Child {
     Command::new(assert_cmd::cargo::cargo_bin("exalign"))
         .args(arguments.split_whitespace())
         .current_dir(place.folder.path())
@@ -27,7 +27,7 @@ fn started(place: &Workplace, arguments: &str) -> Child {
 }
 
 /// Starts the command line, kills it after `patience`, until it finishes by itself; the kills.
-fn until_done(
+pub fn until_done(
     place: &Workplace,
     arguments: &str,
     mut patience: impl FnMut(usize) -> Duration,
@@ -220,7 +220,7 @@ fn checkpoints(dir: &Path) -> Vec<usize> {
 /// Starts the command line, and stops it by Ctrl-C as soon as `out` has a line of metrics more than
 /// before, until it finishes by itself; how often it was stopped.
 #[cfg(unix)]
-fn until_done_despite_interrupts(place: &Workplace, arguments: &str, out: &str) -> usize {
+pub fn until_done_despite_interrupts(place: &Workplace, arguments: &str, out: &str) -> usize {
     let log = place.path(out).join("metrics.jsonl");
     let steps = || std::fs::read_to_string(&log).unwrap_or_default().lines().count();
     for stops in 0..200 {
