@@ -19,6 +19,7 @@ use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
+use crate::watch::WatchFlags;
 
 /// Options of `exalign align`.
 #[derive(Args, Debug)]
@@ -57,6 +58,8 @@ pub struct AlignArgs {
     #[arg(long)]
     labels: Option<String>,
     #[command(flatten)]
+    watch: WatchFlags,
+    #[command(flatten)]
     training: TrainingFlags,
 }
 
@@ -79,7 +82,8 @@ pub fn run(args: AlignArgs, global: &Global) -> Result<Trained> {
         data: args.data.into(),
         settings,
     };
-    perform(align, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
+    let context = Context::for_training(global)?.watched(args.watch, None)?;
+    perform(align, &Place::Folder(args.out), args.fresh, &context)
 }
 
 /// Alignment of a model with groups or pairs.

@@ -20,6 +20,7 @@ use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
+use crate::watch::WatchFlags;
 
 /// Options of `exalign reward`.
 #[derive(Args, Debug)]
@@ -38,6 +39,8 @@ pub struct RewardArgs {
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]
+    watch: WatchFlags,
+    #[command(flatten)]
     training: TrainingFlags,
 }
 
@@ -45,7 +48,8 @@ pub struct RewardArgs {
 pub fn run(args: RewardArgs, global: &Global) -> Result<Trained> {
     let settings = settings(global, Stage::Reward, args.training.settings())?;
     let reward = Reward { model: args.model.into(), data: args.data.into(), settings };
-    perform(reward, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
+    let context = Context::for_training(global)?.watched(args.watch, None)?;
+    perform(reward, &Place::Folder(args.out), args.fresh, &context)
 }
 
 /// Training of a reward model on pairs, or of a classifier on labelled texts.

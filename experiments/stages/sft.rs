@@ -16,6 +16,7 @@ use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
+use crate::watch::WatchFlags;
 
 /// Options of `exalign sft`.
 #[derive(Args, Debug)]
@@ -34,6 +35,8 @@ pub struct SftArgs {
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]
+    watch: WatchFlags,
+    #[command(flatten)]
     training: TrainingFlags,
 }
 
@@ -41,7 +44,8 @@ pub struct SftArgs {
 pub fn run(args: SftArgs, global: &Global) -> Result<Trained> {
     let settings = settings(global, Stage::Sft, args.training.settings())?;
     let sft = Sft { model: args.model.into(), data: args.data.into(), settings };
-    perform(sft, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
+    let context = Context::for_training(global)?.watched(args.watch, None)?;
+    perform(sft, &Place::Folder(args.out), args.fresh, &context)
 }
 
 /// Fine-tuning of a model on demonstrations.

@@ -22,6 +22,7 @@ mod several_devices;
 mod silent;
 mod step;
 mod step_loop;
+mod watch;
 
 pub use adam::FusedAdam;
 pub use aligner::{Aligner, AlignmentBatch};
@@ -33,3 +34,4 @@ pub use reward_trainer::{RewardTrainer, ScoredBatch};
 pub use run::{BuildStep, Outcome, SaveModule, Training};
 pub use schedule::Schedule;
 pub use step::{Micro, MicroLoss, Step, StepOutput, Trainable, Trainee};
+pub use watch::{Watch, leave_screen, write_events};

@@ -14,6 +14,7 @@ use super::optimization::Optimization;
 use super::silent::Silent;
 use super::step::{Step, Trainable, Trainee};
 use super::step_loop::{Ledger, NoBatches, StepLoop};
+use super::watch::{Watch, Watchers};
 use crate::Result;
 use crate::files::sweep_folder;
 use crate::model::Precision;
@@ -50,6 +51,8 @@ pub struct Training<'a, T: Trainable> {
     pub step: BuildStep<T>,
     /// The devices of the batches; the module is on the first.
     pub devices: Vec<Device>,
+    /// Where the training shows its figures, besides `metrics.jsonl`.
+    pub watch: Watch,
 }
 
 /// The result of a training.
@@ -96,7 +99,8 @@ impl<T: Trainable> Training<'_, T> {
         let schedule = self.optimization.schedule.clone().starting_at(first);
         let learner = Learner::new(trainee, optimizer, schedule);
 
-        let ledger = Arc::new(Mutex::new(Ledger { metrics, error: None, last_loss }));
+        let watchers = Watchers::start(&self.watch, self.name, self.dir, (first, self.num_steps))?;
+        let ledger = Arc::new(Mutex::new(Ledger { metrics, watchers, error: None, last_loss }));
         let steps = StepLoop {
             name: self.name.to_owned(),
             first,

@@ -4,7 +4,8 @@
 //! apart; this loop checkpoints by step, takes means and clips the global norm. Parts of burn 0.22 that are
 //! not used, and why: burn's data loaders hand over batches that are made before the step, and ours may
 //! depend on the policy; burn's checkpointer saves records by epoch, and ours are Hugging Face folders by
-//! step; burn's metrics and renderer print to standard output, which belongs to results.
+//! step; burn's metrics and renderer print to standard output, which belongs to results (burn's screen of
+//! plots gets our lines of metrics, see [`super::watch`]).
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -27,6 +28,7 @@ use super::metrics::Metrics;
 use super::run::{BuildStep, SaveModule};
 use super::several_devices::SeveralDevices;
 use super::step::{OptimizerSlot, Step, StepOutput, Trainable, Trainee};
+use super::watch::Watchers;
 use crate::model::Precision;
 use crate::progress::Progress;
 use crate::{Error, Result, interrupt};
@@ -35,6 +37,7 @@ use crate::{Error, Result, interrupt};
 /// the model alone.
 pub struct Ledger {
     pub metrics: Metrics,
+    pub watchers: Watchers,
     pub error: Option<Error>,
     pub last_loss: Option<f64>,
 }
@@ -125,6 +128,7 @@ impl<T: Trainable> StepLoop<T> {
             line[name] = value.into();
         }
         ledger.metrics.append(&line)?;
+        ledger.watchers.show(&line)?;
         ledger.last_loss = Some(loss);
         if is_kept {
             self.keep(number, &slot, &learner.model().module, &ledger.metrics)?;
