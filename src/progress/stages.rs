@@ -141,7 +141,7 @@ pub fn label() -> String {
 /// The time that the run has left, to end a line with, if there is a basis for a number.
 pub fn left_in_words() -> String {
     let left = run().as_ref().and_then(Run::left);
-    left.map_or(String::new(), |left| format!("; the whole run: about {} left", in_words(left)))
+    left.map_or(String::new(), |left| format!("; the whole run: about {} left", roughly(left)))
 }
 
 impl Run {
@@ -156,7 +156,7 @@ impl Run {
             part => format!(", {part}"),
         };
         let so_far = in_words(self.started.elapsed().as_secs_f64().floor());
-        let left = self.left().map(|left| format!(", about {} left", in_words(left)));
+        let left = self.left().map(|left| format!(", about {} left", roughly(left)));
         let left = left.unwrap_or_default();
         format!("{}{}{part} (the run: {so_far}{left})", self.label(), self.name)
     }
@@ -172,6 +172,12 @@ impl Run {
     fn left(&self) -> Option<f64> {
         left(&self.stages[self.current..], &self.done, self.stage_started.elapsed().as_secs_f64())
     }
+}
+
+/// A time that is estimated: no more exact than it can be.
+fn roughly(seconds: f64) -> String {
+    let unit = if seconds < 90.0 { 10.0 } else { 60.0 };
+    in_words((seconds / unit).ceil() * unit)
 }
 
 /// Seconds that `stages` will take, the first of which has taken `elapsed`; none without a basis.
@@ -203,5 +209,6 @@ mod tests {
         assert_eq!(left(&stages, &done, 5.0), Some(40.0 - 5.0 + 2.0 + 10.0));
         assert_eq!(left(&stages, &done, 41.0), None, "it takes longer than others of its kind");
         assert_eq!(left(&[], &done, 0.0), None);
+        assert_eq!([3.0, 61.0, 327.0].map(roughly), ["10 s", "1 min 10 s", "6 min"]);
     }
 }

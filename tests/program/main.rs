@@ -20,3 +20,4 @@ mod resume;
 mod shards;
 mod terminal;
 mod toy;
+mod watch;

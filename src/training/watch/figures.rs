@@ -40,7 +40,7 @@ impl Figure {
 const RENAMED: [(&str, &str); 2] =
     [("accuracy", "rewards/accuracies"), ("reward_margin", "rewards/margins")];
 
-/// All figures of a line of metrics, in the order of the line; tokens a second where both are there.
+/// All figures of a line of metrics, the losses first; tokens a second where both are there.
 pub fn figures(line: &Value) -> Vec<Figure> {
     let fields = line.as_object().into_iter().flatten().filter(|(name, _)| *name != "step");
     let mut figures: Vec<Figure> = fields
@@ -60,6 +60,8 @@ pub fn figures(line: &Value) -> Vec<Figure> {
         let name = "tokens_per_second".to_owned();
         figures.push(Figure { split: Split::Train, name, value: tokens / seconds });
     }
+    // The first is what a screen of plots opens with.
+    figures.sort_by_key(|figure| figure.name != "loss");
     figures
 }
 
@@ -80,12 +82,12 @@ mod tests {
             figures(&line).iter().map(|figure| (figure.tag(), figure.value)).collect();
         let expected = [
             ("train/loss", 0.5),
+            ("eval/loss", 0.75),
             ("train/rewards/accuracies", 1.0),
             ("train/rewards/margins", -2.0),
             ("train/rewards/chosen", 0.25),
             ("train/tokens", 100.0),
             ("train/seconds", 0.5),
-            ("eval/loss", 0.75),
             ("eval/rewards/accuracies", 0.5),
             ("train/tokens_per_second", 200.0),
         ];

@@ -87,9 +87,9 @@ impl Screen {
                     Split::Validation => renderer.update_valid(state),
                 }
             }
-            renderer.update_split(step);
-            // burn counts epochs, and the loop counts steps: one step is shown as one epoch, from 0.
+            // burn counts epochs, from 0, and items in them; here both are the steps.
             renderer.update_epoch(step.saturating_sub(1));
+            renderer.update_split(step);
         })
     }
 
