@@ -8,6 +8,8 @@ use exalign::config::{Settings, Sources, Stage};
 use exalign::data::rows::set_max_row_bytes;
 use exalign::{Error, Result, device};
 
+use crate::watch::{WatchFlags, Watching};
+
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {
@@ -100,6 +102,8 @@ pub struct Context {
     others: Vec<Device>,
     /// The names of the devices.
     pub device_name: String,
+    /// Where trainings show their figures.
+    pub watching: Watching,
 }
 
 impl Context {
@@ -127,7 +131,17 @@ impl Context {
         let Some(device) = devices.next() else {
             return Err(Error::usage("--device: expected a name, found nothing"));
         };
-        Ok(Self { device, others: devices.collect(), device_name })
+        let watching = Watching::default();
+        Ok(Self { device, others: devices.collect(), device_name, watching })
+    }
+
+    /// As it is, with trainings that show their figures as the options say; `run` is the folder of a run of
+    /// several trainings.
+    ///
+    /// # Errors
+    /// If a screen is asked for, and there is no terminal for it.
+    pub fn watched(self, flags: WatchFlags, run: Option<PathBuf>) -> Result<Self> {
+        Ok(Self { watching: Watching::new(flags, run)?, ..self })
     }
 
     /// Where to compute gradients, the device of everything else first.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use exalign::files::{Content, cache_folder};
 use exalign::model::ModelFolder;
+use exalign::progress::stages::{self, Work};
 use exalign::report::StageCost;
 use exalign::training::CHECKPOINTS;
 use exalign::{Error, Result, files, interrupt};
@@ -107,6 +108,10 @@ pub struct Graph {
     pub dry_run: bool,
     /// Take nothing from other runs.
     pub fresh: bool,
+    /// Only list the stages, without a look at what they read.
+    pub listing: bool,
+    /// The folders of the stages and their work, in their order, as listed.
+    listed: Vec<(String, Work)>,
     /// The cost of each stage.
     pub costs: Vec<StageCost>,
     /// The cache folder, which stores the paths to stages' folders.
@@ -124,12 +129,58 @@ impl Graph {
         fresh: bool,
     ) -> Self {
         let cache = cache_folder().join("stages");
-        Self { context, out, dry_run, fresh, costs: Vec::new(), cache, experiment }
+        let (listing, listed, costs) = (false, Vec::new(), Vec::new());
+        Self { context, out, dry_run, fresh, listing, listed, costs, cache, experiment }
+    }
+
+    /// Whether stages are listed or forecast, and none is made.
+    pub fn is_plan(&self) -> bool {
+        self.dry_run || self.listing
+    }
+
+    /// The work of all stages as listed.
+    pub fn works(&self) -> Vec<Work> {
+        self.listed.iter().map(|(_, work)| work.clone()).collect()
+    }
+
+    /// The model in a folder from outside.
+    pub fn given(&self, model: &Path) -> Result<Artifact> {
+        match self.listing {
+            true => Ok(Artifact { folder: model.to_owned(), key: String::new() }),
+            false => Artifact::given(model),
+        }
+    }
+
+    /// The stage in `folder` is not needed, though it was listed.
+    pub fn leave_out(&mut self, folder: &str) {
+        if let Some(index) = self.index(folder) {
+            self.listed.remove(index);
+            stages::leave_out(index);
+        }
+    }
+
+    fn index(&self, folder: &str) -> Option<usize> {
+        self.listed.iter().position(|(listed, _)| listed == folder)
     }
 
     /// Makes a stage in `folder`, unless it is there already or an earlier run has left it; the run
     /// calls it `name`.
-    pub fn stage(&mut self, name: String, folder: String, step: impl Step) -> Result<Artifact> {
+    pub fn stage(
+        &mut self,
+        name: String,
+        folder: String,
+        work: Work,
+        step: impl Step,
+    ) -> Result<Artifact> {
+        let index = self.index(&folder);
+        if self.listing {
+            let artifact = Artifact { folder: self.out.join(&folder), key: String::new() };
+            if index.is_none() {
+                self.listed.push((folder, work));
+            }
+            return Ok(artifact);
+        }
+        let index = index.unwrap_or_default();
         let plan = Plan { name, folder, made: step.planned_from()? };
         let key = plan.made.key(&self.context.device_name);
         let artifact = Artifact { folder: self.out.join(&plan.folder), key };
@@ -142,20 +193,20 @@ impl Graph {
         if let Some(marker) = Marker::holds(&artifact.folder, &artifact.key)
             && !marker.content.set_changes_aside(&artifact.folder, CHECKPOINTS)?
         {
-            self.note_cost(&plan, &marker, true);
-            return Ok(artifact);
+            stages::pass(index, &plan.name, marker.seconds, None);
+            return self.taken(&plan, &marker, artifact);
         }
         if let Some(from) = self.found_elsewhere(&artifact) {
             match take(&from, &artifact) {
                 Ok(marker) => {
-                    tracing::info!("stage {}: taken from {}", plan.name, from.display());
-                    self.note_cost(&plan, &marker, true);
-                    return Ok(artifact);
+                    let origin = from.display().to_string();
+                    stages::pass(index, &plan.name, marker.seconds, Some(&origin));
+                    return self.taken(&plan, &marker, artifact);
                 }
                 Err(error) => tracing::warn!("{error}; it is computed again"),
             }
         }
-        tracing::info!("stage {}", plan.name);
+        stages::enter(index, &plan.name);
         let started = Instant::now();
         files::create_dir(&artifact.folder)?;
         files::sweep_folder(&artifact.folder);
@@ -166,6 +217,14 @@ impl Graph {
         files::write_sealed(&artifact.folder.join(MARKER), &marker)?;
         self.note_place(&plan, &artifact);
         self.note_cost(&plan, &marker, false);
+        stages::leave(seconds);
+        Ok(artifact)
+    }
+
+    /// A stage that was made before.
+    fn taken(&mut self, plan: &Plan, marker: &Marker, artifact: Artifact) -> Result<Artifact> {
+        self.note_cost(plan, marker, true);
+        self.context.watching.show_finished(&artifact.folder)?;
         Ok(artifact)
     }
 

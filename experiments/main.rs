@@ -20,6 +20,7 @@ mod stages;
 mod tasks;
 mod terminal;
 mod toy;
+mod watch;
 
 #[cfg(test)]
 mod keys_tests;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     let stop = ctrlc::set_handler(|| {
         // The second time without waiting for a safe point.
         if interrupt::requested() {
+            exalign::training::leave_screen();
             std::process::exit(130);
         }
         interrupt::request();

@@ -21,6 +21,7 @@ use crate::protocol::{self, settings};
 use crate::record::{Made, Record, or_start_over};
 use crate::tasks::{Preset, TASKS, Task, task};
 use crate::toy;
+use crate::watch::WatchFlags;
 
 /// Options of `exalign run`.
 #[derive(Args, Debug)]
@@ -55,6 +56,8 @@ pub struct RunArgs {
     /// Start over instead of continuing an earlier run, and copy nothing from other runs
     #[arg(long)]
     fresh: bool,
+    #[command(flatten)]
+    watch: WatchFlags,
 }
 
 /// An experiment: one of the paper's tasks, or the toy, which has no stages.
@@ -100,7 +103,8 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
     let out = args.out.unwrap_or_else(|| Path::new("runs").join(&name));
     guard(&out, task, args.preset, &config, args.fresh, args.dry_run)?;
     let date = date(&out, &config)?;
-    let graph = Graph::new(Context::for_training(global)?, out, name, args.dry_run, args.fresh);
+    let context = Context::for_training(global)?.watched(args.watch, Some(out.clone()))?;
+    let graph = Graph::new(context, out, name, args.dry_run, args.fresh);
     protocol::run(Run { task, preset: args.preset, config, graph }, &date)
 }
 
@@ -112,6 +116,8 @@ fn run_toy(args: RunArgs, global: &Global) -> Result<()> {
         ("--preset", args.preset != Preset::Quick),
         ("--config", global.config.is_some()),
         ("--set", !global.set.is_empty()),
+        ("--tensorboard", args.watch.tensorboard.is_some()),
+        ("--tui", args.watch.tui),
     ];
     match given.iter().find(|it| it.1) {
         Some((flag, _)) => Err(Error::usage(format!(

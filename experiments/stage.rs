@@ -188,6 +188,7 @@ pub fn perform<S: Stage>(
     match start {
         Start::Done(finished) => {
             S::finished(place);
+            place.path().map_or(Ok(()), |path| context.watching.show_finished(path))?;
             finished.result()
         }
         Start::Go(work) => {

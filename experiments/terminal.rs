@@ -5,6 +5,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use exalign::progress::terminal;
 use exalign::{Error, printable, secrets};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
@@ -12,12 +13,12 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use crate::context::{Color, Global, LogFormat};
 
-/// Standard error. What cannot be written there is lost; the work goes on.
+/// Standard error, beside the bars. What cannot be written there is lost; the work goes on.
 struct StandardError;
 
 impl Write for StandardError {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let _ = std::io::stderr().write_all(bytes);
+        terminal::write(bytes);
         Ok(bytes.len())
     }
 

@@ -27,7 +27,7 @@
 //! | [`layout`] | which tokens of a batch see which, as the attention of a device reads it | know a token |
 //! | [`hub`] | models and data sets by their hub id | read the files that it fetches |
 //! | [`statistics`] | means and shares with their intervals | know what the numbers measure |
-//! | [`device`], [`files`], [`memory`], [`progress`], [`interrupt`] | devices, files that are complete or absent, free memory, progress bars, Ctrl-C | |
+//! | [`device`], [`files`], [`memory`], [`progress`], [`interrupt`] | devices, files that are complete or absent, free memory, progress bars and the stages of a run, Ctrl-C | |
 //! | [`printable`], [`secrets`], `panics`, `error` | foreign text for terminals, keys that are never shown, panics as messages, the one error type | |
 //!
 //! The program (`experiments/`) has the command line, the stages and the experiments. Only the program knows
@@ -62,7 +62,7 @@
 //! `tracing-subscriber` logs · `indicatif` progress · `maud` the page of a report, escaped by construction · `comfy-table` tables in the terminal · `blake3` content
 //! keys · `tempfile` files that appear complete · `flate2` gzip · `parquet` and `arrow` published tables ·
 //! `rand_chacha` random numbers that are the same everywhere · `prost` and `base64` tokenizers published as
-//! sentencepiece or tiktoken files · `gemm` matrix products inside kernels, as in burn's CPU backend · `pulp`
+//! sentencepiece or tiktoken files, and with `crc32c` the event files of TensorBoard · `rustix` the modes of a terminal · `gemm` matrix products inside kernels, as in burn's CPU backend · `pulp`
 //! the widest vectors of a processor, chosen at run time · `chrono` today's date for chat templates · `ureq`
 //! the hub and judges behind an endpoint, without an asynchronous runtime, and `rustls` endpoints with their
 //! own certificates · `rayon` all cores · `half` and `bytemuck` narrow floats and bytes · `statrs` and

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use exalign::config::{DrawSettings, Settings};
+use exalign::progress::stages;
 use exalign::training::{Checkpoints, Keeping};
 use exalign::{Error, Result};
 use serde_json::Value;
@@ -41,7 +42,12 @@ impl Keyed for EvaluateCheckpoints {
 
 impl Step for EvaluateCheckpoints {
     fn fill(self, folder: &Path, context: &Context) -> Result<()> {
-        for (step, policy) in self.policies()? {
+        let policies = self.policies()?;
+        let count = policies.len();
+        for (number, (step, policy)) in policies.into_iter().enumerate() {
+            if count > 1 {
+                stages::part(format!("checkpoint {} of {count}", number + 1));
+            }
             let evaluate = Evaluate {
                 policy: policy.into(),
                 reference: self.reference.clone(),

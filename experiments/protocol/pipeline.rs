@@ -6,6 +6,7 @@ use exalign::Result;
 use exalign::config::{
     AlignSettings, DrawSettings, ExperimentConfig, PairSettings, RecordData, Settings,
 };
+use exalign::progress::stages::Work;
 
 use super::base::{Base, Model};
 use super::checkpoints::EvaluateCheckpoints;
@@ -15,7 +16,7 @@ use super::run::{Run, stage_settings};
 use super::settings::{Protocol, Start};
 use super::variants::{Comparison, PairsFrom, Variant};
 use crate::graph::Artifact;
-use crate::stage::{GROUPS, Source, Step};
+use crate::stage::{GROUPS, Keyed, Source, Step};
 use crate::stages::align::Align;
 use crate::stages::label::Label;
 use crate::stages::pairs::Pairs;
@@ -46,7 +47,9 @@ impl Pipeline<'_> {
     pub fn lineage(mut self, variants: &[Variant]) -> Result<Option<Lineage>> {
         let (base, data) = self.material()?;
         let models = self.models(&base, &data)?;
-        let labels = self.samples("sample", "groups", &models, data.source(data::PROMPTS))?;
+        let sizes: Sizes = self.config.section("data")?;
+        let prompts = (data.source(data::PROMPTS), sizes.prompts);
+        let labels = self.samples("sample", "groups", &models, prompts)?;
         let pairs = self.pairs(&labels, &data)?;
         let reference = self.evaluate("sft", &models, &data, None)?;
         let mut evaluations = Vec::new();
@@ -59,10 +62,10 @@ impl Pipeline<'_> {
             evaluations.push(self.evaluate(&variant.folder(), &models, &data, Some(&aligned))?);
         }
         // Many samples for the held-out prompts: what the optimum and Best-of-N are estimated from.
-        let held_out = data.source(data::HELD_OUT);
+        let held_out = (data.source(data::HELD_OUT), sizes.held_out);
         let candidates = self.samples("optimum", "candidates", &models, held_out)?;
-        let chosen = self.chosen(&models, &data)?;
-        if self.run.graph.dry_run {
+        let chosen = self.chosen(&models, &data, sizes.held_out)?;
+        if self.run.graph.is_plan() {
             return Ok(None);
         }
         Lineage::read(self.seed, self.place, &reference, &evaluations, &candidates, chosen.as_ref())
@@ -70,12 +73,25 @@ impl Pipeline<'_> {
     }
 
     /// Makes a stage, which the run calls `name`, in `folder` of the repetition.
-    fn stage(&mut self, name: &str, folder: &str, step: impl Step) -> Result<Artifact> {
+    fn stage<S: Step>(&mut self, name: &str, folder: &str, step: S) -> Result<Artifact> {
+        self.sized_stage(name, folder, (S::NAME, 1.0), step)
+    }
+
+    /// As [`stage`](Self::stage), with the kind of work and its amount, by which the time of a stage is
+    /// estimated from others.
+    fn sized_stage(
+        &mut self,
+        name: &str,
+        folder: &str,
+        (kind, amount): (&str, f64),
+        step: impl Step,
+    ) -> Result<Artifact> {
+        let work = Work { kind: kind.to_owned(), amount };
         let name = match self.place.as_str() {
             "" => name.to_owned(),
             _ => format!("{name}, seed {}", self.seed),
         };
-        self.run.graph.stage(name, format!("{}{folder}", self.place), step)
+        self.run.graph.stage(name, format!("{}{folder}", self.place), work, step)
     }
 
     fn settings<T: Settings>(&self, stage: &str) -> Result<T> {
@@ -89,11 +105,13 @@ impl Pipeline<'_> {
         let (task, seed) = (self.run.task, self.seed);
         let base = match model.path.is_empty() {
             true => self.stage("base model", "base", Base { task, model, seed })?,
-            false => Artifact::given(Path::new(&model.path))?,
+            false => self.run.graph.given(Path::new(&model.path))?,
         };
         let published = match sizes.path.is_empty() {
-            true => None,
-            false => Some(Source { path: PathBuf::new(), key: Some(sizes.sources()?.hash()?) }),
+            false if !self.run.graph.listing => {
+                Some(Source { path: PathBuf::new(), key: Some(sizes.sources()?.hash()?) })
+            }
+            _ => None,
         };
         let corpus = Corpus { task, sizes, seed, base: base.whole(), published };
         let data = self.stage("data", "data", corpus)?;
@@ -125,33 +143,39 @@ impl Pipeline<'_> {
         Ok(Models { sft, reward })
     }
 
-    /// Samples of π_sft for `prompts` with the settings of `stage`, labelled.
+    /// Samples of π_sft for so many `prompts` with the settings of `stage`, labelled.
     fn samples(
         &mut self,
         stage: &str,
         name: &str,
         models: &Models,
-        prompts: Source,
+        (prompts, num_prompts): (Source, usize),
     ) -> Result<Artifact> {
-        let draw = Draw {
-            model: models.sft.clone(),
-            data: prompts,
-            shard: None,
-            settings: self.settings(stage)?,
-        };
-        let drawn = self.stage(&format!("sampling {name}"), &format!("{stage}-drawn"), draw)?;
+        let settings: DrawSettings = self.settings(stage)?;
+        let amount = (num_prompts * settings.generation.completions) as f64;
+        let draw = Draw { model: models.sft.clone(), data: prompts, shard: None, settings };
+        let (of_draw, of_label) = ((Draw::NAME, amount), (Label::NAME, amount));
+        let (title, folder) = (format!("sampling {name}"), format!("{stage}-drawn"));
+        let drawn = self.sized_stage(&title, &folder, of_draw, draw)?;
         let label = Label {
             reward: models.reward.clone(),
             data: drawn.source(GROUPS),
             shard: None,
             settings: self.settings(stage)?,
         };
-        self.stage(&format!("labelling {name}"), &format!("{stage}-labelled"), label)
+        let (title, folder) = (format!("labelling {name}"), format!("{stage}-labelled"));
+        self.sized_stage(&title, &folder, of_label, label)
     }
 
     /// The rewards of the answers that people gave to the held-out prompts, where there are any.
-    fn chosen(&mut self, models: &Models, data: &Artifact) -> Result<Option<Artifact>> {
-        if !self.run.graph.dry_run && !data.path(data::CHOSEN).exists() {
+    fn chosen(
+        &mut self,
+        models: &Models,
+        data: &Artifact,
+        num_prompts: usize,
+    ) -> Result<Option<Artifact>> {
+        if !self.run.graph.is_plan() && !data.path(data::CHOSEN).exists() {
+            self.run.graph.leave_out(&format!("{}chosen", self.place));
             return Ok(None);
         }
         let label = Label {
@@ -160,7 +184,8 @@ impl Pipeline<'_> {
             shard: None,
             settings: self.settings("evaluate")?,
         };
-        self.stage("labelling chosen answers", "chosen", label).map(Some)
+        let work = (Label::NAME, num_prompts as f64);
+        self.sized_stage("labelling chosen answers", "chosen", work, label).map(Some)
     }
 
     /// What the objectives on pairs learn from.
@@ -192,6 +217,11 @@ impl Pipeline<'_> {
     fn align(&mut self, variant: &Variant, models: &Models, groups: Source) -> Result<Artifact> {
         let mut settings: AlignSettings = self.settings("align")?;
         settings.objective = variant.objective.clone();
+        let completions = match variant.takes_pairs() {
+            true => 2,
+            false => variant.completions,
+        };
+        let amount = (completions * settings.train.training.epochs) as f64;
         let align = Align {
             model: models.sft.clone(),
             reference: models.sft.clone(),
@@ -199,7 +229,7 @@ impl Pipeline<'_> {
             validation: None,
             settings,
         };
-        self.stage(&variant.name(), &variant.folder(), align)
+        self.sized_stage(&variant.name(), &variant.folder(), (Align::NAME, amount), align)
     }
 
     /// Reward and KL of a policy's checkpoints, or of π_sft itself.
@@ -210,6 +240,10 @@ impl Pipeline<'_> {
         data: &Artifact,
         aligned: Option<&Artifact>,
     ) -> Result<Artifact> {
+        let kind = match aligned {
+            Some(_) => EvaluateCheckpoints::NAME,
+            None => "evaluate the reference",
+        };
         let evaluate = EvaluateCheckpoints {
             aligned: aligned.map(Artifact::whole),
             reference: models.sft.clone(),
@@ -217,6 +251,7 @@ impl Pipeline<'_> {
             data: data.source(data::HELD_OUT),
             settings: self.settings("evaluate")?,
         };
-        self.stage(&format!("evaluating {name}"), &format!("evaluations/{name}"), evaluate)
+        let (title, folder) = (format!("evaluating {name}"), format!("evaluations/{name}"));
+        self.sized_stage(&title, &folder, (kind, 1.0), evaluate)
     }
 }

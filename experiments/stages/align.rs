@@ -23,6 +23,7 @@ use super::validation::{check, drift, read_both, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
+use crate::watch::WatchFlags;
 
 /// Options of `exalign align`.
 #[derive(Args, Debug)]
@@ -54,6 +55,8 @@ pub struct AlignArgs {
     #[arg(long, value_name = "NATS")]
     kl_budget: Option<f64>,
     #[command(flatten)]
+    watch: WatchFlags,
+    #[command(flatten)]
     training: TrainingFlags,
 }
 
@@ -81,7 +84,8 @@ pub fn run(args: AlignArgs, global: &Global) -> Result<Trained> {
         validation: args.training.validation.map(Source::from),
         settings,
     };
-    perform(align, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
+    let context = Context::for_training(global)?.watched(args.watch, None)?;
+    perform(align, &Place::Folder(args.out), args.fresh, &context)
 }
 
 /// Whether anything is compared with the reference.

@@ -23,7 +23,7 @@ pub fn reference_log_probs(
     let missing: usize = parts.iter().map(|groups| store.num_missing(groups)).sum();
     if missing == 0 {
         let groups: usize = parts.iter().map(|groups| groups.len()).sum();
-        tracing::info!("reference log-probs: all {groups} groups are in the store");
+        tracing::debug!("reference log-probs: all {groups} groups are in the store");
         let stored = |groups: &&[TokenGroup]| store.log_probs(groups, |_| Ok(Vec::new()));
         return Ok(parts.iter().map(stored).collect::<Result<Vec<_>>>()?.concat());
     }

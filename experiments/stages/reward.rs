@@ -21,6 +21,7 @@ use super::validation::{check, read_both, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
+use crate::watch::WatchFlags;
 
 /// Options of `exalign reward`.
 #[derive(Args, Debug)]
@@ -39,6 +40,8 @@ pub struct RewardArgs {
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]
+    watch: WatchFlags,
+    #[command(flatten)]
     training: TrainingFlags,
 }
 
@@ -47,7 +50,8 @@ pub fn run(args: RewardArgs, global: &Global) -> Result<Trained> {
     let settings = settings(global, Stage::Reward, args.training.settings())?;
     let validation = args.training.validation.map(Source::from);
     let reward = Reward { model: args.model.into(), data: args.data.into(), validation, settings };
-    perform(reward, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
+    let context = Context::for_training(global)?.watched(args.watch, None)?;
+    perform(reward, &Place::Folder(args.out), args.fresh, &context)
 }
 
 /// Training of a reward model on pairs, or of a classifier on labelled texts.

@@ -17,6 +17,7 @@ use super::validation::{check, read_both, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::{limits, set_date, tokenizer};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
+use crate::watch::WatchFlags;
 
 /// Options of `exalign sft`.
 #[derive(Args, Debug)]
@@ -35,6 +36,8 @@ pub struct SftArgs {
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]
+    watch: WatchFlags,
+    #[command(flatten)]
     training: TrainingFlags,
 }
 
@@ -43,7 +46,8 @@ pub fn run(args: SftArgs, global: &Global) -> Result<Trained> {
     let settings = settings(global, Stage::Sft, args.training.settings())?;
     let validation = args.training.validation.map(Source::from);
     let sft = Sft { model: args.model.into(), data: args.data.into(), validation, settings };
-    perform(sft, &Place::Folder(args.out), args.fresh, &Context::for_training(global)?)
+    let context = Context::for_training(global)?.watched(args.watch, None)?;
+    perform(sft, &Place::Folder(args.out), args.fresh, &context)
 }
 
 /// Fine-tuning of a model on demonstrations.

@@ -186,6 +186,7 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
             }),
             validation,
             devices,
+            watch: site.context.watching.of(out),
         };
         let (module, outcome) = training.run()?;
         let model = out.join("model");

@@ -29,6 +29,7 @@ mod silent;
 mod step;
 mod step_loop;
 mod validation;
+mod watch;
 
 pub use adam::FusedAdam;
 pub use aligner::{Aligner, AlignmentBatch};
@@ -44,3 +45,4 @@ pub use run::{BuildStep, Outcome, SaveModule, Training};
 pub use schedule::Schedule;
 pub use step::{Micro, MicroLoss, Step, StepOutput, Trainable, Trainee};
 pub use validation::{Figures, Measure, Validation, means};
+pub use watch::{Watch, leave_screen, write_events};

@@ -16,6 +16,7 @@ use super::silent::Silent;
 use super::step::{Step, Trainable, Trainee};
 use super::step_loop::{Ledger, NoBatches, StepLoop};
 use super::validation::Validation;
+use super::watch::{Watch, Watchers};
 use crate::Result;
 use crate::files::sweep_folder;
 use crate::model::Precision;
@@ -54,6 +55,8 @@ pub struct Training<'a, T: Trainable> {
     pub validation: Option<Validation<T>>,
     /// The devices of the batches; the module is on the first.
     pub devices: Vec<Device>,
+    /// Where the training shows its figures, besides `metrics.jsonl`.
+    pub watch: Watch,
 }
 
 /// The result of a training.
@@ -107,8 +110,10 @@ impl<T: Trainable> Training<'_, T> {
         let schedule = self.optimization.schedule.clone().starting_at(first);
         let learner = Learner::new(trainee, optimizer, schedule);
 
+        let watchers = Watchers::start(&self.watch, self.name, self.dir, (first, self.num_steps))?;
         let ledger = Arc::new(Mutex::new(Ledger {
             metrics,
+            watchers,
             course,
             before: Vec::new(),
             error: None,

@@ -1,5 +1,5 @@
 //! A renderer that shows nothing. burn's own renderer prints to standard output, which belongs to results;
-//! [`crate::progress`] shows progress.
+//! [`crate::progress`] shows progress, and [`super::watch`] the figures.
 
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::MetricDefinition;

@@ -4,7 +4,8 @@
 //! apart; this loop checkpoints by step, takes means and clips the global norm. Parts of burn 0.22 that are
 //! not used, and why: burn's data loaders hand over batches that are made before the step, and ours may
 //! depend on the policy; burn's checkpointer saves records by epoch, and ours are Hugging Face folders by
-//! step; burn's metrics and renderer print to standard output, which belongs to results.
+//! step; burn's metrics and renderer print to standard output, which belongs to results (burn's screen of
+//! plots gets our lines of metrics, see [`super::watch`]).
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -29,6 +30,7 @@ use super::run::{BuildStep, SaveModule};
 use super::several_devices::SeveralDevices;
 use super::step::{OptimizerSlot, Step, StepOutput, Trainable, Trainee};
 use super::validation::{Figures, Validation, write, write_before};
+use super::watch::Watchers;
 use crate::model::Precision;
 use crate::progress::Progress;
 use crate::{Error, Result, interrupt};
@@ -40,6 +42,7 @@ pub struct Ledger {
     pub course: Course,
     /// Figures from before the first step, for its line.
     pub before: Figures,
+    pub watchers: Watchers,
     pub error: Option<Error>,
     pub last_loss: Option<f64>,
 }
@@ -140,6 +143,7 @@ impl<T: Trainable> StepLoop<T> {
         write_before(&mut line, std::mem::take(&mut ledger.before));
         write(&mut line, self.validated(number, learner)?);
         ledger.metrics.append(&line)?;
+        ledger.watchers.show(&line)?;
         ledger.last_loss = Some(loss);
         let noted = ledger.course.note(&line);
         self.conclude(number, noted, &learner.model().module)?;

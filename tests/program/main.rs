@@ -22,3 +22,4 @@ mod shards;
 mod terminal;
 mod toy;
 mod validation;
+mod watch;

@@ -1,16 +1,24 @@
 //! Counts of a file's rows: used, passed over, bad and cut; and warnings about what stands out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Limits, Tokenization, Tokenize};
 use crate::data::audit::count as counted;
 use crate::data::{Group, Located, Record, TokenGroup, Tokenizer, Unpaired, read};
+use crate::progress::stages;
 use crate::{Error, Result};
 
 /// How many examples of a finding are kept.
 const SHOWN: usize = 20;
+
+/// Whether a text is said for the first time.
+fn is_news(text: &str) -> bool {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned())
+}
 
 /// What became of the rows of a file: `rows = records + passed over + skipped`.
 #[derive(Debug, Default)]
@@ -78,8 +86,19 @@ impl Intake {
     }
 
     /// Says what became of the rows of `path`, and warns of what is probably not meant.
+    ///
+    /// Nothing is said twice of a file: an experiment reads some files again and again. It made them
+    /// itself, so that their mere number of records is no news.
     pub fn tell(&self, path: &Path) {
-        tracing::info!("{}: {self}", path.display());
+        let summary = format!("{}: {self}", path.display());
+        if !is_news(&summary) {
+            return;
+        }
+        let is_plain = self.rows == self.records && self.prompts + self.texts == 0;
+        match is_plain && stages::is_run() {
+            true => tracing::debug!("{summary}"),
+            false => tracing::info!("{summary}"),
+        }
         if !self.unread.is_empty() {
             let columns: Vec<String> =
                 self.unread.iter().map(|(name, count)| format!("`{name}` ({count})")).collect();
