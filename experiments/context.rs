@@ -144,10 +144,9 @@ impl Context {
         Ok(Self { watching: Watching::new(flags, run)?, ..self })
     }
 
-    /// Where to compute gradients, the device of everything else first.
-    pub fn training_devices(&self) -> Vec<Device> {
-        let all = std::iter::once(&self.device).chain(&self.others);
-        all.map(|device| device.clone().autodiff()).collect()
+    /// All devices, that of everything else than gradients first.
+    pub fn devices(&self) -> Vec<Device> {
+        std::iter::once(&self.device).chain(&self.others).cloned().collect()
     }
 }
 

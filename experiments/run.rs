@@ -8,13 +8,13 @@ use exalign::config::ExperimentConfig;
 use exalign::data::today;
 use exalign::files::Output;
 use exalign::model::ModelFolder;
+use exalign::tuning::reads_date;
 use exalign::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::context::{Context, Global, sources};
 use crate::graph::Graph;
-use crate::model_input::reads_date;
 use crate::protocol::base::Model;
 use crate::protocol::run::Run;
 use crate::protocol::{self, settings};

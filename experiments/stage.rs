@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 use exalign::data::Tokenizer;
 use exalign::model::ModelFolder;
+use exalign::tuning::{TrainingSite, reward_folder};
 use exalign::{Error, Result, files};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::model_input::reward_folder;
 use crate::record::{Made, Record, Start};
 use crate::shard::Shard;
 
@@ -151,6 +151,13 @@ impl Site<'_> {
     /// The output, where one is kept.
     pub fn kept(&self) -> Option<&Path> {
         self.out
+    }
+
+    /// The place of a training.
+    pub fn training(&self) -> Result<TrainingSite<'_>> {
+        let out = self.out()?;
+        let Context { watching, .. } = self.context;
+        Ok(TrainingSite { out, devices: self.context.devices(), watch: watching.of(out) })
     }
 
     /// The output of a stage that always has one.

@@ -11,6 +11,7 @@
 //!
 //! | room | what it does | what it never does |
 //! |---|---|---|
+//! | [`tuning`] | a model folder, a file of records and settings → a trained model folder | know a command |
 //! | [`training`] | steps, the loop for burn's Learner, checkpoints, resuming | know what an objective computes |
 //! | [`generation`] | draws completions, with the cache of the prompt shared | read files |
 //! | [`judges`] | say which of two answers is better; the one room that asks an endpoint | count verdicts |
@@ -121,6 +122,7 @@ pub mod rewards;
 pub mod secrets;
 pub mod statistics;
 pub mod training;
+pub mod tuning;
 
 pub use error::{Error, Result};
 

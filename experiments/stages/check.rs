@@ -8,11 +8,11 @@ use exalign::config::{AlignSettings, Stage};
 use exalign::data::audit::{Audit, Auditor, Kind, Lengths, SHOWN, ShownRow};
 use exalign::model::ModelFolder;
 use exalign::statistics::Interval;
+use exalign::tuning::{limits, tokenizer};
 use exalign::{Error, Result};
 use serde_json::json;
 
 use crate::context::{Global, settings};
-use crate::model_input::{limits, tokenizer};
 use crate::output::{print_line, print_text, table};
 
 /// Options of `exalign check`.

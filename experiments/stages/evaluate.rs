@@ -13,16 +13,16 @@ use exalign::model::ModelFolder;
 use exalign::policy::token_log_probs_of;
 use exalign::progress::Progress;
 use exalign::rewards::RewardScorer;
+use exalign::tuning::{load_decoder, reference_log_probs, reward_folder, tokenizer};
 use exalign::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::reference::reference_log_probs;
 use super::sample::{GenerationFlags, PromptToComplete, draw, portion, read_prompts, sampling};
 use super::scorer::{open_scorer, portion_rewards};
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
-use crate::model_input::{load_decoder, reward_folder, set_date, tokenizer};
+use crate::model_input::set_date;
 use crate::output::write_lines;
 use crate::record::Record;
 use crate::shard::{Portion, Shard, ShardOutput, in_file_order};

@@ -8,8 +8,7 @@ use exalign::Result;
 use exalign::data::{RewardReading, Tokenizer};
 use exalign::device::{self, BackendInfo};
 use exalign::model::{ModelFolder, reward_reading};
-
-use crate::model_input::plain_tokenizer;
+use exalign::tuning::plain_tokenizer;
 
 /// Options of `exalign info`.
 #[derive(Args, Debug)]

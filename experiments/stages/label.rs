@@ -8,13 +8,14 @@ use exalign::Result;
 use exalign::config::{LabelSettings, Settings, Stage};
 use exalign::data::{self, Group, Intake, Located, TokenGroup};
 use exalign::rewards::RewardScorer;
+use exalign::tuning::reward_folder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::scorer::{open_scorer, portion_rewards};
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
-use crate::model_input::{reward_folder, set_date};
+use crate::model_input::set_date;
 use crate::output::write_lines;
 use crate::shard::{Shard, ShardOutput};
 use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};

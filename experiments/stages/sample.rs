@@ -14,13 +14,14 @@ use exalign::files::{Journal, Output};
 use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
 use exalign::model::{Decoder, ModelFolder};
 use exalign::progress::Progress;
+use exalign::tuning::{end_of_text, limits, load_decoder, tokenizer};
 use exalign::{Error, Result, files, interrupt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
-use crate::model_input::{end_of_text, limits, load_decoder, set_date, tokenizer};
+use crate::model_input::set_date;
 use crate::output::write_lines;
 use crate::shard::{Portion, Shard, ShardOutput, order_by};
 use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};

@@ -8,13 +8,14 @@ use exalign::data::{self, Answered, TokenGroup};
 use exalign::model::ModelFolder;
 use exalign::policy::token_log_probs_of;
 use exalign::progress::Progress;
+use exalign::tuning::{limits, load_decoder, tokenizer};
 use exalign::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
-use crate::model_input::{limits, load_decoder, set_date, tokenizer};
+use crate::model_input::set_date;
 use crate::output::{print_line, write_lines};
 use crate::shard::{Portion, Shard, ShardOutput};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};

@@ -7,9 +7,9 @@ use exalign::data::{ChatSettings, TokenGroup};
 use exalign::model::Precision;
 use exalign::progress::Progress;
 use exalign::rewards::{RewardScorer, rewards_of};
+use exalign::tuning::{reward_folder, tokenizer};
 use exalign::{Result, interrupt};
 
-use crate::model_input::{reward_folder, tokenizer};
 use crate::shard::Portion;
 
 /// Opens a reward model's folder, or the folder of the run that made it.

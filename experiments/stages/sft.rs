@@ -1,21 +1,17 @@
 //! `exalign sft`: fine-tuning on demonstrations.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use burn::data::dataset::InMemDataset;
 use clap::Args;
 use exalign::Result;
 use exalign::config::{Settings, Stage, TrainSettings};
-use exalign::data::{self, Demonstration, GroupBatch, TokenGroup, Tokenizer};
 use exalign::model::ModelFolder;
-use exalign::training::FineTuner;
+use exalign::tuning::{Demonstrated, Trained};
 use serde_json::Value;
 
-use super::training::{Subject, Train, Trained, TrainingFlags, is_of_training};
-use super::validation::{check, read_both, shaping};
+use super::training::{TrainingFlags, is_of_training, shaping};
 use crate::context::{Context, Global, settings};
-use crate::model_input::{limits, set_date, tokenizer};
+use crate::model_input::set_date;
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 use crate::watch::WatchFlags;
 
@@ -58,14 +54,6 @@ pub struct Sft {
     pub settings: TrainSettings,
 }
 
-/// A model and its demonstrations as tokens.
-pub struct Demonstrated {
-    folder: ModelFolder,
-    tokenizer: Option<Tokenizer>,
-    groups: Vec<TokenGroup>,
-    held_out: Vec<TokenGroup>,
-}
-
 impl Keyed for Sft {
     const NAME: &'static str = "sft";
 
@@ -84,52 +72,14 @@ impl stage::Stage for Sft {
     type Summary = Trained;
 
     fn open(&mut self, record: Option<&Path>) -> Result<Demonstrated> {
-        check(&self.settings, None, self.validation.as_ref())?;
         let folder = ModelFolder::open(&self.model.path)?;
         set_date(&mut self.settings.chat, &[&folder], record)?;
-        let tokenizer = tokenizer(&folder, &self.settings.chat)?;
-        let data = &self.settings.data.tokens;
-        let read = |path: &Path| {
-            let (groups, intake) = data::read_tokens::<Demonstration>(
-                path,
-                data.skip_bad,
-                tokenizer.as_ref(),
-                &limits(data, &folder),
-                folder.shape.vocab_size,
-            )?;
-            intake.tell(path);
-            Ok(groups)
-        };
-        let validation = self.validation.as_ref();
-        let (groups, held_out) = read_both(&self.data, validation, &self.settings, read)?;
-        Ok(Demonstrated { folder, tokenizer, groups, held_out })
+        let validation = self.validation.as_ref().map(|file| &*file.path);
+        Demonstrated::open(folder, &self.data.path, validation, &self.settings)
     }
 
     fn make(self, opened: Demonstrated, site: &Site<'_>) -> Result<Trained> {
-        let Demonstrated { folder, tokenizer, groups, held_out } = opened;
-        let device = site.context.device.clone().autodiff();
-        let subject = Subject::new(folder, tokenizer, &self.settings)?;
-        let saved = subject.clone();
-        Train {
-            name: "fine-tuning",
-            settings: &self.settings,
-            records: Arc::new(InMemDataset::new(groups)),
-            held_out,
-            drift: None,
-            load: &|checkpoint| {
-                Ok(FineTuner { decoder: subject.load_decoder(checkpoint, &device)? })
-            },
-            save: Arc::new(move |tuner: &FineTuner, precision, target| {
-                saved.save_decoder(&tuner.decoder, precision, target)
-            }),
-            batch: Arc::new(|groups: &[TokenGroup], device| {
-                let batch = GroupBatch::new(groups, device);
-                let tokens = batch.num_scored.iter().sum::<usize>();
-                (batch, tokens as f64)
-            }),
-            prepare: None,
-        }
-        .run(site)
+        opened.train(&self.settings, &site.training()?)
     }
 
     fn owns(name: &str) -> bool {

@@ -12,6 +12,7 @@ use exalign::config::{DataSettings, Stage};
 use exalign::data::Tokenizer;
 use exalign::data::published::{Dropped, Published, SetKind, SourceCount, Sources};
 use exalign::model::ModelFolder;
+use exalign::tuning::plain_tokenizer;
 use exalign::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,7 +20,6 @@ use serde_json::{Value, json};
 pub use shape::{Lengths, Records, Shape};
 
 use crate::context::{Global, settings as settings_of};
-use crate::model_input::plain_tokenizer;
 use crate::output::{print_line, print_text, table, write_lines};
 use crate::record::{Made, Record, Start};
 use crate::tasks::{Task, task_parser};

@@ -1,15 +1,15 @@
 //! The log-probs of the reference: read from the store, or computed once and stored.
 
+use crate::data::TokenGroup;
+use crate::files::cache_folder;
+use crate::model::ModelFolder;
+use crate::policy::token_log_probs_of;
+use crate::progress::Progress;
+use crate::reference::ReferenceStore;
+use crate::{Result, interrupt};
 use burn::tensor::Device;
-use exalign::data::TokenGroup;
-use exalign::files::cache_folder;
-use exalign::model::ModelFolder;
-use exalign::policy::token_log_probs_of;
-use exalign::progress::Progress;
-use exalign::reference::ReferenceStore;
-use exalign::{Result, interrupt};
 
-use crate::model_input::load_decoder;
+use super::load_decoder;
 
 /// Σ log-prob of every completion under the reference, from the store; what is missing is computed,
 /// the groups of different parts apart.

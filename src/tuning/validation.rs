@@ -4,50 +4,27 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use exalign::config::{BestBy, DriftSettings, TrainSettings};
-use exalign::data::{TokenGroup, Tokenizer};
-use exalign::generation::{Choice, Sampling};
-use exalign::model::ModelFolder;
-use exalign::training::{
-    BatchOrder, Drift, Measure, Rules, Trainable, Validation, hold_out, means,
-};
-use exalign::{Error, Result};
-use serde_json::Value;
 
-use super::training::{MakeBatch, Prepare};
-use crate::model_input::{end_of_text, load_decoder};
-use crate::stage::Source;
-
-/// The settings that shape a training: those of validation only where there is one.
-pub fn shaping(mut settings: Value, file: Option<&Source>) -> Value {
-    let is_validated = file.is_some() || settings["validation"]["share"].as_f64() > Some(0.0);
-    let has_budget = is_validated && settings["drift"]["kl_budget"].as_f64() > Some(0.0);
-    let mut drop_unread = |section: &str, is_read: bool| {
-        if let (false, Some(settings)) = (is_read, settings.as_object_mut()) {
-            settings.remove(section);
-        }
-    };
-    drop_unread("validation", is_validated);
-    drop_unread("drift", has_budget);
-    if settings["checkpoint"]["best"] == "none"
-        && let Some(checkpoint) = settings["checkpoint"].as_object_mut()
-    {
-        checkpoint.remove("best");
-    }
-    settings
-}
+use super::train::{MakeBatch, Prepare};
+use super::{end_of_text, load_decoder};
+use crate::config::{BestBy, DriftSettings, TrainSettings};
+use crate::data::{TokenGroup, Tokenizer};
+use crate::generation::{Choice, Sampling};
+use crate::model::ModelFolder;
+use crate::training::{BatchOrder, Drift, Measure, Rules, Trainable, Validation, hold_out, means};
+use crate::{Error, Result};
 
 /// Refuses settings of validation that contradict each other or that have no records.
-pub fn check(
+pub(super) fn check(
     settings: &TrainSettings,
     drift: Option<&DriftSettings>,
-    file: Option<&Source>,
+    file: Option<&Path>,
 ) -> Result<()> {
     let share = settings.validation.share;
     if let (Some(file), true) = (file, share > 0.0) {
         return Err(Error::usage(format!(
             "validation.share: expected 0 beside --validation {}, found {share}; give one of the two",
-            file.path.display()
+            file.display()
         )));
     }
     if file.is_some() || share > 0.0 {
@@ -68,16 +45,16 @@ pub fn check(
 }
 
 /// The records to train on, and those to validate on: of a file of their own, or held out.
-pub fn read_both(
-    data: &Source,
-    file: Option<&Source>,
+pub(super) fn read_both(
+    data: &Path,
+    file: Option<&Path>,
     settings: &TrainSettings,
     read: impl Fn(&Path) -> Result<Vec<TokenGroup>>,
 ) -> Result<(Vec<TokenGroup>, Vec<TokenGroup>)> {
-    let groups = read(&data.path)?;
+    let groups = read(data)?;
     let share = settings.validation.share;
     if let Some(file) = file {
-        return Ok((groups, read(&file.path)?));
+        return Ok((groups, read(file)?));
     }
     if share == 0.0 {
         return Ok((groups, Vec::new()));
@@ -86,7 +63,7 @@ pub fn read_both(
     let (kept, held_out) = hold_out(groups, share, settings.seed);
     if held_out.is_empty() {
         return Err(Error::file(
-            &data.path,
+            data,
             "validation.share: expected records of two prompts or more to hold some out, found those of one; give \
              --validation FILE",
         ));
@@ -101,7 +78,7 @@ pub fn read_both(
 }
 
 /// How a training of `num_steps` steps is validated on `records`; none where there are none.
-pub fn validation<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static>(
+pub(super) fn validation<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static>(
     settings: &TrainSettings,
     num_steps: usize,
     records: Vec<I>,
@@ -145,7 +122,7 @@ pub fn validation<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'st
 
 /// How the drift of `policy` from `reference` is measured on the prompts of `groups`; it loads the
 /// reference.
-pub fn drift(
+pub(super) fn drift(
     settings: &DriftSettings,
     (policy, tokenizer): (&ModelFolder, Option<&Tokenizer>),
     (reference, device): (&ModelFolder, &Device),

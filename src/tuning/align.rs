@@ -1,0 +1,163 @@
+//! Alignment with groups, pairs or labelled completions, the reference read from its store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::data::dataset::InMemDataset;
+
+use super::reference::reference_log_probs;
+use super::referenced::{Referenced, alignment_batch, mismatched, prepare, referenced};
+use super::subject::Subject;
+use super::train::{Train, Trained};
+use super::validation::{check, read_both};
+use super::{TrainingSite, limits, tokenizer};
+use crate::Result;
+use crate::alignment::{Alignment, ObjectiveConfig, Takes};
+use crate::config::AlignSettings;
+use crate::data::{self, TokenGroup, Tokenizer, today};
+use crate::model::{Decoder, ModelFolder};
+use crate::training::{Aligner, Measure};
+
+/// The files of an alignment: Hugging Face folders and records.
+#[derive(Clone, Copy, Debug)]
+pub struct AlignFiles<'a> {
+    /// The model to start from.
+    pub model: &'a Path,
+    /// The reference, π_sft; mostly the same.
+    pub reference: &'a Path,
+    /// Groups with rewards, pairs, or completions with labels.
+    pub data: &'a Path,
+    /// The same to validate on, if at all.
+    pub validation: Option<&'a Path>,
+}
+
+/// Aligns a model: `site.out/model` is the aligned one, a Hugging Face or PEFT folder. Where the site has
+/// checkpoints, the training goes on from the newest one; that they are of the same files and settings is
+/// for the caller to know.
+///
+/// # Errors
+/// A record that cannot be learned from, with its file and line; settings out of their range; what
+/// [`Training::run`](crate::training::Training::run) refuses.
+pub fn align(
+    files: AlignFiles<'_>,
+    mut settings: AlignSettings,
+    site: &TrainingSite<'_>,
+) -> Result<Trained> {
+    let chat = &mut settings.train.chat;
+    if chat.date.is_empty() {
+        chat.date = today();
+    }
+    let folders = [ModelFolder::open(files.model)?, ModelFolder::open(files.reference)?];
+    let compared = Compared::open(folders, files.data, files.validation, &settings)?;
+    compared.train(settings, site)
+}
+
+/// A model, its reference and what it is aligned with, as tokens.
+pub struct Compared {
+    folder: ModelFolder,
+    reference: ModelFolder,
+    tokenizer: Option<Tokenizer>,
+    objective: Arc<dyn Alignment>,
+    groups: Vec<TokenGroup>,
+    held_out: Vec<TokenGroup>,
+}
+
+impl Compared {
+    /// Reads what the model of `folder` is aligned with, and what it is validated on.
+    ///
+    /// # Errors
+    /// A record that cannot be learned from, with its file and line; settings that contradict each other.
+    pub fn open(
+        [folder, reference]: [ModelFolder; 2],
+        path: &Path,
+        validation: Option<&Path>,
+        settings: &AlignSettings,
+    ) -> Result<Self> {
+        let AlignSettings { train, objective, drift } = settings;
+        check(train, Some(drift), validation)?;
+        let objective = objective.init()?;
+        // Rounded as the policy is, so that the two are alike where nothing is learned yet.
+        let reference = reference.kept_as(train.training.compute);
+        let tokenizer = tokenizer(&folder, &train.chat)?;
+        let data = &train.data.tokens;
+        let limits = limits(data, &folder);
+        let read = |path: &Path| {
+            let takes = |num_completions| objective.check(num_completions);
+            let read = match objective.entry().takes {
+                Takes::Labels => data::read_unpaired_tokens,
+                Takes::Pairs | Takes::Rewards => data::read_alignment_tokens,
+            };
+            let (mut groups, intake) = read(
+                path,
+                data.skip_bad,
+                tokenizer.as_ref(),
+                &limits,
+                folder.shape.vocab_size,
+                &takes,
+            )?;
+            intake.tell(path);
+            groups.iter_mut().for_each(TokenGroup::chosen_first);
+            Ok(groups)
+        };
+        let (groups, held_out) = read_both(path, validation, train, read)?;
+        Ok(Self { folder, reference, tokenizer, objective, groups, held_out })
+    }
+
+    /// Trains, or goes on from the newest checkpoint at the site.
+    ///
+    /// # Errors
+    /// As [`Training::run`](crate::training::Training::run).
+    pub fn train(self, settings: AlignSettings, site: &TrainingSite<'_>) -> Result<Trained> {
+        let Self { folder, reference, tokenizer, objective, groups, held_out } = self;
+        let AlignSettings { train, objective: ObjectiveConfig { temperature, .. }, drift } =
+            settings;
+        let device = site.device();
+        let drift = (drift.kl_budget > 0.0).then(|| {
+            let policy = (&folder, tokenizer.as_ref());
+            let of = (temperature, train.seed);
+            let measured =
+                super::validation::drift(&drift, policy, (&reference, device), &held_out, of)?;
+            let measure: Measure<Aligner<Decoder>> =
+                Arc::new(move |step, aligner| measured.figures(step, &aligner.policy));
+            Ok((measure, drift.kl_budget))
+        });
+        let drift = drift.transpose()?;
+        let max_length = limits(&train.data.tokens, &folder).max_length;
+        let mismatched = match objective.needs_mismatched_kl() {
+            true => [&groups, &held_out].map(|part| mismatched(part, max_length)).concat(),
+            false => Vec::new(),
+        };
+        let parts = [&groups[..], &held_out, &mismatched];
+        let log_probs = match objective.needs_reference() {
+            true => reference_log_probs(&reference, temperature, &parts, device)?,
+            false => {
+                parts.concat().iter().map(|group| vec![0.0; group.completions.len()]).collect()
+            }
+        };
+        let num_groups = groups.len();
+        let mut records = referenced([groups, held_out].concat(), mismatched, log_probs);
+        let held_out = records.split_off(num_groups);
+        let trained_on = device.clone().autodiff();
+        let subject = Subject::new(folder, tokenizer, &train)?;
+        let saved = subject.clone();
+        Train {
+            name: objective.name(),
+            settings: &train,
+            records: Arc::new(InMemDataset::new(records)),
+            held_out,
+            drift,
+            load: &|checkpoint| {
+                let decoder = subject.load_decoder(checkpoint, &trained_on)?;
+                Ok(Aligner::new(decoder, objective.clone(), temperature))
+            },
+            save: Arc::new(move |aligner: &Aligner<_>, precision, target| {
+                saved.save_decoder(&aligner.policy, precision, target)
+            }),
+            batch: Arc::new(|records: &[Referenced], device| {
+                (alignment_batch(records, device), records.len() as f64)
+            }),
+            prepare: objective.needs_mismatched_kl().then(|| prepare(temperature, device)),
+        }
+        .run(site)
+    }
+}

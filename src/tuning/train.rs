@@ -1,0 +1,190 @@
+//! The part that all trainings share. Batches and models are each one's own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::data::dataset::{Dataset, DatasetError};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::TrainingSite;
+use super::validation::validation;
+use crate::config::{LearningRateSchedule, TrainSettings};
+use crate::data::TokenGroup;
+use crate::training::{
+    BatchOrder, BestModel, Checkpoints, Drifted, Keeping, Measure, Micro, Optimization, SaveModule,
+    Schedule, Step, Trainable, Training,
+};
+use crate::{Error, Result};
+
+/// A batch and its weight within its step: the number of groups or tokens its loss is a mean over.
+pub(super) type Weighted<B> = (B, f64);
+
+/// Makes the batch of some records on a device.
+pub(super) type MakeBatch<I, B> = Arc<dyn Fn(&[I], &Device) -> Weighted<B> + Send + Sync>;
+
+/// Gives the records of a step what they have in common, from the module as it is before the step.
+pub(super) type Prepare<T, I> = Arc<dyn Fn(&T, &mut [I]) -> Result<()> + Send + Sync>;
+
+/// A training on records that are token groups, alone or with what belongs to them.
+pub(super) struct Train<'a, T: Trainable, I> {
+    /// What it is called on the progress bar.
+    pub name: &'a str,
+    pub settings: &'a TrainSettings,
+    pub records: Arc<dyn Dataset<I>>,
+    /// The records of validation; none: there is none.
+    pub held_out: Vec<I>,
+    /// The drift from the reference at each validation, and its budget in nats.
+    pub drift: Option<(Measure<T>, f64)>,
+    /// Loads the module: from the folder of a checkpoint, or anew.
+    pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
+    pub save: SaveModule<T>,
+    pub batch: MakeBatch<I, T::Batch>,
+    /// Before the batches of a step are made.
+    pub prepare: Option<Prepare<T, I>>,
+}
+
+/// What a training came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Trained {
+    /// The folder of the trained model.
+    pub model: String,
+    /// Steps taken.
+    pub steps: usize,
+    /// The loss of the last step; none where none was taken.
+    pub loss: Option<f64>,
+    /// Seconds spent on steps, over all starts.
+    pub seconds: f64,
+    /// The step whose model is the result, where the best one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<BestModel>,
+    /// Where the training ended, if the drift reached its budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drifted: Option<Drifted>,
+}
+
+impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'_, T, I> {
+    /// Trains on all devices, the model on the first, and writes `OUT/model`.
+    pub(super) fn run(self, site: &TrainingSite<'_>) -> Result<Trained> {
+        let (config, out) = (self.settings, site.out);
+        let devices: Vec<Device> = site.devices.iter().map(|it| it.clone().autodiff()).collect();
+        let order = order(config, self.records.len(), devices.len());
+        let num_steps = order.num_steps();
+        let (records, batch, places) = (self.records, self.batch, devices.clone());
+        let prepare = self.prepare;
+        let device = site.device().clone();
+        let valid = (batch.clone(), prepare.clone());
+        let validation = validation(config, num_steps, self.held_out, valid, self.drift, device);
+        let training = Training {
+            name: self.name,
+            dir: out,
+            optimization: optimization(config, num_steps),
+            compute: config.training.compute,
+            num_steps,
+            checkpoint_every: config.checkpoint.every,
+            checkpoint_keep: config.checkpoint.keep,
+            load: self.load,
+            save: self.save.clone(),
+            step: Arc::new(move |step, module: &T| {
+                let read = |record| -> Result<I> { records.get(record).map_err(unread) };
+                let (epoch, of_step) = order.records(step);
+                let mut of_step: Vec<I> = of_step.into_iter().map(read).collect::<Result<_>>()?;
+                if let Some(prepare) = &prepare {
+                    prepare(module, &mut of_step)?;
+                }
+                let size = |record: usize| {
+                    let group = of_step[record].as_ref();
+                    (group.completions.len(), group.num_tokens())
+                };
+                let parts = order.micro_batches(of_step.len(), size);
+                let group = |&record: &usize| of_step[record].as_ref();
+                let all = || parts.iter().flatten().map(group);
+                // Of similar lengths one after the other, so that each device has its share of all.
+                let turns = (0..places.len()).cycle();
+                let batches = parts.iter().zip(turns).map(|(part, place)| {
+                    let part: Vec<I> = part.iter().map(|&record| of_step[record].clone()).collect();
+                    let (batch, weight) = batch(&part, &places[place]);
+                    (batch, weight, place)
+                });
+                Ok(Step {
+                    epoch,
+                    micro_batches: Micro::weighted(batches.collect()),
+                    num_groups: of_step.len(),
+                    num_tokens: all().map(TokenGroup::num_tokens).sum(),
+                    records: all().map(TokenGroup::name).collect(),
+                })
+            }),
+            validation,
+            devices,
+            watch: site.watch.clone(),
+        };
+        let (module, outcome) = training.run()?;
+        let model = out.join("model");
+        (self.save)(&module, config.dtype, &model)?;
+        let trained = Trained {
+            model: model.to_string_lossy().into_owned(),
+            steps: outcome.steps,
+            loss: outcome.last_loss,
+            seconds: outcome.seconds,
+            best: outcome.best,
+            drifted: outcome.drifted,
+        };
+        let checkpoint = &config.checkpoint;
+        let keeping =
+            Keeping { every: checkpoint.every, keep: checkpoint.keep, num_steps: trained.steps };
+        Checkpoints::new(out, keeping).finish(trained.best.as_ref().map(|best| best.step))?;
+        trained.tell(self.name, num_steps);
+        Ok(trained)
+    }
+}
+
+impl Trained {
+    /// Says where the training ended before its last of `num_steps` steps, and which model is the result.
+    fn tell(&self, name: &str, num_steps: usize) {
+        if let Some(Drifted { step, kl, interval: [low, high], budget }) = &self.drifted {
+            tracing::info!(
+                "{name}: ended after step {step} of {num_steps}: the drift is {kl:.3} [{low:.3}, {high:.3}] \
+                 nats, the budget {budget}"
+            );
+        }
+        if let Some(BestModel { step, by, value }) = &self.best {
+            let steps = self.steps;
+            tracing::info!(
+                "{name}: the result is the model after step {step} of {steps}, of the best {by}: {value:.4}"
+            );
+        }
+    }
+}
+
+fn unread(error: DatasetError) -> Error {
+    Error::usage(format!("a record cannot be read again: {error}"))
+}
+
+/// The order of `num_records` records, as the settings say; every device gets a micro-batch where
+/// there are groups enough.
+fn order(config: &TrainSettings, num_records: usize, num_devices: usize) -> BatchOrder {
+    let training = &config.training;
+    BatchOrder::new(
+        num_records,
+        training.batch_size,
+        training.micro_batch_size.min(training.batch_size.div_ceil(num_devices)),
+        training.epochs,
+        training.max_steps,
+        config.data.shuffle.then_some(config.seed),
+    )
+}
+
+/// Optimizer and schedule, as the settings say.
+fn optimization(config: &TrainSettings, num_steps: usize) -> Optimization {
+    let (rate, optimizer) = (config.training.learning_rate, &config.optimizer);
+    Optimization {
+        schedule: match optimizer.schedule {
+            LearningRateSchedule::Constant => Schedule::constant(rate, optimizer.warmup),
+            LearningRateSchedule::Cosine => Schedule::cosine(rate, optimizer.warmup, num_steps),
+        },
+        betas: optimizer.betas,
+        epsilon: optimizer.epsilon,
+        weight_decay: optimizer.weight_decay,
+        clip_norm: optimizer.clip_norm,
+    }
+}
