@@ -20,7 +20,7 @@ use exalign::training::{
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::validation::validation;
+use super::validation::{MakeBatch, validation};
 use crate::model_input::load_decoder;
 use crate::stage::Site;
 
@@ -82,12 +82,6 @@ impl TrainingFlags {
         ]
     }
 }
-
-/// A batch and its weight within its step: the number of groups or tokens its loss is a mean over.
-pub type Weighted<B> = (B, f64);
-
-/// Makes the batch of some records on a device.
-pub type MakeBatch<I, B> = Arc<dyn Fn(&[I], &Device) -> Weighted<B> + Send + Sync>;
 
 /// A training on records that are token groups, alone or with what belongs to them.
 pub struct Train<'a, T: Trainable, I> {

@@ -14,9 +14,14 @@ use exalign::training::{
 use exalign::{Error, Result};
 use serde_json::Value;
 
-use super::training::MakeBatch;
 use crate::model_input::{end_of_text, load_decoder};
 use crate::stage::Source;
+
+/// A batch and its weight within its step: the number of groups or tokens its loss is a mean over.
+pub type Weighted<B> = (B, f64);
+
+/// Makes the batch of some records on a device.
+pub type MakeBatch<I, B> = Arc<dyn Fn(&[I], &Device) -> Weighted<B> + Send + Sync>;
 
 /// The settings that shape a training: those of validation only where there is one.
 pub fn shaping(mut settings: Value, file: Option<&Source>) -> Value {
