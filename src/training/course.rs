@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::falling::Falling;
-use super::validation::{DRIFT, PREFIX};
 use crate::config::BestBy;
+
+/// The beginning of the names of validation figures.
+pub(super) const PREFIX: &str = "validation/";
+/// The drift from the reference and the ends of its 95 % interval.
+pub(super) const DRIFT: [&str; 3] = ["kl", "kl_low", "kl_high"];
 
 /// What is concluded from the figures of validation.
 #[derive(Clone, Copy, Debug, Default)]

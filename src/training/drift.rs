@@ -7,7 +7,8 @@
 
 use burn::tensor::Device;
 
-use super::validation::{DRIFT, Figures};
+use super::course::DRIFT;
+use super::validation::Figures;
 use crate::Result;
 use crate::data::TokenGroup;
 use crate::generation::{Prompt, Sampling, sample};

@@ -8,17 +8,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::course::Rules;
+use super::course::{DRIFT, PREFIX, Rules};
 use super::step::{StepOutput, Trainable, Trainee};
 use crate::model::precision::computing_in;
 use crate::{Error, Result};
 
-/// The beginning of the names of validation figures.
-pub(super) const PREFIX: &str = "validation/";
-/// The same for figures from before the first step.
+/// The beginning of the names of figures from before the first step.
 const PREFIX_BEFORE: &str = "validation_before/";
-/// The drift from the reference and the ends of its 95 % interval.
-pub(super) const DRIFT: [&str; 3] = ["kl", "kl_low", "kl_high"];
 
 /// Figures by name.
 pub type Figures = Vec<(String, f64)>;

@@ -4,7 +4,7 @@
 //! | room | what |
 //! |---|---|
 //! | `align`, `sft`, `reward` | what each training reads, and its batches |
-//! | `train` | the part that all share: order, steps, validation, the trained folder |
+//! | `train`, `batches` | the part that all share: order, steps, validation, the trained folder |
 //! | `subject` | the model, whole or by adapters |
 //! | `referenced`, `reference` | groups with the log-probs of the reference, from their store |
 //! | `validation` | the records held out, the drift from the reference |
@@ -14,6 +14,7 @@
 //! files and settings being those of an earlier start.
 
 mod align;
+mod batches;
 mod input;
 mod reference;
 mod referenced;

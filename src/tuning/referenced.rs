@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::train::Prepare;
+use super::batches::Prepare;
 use crate::data::{GroupBatch, TokenGroup};
 use crate::model::Decoder;
 use crate::policy::token_log_probs_of;

@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::TrainingSite;
+use super::batches::{MakeBatch, Prepare};
 use super::validation::validation;
 use crate::config::{LearningRateSchedule, TrainSettings};
 use crate::data::TokenGroup;
@@ -16,15 +17,6 @@ use crate::training::{
     Schedule, Step, Trainable, Training,
 };
 use crate::{Error, Result};
-
-/// A batch and its weight within its step: the number of groups or tokens its loss is a mean over.
-pub(super) type Weighted<B> = (B, f64);
-
-/// Makes the batch of some records on a device.
-pub(super) type MakeBatch<I, B> = Arc<dyn Fn(&[I], &Device) -> Weighted<B> + Send + Sync>;
-
-/// Gives the records of a step what they have in common, from the module as it is before the step.
-pub(super) type Prepare<T, I> = Arc<dyn Fn(&T, &mut [I]) -> Result<()> + Send + Sync>;
 
 /// A training on records that are token groups, alone or with what belongs to them.
 pub(super) struct Train<'a, T: Trainable, I> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 
-use super::train::{MakeBatch, Prepare};
+use super::batches::{MakeBatch, Prepare};
 use super::{end_of_text, load_decoder};
 use crate::config::{BestBy, DriftSettings, TrainSettings};
 use crate::data::{TokenGroup, Tokenizer};
