@@ -56,6 +56,13 @@
 //! - Weights are read tensor by tensor and not memory-mapped. `unsafe` is only in the matrix products of
 //!   [`kernels`], and in the program's settings of the allocator.
 //!
+//! # From a program
+//!
+//! [`tuning::align`] aligns a model folder on a file of records, with [`config::AlignSettings`] from the same sources
+//! as the command line's, and [`alignment::register`] adds an objective first: `examples/own_objective.rs`.
+//! [`tuning::Demonstrated`] fine-tunes and [`tuning::Labelled`] trains reward models. [`tuning::load_decoder`] and
+//! [`generation::sample`] draw completions: tokens in, tokens out, several a prompt.
+//!
 //! # Crates, and why each
 //!
 //! `burn` models, autodiff, optimizers, backends · `tokenizers` the token ids of `transformers` ·

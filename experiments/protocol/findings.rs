@@ -8,7 +8,7 @@ use exalign::report::{
 use exalign::secrets::redact_json;
 use exalign::statistics::{Interval, bootstrap};
 
-use super::curves::curves;
+use super::curves::{curves, trainings};
 use super::frontiers::{best_of, frontiers, optimum_of, usable_n};
 use super::labels;
 use super::measured::{Lineage, Measured, Outcome, over_repetitions};
@@ -63,6 +63,7 @@ fn build(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Report> {
         win_rates: Vec::new(),
         optimum: Some(optimum_of(run, outcome)?),
         curves: curves(run, outcome),
+        trainings: trainings(run, outcome),
         distributions: distributions(outcome),
         samples: outcome.lineages.first().map_or(Vec::new(), |it| samples(outcome, it, shown)),
         stages: run.graph.costs.clone(),

@@ -1,6 +1,6 @@
 //! The settings of an experiment: its presets, its stages, and combinations that are refused.
 
-use exalign::config::{AlignSettings, DrawSettings, ExperimentConfig, Stage};
+use exalign::config::{AlignSettings, BestBy, DrawSettings, ExperimentConfig, Stage};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,14 @@ pub fn check(config: &ExperimentConfig) -> Result<()> {
             of(&optimum)
         )));
     }
-    if config.stage::<AlignSettings>("align")?.train.checkpoint.every == 0 {
+    let checkpoint = config.stage::<AlignSettings>("align")?.train.checkpoint;
+    if checkpoint.best != BestBy::None {
+        return Err(Error::usage(
+            "align.checkpoint.best: expected \"none\" in a run, found another; the report shows the policy at all \
+             of its checkpoints, and its end is the last step",
+        ));
+    }
+    if checkpoint.every == 0 {
         return Err(Error::usage(
             "align.checkpoint.every: expected at least 1, found 0; the report shows the policy at its checkpoints",
         ));

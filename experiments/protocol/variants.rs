@@ -111,7 +111,8 @@ impl Comparison {
                 (form.set)(&mut objective);
             }
             let reads = |key| name.reads.contains(&key);
-            let beta_policies = Swept::of(&self.beta_policy, base.beta_policy, true);
+            let beta_policies =
+                Swept::of(&self.beta_policy, base.beta_policy, reads("beta_policy"));
             let beta_rewards = Swept::of(&self.beta_reward, base.beta_reward, reads("beta_reward"));
             let counts = Swept::of(&self.completions, drawn, name.takes == Takes::Rewards);
             for (beta_policy, varied_policy) in beta_policies.values() {

@@ -67,7 +67,7 @@ impl Alignment for AlphaPref {
     }
 
     fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {
-        Some(self.log_labels(rewards))
+        (self.log_labels[1] > NEVER).then(|| self.log_labels(rewards))
     }
 }
 

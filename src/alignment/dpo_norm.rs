@@ -34,7 +34,7 @@ struct DpoNorm {
 
 impl Alignment for DpoNorm {
     fn loss(&self, log_probs: &GroupLogProbs, _rewards: &Tensor<2>) -> Tensor<1> {
-        let [chosen, rejected] = pair(log_probs.mean_log_ratios()); //        [groups, 1] each
+        let [chosen, rejected] = pair(self.scores(log_probs)); //              [groups, 1] each
         -log_sigmoid((chosen - rejected) * self.beta_policy).mean() //        [1]
     }
 
@@ -44,6 +44,10 @@ impl Alignment for DpoNorm {
 
     fn beta_policy(&self) -> f64 {
         self.beta_policy
+    }
+
+    fn scores(&self, log_probs: &GroupLogProbs) -> Tensor<2> {
+        log_probs.mean_log_ratios()
     }
 
     fn needs_num_tokens(&self) -> bool {

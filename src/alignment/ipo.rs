@@ -37,11 +37,7 @@ struct Ipo {
 
 impl Alignment for Ipo {
     fn loss(&self, log_probs: &GroupLogProbs, _rewards: &Tensor<2>) -> Tensor<1> {
-        let h = match self.average {
-            true => log_probs.mean_log_ratios(),
-            false => log_probs.log_ratios(),
-        };
-        let [chosen, rejected] = pair(h); //                              [groups, 1] each
+        let [chosen, rejected] = pair(self.scores(log_probs)); //      [groups, 1] each
         let distance = chosen - rejected - 0.5 / self.beta_policy;
         distance.powi_scalar(2).mean() //                                 [1]
     }
@@ -52,6 +48,13 @@ impl Alignment for Ipo {
 
     fn beta_policy(&self) -> f64 {
         self.beta_policy
+    }
+
+    fn scores(&self, log_probs: &GroupLogProbs) -> Tensor<2> {
+        match self.average {
+            true => log_probs.mean_log_ratios(),
+            false => log_probs.log_ratios(),
+        }
     }
 
     fn needs_num_tokens(&self) -> bool {

@@ -5,7 +5,7 @@
 //!
 //! z₀ is an estimate of KL(π_θ ‖ π_sft), the same for all completions of a step, at least 0, and constant for
 //! the gradient: the mean log-ratio of prompts with completions of other prompts. The weights even out how
-//! many completions of both kinds there are. The loss is the mean over completions.
+//! many completions of both kinds there are. The loss is the mean over groups of the mean over their completions.
 //!
 //! Ethayarajh et al. 2024, "KTO: Model Alignment as Prospect Theoretic Optimization", Eq. 7 and 8.
 

@@ -70,6 +70,7 @@ pub use objective::{
     Divergence, Entry, Form, ObjectiveConfig, ObjectiveName, Takes, objective_names, objectives,
     register,
 };
+pub use statistics::Statistic;
 
 /// What a batch of groups is for an objective: Σ log-prob over each completion's tokens at temperature τ,
 /// under policy and reference, and how many tokens these are.
@@ -158,6 +159,11 @@ pub trait Alignment: Debug + Send + Sync {
         if self.entry().takes == Takes::Labels { 1 } else { 2 }
     }
 
+    /// What the objective compares completions by, before β_π: h, or means over tokens, `[groups, K]`.
+    fn scores(&self, log_probs: &GroupLogProbs) -> Tensor<2> {
+        log_probs.log_ratios()
+    }
+
     /// log p over each group, `[groups, K]`, for rewards `[groups, K]`; none when the objective has no
     /// target, or one that puts all its mass on one completion.
     fn log_target(&self, _rewards: &Tensor<2>) -> Option<Tensor<2>> {
@@ -186,21 +192,34 @@ pub trait Alignment: Debug + Send + Sync {
             ))),
             3.. if self.entry().takes == Takes::Pairs => Err(Error::usage(format!(
                 "{name} is defined for pairs (chosen, rejected), found a group of \
-                 {num_completions}; use {} with rewards, or make pairs with `exalign pairs`",
-                objective_names(|other| {
-                    other.takes == Takes::Rewards && other.divergence == self.entry().divergence
-                }),
+                 {num_completions}; {}make pairs with `exalign pairs`",
+                self.of_rewards()
             ))),
             _ => Ok(()),
         }
     }
 
+    /// The way out for a pair objective on larger groups: the objectives with the same divergence that read
+    /// rewards, where there are any.
+    #[doc(hidden)]
+    fn of_rewards(&self) -> String {
+        let divergence = self.entry().divergence;
+        match divergence {
+            Divergence::Other => String::new(),
+            _ => {
+                let alike =
+                    |other: &Entry| other.takes == Takes::Rewards && other.divergence == divergence;
+                format!("use {} with rewards, or ", objective_names(alike))
+            }
+        }
+    }
+
     /// Statistics to watch during training, as means over the groups, in a fixed order:
     ///
-    /// - `accuracy`: share of the completion pairs, ordered by reward, that h orders alike (a tie
-    ///   in h, or a group without an ordered pair, counts one half)
-    /// - `reward_margin`: β_π (h_best − h_worst), best and worst by reward
-    /// - `rewards/chosen`, `rewards/rejected`: β_π h of the best and of the worst completion
+    /// - `accuracy`: share of the completion pairs, ordered by reward, that the [scores](Self::scores) s order
+    ///   alike (a tie in s, or a group without an ordered pair, counts one half)
+    /// - `reward_margin`: β_π (s_best − s_worst), best and worst by reward
+    /// - `rewards/chosen`, `rewards/rejected`: β_π s of the best and of the worst completion
     /// - `logps/chosen`, `logps/rejected`: Σ log π of the best and of the worst completion; both may fall
     ///   while the margin grows
     /// - `length/chosen`, `length/rejected`: tokens of the best and of the worst completion
@@ -208,13 +227,10 @@ pub trait Alignment: Debug + Send + Sync {
     /// - `kl`: KL(q ‖ p) in nats, where there is a [target](Self::log_target); the estimate of
     ///   KL(π_θ ‖ π_sft) where the objective reads one
     ///
-    /// Where completions have labels of their own, `accuracy` is the share of completions whose h is on
-    /// its label's side of that estimate, and groups of one completion have no best and worst.
-    fn statistics(
-        &self,
-        log_probs: &GroupLogProbs,
-        rewards: &Tensor<2>,
-    ) -> Vec<(&'static str, f64)> {
+    /// Where completions have labels of their own, `accuracy` is the share of completions whose h is on its
+    /// label's side of that estimate, chosen and rejected are the desirable and the other completions of the
+    /// batch, and there is no margin.
+    fn statistics(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Vec<Statistic> {
         statistics::statistics(self, log_probs, rewards)
     }
 }

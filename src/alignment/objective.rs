@@ -105,8 +105,14 @@ pub enum Divergence {
 /// Adds an objective to the table, for the rest of the process.
 ///
 /// # Errors
-/// [`Error::Usage`] when there is an objective of that name.
+/// [`Error::Usage`] when there is an objective of that name, or the name reads as a sum.
 pub fn register(entry: &'static Entry) -> Result<()> {
+    if sum::is_sum(entry.name) {
+        return Err(Error::usage(format!(
+            "expected a name for an objective without + and *, which are for sums, found `{}`",
+            entry.name
+        )));
+    }
     if objectives().iter().any(|known| known.name == entry.name) {
         return Err(Error::usage(format!(
             "expected a new name for an objective, found `{}`, which is taken",

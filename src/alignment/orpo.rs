@@ -37,7 +37,8 @@ struct Orpo {
 
 impl Alignment for Orpo {
     fn loss(&self, log_probs: &GroupLogProbs, _rewards: &Tensor<2>) -> Tensor<1> {
-        let a = log_probs.mean_log_probs(); //                                [groups, 2]
+        // A completion of probability 1 in this float type is taken as a little less likely.
+        let a = self.scores(log_probs).clamp_max(-1e-20); //                  [groups, 2]
         let [chosen, _] = pair(a.clone());
         let [for_chosen, for_rejected] = pair(a.clone() - log_complement(a)); // log-odds, [groups, 1]
         let odds = log_sigmoid(for_chosen - for_rejected);
@@ -50,6 +51,10 @@ impl Alignment for Orpo {
 
     fn beta_policy(&self) -> f64 {
         self.beta_policy
+    }
+
+    fn scores(&self, log_probs: &GroupLogProbs) -> Tensor<2> {
+        log_probs.mean_log_probs()
     }
 
     fn needs_num_tokens(&self) -> bool {

@@ -41,7 +41,7 @@ struct SimPo {
 
 impl Alignment for SimPo {
     fn loss(&self, log_probs: &GroupLogProbs, _rewards: &Tensor<2>) -> Tensor<1> {
-        let [chosen, rejected] = pair(log_probs.mean_log_probs()); //         [groups, 1] each
+        let [chosen, rejected] = pair(self.scores(log_probs)); //               [groups, 1] each
         -log_sigmoid((chosen - rejected) * self.beta_policy - self.gamma).mean() // [1]
     }
 
@@ -51,6 +51,10 @@ impl Alignment for SimPo {
 
     fn beta_policy(&self) -> f64 {
         self.beta_policy
+    }
+
+    fn scores(&self, log_probs: &GroupLogProbs) -> Tensor<2> {
+        log_probs.mean_log_probs()
     }
 
     fn needs_num_tokens(&self) -> bool {

@@ -4,50 +4,98 @@ use burn::tensor::Tensor;
 
 use super::{Alignment, GroupLogProbs, Takes};
 
+/// A figure to watch: a mean over groups.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Statistic {
+    /// Its name in `metrics.jsonl`.
+    pub name: &'static str,
+    /// The mean.
+    pub mean: f64,
+    /// The share of the batch that it is a mean over, above 0 and up to 1.
+    pub share: f64,
+}
+
+impl Statistic {
+    /// A mean over the whole batch.
+    pub fn new(name: &'static str, mean: f64) -> Self {
+        Self { name, mean, share: 1.0 }
+    }
+}
+
 /// See [`Alignment::statistics`].
 pub(super) fn statistics<A: Alignment + ?Sized>(
     objective: &A,
     log_probs: &GroupLogProbs,
     rewards: &Tensor<2>,
-) -> Vec<(&'static str, f64)> {
+) -> Vec<Statistic> {
     let (beta, takes) = (objective.beta_policy(), objective.entry().takes);
-    let log_ratios = rows(log_probs.log_ratios());
+    let scores = rows(objective.scores(log_probs));
     let rewards_of = match takes {
-        Takes::Pairs => vec![vec![1.0, 0.0]; log_ratios.len()], // the first is chosen
+        Takes::Pairs => vec![vec![1.0, 0.0]; scores.len()], // the first is chosen
         Takes::Rewards | Takes::Labels => rows(rewards.clone()),
     };
     let baseline = log_probs.mismatched_kl.max(0.0);
-    let log_q: Vec<_> = log_ratios.iter().map(|h| log_softmax(h, beta)).collect();
-    let accuracy = |(h, r): (&Vec<f64>, &Vec<f64>)| match takes {
-        Takes::Labels => label_accuracy(h, r, baseline),
-        Takes::Pairs | Takes::Rewards => accuracy(h, r),
+    let log_q: Vec<_> = scores.iter().map(|row| log_softmax(row, beta)).collect();
+    let accuracy = |(scores, r): (&Vec<f64>, &Vec<f64>)| match takes {
+        Takes::Labels => label_accuracy(scores, r, baseline),
+        Takes::Pairs | Takes::Rewards => accuracy(scores, r),
     };
-    let mut statistics = vec![("accuracy", mean(log_ratios.iter().zip(&rewards_of).map(accuracy)))];
-    if log_ratios.first().is_some_and(|h| h.len() > 1) {
-        let policy = rows(log_probs.policy.clone());
-        let lengths = rows(log_probs.num_tokens.clone());
-        let of = |table: &[Vec<f64>], which: fn(&[f64]) -> usize| {
-            mean(table.iter().zip(&rewards_of).map(|(row, r)| row[which(r)]))
-        };
-        let [chosen, rejected] = [best, worst].map(|which| beta * of(&log_ratios, which));
-        statistics.extend([
-            ("reward_margin", chosen - rejected),
-            ("rewards/chosen", chosen),
-            ("rewards/rejected", rejected),
-            ("logps/chosen", of(&policy, best)),
-            ("logps/rejected", of(&policy, worst)),
-            ("length/chosen", of(&lengths, best)),
-            ("length/rejected", of(&lengths, worst)),
-        ]);
+    let accuracy = mean(scores.iter().zip(&rewards_of).map(accuracy));
+    let mut statistics = vec![Statistic::new("accuracy", accuracy)];
+    let tables = [&scores, &rows(log_probs.policy.clone()), &rows(log_probs.num_tokens.clone())];
+    match takes {
+        Takes::Labels => statistics.extend(by_label(tables, &rewards_of, beta)),
+        Takes::Pairs | Takes::Rewards => statistics.extend(by_rank(tables, &rewards_of, beta)),
     }
-    statistics.push(("entropy_q", mean(log_q.iter().map(|q| -expectation(q, |i| q[i])))));
+    let entropy = mean(log_q.iter().map(|q| -expectation(q, |i| q[i])));
+    statistics.push(Statistic::new("entropy_q", entropy));
     if objective.needs_mismatched_kl() {
-        statistics.push(("kl", baseline));
+        statistics.push(Statistic::new("kl", baseline));
     } else if let Some(log_p) = objective.log_target(rewards).map(rows) {
         let kl = log_q.iter().zip(&log_p).map(|(q, p)| expectation(q, |i| q[i] - p[i]));
-        statistics.push(("kl", mean(kl)));
+        statistics.push(Statistic::new("kl", mean(kl)));
     }
     statistics
+}
+
+/// The figures of a side of the comparison, the chosen one's names first.
+const SIDES: [[&str; 2]; 3] = [
+    ["rewards/chosen", "rewards/rejected"],
+    ["logps/chosen", "logps/rejected"],
+    ["length/chosen", "length/rejected"],
+];
+
+/// Scores, log-probs and lengths, `[groups, K]`, of the best and of the worst completion of each group.
+fn by_rank(tables: [&Vec<Vec<f64>>; 3], rewards: &[Vec<f64>], beta: f64) -> Vec<Statistic> {
+    let of = |table: &[Vec<f64>], which: fn(&[f64]) -> usize| {
+        mean(table.iter().zip(rewards).map(|(row, r)| row[which(r)]))
+    };
+    let margin = |(row, r): (&Vec<f64>, &Vec<f64>)| beta * (row[best(r)] - row[worst(r)]);
+    let margin = mean(tables[0].iter().zip(rewards).map(margin));
+    let sides = SIDES.iter().zip(tables).zip([beta, 1.0, 1.0]);
+    let sides = sides.flat_map(|((names, table), scale)| {
+        [(names[0], best as fn(&[f64]) -> usize), (names[1], worst)]
+            .map(|(name, which)| Statistic::new(name, scale * of(table, which)))
+    });
+    std::iter::once(Statistic::new("reward_margin", margin)).chain(sides).collect()
+}
+
+/// The same of desirable and of other completions, whatever their group.
+fn by_label(tables: [&Vec<Vec<f64>>; 3], labels: &[Vec<f64>], beta: f64) -> Vec<Statistic> {
+    let all = labels.concat();
+    let desirable = all.iter().filter(|label| **label > 0.0).count();
+    let counts = [desirable, all.len() - desirable];
+    let sides = SIDES.iter().zip(tables).zip([beta, 1.0, 1.0]);
+    let sides = sides.flat_map(|((names, table), scale)| {
+        [0, 1].map(|side| {
+            let is_of_side = |label: f64| (label > 0.0) == (side == 0);
+            let values = table.concat().into_iter().zip(&all);
+            let sum: f64 = values.filter(|(_, it)| is_of_side(**it)).map(|(value, _)| value).sum();
+            let mean = scale * sum / counts[side] as f64;
+            Statistic { name: names[side], mean, share: counts[side] as f64 / all.len() as f64 }
+        })
+    });
+    sides.filter(|statistic| statistic.share > 0.0).collect()
 }
 
 /// Share of the completions whose log-ratio is on the side of the baseline where its label is.
@@ -98,12 +146,12 @@ fn accuracy(log_ratios: &[f64], rewards: &[f64]) -> f64 {
     if pairs == 0.0 { 0.5 } else { agreeing / pairs }
 }
 
-/// The completion of the highest reward.
+/// The first completion of the highest reward.
 fn best(rewards: &[f64]) -> usize {
-    (0..rewards.len()).max_by(|a, b| rewards[*a].total_cmp(&rewards[*b])).unwrap_or(0)
+    (0..rewards.len()).rev().max_by(|a, b| rewards[*a].total_cmp(&rewards[*b])).unwrap_or(0)
 }
 
-/// The completion of the lowest reward.
+/// The first completion of the lowest reward.
 fn worst(rewards: &[f64]) -> usize {
     (0..rewards.len()).min_by(|a, b| rewards[*a].total_cmp(&rewards[*b])).unwrap_or(0)
 }

@@ -9,7 +9,8 @@ use burn::tensor::Tensor;
 use super::nll::{self, Nll};
 use super::objective::find;
 use super::{
-    Alignment, Divergence, Entry, GroupLogProbs, ObjectiveConfig, ObjectiveName, Takes, check_beta,
+    Alignment, Divergence, Entry, GroupLogProbs, ObjectiveConfig, ObjectiveName, Statistic, Takes,
+    check_beta,
 };
 use crate::{Error, Result};
 
@@ -161,12 +162,20 @@ impl Alignment for Sum {
         self.any(|term| term.needs_mismatched_kl())
     }
 
-    fn fewest_completions(&self) -> usize {
-        self.terms.iter().map(|(_, term)| term.fewest_completions()).max().unwrap_or(1)
-    }
-
     fn check_log_probs(&self, policy: &[f64]) -> Result<()> {
         self.terms.iter().try_for_each(|(_, term)| term.check_log_probs(policy))
+    }
+
+    fn check(&self, num_completions: usize) -> Result<()> {
+        self.terms.iter().try_for_each(|(_, term)| term.check(num_completions))
+    }
+
+    fn scores(&self, log_probs: &GroupLogProbs) -> Tensor<2> {
+        self.terms[0].1.scores(log_probs)
+    }
+
+    fn statistics(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Vec<Statistic> {
+        self.terms[0].1.statistics(log_probs, rewards)
     }
 
     fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {

@@ -34,7 +34,7 @@ pub use pictures::{Cells, Content, Curve, Figure, Line, Plot, frontier_svg};
 pub use schema::{
     Area, Comparison, Distribution, FrontierPoint, NamedReport, ObjectiveLabel, Optimum,
     PolicyKind, PolicyLabel, Repetition, Report, ResultRow, SampleCompletion, SamplePrompt, Series,
-    StageCost, Trained, TrainingCurve, WinRateRow,
+    StageCost, Trained, TrainingCurve, TrainingRow, WinRateRow,
 };
 pub use style::Style;
 

@@ -4,6 +4,8 @@ use maud::{Markup, PreEscaped, html};
 
 use super::pictures::{Panel, histogram_panels, training_panels};
 use super::runs::Run;
+use super::tables::{row, table};
+use super::text::number;
 
 /// More histograms than this are not all in sight at first.
 const IN_SIGHT: usize = 9;
@@ -17,7 +19,46 @@ pub fn training(run: &Run) -> Option<Markup> {
              different scales."
         }
         (grid(panels.iter()))
+        (trainings(run))
     })
+}
+
+/// The figures of a table of trainings, and what their columns are called.
+const FIGURES: [(&str, &str); 6] = [
+    ("logps/chosen", "log π chosen"),
+    ("logps/rejected", "log π rejected"),
+    ("rewards/chosen", "β h chosen"),
+    ("rewards/rejected", "β h rejected"),
+    ("length/chosen", "Tokens chosen"),
+    ("length/rejected", "Tokens rejected"),
+];
+
+/// Every training from its first to its last step.
+fn trainings(run: &Run) -> Markup {
+    let names = FIGURES.map(|(_, column)| column);
+    let header = [&["Training", "Steps", "Tokens/s", "Clipped"][..], &names].concat();
+    let rows = html! {
+        @for training in &run.report.trainings {
+            @let figure = |name: &str| training.figures.get(name).map_or_else(String::new, |[a, b]| {
+                format!("{} → {}", number(*a, 3), number(*b, 3))
+            });
+            @let first = [
+                training.steps.to_string(),
+                number(training.tokens_per_second, 3),
+                format!("{:.0} %", 100.0 * training.clipped),
+            ];
+            @let cells: Vec<String> =
+                first.into_iter().chain(FIGURES.map(|(name, _)| figure(name))).collect();
+            (row(run.policy(&training.name).label(), &cells))
+        }
+    };
+    let caption = "Trainings, from the first to the last step. Clipped: the share of steps whose gradient was scaled \
+                   down. Chosen and rejected: the best and the worst completion of a group.";
+    html! {
+        @if !run.report.trainings.is_empty() {
+            (table(caption, &header, 1..header.len(), rows))
+        }
+    }
 }
 
 /// Histograms; of a large sweep those that lead in sight, the rest for who opens them.

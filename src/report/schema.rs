@@ -1,5 +1,7 @@
 //! What `report.json` holds.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -38,6 +40,9 @@ pub struct Report {
     pub optimum: Option<Optimum>,
     /// What was measured during training.
     pub curves: Vec<TrainingCurve>,
+    /// Each training from its first to its last step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trainings: Vec<TrainingRow>,
     /// All rewards behind the means, policy by policy.
     pub distributions: Vec<Distribution>,
     /// Completions of the same prompts by several policies.
@@ -66,6 +71,7 @@ impl Default for Report {
             win_rates: Vec::new(),
             optimum: None,
             curves: Vec::new(),
+            trainings: Vec::new(),
             distributions: Vec::new(),
             samples: Vec::new(),
             stages: Vec::new(),
@@ -273,6 +279,21 @@ pub struct TrainingCurve {
     pub steps: Vec<f64>,
     /// Its values at these steps.
     pub values: Vec<f64>,
+}
+
+/// A training, from its first to its last step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainingRow {
+    /// The policy or another model.
+    pub name: String,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Tokens that the model read a second, prompts counted once.
+    pub tokens_per_second: f64,
+    /// The share of steps whose gradient was clipped.
+    pub clipped: f64,
+    /// Figures by name, such as `logps/chosen`: at the first and at the last step.
+    pub figures: BTreeMap<String, [f64; 2]>,
 }
 
 /// The rewards of a policy's samples.

@@ -15,7 +15,7 @@ const LEAST: f64 = 1.0;
 /// The smallest fall that counts, in standard errors of the difference: batches differ.
 const STANDARD_ERRORS: f64 = 3.0;
 /// The figures of a step that are watched.
-const SIDES: [&str; 2] = ["log_prob_chosen", "log_prob_rejected"];
+const SIDES: [&str; 2] = ["logps/chosen", "logps/rejected"];
 
 /// Watches both sides over a training, step by step.
 #[derive(Clone, Debug, Default)]

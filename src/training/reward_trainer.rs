@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::log_sigmoid;
 
 use super::step::{MicroLoss, Trainable};
+use crate::alignment::Statistic;
 use crate::data::GroupBatch;
 use crate::model::RewardModel;
 
@@ -39,6 +40,12 @@ impl Trainable for RewardTrainer {
         let accuracy = margin.clone().greater_scalar(0.0).float().mean().into_scalar::<f32>();
         let mean_margin = margin.clone().mean().into_scalar::<f32>();
         let loss = log_sigmoid(margin).mean().neg();
-        (loss, vec![("accuracy", accuracy.into()), ("reward_margin", mean_margin.into())])
+        (
+            loss,
+            vec![
+                Statistic::new("accuracy", accuracy.into()),
+                Statistic::new("reward_margin", mean_margin.into()),
+            ],
+        )
     }
 }

@@ -51,7 +51,7 @@ impl<T: Trainable> SeveralDevices<T> {
         let mut whole = StepOutput::default();
         for TrainOutput { grads, item } in outputs.into_iter().map(|it| it.output) {
             accumulator.accumulate(model, grads.to_device(&self.devices[0], model));
-            whole.add(item.loss, item.statistics, 1.0);
+            whole.merge(item);
         }
         Ok(TrainOutput { grads: accumulator.grads(), item: whole })
     }
@@ -83,6 +83,7 @@ mod tests {
     use burn::train::TrainStep;
 
     use super::*;
+    use crate::alignment::Statistic;
     use crate::model::Precision;
     use crate::training::{Micro, MicroLoss};
 
@@ -96,7 +97,7 @@ mod tests {
 
         fn loss(&self, batch: &Tensor<2>) -> MicroLoss {
             let mean = self.linear.forward(batch.clone()).square().mean();
-            (mean.clone(), vec![("mean", f64::from(mean.into_scalar::<f32>()))])
+            (mean.clone(), vec![Statistic::new("mean", f64::from(mean.into_scalar::<f32>()))])
         }
     }
 
@@ -140,8 +141,10 @@ mod tests {
             let several = SeveralDevices::new(&devices).train_step(&model, several).unwrap();
             // The order of the sum is all that differs.
             assert!((one.item.loss - several.item.loss).abs() < 1e-6);
-            let [(_, one_mean)] = one.item.statistics[..] else { panic!("one figure") };
-            let [(_, several_mean)] = several.item.statistics[..] else { panic!("one figure") };
+            let [(_, one_mean)] = one.item.statistics(1.0)[..] else { panic!("one figure") };
+            let [(_, several_mean)] = several.item.statistics(1.0)[..] else {
+                panic!("one figure")
+            };
             assert!((one_mean - several_mean).abs() < 1e-6 && one_mean > 0.0);
             let (one, several) = (values(&model, &one.grads), values(&model, &several.grads));
             for (one, several) in one.iter().zip(&several) {

@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
 use super::gradients::add;
+use crate::alignment::Statistic;
 use crate::model::Precision;
 use crate::model::precision::computing_in;
 
@@ -69,10 +70,18 @@ impl<B> Step<B> {
 pub struct StepOutput {
     /// Mean loss.
     pub loss: f64,
-    /// The objective's own figures, means over the step.
-    pub statistics: Vec<(&'static str, f64)>,
+    /// The objective's own figures.
+    sums: Vec<FigureSum>,
     /// The device it comes from, from 0.
     pub device: usize,
+}
+
+/// A figure of several parts: the weighted sum of its means, and the sum of its weights.
+#[derive(Clone, Copy, Debug)]
+struct FigureSum {
+    name: &'static str,
+    sum: f64,
+    weight: f64,
 }
 
 impl ItemLazy for StepOutput {
@@ -120,7 +129,7 @@ impl<T: Trainable> Trainee<T> {
 }
 
 /// Mean loss and figures of one micro-batch.
-pub type MicroLoss = (Tensor<1>, Vec<(&'static str, f64)>);
+pub type MicroLoss = (Tensor<1>, Vec<Statistic>);
 
 impl<T: Trainable> TrainStep for Trainee<T> {
     type Input = Step<T::Batch>;
@@ -171,19 +180,41 @@ impl<T: Trainable> InferenceStep for Trainee<T> {
 }
 
 impl StepOutput {
-    pub(super) fn add(
-        &mut self,
-        weighted_loss: f64,
-        statistics: Vec<(&'static str, f64)>,
-        share: f64,
-    ) {
+    /// Adds a part, its loss weighted already.
+    pub(super) fn add(&mut self, weighted_loss: f64, statistics: Vec<Statistic>, share: f64) {
         self.loss += weighted_loss;
-        for (name, value) in statistics {
-            match self.statistics.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, sum)) => *sum += value * share,
-                None => self.statistics.push((name, value * share)),
-            }
+        for Statistic { name, mean, share: of_part } in statistics {
+            let weight = of_part * share;
+            self.add_figure(FigureSum { name, sum: mean * weight, weight });
         }
+    }
+
+    /// Adds a device's part of the step.
+    pub(super) fn merge(&mut self, part: Self) {
+        self.loss += part.loss;
+        part.sums.into_iter().for_each(|figure| self.add_figure(figure));
+    }
+
+    fn add_figure(&mut self, FigureSum { name, sum, weight }: FigureSum) {
+        match self.sums.iter_mut().find(|known| known.name == name) {
+            Some(known) => {
+                known.sum += sum;
+                known.weight += weight;
+            }
+            None => self.sums.push(FigureSum { name, sum, weight }),
+        }
+    }
+
+    /// The objective's own figures, each a mean over what it concerns, where the weights of all parts add
+    /// up to `whole`.
+    pub fn statistics(&self, whole: f64) -> Vec<(&'static str, f64)> {
+        let mean = |figure: &FigureSum| {
+            // Weights that add up to the whole but for rounding.
+            let is_of_all = (figure.weight / whole - 1.0).abs() < 1e-9;
+            let weight = if is_of_all { whole } else { figure.weight };
+            (figure.name, figure.sum / weight)
+        };
+        self.sums.iter().map(mean).collect()
     }
 }
 

@@ -28,7 +28,7 @@ use super::gradients::{global_norm, scale};
 use super::metrics::Metrics;
 use super::run::{BuildStep, SaveModule};
 use super::several_devices::SeveralDevices;
-use super::step::{OptimizerSlot, Step, StepOutput, Trainable, Trainee};
+use super::step::{OptimizerSlot, Step, Trainable, Trainee};
 use super::validation::{Figures, Validation, write, write_before};
 use super::watch::Watchers;
 use crate::model::Precision;
@@ -102,15 +102,15 @@ impl<T: Trainable> StepLoop<T> {
         ledger: &mut Ledger,
     ) -> Result<f64> {
         let model = learner.model();
-        let step = (self.build)(number - 1, &model.module)?;
         let started = Instant::now();
+        let step = (self.build)(number - 1, &model.module)?;
         let (epoch, groups, tokens) = (step.epoch, step.num_groups, step.num_tokens);
         let records = step.records.clone();
         let output = match several {
             Some(several) => several.train_step(&model, step)?,
             None => learner.train_step(step),
         };
-        let StepOutput { loss, statistics, .. } = output.item;
+        let (loss, statistics) = (output.item.loss, output.item.statistics(1.0));
         let (gradients, norm) = self.clipped(&model, loss, output.grads).map_err(|what| {
             Error::Numeric(format!(
                 "step {number}: {what}; nothing was changed by it. The step's records: {}. Lower \
@@ -184,7 +184,7 @@ impl<T: Trainable> StepLoop<T> {
                 "{}: step {number}: the log-probs of chosen and of rejected completions have both fallen since \
                  the first steps, by {chosen:.1} and {rejected:.1} nats: the margin may grow while answers of \
                  either kind become rare. A weight on the likelihood of the chosen (objective.nll_weight), a lower \
-                 training.learning_rate, a larger objective.beta_policy, or exo-pref in place of dpo help",
+                 training.learning_rate, a larger objective.beta_policy, or exo-pref in place of dpo help; apo-down lowers both by design",
                 self.name
             );
         }

@@ -110,7 +110,7 @@ pub fn means<T: Trainable>(
         whole += weight;
     }
     let name = |name: &str| if name == DRIFT[0] { "kl_target".to_owned() } else { name.to_owned() };
-    let statistics = sums.statistics.into_iter().map(|(key, sum)| (name(key), sum / whole));
+    let statistics = sums.statistics(whole).into_iter().map(|(key, mean)| (name(key), mean));
     std::iter::once(("loss".to_owned(), sums.loss / whole)).chain(statistics).collect()
 }
 
@@ -121,6 +121,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::alignment::Statistic;
     use crate::config::BestBy;
     use crate::model::Precision;
     use crate::training::MicroLoss;
@@ -140,7 +141,10 @@ mod tests {
             let first = f64::from(batch[0]);
             (
                 mean * self.weight.val(),
-                vec![("kl", first), ("autodiff", f64::from(device.is_autodiff()))],
+                vec![
+                    Statistic::new("kl", first),
+                    Statistic::new("autodiff", f64::from(device.is_autodiff())),
+                ],
             )
         }
     }

@@ -12,5 +12,6 @@ pub(super) type Weighted<B> = (B, f64);
 /// Makes the batch of some records on a device.
 pub(super) type MakeBatch<I, B> = Arc<dyn Fn(&[I], &Device) -> Weighted<B> + Send + Sync>;
 
-/// Gives the records of a step what they have in common, from the module as it is before the step.
+/// Gives the records of a step what they have in common, from the module as it is before the step, without autodiff,
+/// in the float type of the passes.
 pub(super) type Prepare<T, I> = Arc<dyn Fn(&T, &mut [I]) -> Result<()> + Send + Sync>;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::batches::Prepare;
@@ -73,8 +72,8 @@ pub(super) fn prepare(temperature: f64, device: &Device) -> Prepare<Aligner<Deco
         if pairs.is_empty() {
             return Ok(());
         }
-        let policy = aligner.policy.valid();
-        let log_probs = token_log_probs_of(&policy, &pairs, temperature, &device, |_| Ok(()))?;
+        let policy = &aligner.policy;
+        let log_probs = token_log_probs_of(policy, &pairs, temperature, &device, |_| Ok(()))?;
         let sums = log_probs.iter().map(|group| group[0].iter().map(|&it| f64::from(it)).sum());
         let ratios =
             sums.zip(&reference).map(|(policy, reference): (f64, &f64)| policy - reference);

@@ -12,6 +12,7 @@ use super::batches::{MakeBatch, Prepare};
 use super::validation::validation;
 use crate::config::{LearningRateSchedule, TrainSettings};
 use crate::data::TokenGroup;
+use crate::model::precision::computing_in;
 use crate::training::{
     BatchOrder, BestModel, Checkpoints, Drifted, Keeping, Measure, Micro, Optimization, SaveModule,
     Schedule, Step, Trainable, Training,
@@ -63,7 +64,7 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
         let order = order(config, self.records.len(), devices.len());
         let num_steps = order.num_steps();
         let (records, batch, places) = (self.records, self.batch, devices.clone());
-        let prepare = self.prepare;
+        let (prepare, compute) = (self.prepare, config.training.compute);
         let device = site.device().clone();
         let valid = (batch.clone(), prepare.clone());
         let validation = validation(config, num_steps, self.held_out, valid, self.drift, device);
@@ -82,7 +83,7 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
                 let (epoch, of_step) = order.records(step);
                 let mut of_step: Vec<I> = of_step.into_iter().map(read).collect::<Result<_>>()?;
                 if let Some(prepare) = &prepare {
-                    prepare(module, &mut of_step)?;
+                    prepare(&computing_in(module.valid(), compute), &mut of_step)?;
                 }
                 let size = |record: usize| {
                     let group = of_step[record].as_ref();

@@ -145,6 +145,20 @@ fn kto_learns_from_completions_with_labels_of_their_own() {
     ));
     close(&metrics(&place.path("whole"))[0]["loss"], found["loss"].as_f64().unwrap());
 
+    // Chosen and rejected are all desirable and all other completions.
+    for (side, name) in ["logps/chosen", "logps/rejected"].into_iter().enumerate() {
+        let sum =
+            (0..PROMPTS.len()).filter(|i| i % 2 == side).map(|i| of(&sums[0], i)).sum::<f64>();
+        close(&found[name], sum / 2.0);
+    }
+    assert!(found.get("reward_margin").is_none());
+    // Policy and reference are rounded alike: nothing is learned yet, and z₀ is 0.
+    place.succeeds(
+        "align --objective kto --model policy --data unpaired.jsonl --out narrow --max-steps 1 --compute bf16",
+    );
+    let narrow = metrics(&place.path("narrow")).remove(0);
+    assert_eq!((&narrow["kl"], &narrow["accuracy"]), (&json!(0.0), &json!(0.5)));
+
     // Others compare completions, and say who does not.
     let message =
         place.refuses("align --objective dpo --model policy --data unpaired.jsonl --out no", 2);
@@ -153,6 +167,15 @@ fn kto_learns_from_completions_with_labels_of_their_own() {
     let message =
         place.refuses("align --objective kto --model policy --data bad.jsonl --out no", 2);
     assert!(message.contains("bad.jsonl:1: `label`"), "{message}");
+    for (field, value, found) in [("label", json!(null), "`label`"), ("text", json!("a"), "`text`")]
+    {
+        let mut record = unpaired(|_| json!(true)).remove(0);
+        record[field] = value;
+        place.lines("bad.jsonl", [record]);
+        let message =
+            place.refuses("align --objective kto --model policy --data bad.jsonl --out no", 2);
+        assert!(message.contains(&format!("bad.jsonl:1: {found}")), "{message}");
+    }
 }
 
 #[test]

@@ -328,7 +328,7 @@ fn both_sides_of_pairs_falling_is_told_once() {
     assert!(output.status.success(), "{said}");
     let lines = metrics(&place.path("dpo"));
     let (first, last) = (&lines[0], &lines[lines.len() - 1]);
-    for side in ["log_prob_chosen", "log_prob_rejected"] {
+    for side in ["logps/chosen", "logps/rejected"] {
         assert!(
             first[side].as_f64().unwrap() > last[side].as_f64().unwrap() + 1.0,
             "{first} {last}"

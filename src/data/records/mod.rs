@@ -165,6 +165,11 @@ impl Record for LabelledText {
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
         forms::refuse_meant(fields)?;
         let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
+        if has("text", "text_ids") && has("completion", "completion_ids") {
+            return Err("`text`: expected a `text` or a `completion` with the label, found both; drop one of \
+                        the columns"
+                .to_owned());
+        }
         let (prompt, text) = if !has("text", "text_ids") && has("completion", "completion_ids") {
             let side = forms::required_side(fields, "completion", "completion_ids")?;
             let (prompt, sides) = forms::parted(fields, vec![("completion".to_owned(), side)])?;

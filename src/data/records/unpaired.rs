@@ -21,7 +21,9 @@ impl Record for Unpaired {
         let ids = fields.get("completion_ids").and_then(Value::as_array);
         let is_single =
             ids.is_none_or(|ids| ids.iter().all(Value::is_number)) && !fields.has("completions");
-        if !fields.has("label") || !is_single || fields.has("chosen") {
+        let is_single = is_single && !["chosen", "chosen_ids"].iter().any(|it| fields.has(it));
+        let is_labelled = fields.has("label") || fields.has("completion") || ids.is_some();
+        if !is_single || !is_labelled {
             return Group::from_fields(fields).map(Self);
         }
         if !fields.has("completion") && ids.is_none() {

@@ -47,6 +47,8 @@ pub fn figures(line: &Value) -> Vec<Figure> {
         .filter_map(|(name, value)| {
             let (split, name) = match name.strip_prefix("validation/") {
                 Some(name) => (Split::Validation, name),
+                // Of the time before the first step, which has no line of its own.
+                None if name.starts_with("validation_before/") => return None,
                 None => (Split::Train, name.as_str()),
             };
             let renamed = RENAMED.iter().find(|(ours, _)| *ours == name).map(|(_, theirs)| *theirs);

@@ -12,6 +12,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn::train::TrainStep;
+use exalign::alignment::Statistic;
 use exalign::alignment::{
     Alignment, GroupLogProbs, GroupNumbers, Labels, LossAndGradient, ObjectiveConfig,
     ObjectiveName, evaluate, objectives,
@@ -715,7 +716,9 @@ fn any_split_of_a_step_has_the_same_loss_gradient_and_figures() {
             let (parts, again) = step_of(&trainee, sizes, k);
             // Losses are told in f32.
             assert_close(parts.loss, whole.loss, 1e-6, "loss");
-            for ((name, found), (_, expected)) in parts.statistics.iter().zip(&whole.statistics) {
+            for ((name, found), (_, expected)) in
+                parts.statistics(1.0).iter().zip(&whole.statistics(1.0))
+            {
                 assert_close(*found, *expected, DOUBLE, name);
             }
             assert_all_close(&again, &gradient, DOUBLE, "gradient");
@@ -785,7 +788,7 @@ fn identical_models_have_the_known_values() {
     let exo = named("exo-pref").init().unwrap();
     assert!((scalar(exo.loss(&log_probs, &matrix(&[0.0; 4], 2))) - 2.761230709098).abs() < 1e-12);
     let statistics = exo.statistics(&log_probs, &matrix(&[0.0; 4], 2));
-    let entropy = statistics.iter().find(|(name, _)| *name == "entropy_q").unwrap().1;
+    let entropy = statistics.iter().find(|it| it.name == "entropy_q").unwrap().mean;
     assert_close(entropy, 2_f64.ln(), DOUBLE, "q is uniform");
 }
 
@@ -1121,7 +1124,7 @@ fn statistics_are_means_over_the_groups() {
             continue;
         }
         let statistics = objective.statistics(&log_probs, &rewards);
-        let names: Vec<_> = statistics.iter().map(|(name, _)| *name).collect();
+        let names: Vec<_> = statistics.iter().map(|it| it.name).collect();
         assert_eq!(
             names,
             [
@@ -1138,30 +1141,30 @@ fn statistics_are_means_over_the_groups() {
             ]
         );
         // First group: 2 of its 3 pairs are ordered alike; second: nothing but ties in h.
-        assert_close(statistics[0].1, (2.0 / 3.0 + 0.5) / 2.0, DOUBLE, "accuracy");
+        assert_close(statistics[0].mean, (2.0 / 3.0 + 0.5) / 2.0, DOUBLE, "accuracy");
         // First group: 0.5 · (1 − 0); second: 0.
-        assert_close(statistics[1].1, 0.25, DOUBLE, "reward_margin");
+        assert_close(statistics[1].mean, 0.25, DOUBLE, "reward_margin");
         // β_π h: 0.5 · (1 + 0) / 2 and 0; every completion has one token.
-        assert_close(statistics[2].1, 0.25, DOUBLE, "rewards/chosen");
-        assert_close(statistics[3].1, 0.0, DOUBLE, "rewards/rejected");
-        assert_eq!((statistics[6].1, statistics[7].1), (1.0, 1.0), "lengths");
+        assert_close(statistics[2].mean, 0.25, DOUBLE, "rewards/chosen");
+        assert_close(statistics[3].mean, 0.0, DOUBLE, "rewards/rejected");
+        assert_eq!((statistics[6].mean, statistics[7].mean), (1.0, 1.0), "lengths");
         // Best and worst by reward: 1 and 0 of the first group, 0 and 0 of the second.
-        assert_close(statistics[4].1, 0.5, DOUBLE, "logps/chosen");
-        assert_close(statistics[5].1, 0.0, DOUBLE, "logps/rejected");
+        assert_close(statistics[4].mean, 0.5, DOUBLE, "logps/chosen");
+        assert_close(statistics[5].mean, 0.0, DOUBLE, "logps/rejected");
         if config.name.name == "exo-rw" {
             let loss = scalar(objective.loss(&log_probs, &rewards));
-            assert_close(statistics[9].1, loss, DOUBLE, "kl is the loss");
+            assert_close(statistics[9].mean, loss, DOUBLE, "kl is the loss");
         }
     }
     let pairs = GroupLogProbs::new(matrix(&[2.0, 1.0], 2), matrix(&[0.0; 2], 2));
     let unread = matrix(&[0.0; 2], 2);
     let exo = named("exo-pref").init().unwrap();
     let statistics = exo.statistics(&pairs, &unread);
-    assert_eq!(statistics[0], ("accuracy", 1.0));
-    assert_close(statistics[1].1, 0.1, DOUBLE, "reward_margin");
-    assert_close(statistics[4].1, 2.0, DOUBLE, "logps/chosen");
-    assert_close(statistics[5].1, 1.0, DOUBLE, "logps/rejected");
-    assert_close(statistics[9].1, scalar(exo.loss(&pairs, &unread)), DOUBLE, "kl is the loss");
+    assert_eq!(statistics[0], Statistic::new("accuracy", 1.0));
+    assert_close(statistics[1].mean, 0.1, DOUBLE, "reward_margin");
+    assert_close(statistics[4].mean, 2.0, DOUBLE, "logps/chosen");
+    assert_close(statistics[5].mean, 1.0, DOUBLE, "logps/rejected");
+    assert_close(statistics[9].mean, scalar(exo.loss(&pairs, &unread)), DOUBLE, "kl is the loss");
     let dpo = named("dpo").init().unwrap().statistics(&pairs, &unread);
-    assert!(dpo.iter().all(|(name, _)| *name != "kl"));
+    assert!(dpo.iter().all(|it| it.name != "kl"));
 }

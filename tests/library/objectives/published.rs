@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use exalign::alignment::{GroupNumbers, ObjectiveConfig, evaluate, objectives};
+use burn::tensor::Tensor;
+use exalign::alignment::{GroupLogProbs, GroupNumbers, ObjectiveConfig, evaluate, objectives};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{assert_all_close, assert_close};
+use super::{assert_all_close, assert_close, device, numbers};
 
 /// One group, and what an objective makes of it.
 #[derive(Deserialize)]
@@ -167,4 +168,36 @@ fn numbers_out_of_their_range_are_refused_by_their_key() {
         let config: Result<ObjectiveConfig, _> = serde_json::from_value(json!({ "name": name }));
         assert!(config.is_err(), "{name}");
     }
+}
+
+#[test]
+fn a_completion_of_probability_one_leaves_orpo_finite() {
+    let objective =
+        "orpo".parse().map(|name| ObjectiveConfig { name, ..ObjectiveConfig::default() });
+    let objective = objective.unwrap().init().unwrap();
+    for pair in [[0.0f32, -3.0], [-3.0, 0.0], [0.0, 0.0]] {
+        let policy = Tensor::<2>::from_data([pair], &device()).require_grad();
+        let log_probs = GroupLogProbs::new(policy.clone(), policy.zeros_like().detach());
+        let loss = objective.loss(&log_probs, &policy.zeros_like().detach());
+        let gradient = policy.grad(&loss.backward()).unwrap();
+        let found = [numbers(loss), numbers(gradient)].concat();
+        assert!(found.iter().all(|it| it.is_finite()), "{pair:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_sum_refuses_what_one_of_its_terms_refuses() {
+    for (name, fewest, most) in
+        [("exo-pref+0.1*nll", 2, 2), ("exo-rw+nll", 2, 64), ("kto+nll", 1, 64)]
+    {
+        let config = ObjectiveConfig { name: name.parse().unwrap(), ..ObjectiveConfig::default() };
+        let objective = config.init().unwrap();
+        assert!(objective.check(fewest - 1).is_err() && objective.check(fewest).is_ok(), "{name}");
+        assert!(
+            objective.check(most).is_ok() && objective.check(3).is_ok() == (most > 2),
+            "{name}"
+        );
+    }
+    let config = ObjectiveConfig { nll_weight: 0.5, ..ObjectiveConfig::default() };
+    assert!(config.init().unwrap().check(3).is_err(), "exo-pref with a weight is on pairs still");
 }
