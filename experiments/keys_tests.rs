@@ -124,8 +124,8 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Align { model: model(), reference: model(), data: data(), validation, settings })
     });
     insta::assert_snapshot!(told(align), @r"
-    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.share
-    without effect: data.max_row_bytes drift.kl_budget drift.max_new_tokens drift.prompts objective.beta_reward validation.every
+    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.share
+    without effect: data.max_row_bytes drift.kl_budget drift.max_new_tokens drift.prompts objective.alpha objective.beta_reward objective.desirable_weight objective.gamma objective.ipo_average objective.label_smoothing objective.undesirable_weight validation.every
     ");
     // With records to validate on and a budget.
     let validated = keys(Stage::Align, |mut settings: AlignSettings| {
@@ -136,8 +136,8 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Align { model: model(), reference: model(), data: data(), validation, settings })
     });
     insta::assert_snapshot!(told(validated), @r"
-    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad drift.kl_budget drift.max_new_tokens drift.prompts dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.every validation.share
-    without effect: data.max_row_bytes objective.beta_reward
+    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad drift.kl_budget drift.max_new_tokens drift.prompts dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.every validation.share
+    without effect: data.max_row_bytes objective.alpha objective.beta_reward objective.desirable_weight objective.gamma objective.ipo_average objective.label_smoothing objective.undesirable_weight
     ");
     let sft = |validation: Option<&str>| {
         let validation = validation.map(source);

@@ -139,7 +139,7 @@ impl Style {
             (Divergence::Reverse, Takes::Pairs) => ([&SKY, &TEAL, &INDIGO], 1),
             (Divergence::Forward, Takes::Rewards) => ([&RUST, &ROSE, &OLIVE], 2),
             (Divergence::Forward, Takes::Pairs) => ([&AMBER, &ROSE, &OLIVE], 3),
-            (Divergence::Between, Takes::Rewards) => ([&INDIGO, &TEAL, &NAVY], 4),
+            (Divergence::Between, Takes::Rewards) => ([&INDIGO, &SKY, &NAVY], 4),
             (Divergence::Between, Takes::Pairs) => ([&INDIGO, &TEAL, &SKY], 2),
             (Divergence::Other, Takes::Rewards) => ([&OLIVE, &ROSE, &INDIGO], 1),
             (Divergence::Other, Takes::Pairs) => ([&OLIVE, &ROSE, &TEAL], 3),

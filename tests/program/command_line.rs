@@ -574,7 +574,7 @@ fn a_command_without_settings_takes_none() {
     let place = Workplace::new();
     place.lines("h.jsonl", [json!({"policy": [-1.0, -2.0], "reference": [-1.0, -1.0]})]);
     for (command, flag) in [
-        ("loss --objective dpo --data h.jsonl --set objective.beta_policy=5", "--set"),
+        ("info --set seed=5", "--set"),
         ("info --seed 1", "--seed"),
         ("report run --config none.toml", "--config"),
         ("merge-shards a b --out c --skip-bad 1", "--skip-bad"),

@@ -5,7 +5,8 @@ use exalign::alignment::{Takes, objectives};
 use serde_json::{Value, json};
 
 use crate::figures::{close, place};
-use crate::support::{Workplace, metrics};
+use crate::support::skipped::or_skip;
+use crate::support::{Workplace, metrics, text};
 
 /// Prompts and completions of different lengths.
 const PROMPTS: [&[u32]; 4] = [&[3, 4], &[0], &[5, 1, 2], &[6]];
@@ -161,11 +162,11 @@ fn kto_learns_from_completions_with_labels_of_their_own() {
 
     // Others compare completions, and say who does not.
     let message =
-        place.refuses("align --objective dpo --model policy --data unpaired.jsonl --out no", 2);
+        place.refuses("align --objective dpo --model policy --data unpaired.jsonl --out no", 1);
     assert!(message.contains("--objective kto"), "{message}");
     place.lines("bad.jsonl", unpaired(|_| json!("good")));
     let message =
-        place.refuses("align --objective kto --model policy --data bad.jsonl --out no", 2);
+        place.refuses("align --objective kto --model policy --data bad.jsonl --out no", 1);
     assert!(message.contains("bad.jsonl:1: `label`"), "{message}");
     for (field, value, found) in [("label", json!(null), "`label`"), ("text", json!("a"), "`text`")]
     {
@@ -173,7 +174,7 @@ fn kto_learns_from_completions_with_labels_of_their_own() {
         record[field] = value;
         place.lines("bad.jsonl", [record]);
         let message =
-            place.refuses("align --objective kto --model policy --data bad.jsonl --out no", 2);
+            place.refuses("align --objective kto --model policy --data bad.jsonl --out no", 1);
         assert!(message.contains(&format!("bad.jsonl:1: {found}")), "{message}");
     }
 }
@@ -197,11 +198,40 @@ fn settings_of_objectives_are_read_from_everywhere_and_refused_by_name() {
         ("--objective robust-dpo --label-smoothing 0.5", "label_smoothing"),
         ("--objective dpo --nll-weight=-1", "nll_weight"),
         ("--objective exo-pref --epsilon 0", "epsilon"),
-        ("--objective exo-pref+ppo", "objective.name"),
+        ("--objective exo-pref+ppo", "found \"exo-pref+ppo\""),
     ] {
         let message = refuses(with);
         assert!(message.contains(key), "{with}: {message}");
     }
-    assert!(refuses("--objective ipo").contains("`num_tokens` is missing"));
-    assert!(refuses("--objective dpo-list").contains("`rewards` is missing"));
+    for (objective, field) in [("ipo", "num_tokens"), ("dpo-list", "rewards")] {
+        let message =
+            place.refuses(&format!("loss --data scored.jsonl --objective {objective}"), 1);
+        assert!(message.contains(&format!("scored.jsonl:1: `{field}` is missing")), "{message}");
+    }
+}
+
+#[test]
+fn a_program_trains_with_an_objective_of_its_own() {
+    // Cargo builds examples before it runs all tests, but not for one binary of them.
+    let beside = assert_cmd::cargo::cargo_bin("exalign");
+    let example = beside.parent().unwrap().join("examples/own_objective");
+    let example = example.exists().then_some(example);
+    let Some(example) = or_skip(example, "the examples were not built (cargo build --examples)")
+    else {
+        return;
+    };
+    let place = place();
+    place.lines("pairs.jsonl", groups(2));
+    let mut command = assert_cmd::Command::new(example);
+    command.current_dir(place.path("")).env("EXALIGN_CACHE", place.path("cache"));
+    let output = command.args(["policy", "pairs.jsonl", "out"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).starts_with("1 steps, last loss Some("),
+        "{}",
+        text(&output.stdout)
+    );
+    // exp(−0) at the first step, where policy and reference are the same.
+    close(&metrics(&place.path("out"))[0]["loss"], 1.0);
+    assert!(place.path("out/model/model.safetensors").exists());
 }

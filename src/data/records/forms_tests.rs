@@ -149,7 +149,7 @@ fn a_completion_with_a_label_is_a_labelled_text_and_no_group() {
     let text: LabelledText = parse(&line).unwrap();
     assert!(!text.label && text.is_conversation());
     assert_eq!(messages(text.prompt.as_ref().unwrap()), talk());
-    insta::assert_snapshot!(parse::<Group>(&line).unwrap_err(), @"`label`: expected `chosen` and `rejected`, or `completions` with `rewards`, found a completion with a label of its own (unpaired preferences); nothing compares them with another: train a classifier of them with `exalign reward` and label groups with it");
+    insta::assert_snapshot!(parse::<Group>(&line).unwrap_err(), @"`label`: expected `chosen` and `rejected`, or `completions` with `rewards`, found a completion with a label of its own (unpaired preferences); nothing compares them with another: align on them with `--objective kto`, or train a classifier of them with `exalign reward` and label groups with it");
     let answered: Answered = parse(&line).unwrap();
     assert_eq!(messages(&answered.group.completions[0].passage), [assistant("ho")]);
 }

@@ -41,7 +41,10 @@ impl Record for Group {
         if !group && pair.iter().any(|name| fields.has(name)) {
             return Self::from_preference(fields);
         }
-        if !group && fields.has("completion") {
+        let is_flat = |ids: &Vec<Value>| !ids.is_empty() && ids.iter().all(Value::is_number);
+        let single_ids =
+            fields.get("completion_ids").and_then(Value::as_array).is_some_and(is_flat);
+        if !group && fields.has("completion") || single_ids && fields.has("label") {
             return Err(refused_single(fields));
         }
         if !fields.has("rewards") && is_stepwise(fields) {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::arithmetic::{area_under, best_of, interpolated, mean, resampled, tilted, wilson};
-use super::{near, parsed};
+use super::{close, near, parsed};
 use crate::support::{Workplace, json_lines, metrics};
 
 /// Small and quick, and with rewards that a policy can raise: two tokens a completion.
@@ -481,14 +481,37 @@ fn what_is_shown(run: &Experiment) {
         ("sft", "sft", "loss"),
         ("reward model", "reward", "loss"),
         ("reward model", "reward", "accuracy"),
-        ("dpo-rw", "dpo-rw", "loss"),
-        ("dpo-rw", "dpo-rw", "accuracy"),
-        ("dpo-rw", "dpo-rw", "reward_margin"),
-        ("exo-rw", "exo-rw", "loss"),
-        ("exo-rw", "exo-rw", "accuracy"),
-        ("exo-rw", "exo-rw", "reward_margin"),
     ];
+    let figures = [
+        "loss",
+        "accuracy",
+        "reward_margin",
+        "logps/chosen",
+        "logps/rejected",
+        "rewards/chosen",
+        "rewards/rejected",
+    ];
+    let of = |name: &'static str| figures.map(|figure| (name, name, figure));
+    let expected = [&expected[..], &of("dpo-rw"), &of("exo-rw")].concat();
     assert_eq!(curves.len(), expected.len());
+    for training in run.report["trainings"].as_array().unwrap() {
+        let folder = match training["name"].as_str().unwrap() {
+            "reward model" => "reward",
+            name => name,
+        };
+        let lines = metrics(&run.place.path("run").join(folder));
+        let column =
+            |name: &str| lines.iter().map(|it| it[name].as_f64().unwrap()).collect::<Vec<_>>();
+        assert_eq!(training["steps"], json!(lines.len()));
+        close(&training["clipped"], column("clipped").iter().sum::<f64>() / lines.len() as f64);
+        let speed = column("tokens").iter().sum::<f64>() / column("seconds").iter().sum::<f64>();
+        near(&training["tokens_per_second"], speed, 1e-6 * speed);
+        for (name, ends) in training["figures"].as_object().unwrap() {
+            let column = column(name);
+            assert_eq!(*ends, json!([column[0], column[column.len() - 1]]), "{name}");
+        }
+    }
+    assert_eq!(run.report["trainings"].as_array().unwrap().len(), 4);
     for (curve, (name, folder, metric)) in curves.iter().zip(expected) {
         assert_eq!((&curve["name"], &curve["metric"]), (&json!(name), &json!(metric)));
         let lines = metrics(&run.place.path("run").join(folder));
