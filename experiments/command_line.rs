@@ -56,7 +56,7 @@ pub enum Command {
     /// Turn groups with rewards into preference pairs
     Pairs(stages::pairs::PairsArgs),
     /// Align a model by EXO or DPO
-    Align(stages::align::AlignArgs),
+    Align(Box<stages::align::AlignArgs>),
     /// Measure reward and KL of a policy, with intervals
     Evaluate(stages::evaluate::EvaluateArgs),
     /// Count how often one answer beats another, by a reward model, an endpoint or people's labels

@@ -121,7 +121,7 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
         Command::Sample(args) => print_line(&stages::sample::run(args, &global)?),
         Command::Label(args) => print_line(&stages::label::run(args, &global)?),
         Command::Pairs(args) => print_line(&stages::pairs::run(args, &global)?),
-        Command::Align(args) => print_line(&stages::align::run(args, &global)?),
+        Command::Align(args) => print_line(&stages::align::run(*args, &global)?),
         Command::Evaluate(args) => print_line(&stages::evaluate::run(args, &global)?),
         Command::Judge(args) => print_line(&stages::judge::run(args, &global)?),
         Command::Score(args) => stages::score::run(args, &global),

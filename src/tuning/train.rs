@@ -66,8 +66,15 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
         let (records, batch, places) = (self.records, self.batch, devices.clone());
         let (prepare, compute) = (self.prepare, config.training.compute);
         let device = site.device().clone();
-        let valid = (batch.clone(), prepare.clone());
-        let validation = validation(config, num_steps, self.held_out, valid, self.drift, device);
+        let validation = validation(
+            config,
+            num_steps,
+            self.held_out,
+            batch.clone(),
+            prepare.clone(),
+            self.drift,
+            device,
+        );
         let training = Training {
             name: self.name,
             dir: out,

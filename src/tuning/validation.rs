@@ -82,7 +82,8 @@ pub(super) fn validation<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Syn
     settings: &TrainSettings,
     num_steps: usize,
     records: Vec<I>,
-    (batch, prepare): (MakeBatch<I, T::Batch>, Option<Prepare<T, I>>),
+    batch: MakeBatch<I, T::Batch>,
+    prepare: Option<Prepare<T, I>>,
     drift: Option<(Measure<T>, f64)>,
     device: Device,
 ) -> Option<Validation<T>> {
