@@ -112,8 +112,9 @@ impl List {
         });
         self.note(audit.kind == Kind::Unpaired, || {
             format!(
-                "unpaired preferences: `exalign sft` learns from the {} with label 1 alone, `exalign reward` \
-                 makes a classifier of all, which labels groups for `exalign align`",
+                "unpaired preferences: `exalign align --objective kto` learns from all, `exalign sft` from the {} with \
+                 label 1 alone, and `exalign reward` makes a classifier of all, which labels groups for other \
+                 objectives",
                 count(audit.positive.unwrap_or(0), "completion", "completions")
             )
         });
