@@ -6,7 +6,7 @@ use clap::Args;
 use exalign::files::{read_json, write_json};
 use exalign::model::adapter::AdapterFolder;
 use exalign::model::{ModelFolder, Precision, RewardModel, reward_reading};
-use exalign::tuning::{load_decoder, plain_tokenizer};
+use exalign::tuning::{Subject, load_decoder, plain_tokenizer};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,7 +15,6 @@ use crate::context::{Context, Global};
 use crate::model_input::dtype;
 use crate::record::{Made, Record, Start};
 use crate::stage::{TEXT, model_content};
-use exalign::tuning::Subject;
 
 /// Options of `exalign merge`.
 #[derive(Args, Debug)]

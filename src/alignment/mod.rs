@@ -193,24 +193,9 @@ pub trait Alignment: Debug + Send + Sync {
             3.. if self.entry().takes == Takes::Pairs => Err(Error::usage(format!(
                 "{name} is defined for pairs (chosen, rejected), found a group of \
                  {num_completions}; {}make pairs with `exalign pairs`",
-                self.of_rewards()
+                instead_on_rewards(self.entry())
             ))),
             _ => Ok(()),
-        }
-    }
-
-    /// The way out for a pair objective on larger groups: the objectives with the same divergence that read
-    /// rewards, where there are any.
-    #[doc(hidden)]
-    fn of_rewards(&self) -> String {
-        let divergence = self.entry().divergence;
-        match divergence {
-            Divergence::Other => String::new(),
-            _ => {
-                let alike =
-                    |other: &Entry| other.takes == Takes::Rewards && other.divergence == divergence;
-                format!("use {} with rewards, or ", objective_names(alike))
-            }
         }
     }
 
@@ -233,6 +218,17 @@ pub trait Alignment: Debug + Send + Sync {
     fn statistics(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Vec<Statistic> {
         statistics::statistics(self, log_probs, rewards)
     }
+}
+
+/// What to use in place of a pair objective where there are rewards: the objectives on rewards with its
+/// divergence; nothing where it has none.
+fn instead_on_rewards(pairs: &Entry) -> String {
+    if pairs.divergence == Divergence::Other {
+        return String::new();
+    }
+    let alike =
+        |other: &Entry| other.takes == Takes::Rewards && other.divergence == pairs.divergence;
+    format!("use {} with rewards, or ", objective_names(alike))
 }
 
 /// z = β_π (h_chosen − h_rejected), `[groups, 1]`, of pairs `[groups, 2]`.

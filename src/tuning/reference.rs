@@ -1,5 +1,8 @@
 //! The log-probs of the reference: read from the store, or computed once and stored.
 
+use burn::tensor::Device;
+
+use super::load_decoder;
 use crate::data::TokenGroup;
 use crate::files::cache_folder;
 use crate::model::ModelFolder;
@@ -7,9 +10,6 @@ use crate::policy::token_log_probs_of;
 use crate::progress::Progress;
 use crate::reference::ReferenceStore;
 use crate::{Result, interrupt};
-use burn::tensor::Device;
-
-use super::load_decoder;
 
 /// Σ log-prob of every completion under the reference, from the store; what is missing is computed,
 /// the groups of different parts apart.

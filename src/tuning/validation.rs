@@ -1,5 +1,6 @@
 //! Validation while training: which records it is over, when it is, and what is taken over them.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -103,9 +104,9 @@ pub(super) fn validation<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Syn
     let parts = order.micro_batches(count, size);
     let (drift, kl_budget) = drift.unzip();
     let measure = move |step: usize, module: &T| {
-        let mut records = records.clone();
+        let mut records = Cow::Borrowed(&records[..]);
         if let Some(prepare) = &prepare {
-            prepare(module, &mut records)?;
+            prepare(module, records.to_mut())?;
         }
         let batches = parts.iter().map(|part| {
             let part: Vec<I> = part.iter().map(|&record| records[record].clone()).collect();

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::metrics::Metrics;
 use crate::Result;
 use screen::Screen;
 pub use screen::leave_screen;
@@ -89,6 +90,6 @@ pub fn write_events(folder: &Path, training: &Path) -> Result<()> {
 
 /// The metrics of the steps that are done.
 fn lines(training: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(training.join("metrics.jsonl")).unwrap_or_default();
-    text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
+    let found = Metrics::read(&training.join("metrics.jsonl"));
+    found.lines(usize::MAX).cloned().collect()
 }

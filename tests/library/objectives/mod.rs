@@ -12,10 +12,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn::train::TrainStep;
-use exalign::alignment::Statistic;
 use exalign::alignment::{
     Alignment, GroupLogProbs, GroupNumbers, Labels, LossAndGradient, ObjectiveConfig,
-    ObjectiveName, evaluate, objectives,
+    ObjectiveName, Statistic, evaluate, objectives,
 };
 use exalign::data::{GroupBatch, TokenGroup};
 use exalign::model::Precision;
