@@ -87,8 +87,9 @@ mod in_a_terminal {
         let exalign = env!("CARGO_BIN_EXE_exalign");
         let training =
             "--set training.epochs=4000 --set training.batch_size=4 --set checkpoint.every=0";
+        // Ctrl-C reaches the shell too, which without a trap may end before it has said anything.
         let shell = format!(
-            "stty cols 100 rows 40; {exalign} {ALIGN} --out {out} {training} --tui; \
+            "trap : INT; stty cols 100 rows 40; {exalign} {ALIGN} --out {out} {training} --tui; \
              echo code=$?; stty -a"
         );
         let mut child = Command::new("script")
@@ -96,6 +97,7 @@ mod in_a_terminal {
             .current_dir(place.folder.path())
             .env("EXALIGN_CACHE", place.path("cache"))
             .env("TERM", "xterm")
+            .env("SHELL", "/bin/sh")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
