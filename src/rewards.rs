@@ -108,3 +108,27 @@ pub fn rewards_of(
     })?;
     Ok(rewards)
 }
+
+// PROVISIONAL
+/// The rewards of groups.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// The weighted sum for every completion, `[group][completion]`.
+    pub totals: Vec<Vec<f64>>,
+    /// What each reward gave by itself, before it was weighted, by its name.
+    pub parts: Vec<(String, Vec<Vec<f64>>)>,
+}
+/// R.
+pub struct Rewards {}
+impl Rewards {
+    /// S.
+    pub fn score(&mut self, groups: &[Located<Group>]) -> Result<Scores> {
+        let length = |it: &Group| {
+            it.completions
+                .iter()
+                .map(|it| it.passage.ids.as_ref().map_or(0, Vec::len) as f64)
+                .collect()
+        };
+        Ok(Scores { totals: groups.iter().map(|it| length(&it.record)).collect(), parts: vec![] })
+    }
+}

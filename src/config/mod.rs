@@ -13,11 +13,12 @@ mod tests;
 
 pub use experiment::ExperimentConfig;
 pub use sections::{
-    BestBy, Checkpoint, DriftSettings, Generation, JudgeSettings, LearningRateSchedule, Optimizer,
-    RecordData, Section, TokenData, Training, TrainingData, ValidationSettings, Violation,
+    BestBy, Checkpoint, DriftSettings, Generation, JudgeSettings, KeepReference,
+    LearningRateSchedule, OnlineRounds, Optimizer, RecordData, Refresh, Section, TokenData,
+    Training, TrainingData, ValidationSettings, Violation,
 };
 pub use settings::{
     AlignSettings, DataSettings, DrawSettings, EndpointSettings, JudgingSettings, LabelSettings,
-    LossSettings, PairSettings, ScoreSettings, Settings, Stage, TrainSettings,
+    LossSettings, OnlineSettings, PairSettings, ScoreSettings, Settings, Stage, TrainSettings,
 };
 pub use sources::Sources;

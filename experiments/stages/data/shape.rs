@@ -181,10 +181,9 @@ impl Shape<'_> {
             vocab_size: usize::MAX,
         };
         let group = Group {
-            id: None,
             prompt: part.prompt.prompt.clone(),
             completions: std::iter::once(&part.chosen).chain(&part.rejected).cloned().collect(),
-            rewards: None,
+            ..Group::default()
         };
         let located = Located { file: Path::new("the set").into(), line: 1, record: group };
         let tokens = Group::tokenize(&located, &tokenization, &mut Intake::default())

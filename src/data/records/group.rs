@@ -12,7 +12,7 @@ use crate::data::{Fields, Problem};
 
 /// A prompt with its K completions: `prompt`, `completions`, `rewards`, or `prompt`, `chosen`,
 /// `rejected`, which is a group of two with the chosen first and rewards 1 and 0.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Group {
     /// `id`, carried through.
     pub id: Option<Value>,
@@ -22,6 +22,9 @@ pub struct Group {
     pub completions: Vec<Completion>,
     /// `rewards`, finite, one a completion; absent before labelling.
     pub rewards: Option<Vec<f64>>,
+    /// `log_probs`, one a token of `completion_ids`, under the distribution that the completions were drawn
+    /// from; absent: they were drawn from the reference.
+    pub log_probs: Option<Vec<Vec<f32>>>,
 }
 
 /// The rewards of a preference.
@@ -29,7 +32,7 @@ const PREFERENCE: [f64; 2] = [1.0, 0.0];
 
 impl Record for Group {
     fn reads() -> Vec<&'static str> {
-        let own = ["completions", "completion_ids", "finished", "rewards"];
+        let own = ["completions", "completion_ids", "finished", "rewards", "log_probs"];
         let pair = ["chosen", "chosen_ids", "rejected", "rejected_ids"];
         [&PROMPT[..], &own, &pair].concat()
     }
@@ -73,6 +76,8 @@ impl Record for Group {
         same_length("finished", finished.as_ref().map(Vec::len), k)?;
         let rewards = fields.numbers("rewards")?;
         same_length("rewards", rewards.as_ref().map(Vec::len), k)?;
+        let log_probs = fields.number_lists("log_probs")?;
+        same_length("log_probs", log_probs.as_ref().map(Vec::len), k)?;
 
         let texts = texts.unwrap_or_else(|| vec![Passage::default(); k]);
         let ids = ids.unwrap_or_else(|| vec![None; k]);
@@ -88,7 +93,7 @@ impl Record for Group {
                 Completion { passage, finished }.checked(&format!("completions[{i}]"))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { id: fields.id(), prompt, completions, rewards })
+        Ok(Self { id: fields.id(), prompt, completions, rewards, log_probs })
     }
 }
 
@@ -131,7 +136,8 @@ impl Group {
         chosen: Completion,
         rejected: Completion,
     ) -> Self {
-        Self { id, prompt, completions: vec![chosen, rejected], rewards: Some(PREFERENCE.to_vec()) }
+        let (completions, rewards) = (vec![chosen, rejected], Some(PREFERENCE.to_vec()));
+        Self { id, prompt, completions, rewards, ..Self::default() }
     }
 
     fn from_preference(fields: &Fields) -> Result<Self, Problem> {
@@ -225,6 +231,9 @@ impl Serialize for Group {
         write_finished(&mut map, &self.completions)?;
         if let Some(rewards) = &self.rewards {
             map.serialize_entry("rewards", rewards)?;
+        }
+        if let Some(log_probs) = &self.log_probs {
+            map.serialize_entry("log_probs", log_probs)?;
         }
         map.end()
     }

@@ -135,6 +135,7 @@ fn groups() -> impl Strategy<Value = Group> {
             prompt,
             rewards: rewards.map(|all| all[..completions.len()].to_vec()),
             completions,
+            ..Group::default()
         })
 }
 
