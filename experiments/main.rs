@@ -11,8 +11,10 @@ mod judging;
 mod merging;
 mod model_input;
 mod output;
+mod partial;
 mod protocol;
 mod record;
+mod rewarding;
 mod run;
 mod shard;
 mod stage;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         // The second time without waiting for a safe point.
         if interrupt::requested() {
             exalign::training::leave_screen();
+            exalign::rewards::end_programs();
             std::process::exit(130);
         }
         interrupt::request();

@@ -17,6 +17,7 @@ use super::run::{Run, stage_settings};
 use super::settings::{Protocol, Start};
 use super::variants::{Comparison, PairsFrom, Variant};
 use crate::graph::Artifact;
+use crate::rewarding::Rewarding;
 use crate::stage::{GROUPS, Keyed, Source, Step};
 use crate::stages::align::Align;
 use crate::stages::label::Label;
@@ -166,7 +167,7 @@ impl Pipeline<'_> {
         let (title, folder) = (format!("sampling {name}"), format!("{stage}-drawn"));
         let drawn = self.sized_stage(&title, &folder, of_draw, draw)?;
         let label = Label {
-            reward: models.reward.clone(),
+            reward: Rewarding::model(&models.reward)?,
             data: drawn.source(GROUPS),
             shard: None,
             settings: self.settings(stage)?,
@@ -187,7 +188,7 @@ impl Pipeline<'_> {
             return Ok(None);
         }
         let label = Label {
-            reward: models.reward.clone(),
+            reward: Rewarding::model(&models.reward)?,
             data: data.source(data::CHOSEN),
             shard: None,
             settings: self.settings("evaluate")?,

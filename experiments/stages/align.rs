@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use exalign::alignment::objective_names;
-use exalign::config::{AlignSettings, AskingSettings, OnlineSettings, Settings, Stage};
+use exalign::config::{AlignSettings, Asking, OnlineSettings, Settings, Stage};
 use exalign::model::ModelFolder;
 use exalign::tuning::{Compared, Trained};
 use exalign::{Error, Result};
@@ -112,7 +112,7 @@ fn run_online(args: AlignArgs, global: &Global) -> Result<Trained> {
     }
     let mut flags = args.settings();
     flags.extend(args.own_samples.settings(args.temperature));
-    let settings: AskingSettings<OnlineSettings> = settings(global, Stage::Online, flags)?;
+    let settings: Asking<OnlineSettings> = settings(global, Stage::Online, flags)?;
     args.check_reference(&settings.own.align)?;
     let align = AlignOnline {
         reference: args.reference.unwrap_or_else(|| args.model.clone()).into(),

@@ -161,6 +161,7 @@ impl Pairs {
             ],
             rewards: Some(vec![rewards[chosen], rewards[rejected]]),
             log_probs: None,
+            reward_parts: Vec::new(),
             ..group.clone()
         })
     }

@@ -4,7 +4,6 @@
 //! At π* every completion has the same reward minus β·KL, and q = p in every group: the gradients of all of them
 //! vanish there without any noise, so that all come to the same point.
 
-use burn::module::Module;
 use burn::optim::{Adam, AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use exalign::alignment::{GroupLogProbs, ObjectiveConfig};

@@ -14,11 +14,12 @@ mod tests;
 pub use experiment::ExperimentConfig;
 pub use sections::{
     BestBy, Checkpoint, DriftSettings, Generation, JudgeSettings, KeepReference,
-    LearningRateSchedule, OnlineRounds, Optimizer, RecordData, Refresh, Section, TokenData,
-    Training, TrainingData, ValidationSettings, Violation,
+    LearningRateSchedule, OnlineRounds, Optimizer, RecordData, Refresh, RewardSettings, Section,
+    TokenData, Training, TrainingData, ValidationSettings, Violation,
 };
 pub use settings::{
-    AlignSettings, DataSettings, DrawSettings, EndpointSettings, JudgingSettings, LabelSettings,
-    LossSettings, OnlineSettings, PairSettings, ScoreSettings, Settings, Stage, TrainSettings,
+    AlignSettings, Asking, DataSettings, DrawSettings, EndpointSettings, JudgingSettings,
+    LabelSettings, LossSettings, OnlineSettings, PairSettings, RewardsSettings, ScoreSettings,
+    Settings, Stage, TrainSettings,
 };
 pub use sources::Sources;

@@ -10,7 +10,7 @@ use toml::Table;
 
 use super::sections::{
     Checkpoint, DriftSettings, Generation, JudgeSettings, OnlineRounds, Optimizer, RecordData,
-    Section, TokenData, Training, TrainingData, ValidationSettings, Violation,
+    RewardSettings, Section, TokenData, Training, TrainingData, ValidationSettings, Violation,
 };
 use super::sources::{Known, Sources, internal, merge, parse_toml, typed};
 use crate::Result;
@@ -104,10 +104,10 @@ impl Stage {
             Self::Data => Form::of::<DataSettings>(),
             Self::Sft | Self::Reward => Form::of::<TrainSettings>(),
             Self::Sample | Self::Evaluate => Form::of::<DrawSettings>(),
-            Self::Label => Form::of::<LabelSettings>(),
+            Self::Label => Form::of::<Asking<LabelSettings>>(),
             Self::Pairs => Form::of::<PairSettings>(),
             Self::Align | Self::Check => Form::of::<AlignSettings>(),
-            Self::Online => Form::of::<OnlineSettings>(),
+            Self::Online => Form::of::<Asking<OnlineSettings>>(),
             Self::Judge => Form::of::<JudgingSettings>(),
             Self::Endpoint => Form::of::<EndpointSettings>(),
             Self::Score => Form::of::<ScoreSettings>(),
@@ -138,8 +138,10 @@ fn read<T: Settings>(all: Table) -> Result<Table> {
 }
 
 /// Keys that change how the work is done, but not its result.
-const WITHOUT_EFFECT: [(&str, &str); 10] = [
+const WITHOUT_EFFECT: [(&str, &str); 12] = [
     ("data", "max_row_bytes"),
+    ("reward", "timeout"),
+    ("reward", "restarts"),
     ("judge", "key_variable"),
     ("judge", "key_header"),
     ("judge", "ca_file"),
@@ -327,7 +329,7 @@ impl Settings for DrawSettings {
     }
 }
 
-/// The settings of `label`.
+/// The settings of a labelling by a reward model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct LabelSettings {
@@ -339,6 +341,49 @@ pub struct LabelSettings {
 impl Settings for LabelSettings {
     fn sections(&self) -> Vec<&dyn Section> {
         vec![&self.data, &self.chat]
+    }
+}
+
+/// The settings of rewards that are asked for: programs and endpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct RewardsSettings {
+    pub reward: RewardSettings,
+    pub judge: JudgeSettings,
+}
+
+impl RewardsSettings {
+    /// The defaults.
+    ///
+    /// # Errors
+    /// If the files of defaults do not have them.
+    pub fn defaults() -> Result<Self> {
+        typed("the defaults", Stage::Label.all()?)
+    }
+}
+
+impl Settings for RewardsSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&self.reward, &self.judge]
+    }
+}
+
+/// The settings of a stage that asks for rewards, with those by which programs and endpoints are asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asking<T> {
+    /// Those of the stage itself.
+    #[serde(flatten)]
+    pub own: T,
+    /// Those by which rewards are asked for.
+    #[serde(flatten)]
+    pub rewards: RewardsSettings,
+}
+
+impl<T: Settings> Settings for Asking<T> {
+    fn sections(&self) -> Vec<&dyn Section> {
+        let mut sections = self.own.sections();
+        sections.extend(self.rewards.sections());
+        sections
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use maud::{Markup, PreEscaped};
 
-use super::schema::{PolicyKind, PolicyLabel};
+use super::schema::{ObjectiveLabel, PolicyKind, PolicyLabel};
 use crate::alignment::{Divergence, Takes};
 
 /// A colour by its name in the style sheet, on light and on dark paper.

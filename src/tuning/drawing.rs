@@ -40,8 +40,9 @@ impl PromptToComplete {
             id: self.record.id.clone(),
             prompt: Passage { ids: Some(self.ids.clone()), ..self.record.prompt.clone() },
             completions: drawn.iter().map(completion).collect::<Result<_>>()?,
-            rewards: None,
+            others: self.record.others.clone(),
             log_probs: log_probs.then(|| drawn.iter().map(|it| it.log_probs.clone()).collect()),
+            ..Group::default()
         })
     }
 }

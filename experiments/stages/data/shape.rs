@@ -153,7 +153,7 @@ impl Shape<'_> {
             }
         };
         let part = Part {
-            prompt: PromptRecord { id: None, prompt },
+            prompt: PromptRecord { prompt, ..PromptRecord::default() },
             chosen: Completion::finished(chosen),
             rejected: rejected.map(Completion::finished),
             extras,
@@ -240,7 +240,7 @@ impl Shape<'_> {
             }
         };
         Ok(Ok(Part {
-            prompt: PromptRecord { id: None, prompt },
+            prompt: PromptRecord { prompt, ..PromptRecord::default() },
             chosen: Completion { passage: rest, finished: !is_cut },
             rejected: None,
             extras: Extras::default(),

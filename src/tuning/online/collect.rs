@@ -128,9 +128,7 @@ impl Collector {
         };
         let all: Vec<Located<Group>> = groups.iter().zip(1..).map(located).collect();
         let scores = self.rewards.lock().unwrap_or_else(PoisonError::into_inner).score(&all)?;
-        for (group, rewards) in groups.iter_mut().zip(&scores.totals) {
-            group.rewards = Some(rewards.clone());
-        }
+        groups.iter_mut().enumerate().for_each(|(index, group)| scores.write_into(index, group));
         Ok(scores)
     }
 
