@@ -5,13 +5,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use exalign::Result;
 use exalign::config::{DrawSettings, Settings, Stage};
 use exalign::data::{self, Completion, Group, Tokenizer};
 use exalign::generation::Sample;
 use exalign::model::ModelFolder;
 use exalign::progress::Progress;
 use exalign::tuning::{PromptToComplete, draw, load_decoder, read_prompts, sampling, tokenizer};
-use exalign::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -228,10 +228,12 @@ pub fn page(toy: &Toy) -> Article {
                 title: "On its own samples".to_owned(),
                 figure: paths(&toy.paths),
                 caption: format!(
-                    "The same reviews and a policy that can represent any distribution over them; groups of {}, β_π = 1, \
-                     β_r = {}. Samples of π_sft seldom show what a sharp π* wants. Samples of the policy do, the more the \
-                     nearer it is; they are weighted by the distribution that they were drawn from. With β_π = 1 EXO-rw \
-                     on its own samples has the gradient of RLOO, up to a factor.",
+                    "The same reviews and a policy that can represent any distribution over them, from a π_sft that \
+                     writes two sentences that agree {:.1} % of the time; groups of {}, β_π = 1, β_r = {}. Samples of π_sft \
+                     seldom show what π* wants. Samples of the policy do, the more the nearer it is; they are weighted by \
+                     the distribution that they were drawn from. With β_π = 1 EXO-rw on its own samples has the gradient \
+                     of RLOO, up to a factor: the two lines lie on each other.",
+                    100.0 * samples::agreeing_share(),
                     samples::COMPLETIONS,
                     samples::BETA
                 ),

@@ -96,6 +96,12 @@ pub fn all_rewards() -> Vec<f64> {
     (0..OPENINGS.len() * b).map(|it| reward(it / b, it % b)).collect()
 }
 
+/// Whether each review agrees with itself, in the same order.
+pub fn all_agreeing() -> Vec<bool> {
+    let b = VERDICTS.len();
+    (0..OPENINGS.len() * b).map(|it| (it / b < PRAISES) == (it % b < PRAISES)).collect()
+}
+
 /// Fits both objectives at every β, all at once: each β is a prompt of its own.
 pub fn fits(device: &Device) -> Result<ReviewFits> {
     let (a, b) = (OPENINGS.len(), VERDICTS.len());
