@@ -15,6 +15,7 @@ mod judge;
 mod limits;
 mod not_finite;
 mod objectives;
+mod online;
 mod published;
 mod remote;
 mod resume;
