@@ -32,6 +32,15 @@ impl<R> Located<R> {
     }
 }
 
+impl<R> Located<R> {
+    /// Records that stand one a line in the file `name`, or that count as if they did.
+    pub fn numbered(name: impl AsRef<Path>, records: impl IntoIterator<Item = R>) -> Vec<Self> {
+        let file: Arc<Path> = name.as_ref().into();
+        let located = |(index, record)| Self { file: file.clone(), line: index + 1, record };
+        records.into_iter().enumerate().map(located).collect()
+    }
+}
+
 impl Located<Group> {
     /// [`Group::check_for_alignment`], with the place.
     pub fn check_for_alignment(&self) -> Result<()> {

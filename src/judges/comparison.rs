@@ -21,7 +21,7 @@ pub struct Comparison {
 impl Comparison {
     /// Two answers to `prompt` that nobody has labelled.
     pub fn new(id: Option<Value>, prompt: Passage, answers: [Completion; 2]) -> Self {
-        let group = Group { id, prompt, completions: answers.to_vec(), rewards: None };
+        let group = Group { id, prompt, completions: answers.to_vec(), ..Group::default() };
         Self { group, labels: Vec::new(), line: None }
     }
 

@@ -153,7 +153,7 @@ impl Shape<'_> {
             }
         };
         let part = Part {
-            prompt: PromptRecord { id: None, prompt },
+            prompt: PromptRecord { prompt, ..PromptRecord::default() },
             chosen: Completion::finished(chosen),
             rejected: rejected.map(Completion::finished),
             extras,
@@ -181,10 +181,9 @@ impl Shape<'_> {
             vocab_size: usize::MAX,
         };
         let group = Group {
-            id: None,
             prompt: part.prompt.prompt.clone(),
             completions: std::iter::once(&part.chosen).chain(&part.rejected).cloned().collect(),
-            rewards: None,
+            ..Group::default()
         };
         let located = Located { file: Path::new("the set").into(), line: 1, record: group };
         let tokens = Group::tokenize(&located, &tokenization, &mut Intake::default())
@@ -241,7 +240,7 @@ impl Shape<'_> {
             }
         };
         Ok(Ok(Part {
-            prompt: PromptRecord { id: None, prompt },
+            prompt: PromptRecord { prompt, ..PromptRecord::default() },
             chosen: Completion { passage: rest, finished: !is_cut },
             rejected: None,
             extras: Extras::default(),

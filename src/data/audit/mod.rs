@@ -25,7 +25,7 @@ pub use shown::{ShownAnswer, ShownRow};
 use super::reader::count_unread;
 use super::{
     Answered, Completion, Demonstration, Fields, Group, Intake, LabelledText, Limits, Located,
-    Passage, Problem, PromptRecord, Record, TokenGroup, Tokenization, Tokenize, Tokenizer, rows,
+    Problem, PromptRecord, Record, TokenGroup, Tokenization, Tokenize, Tokenizer, rows,
 };
 use crate::{Error, Result};
 
@@ -258,7 +258,7 @@ impl Auditor<'_> {
                     id: it.id,
                     prompt: it.prompt,
                     completions: vec![it.completion],
-                    rewards: None,
+                    ..Group::default()
                 })
             }
             Kind::Unpaired => {
@@ -270,16 +270,15 @@ impl Auditor<'_> {
             }
             Kind::LabelledTexts => self.tokens(fields, place, intake, |it: LabelledText| Group {
                 id: it.id,
-                prompt: Passage::default(),
                 // A text with a label ends where it ends.
                 completions: vec![Completion { passage: it.text, finished: true }],
                 rewards: Some(vec![f64::from(u8::from(it.label))]),
+                ..Group::default()
             }),
             Kind::Prompts => self.tokens(fields, place, intake, |it: PromptRecord| Group {
                 id: it.id,
                 prompt: it.prompt,
-                completions: Vec::new(),
-                rewards: None,
+                ..Group::default()
             }),
         }
     }

@@ -51,7 +51,7 @@ impl Record for Answered {
             is_whole = false;
         }
         Ok(Self {
-            group: Group { id, prompt, completions: vec![completion], rewards: None },
+            group: Group { id, prompt, completions: vec![completion], ..Group::default() },
             is_whole,
         })
     }

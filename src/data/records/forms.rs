@@ -20,7 +20,7 @@ pub(super) const PROMPT: [&str; 7] =
 
 /// Columns of sets in circulation that would change a prompt or an answer, and what to do with them:
 /// a record that holds one is refused, since what it says would be lost.
-const MEANT: [(&[&str], &str); 5] = [
+pub(super) const MEANT: [(&[&str], &str); 5] = [
     (
         &["system", "system_prompt", "history"],
         "write it into the conversation as messages, or let `exalign data instruction` do so",

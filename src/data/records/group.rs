@@ -2,8 +2,9 @@
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::carried::{carried, write_carried};
 use super::forms::{self, PROMPT};
 use super::passage::{write_passage, write_prompt};
 use super::{Completion, Passage, Record};
@@ -12,7 +13,7 @@ use crate::data::{Fields, Problem};
 
 /// A prompt with its K completions: `prompt`, `completions`, `rewards`, or `prompt`, `chosen`,
 /// `rejected`, which is a group of two with the chosen first and rewards 1 and 0.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Group {
     /// `id`, carried through.
     pub id: Option<Value>,
@@ -22,6 +23,11 @@ pub struct Group {
     pub completions: Vec<Completion>,
     /// `rewards`, finite, one a completion; absent before labelling.
     pub rewards: Option<Vec<f64>>,
+    /// `reward_parts`: by the name of each reward, what it gave every completion before it was weighted.
+    pub reward_parts: Vec<(String, Vec<f64>)>,
+    /// Fields that have no meaning here, such as `answer`, in their order: they are carried through, and
+    /// programs and rules that give rewards read them.
+    pub others: Map<String, Value>,
 }
 
 /// The rewards of a preference.
@@ -29,7 +35,7 @@ const PREFERENCE: [f64; 2] = [1.0, 0.0];
 
 impl Record for Group {
     fn reads() -> Vec<&'static str> {
-        let own = ["completions", "completion_ids", "finished", "rewards"];
+        let own = ["completions", "completion_ids", "finished", "rewards", "reward_parts"];
         let pair = ["chosen", "chosen_ids", "rejected", "rejected_ids"];
         [&PROMPT[..], &own, &pair].concat()
     }
@@ -73,6 +79,7 @@ impl Record for Group {
         same_length("finished", finished.as_ref().map(Vec::len), k)?;
         let rewards = fields.numbers("rewards")?;
         same_length("rewards", rewards.as_ref().map(Vec::len), k)?;
+        let reward_parts = reward_parts(fields, k)?;
 
         let texts = texts.unwrap_or_else(|| vec![Passage::default(); k]);
         let ids = ids.unwrap_or_else(|| vec![None; k]);
@@ -88,8 +95,32 @@ impl Record for Group {
                 Completion { passage, finished }.checked(&format!("completions[{i}]"))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { id: fields.id(), prompt, completions, rewards })
+        let (id, others) = (fields.id(), carried(fields));
+        Ok(Self { id, prompt, completions, rewards, reward_parts, others })
     }
+}
+
+/// `reward_parts`, an object of lists with one number a completion.
+fn reward_parts(fields: &Fields, k: usize) -> Result<Vec<(String, Vec<f64>)>, Problem> {
+    const NAME: &str = "reward_parts";
+    let parts = match fields.get(NAME) {
+        None => return Ok(Vec::new()),
+        Some(Value::Object(parts)) => parts,
+        Some(other) => {
+            return Err(wrong(NAME, "an object of lists", other, "correct or drop the field"));
+        }
+    };
+    let of_parts = Fields::from(parts.clone());
+    parts
+        .keys()
+        .map(|name| {
+            let numbers =
+                of_parts.numbers(name).map_err(|problem| format!("`{NAME}`: {problem}"))?;
+            let numbers = numbers.unwrap_or_default();
+            same_length(&format!("{NAME}.{name}"), Some(numbers.len()), k)?;
+            Ok((name.clone(), numbers))
+        })
+        .collect()
 }
 
 /// Labels of steps: truth values, one a completion. Labels of people are words or numbers.
@@ -131,7 +162,8 @@ impl Group {
         chosen: Completion,
         rejected: Completion,
     ) -> Self {
-        Self { id, prompt, completions: vec![chosen, rejected], rewards: Some(PREFERENCE.to_vec()) }
+        let (completions, rewards) = (vec![chosen, rejected], Some(PREFERENCE.to_vec()));
+        Self { id, prompt, completions, rewards, ..Self::default() }
     }
 
     fn from_preference(fields: &Fields) -> Result<Self, Problem> {
@@ -151,7 +183,8 @@ impl Group {
             .zip(["chosen", "rejected"])
             .map(|((passage, finished), name)| Completion { passage, finished }.checked(name));
         let mut next = || sides.next().unwrap_or_else(|| Err(forms::no_prompt(fields)));
-        Ok(Self::preference(fields.id(), prompt, next()?, next()?))
+        let pair = Self::preference(fields.id(), prompt, next()?, next()?);
+        Ok(Self { others: carried(fields), ..pair })
     }
 
     /// What a message calls completion `i`: `chosen` and `rejected` for what looks like a
@@ -226,6 +259,15 @@ impl Serialize for Group {
         if let Some(rewards) = &self.rewards {
             map.serialize_entry("rewards", rewards)?;
         }
+        if !self.reward_parts.is_empty() {
+            let parts: Map<String, Value> = self
+                .reward_parts
+                .iter()
+                .map(|(name, rewards)| (name.clone(), json!(rewards)))
+                .collect();
+            map.serialize_entry("reward_parts", &parts)?;
+        }
+        write_carried(&mut map, &self.others)?;
         map.end()
     }
 }
@@ -244,6 +286,7 @@ impl Serialize for AsPreference<'_> {
         write_passage(&mut map, "chosen", "chosen_ids", &chosen.passage)?;
         write_passage(&mut map, "rejected", "rejected_ids", &rejected.passage)?;
         write_finished(&mut map, &self.0.completions)?;
+        write_carried(&mut map, &self.0.others)?;
         map.end()
     }
 }

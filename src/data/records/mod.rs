@@ -4,6 +4,7 @@
 //! checks the further needs of an alignment.
 
 mod answered;
+mod carried;
 mod forms;
 mod group;
 mod passage;
@@ -11,9 +12,10 @@ mod unpaired;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::fields::{Fields, Problem, wrong};
+use carried::{carried, write_carried};
 use forms::PROMPT;
 use passage::write_prompt;
 
@@ -198,31 +200,18 @@ impl Record for LabelledText {
 }
 
 /// A prompt to be completed: `prompt`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PromptRecord {
     /// `id`, carried through.
     pub id: Option<Value>,
     /// `prompt`, `prompt_ids`.
     pub prompt: Passage,
+    /// Fields that have no meaning here, such as `answer`, in their order: they are carried through.
+    pub others: Map<String, Value>,
 }
 
+/// No field is unread: those without a meaning are carried through.
 impl Record for PromptRecord {
-    fn reads() -> Vec<&'static str> {
-        let answers = [
-            "chosen",
-            "chosen_ids",
-            "rejected",
-            "rejected_ids",
-            "completion",
-            "completion_ids",
-            "completions",
-            "finished",
-            "rewards",
-            "label",
-        ];
-        [&PROMPT[..], &answers].concat()
-    }
-
     /// The prompt that stands apart, or what the answers begin with. Of `messages` that end with the
     /// assistant's turn, the turns before it.
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
@@ -253,7 +242,7 @@ impl Record for PromptRecord {
                 );
             }
         }
-        Ok(Self { id: fields.id(), prompt })
+        Ok(Self { id: fields.id(), prompt, others: carried(fields) })
     }
 }
 
@@ -261,6 +250,7 @@ impl Serialize for PromptRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         write_prompt(&mut map, self.id.as_ref(), &self.prompt)?;
+        write_carried(&mut map, &self.others)?;
         map.end()
     }
 }

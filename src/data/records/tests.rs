@@ -18,7 +18,7 @@ fn refused<R: Record + std::fmt::Debug>(line: &str) -> Problem {
 #[test]
 fn a_preference_is_a_group_of_two_with_the_chosen_first() {
     let pair = group(r#"{"id": 7, "prompt": "a", "chosen": "b", "rejected": "c", "more": {}}"#);
-    let spelled = r#"{"id": 7, "prompt": "a", "completions": ["b", "c"], "finished": [true, true], "rewards": [1, 0]}"#;
+    let spelled = r#"{"id": 7, "prompt": "a", "completions": ["b", "c"], "finished": [true, true], "rewards": [1, 0], "more": {}}"#;
     assert_eq!(pair, group(spelled));
     assert_eq!(
         serde_json::to_string(&pair).unwrap(),
@@ -29,6 +29,34 @@ fn a_preference_is_a_group_of_two_with_the_chosen_first() {
             .replace("true, true", "true,true")
     );
     assert_eq!(group(&serde_json::to_string(&AsPreference(&pair)).unwrap()), pair);
+}
+
+#[test]
+fn fields_without_a_meaning_are_carried_behind_the_others_and_those_with_one_are_not() {
+    let line = r#"{"answer": "4", "prompt": "a", "chosen": "b", "rejected": "c", "label": 1, "input": "", "level": null, "tests": [{"in": 2}]}"#;
+    let prompt: PromptRecord = parse(line).unwrap();
+    let written = r#"{"prompt":"a","answer":"4","tests":[{"in":2}]}"#;
+    assert_eq!(serde_json::to_string(&prompt).unwrap(), written);
+    let pair = group(line);
+    let written = r#"{"prompt":"a","chosen":"b","rejected":"c","finished":[true,true],"answer":"4","tests":[{"in":2}]}"#;
+    assert_eq!(serde_json::to_string(&AsPreference(&pair)).unwrap(), written);
+    // A program may fill the fields with anything: those of the form are written once.
+    let twice = Group { others: json!({"prompt": "x"}).as_object().unwrap().clone(), ..pair };
+    assert_eq!(serde_json::to_string(&twice).unwrap().matches("prompt").count(), 1);
+}
+
+#[test]
+fn parts_of_rewards_have_one_number_a_completion() {
+    let line = |parts: &str| {
+        format!(
+            r#"{{"prompt":"a","completions":["b","c"],"finished":[true,true],"rewards":[1.5,2.0],"reward_parts":{parts}}}"#
+        )
+    };
+    let whole = line(r#"{"short":[1.0,2.0],"right":[0.5,0.0]}"#);
+    assert_eq!(serde_json::to_string(&group(&whole)).unwrap(), whole);
+    insta::assert_snapshot!(refused::<Group>(&line(r#"{"short": [1]}"#)), @"`reward_parts.short`: expected 2, one a completion, found 1; correct or drop the record");
+    insta::assert_snapshot!(refused::<Group>(&line(r#"{"short": [1, null]}"#)), @"`reward_parts`: `short[1]`: expected a finite number, found null; correct or drop the record");
+    insta::assert_snapshot!(refused::<Group>(&line("[1]")), @"`reward_parts`: expected an object of lists, found a list of 1; correct or drop the field");
 }
 
 #[test]
@@ -66,7 +94,7 @@ fn a_conversation_stands_for_a_prompt() {
     assert_eq!(prompt.ids, Some(vec![3]));
     assert_eq!(prompt.messages().unwrap()[0]["name"], "Ann");
     assert_eq!(
-        json!(PromptRecord { id: None, prompt }),
+        json!(PromptRecord { prompt, ..PromptRecord::default() }),
         serde_json::from_str::<Value>(line).unwrap()
     );
 
@@ -135,6 +163,7 @@ fn groups() -> impl Strategy<Value = Group> {
             prompt,
             rewards: rewards.map(|all| all[..completions.len()].to_vec()),
             completions,
+            ..Group::default()
         })
 }
 
@@ -148,7 +177,7 @@ proptest! {
 
     #[test]
     fn a_prompt_survives_being_written_and_read(prompt in passages(0)) {
-        let written = PromptRecord { id: Some(json!("x")), prompt };
+        let written = PromptRecord { id: Some(json!("x")), prompt, ..PromptRecord::default() };
         let line = serde_json::to_string(&written).unwrap();
         prop_assert_eq!(parse::<PromptRecord>(&line).unwrap(), written);
     }

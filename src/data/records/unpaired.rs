@@ -38,6 +38,7 @@ impl Record for Unpaired {
             prompt: prompt.unwrap_or_default(),
             completions: vec![completion],
             rewards: Some(vec![f64::from(u8::from(label))]),
+            ..Group::default()
         }))
     }
 }

@@ -140,7 +140,7 @@ impl Tokenize for PromptRecord {
         tokenization: &Tokenization<'_>,
         intake: &mut Intake,
     ) -> Result<TokenGroup> {
-        let PromptRecord { id, prompt } = &located.record;
+        let PromptRecord { id, prompt, .. } = &located.record;
         let last = prompt.messages().and_then(<[_]>::last);
         let is_begun = last.is_some_and(|it| it["role"] == "assistant");
         let ending = if is_begun { Ending::Continued } else { Ending::GenerationPrompt };
