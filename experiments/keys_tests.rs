@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::judging::JudgeSpec;
 use crate::protocol::base::{Base, Model};
+use crate::rewarding::Rewarding;
 use crate::stage::{Keyed, Step};
 use crate::stages::align::Align;
 use crate::stages::evaluate::Evaluate;
@@ -165,7 +166,9 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
     });
     assert_eq!(evaluate, sample);
     let label = keys(Stage::Label, |settings: LabelSettings| {
-        key_of(&Label { reward: model(), data: data(), shard: None, settings })
+        let reward = Rewarding::model(&model()).unwrap();
+        let device = Device::flex();
+        key_of(&Label { reward, data: data(), shard: None, device, settings })
     });
     insta::assert_snapshot!(told(label), @r"
     chat.date chat.template_kwargs data.skip_bad dtype

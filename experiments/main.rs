@@ -11,8 +11,10 @@ mod judging;
 mod merging;
 mod model_input;
 mod output;
+mod partial;
 mod protocol;
 mod record;
+mod rewarding;
 mod run;
 mod shard;
 mod stage;
@@ -43,12 +45,17 @@ use terminal::{say_error, start_logging};
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
+    if let Err(error) = tasks::register_rules() {
+        say_error(&error);
+        return ExitCode::from(error.exit_code() as u8);
+    }
     let command_line = CommandLine::parse();
     start_logging(&command_line.global);
     let stop = ctrlc::set_handler(|| {
         // The second time without waiting for a safe point.
         if interrupt::requested() {
             exalign::training::leave_screen();
+            exalign::rewards::end_programs();
             std::process::exit(130);
         }
         interrupt::request();

@@ -50,8 +50,16 @@ impl Shard {
     /// # Errors
     /// The same.
     pub fn of_groups(self, groups: &[TokenGroup]) -> Result<Portion> {
-        let length = |it: &TokenGroup| (it.completions.len(), it.num_tokens());
-        self.of(&order_by(groups, |one, two| length(one).cmp(&length(two))), BLOCK)
+        let size = |it: &TokenGroup| (it.completions.len(), it.num_tokens());
+        self.of_sizes(&groups.iter().map(size).collect::<Vec<_>>())
+    }
+
+    /// This shard's part of groups of so many completions and tokens.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn of_sizes(self, sizes: &[(usize, usize)]) -> Result<Portion> {
+        self.of(&order_by(sizes, Ord::cmp), BLOCK)
     }
 }
 

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::record::{Made, Record, Start};
+use crate::rewarding::Rewarding;
 use crate::shard::Shard;
 
 /// The file of groups or pairs in the folder of a stage.
@@ -34,11 +35,19 @@ pub trait Keyed {
     /// Its inputs.
     fn inputs(&self) -> Vec<Input<'_>>;
 
+    /// The rewards that it asks for.
+    fn rewards(&self) -> Option<&Rewarding> {
+        None
+    }
+
     /// Its settings and inputs, with inputs identified by their content.
     fn made_from(&self) -> Result<Made> {
         let mut made = Made::new(Self::NAME, self.settings());
         for input in self.inputs() {
             made.inputs.extend(input.content()?);
+        }
+        if let Some(rewards) = self.rewards() {
+            made.inputs.extend(rewards.content()?);
         }
         Ok(made)
     }
@@ -51,6 +60,9 @@ pub trait Keyed {
                 Some(key) => made.inputs.extend([(input.planned_name().to_owned(), key.clone())]),
                 None => made.inputs.extend(input.content()?),
             }
+        }
+        if let Some(rewards) = self.rewards() {
+            made.inputs.extend(rewards.planned()?);
         }
         Ok(made)
     }

@@ -14,11 +14,11 @@
 //! | [`tuning`] | a model folder, a file of records and settings → a trained model folder | know a command |
 //! | [`training`] | steps, the loop for burn's Learner, checkpoints, resuming | know what an objective computes |
 //! | [`generation`] | draws completions, with the cache of the prompt shared | read files |
-//! | [`judges`] | say which of two answers is better; the one room that asks an endpoint | count verdicts |
+//! | [`rewards`] | what reward models, programs, rules and graders give completions | say who asks |
+//! | [`judges`] | say which of two answers is better, or how good one is; the one room that asks an endpoint | count verdicts |
 //! | [`config`] | the settings of the stages, from all of their sources | know an experiment |
 //! | [`report`](mod@report) | one HTML page and its JSON | compute a figure |
 //! | [`evaluation`] | reward, KL, the exact optimum, win rates, agreement | run a model or ask a judge |
-//! | [`rewards`] | what a reward model gives completions | say who asks |
 //! | [`reference`](mod@reference) | the store of reference log-probs | hold a model |
 //! | [`policy`] | Σ log-prob of completions: by the decoder, each prompt encoded once, and by tables | know what the log-probs are for |
 //! | [`model`] | the decoder, families, weights in and out | draw a token or compute a loss |
@@ -70,7 +70,7 @@
 //! `tracing-subscriber` logs · `indicatif` progress · `maud` the page of a report, escaped by construction · `comfy-table` tables in the terminal · `blake3` content
 //! keys · `tempfile` files that appear complete · `flate2` gzip · `parquet` and `arrow` published tables ·
 //! `rand_chacha` random numbers that are the same everywhere · `prost` and `base64` tokenizers published as
-//! sentencepiece or tiktoken files, and with `crc32c` the event files of TensorBoard · `rustix` the modes of a terminal · `gemm` matrix products inside kernels, as in burn's CPU backend · `pulp`
+//! sentencepiece or tiktoken files, and with `crc32c` the event files of TensorBoard · `rustix` the modes of a terminal, and the end of a program with all that it started · `shlex` command lines in words · `gemm` matrix products inside kernels, as in burn's CPU backend · `pulp`
 //! the widest vectors of a processor, chosen at run time · `chrono` today's date for chat templates · `ureq`
 //! the hub and judges behind an endpoint, without an asynchronous runtime, and `rustls` endpoints with their
 //! own certificates · `rayon` all cores · `half` and `bytemuck` narrow floats and bytes · `statrs` and

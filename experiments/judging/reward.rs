@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::kind::{Behind, ByScores, Kind, Reading, Reads, by_scores};
 use crate::shard::Shard;
-use crate::stages::scorer::{open_scorer, portion_rewards};
+use crate::stages::scorer::portion_rewards;
 
 pub const KIND: Kind = Kind {
     name: "reward",
@@ -22,7 +22,7 @@ pub const KIND: Kind = Kind {
     open: |folder, asked| match asked.reading {
         Some(reading) => {
             let settings = &reading.settings;
-            let scorer = open_scorer(folder.as_ref(), settings.dtype, &settings.chat)?;
+            let scorer = RewardScorer::open(folder.as_ref(), settings.dtype, &settings.chat)?;
             Ok(Box::new(RewardModel { scorer, reading }))
         }
         // The stages of an experiment have measured them.

@@ -16,6 +16,7 @@ use super::run::{Run, stage_settings};
 use super::settings::{Protocol, Start};
 use super::variants::{Comparison, PairsFrom, Variant};
 use crate::graph::Artifact;
+use crate::rewarding::Rewarding;
 use crate::stage::{GROUPS, Keyed, Source, Step};
 use crate::stages::align::Align;
 use crate::stages::label::Label;
@@ -158,9 +159,10 @@ impl Pipeline<'_> {
         let (title, folder) = (format!("sampling {name}"), format!("{stage}-drawn"));
         let drawn = self.sized_stage(&title, &folder, of_draw, draw)?;
         let label = Label {
-            reward: models.reward.clone(),
+            reward: Rewarding::model(&models.reward)?,
             data: drawn.source(GROUPS),
             shard: None,
+            device: self.run.graph.context.device.clone(),
             settings: self.settings(stage)?,
         };
         let (title, folder) = (format!("labelling {name}"), format!("{stage}-labelled"));
@@ -179,9 +181,10 @@ impl Pipeline<'_> {
             return Ok(None);
         }
         let label = Label {
-            reward: models.reward.clone(),
+            reward: Rewarding::model(&models.reward)?,
             data: data.source(data::CHOSEN),
             shard: None,
+            device: self.run.graph.context.device.clone(),
             settings: self.settings("evaluate")?,
         };
         let work = (Label::NAME, num_prompts as f64);

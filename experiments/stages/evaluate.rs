@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sample::{GenerationFlags, PromptToComplete, draw, portion, read_prompts, sampling};
-use super::scorer::{open_scorer, portion_rewards};
+use super::scorer::portion_rewards;
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
 use crate::model_input::set_date;
@@ -137,7 +137,7 @@ impl stage::Stage for Evaluate {
         let read = [&policy, &reward_folder(&self.reward.path)?];
         set_date(&mut self.settings.chat, &read, record)?;
         let DrawSettings { dtype, chat, .. } = &self.settings;
-        let scorer = open_scorer(&self.reward.path, *dtype, chat)?;
+        let scorer = RewardScorer::open(&self.reward.path, *dtype, chat)?;
         let tokenizer = tokenizer(&policy, &self.settings.chat)?;
         let prompts = read_prompts(&self.data.path, &self.settings, &policy, tokenizer.as_ref())?;
         Ok(Compared { policy, reference, scorer, tokenizer, prompts })

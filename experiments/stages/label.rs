@@ -1,31 +1,33 @@
 //! `exalign label`: rewards for the completions of groups.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use clap::Args;
-use exalign::Result;
-use exalign::config::{LabelSettings, Settings, Stage};
-use exalign::data::{self, Group, Intake, Located, TokenGroup};
-use exalign::rewards::RewardScorer;
-use exalign::tuning::reward_folder;
+use exalign::config::{LabelSettings, LabellingSettings, Settings, Stage};
+use exalign::data::{self, Group, Intake, Located};
+use exalign::progress::Progress;
+use exalign::rewards::{Opening, RewardSpecs, Rewards};
+use exalign::{Result, interrupt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::scorer::{open_scorer, portion_rewards};
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
 use crate::model_input::set_date;
 use crate::output::write_lines;
-use crate::shard::{Shard, ShardOutput};
+use crate::partial::{self, Partial};
+use crate::rewarding::{self, Rewarding};
+use crate::shard::{Portion, Shard, ShardOutput};
 use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign label`.
 #[derive(Args, Debug)]
 pub struct LabelArgs {
-    /// The reward model: the output folder of `exalign reward`, or the `model` folder in it
-    #[arg(long, value_name = "FOLDER")]
-    reward: PathBuf,
+    /// The rewards, with commas between: reward:DIR (a reward model; a bare DIR is one too),
+    /// command:PROGRAM (JSON Lines in, JSON Lines out); *W behind one is its weight in the sum
+    #[arg(long, value_name = "SPEC[,SPEC]", value_parser = rewarding::parse)]
+    reward: RewardSpecs,
     /// Groups: {"prompt": .., "completions": [..]}, as texts or messages
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -45,19 +47,28 @@ pub struct LabelArgs {
 
 /// Runs the command.
 pub fn run(args: LabelArgs, global: &Global) -> Result<Labelling> {
-    let settings = settings(global, Stage::Label, vec![("dtype", args.dtype)])?;
-    let label =
-        Label { reward: args.reward.into(), data: args.data.into(), shard: args.shard, settings };
+    let LabellingSettings { label: settings, rewards } =
+        settings(global, Stage::Label, vec![("dtype", args.dtype)])?;
+    let context = Context::new(global)?;
+    let label = Label {
+        reward: Rewarding::new(args.reward, rewards),
+        data: args.data.into(),
+        shard: args.shard,
+        device: context.device.clone(),
+        settings,
+    };
     let place = Place::File(args.out);
-    let summary = perform(label, &place, args.fresh, &Context::new(global)?)?;
+    let summary = perform(label, &place, args.fresh, &context)?;
     Ok(Labelling { shard: None, ..summary })
 }
 
-/// Labelling of groups by a reward model.
+/// Labelling of groups.
 pub struct Label {
-    pub reward: Source,
+    pub reward: Rewarding,
     pub data: Source,
     pub shard: Option<Shard>,
+    /// Where reward models compute.
+    pub device: Device,
     pub settings: LabelSettings,
 }
 
@@ -71,22 +82,31 @@ pub struct Labelling {
     shard: Option<ShardOutput>,
 }
 
-/// Groups, and the same as the reward model reads them.
+/// Groups that were checked, with their sizes: completions and tokens; and their rewards, opened.
 pub struct Unlabelled {
-    scorer: RewardScorer,
-    groups: Vec<Group>,
-    tokens: Vec<TokenGroup>,
+    rewards: Rewards,
+    groups: Vec<Located<Group>>,
+    sizes: Vec<(usize, usize)>,
 }
+
+/// The rewards of a group: their sum, and those of each reward where there are several.
+type Labelled = (Vec<f64>, Vec<(String, Vec<f64>)>);
 
 impl Keyed for Label {
     const NAME: &'static str = "label";
 
     fn settings(&self) -> Value {
-        self.settings.shaping()
+        let mut settings = self.settings.shaping();
+        self.reward.shape(&mut settings);
+        settings
     }
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        vec![self.reward.reward_model("reward"), self.data.file("data")]
+        vec![self.data.file("data")]
+    }
+
+    fn rewards(&self) -> Option<&Rewarding> {
+        Some(&self.reward)
     }
 }
 
@@ -100,36 +120,85 @@ impl stage::Stage for Label {
     }
 
     fn open(&mut self, record: Option<&Path>) -> Result<Unlabelled> {
-        let LabelSettings { dtype, data, chat } = &mut self.settings;
-        set_date(chat, &[&reward_folder(&self.reward.path)?], record)?;
-        let scorer = open_scorer(&self.reward.path, *dtype, chat)?;
+        let models = self.reward.specs.models()?;
+        set_date(&mut self.settings.chat, &models.iter().collect::<Vec<_>>(), record)?;
+        let rewards = self.opened()?;
         let read = |located: Located<Group>, intake: &mut Intake| {
-            let tokens = scorer.tokens(&located, intake)?;
-            Ok((located.record, tokens))
+            let size = (located.record.completions.len(), rewards.look_at(&located, intake)?);
+            Ok((located, size))
         };
-        let (read, intake) = data::read_records(&self.data.path, data.skip_bad, read)?;
-        let (groups, tokens) = read.into_iter().unzip();
+        let (read, mut intake) =
+            data::read_records(&self.data.path, self.settings.data.skip_bad, read)?;
+        // They are carried into the output.
+        intake.unread.clear();
         intake.tell(&self.data.path);
-        Ok(Unlabelled { scorer, groups, tokens })
+        let (groups, sizes) = read.into_iter().unzip();
+        Ok(Unlabelled { rewards, groups, sizes })
     }
 
     fn make(self, opened: Unlabelled, site: &Site<'_>) -> Result<Labelling> {
-        let Unlabelled { scorer, groups, tokens } = opened;
+        let Unlabelled { rewards, groups, sizes } = opened;
         let out = site.out()?;
-        let portion = self.shard.unwrap_or(Shard::WHOLE).of_groups(&tokens)?;
-        let rewards =
-            portion.take(&portion_rewards(&scorer, &tokens, &portion, &site.context.device)?);
-        drop(tokens);
-        let mine: HashSet<usize> = portion.records().into_iter().collect();
-        let groups = groups.into_iter().enumerate().filter(|(record, _)| mine.contains(record));
-        let labelled: Vec<Group> = groups
-            .zip(rewards)
-            .map(|((_, group), rewards)| Group { rewards: Some(rewards), ..group })
-            .collect();
+        let portion = self.shard.unwrap_or(Shard::WHOLE).of_sizes(&sizes)?;
+        let mut partial: Partial<Labelled> = Partial::open(out, &site.key)?;
+        label(rewards, &groups, &portion, &mut partial)?;
+        let labelled = portion.records().into_iter().filter_map(|record| {
+            let (rewards, reward_parts) = partial.made.remove(&record)?;
+            let group = groups[record].record.clone();
+            Some(Group { rewards: Some(rewards), reward_parts, ..group })
+        });
+        let labelled: Vec<Group> = labelled.collect();
         write_lines(out, &labelled)?;
         let shard = ShardOutput::of(self.shard, &portion, out)?;
         Ok(Labelling { shard, ..Labelling::of(&labelled) })
     }
+
+    fn finished(place: &Place) {
+        if let Place::File(out) = place {
+            partial::remove(out);
+        }
+    }
+}
+
+impl Label {
+    fn opened(&self) -> Result<Rewards> {
+        let LabelSettings { dtype, chat, .. } = &self.settings;
+        let (device, settings) = (&self.device, &self.reward.settings);
+        self.reward.specs.open(&Opening { device, dtype: *dtype, chat, settings })
+    }
+}
+
+/// Gives the groups of a portion rewards, block by block, where they have none yet.
+fn label(
+    mut rewards: Rewards,
+    groups: &[Located<Group>],
+    portion: &Portion,
+    partial: &mut Partial<Labelled>,
+) -> Result<()> {
+    let count = |record: &usize| groups[*record].record.completions.len();
+    let is_done = |partial: &Partial<Labelled>, block: &[usize]| {
+        block.iter().all(|record| partial.made.contains_key(record))
+    };
+    let all: usize = portion.records().iter().map(count).sum();
+    let mut progress =
+        Progress::new("labelling", "completions", partial.made.keys().map(count).sum(), all);
+    for block in &portion.blocks {
+        if is_done(partial, block) {
+            continue;
+        }
+        interrupt::check()?;
+        let located: Vec<Located<Group>> =
+            block.iter().map(|&record| groups[record].clone()).collect();
+        let scores = rewards.score(&located)?;
+        let labelled = located.into_iter().enumerate().map(|(index, mut group)| {
+            scores.write_into(index, &mut group.record);
+            (group.record.rewards.unwrap_or_default(), group.record.reward_parts)
+        });
+        partial.append(block, labelled.collect())?;
+        progress.advance(block.iter().map(count).sum(), "");
+    }
+    progress.finish();
+    rewards.close()
 }
 
 impl Labelling {

@@ -2,7 +2,6 @@
 //!
 //! Finished batches are kept beside the output, so a stopped sampling continues where it was.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,12 +9,11 @@ use exalign::config::{DrawSettings, Settings, Stage};
 use exalign::data::{
     self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
 };
-use exalign::files::{Journal, Output};
 use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
 use exalign::model::{Decoder, ModelFolder};
 use exalign::progress::Progress;
 use exalign::tuning::{end_of_text, limits, load_decoder, tokenizer};
-use exalign::{Error, Result, files, interrupt};
+use exalign::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -23,6 +21,7 @@ use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
 use crate::model_input::set_date;
 use crate::output::write_lines;
+use crate::partial::{self, Partial};
 use crate::shard::{Portion, Shard, ShardOutput, order_by};
 use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};
 
@@ -160,17 +159,17 @@ impl stage::Stage for Draw {
     fn make(self, opened: Asked, site: &Site<'_>) -> Result<Sampled> {
         let Asked { folder, tokenizer, prompts } = opened;
         let out = site.out()?;
-        let mut partial = Partial::open(out, &site.key)?;
+        let mut partial: Partial<Vec<Sample>> = Partial::open(out, &site.key)?;
         let batch_size = self.settings.generation.batch_size;
         let portion = portion(self.shard, &prompts, batch_size)?;
         let mut missing = portion.records();
-        missing.retain(|number| !partial.drawn.contains_key(number));
+        missing.retain(|number| !partial.made.contains_key(number));
         let started = std::time::Instant::now();
         let mut num_tokens = 0;
         if !missing.is_empty() {
             let decoder = load_decoder(&folder, &site.context.device)?;
             let mut progress =
-                Progress::new("sampling", "prompts", partial.drawn.len(), portion.records().len());
+                Progress::new("sampling", "prompts", partial.made.len(), portion.records().len());
             let sampling = sampling(&self.settings, &folder, tokenizer.as_ref())?;
             draw(&decoder, &prompts, missing, &sampling, batch_size, |numbers, samples| {
                 num_tokens += samples.iter().flatten().map(|drawn| drawn.ids.len()).sum::<usize>();
@@ -181,7 +180,7 @@ impl stage::Stage for Draw {
             progress.finish();
         }
         let group =
-            |&number: &usize| prompts[number].group(&partial.drawn[&number], tokenizer.as_ref());
+            |&number: &usize| prompts[number].group(&partial.made[&number], tokenizer.as_ref());
         let groups: Vec<Group> = portion.records().iter().map(group).collect::<Result<_>>()?;
         write_lines(out, &groups)?;
         let seconds = started.elapsed().as_secs_f64();
@@ -191,7 +190,7 @@ impl stage::Stage for Draw {
 
     fn finished(place: &Place) {
         if let Place::File(out) = place {
-            Partial::remove(out);
+            partial::remove(out);
         }
     }
 }
@@ -255,7 +254,8 @@ impl PromptToComplete {
             id: self.record.id.clone(),
             prompt: Passage { ids: Some(self.ids.clone()), ..self.record.prompt.clone() },
             completions: drawn.iter().map(completion).collect::<Result<_>>()?,
-            rewards: None,
+            others: self.record.others.clone(),
+            ..Group::default()
         })
     }
 }
@@ -356,48 +356,4 @@ fn stop_at(texts: &[String], tokenizer: Option<&Tokenizer>) -> Result<Option<Sto
         let tail = &ids[ids.len().saturating_sub(longest + 1)..];
         tokenizer.decode_all(tail).is_ok_and(|tail| texts.iter().any(|text| tail.contains(text)))
     })))
-}
-
-/// Samples drawn so far, a line a prompt, under the key of what they were drawn with.
-struct Partial {
-    /// None where the output is a device or a pipe, which nothing is kept beside.
-    journal: Option<Journal>,
-    drawn: BTreeMap<usize, Vec<Sample>>,
-}
-
-impl Partial {
-    fn path(out: &Path) -> Result<Option<PathBuf>> {
-        Output::beside(out, ".partial")
-    }
-
-    fn open(out: &Path, key: &str) -> Result<Self> {
-        let Some(path) = Self::path(out)? else {
-            return Ok(Self { journal: None, drawn: BTreeMap::new() });
-        };
-        files::sweep(&path);
-        let (journal, lines) = Journal::open(&path, key)?;
-        let read = |line: &String| {
-            serde_json::from_str::<(usize, Vec<Sample>)>(line).map_err(|error| {
-                Error::file(&path, format!("cannot be read: {error}; remove it to draw anew"))
-            })
-        };
-        let drawn = lines.iter().map(read).collect::<Result<_>>()?;
-        Ok(Self { journal: Some(journal), drawn })
-    }
-
-    fn append(&mut self, numbers: &[usize], samples: Vec<Vec<Sample>>) -> Result<()> {
-        if let Some(journal) = &mut self.journal {
-            let lines = numbers.iter().zip(&samples).map(|it| json!(it).to_string());
-            journal.append(&lines.collect::<Vec<_>>())?;
-        }
-        self.drawn.extend(numbers.iter().copied().zip(samples));
-        Ok(())
-    }
-
-    /// Removes what a finished sampling needs no more, also what one left that was killed at its end.
-    fn remove(out: &Path) {
-        if let Ok(Some(path)) = Self::path(out) {
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }

@@ -1,23 +1,12 @@
 //! A reward model of the command line at work on a portion of a file.
 
-use std::path::Path;
-
 use burn::tensor::Device;
-use exalign::data::{ChatSettings, TokenGroup};
-use exalign::model::Precision;
+use exalign::data::TokenGroup;
 use exalign::progress::Progress;
 use exalign::rewards::{RewardScorer, rewards_of};
-use exalign::tuning::{reward_folder, tokenizer};
 use exalign::{Result, interrupt};
 
 use crate::shard::Portion;
-
-/// Opens a reward model's folder, or the folder of the run that made it.
-pub fn open_scorer(path: &Path, dtype: Precision, chat: &ChatSettings) -> Result<RewardScorer> {
-    let folder = reward_folder(path)?.kept_as(dtype);
-    let tokenizer = tokenizer(&folder, chat)?;
-    RewardScorer::new(folder, tokenizer)
-}
 
 /// The reward of every completion of a portion's groups, given by the scorer's own tokens.
 pub fn portion_rewards(

@@ -14,10 +14,12 @@ mod tests;
 pub use experiment::ExperimentConfig;
 pub use sections::{
     BestBy, Checkpoint, DriftSettings, Generation, JudgeSettings, LearningRateSchedule, Optimizer,
-    RecordData, Section, TokenData, Training, TrainingData, ValidationSettings, Violation,
+    RecordData, RewardSettings, Section, TokenData, Training, TrainingData, ValidationSettings,
+    Violation,
 };
 pub use settings::{
     AlignSettings, DataSettings, DrawSettings, EndpointSettings, JudgingSettings, LabelSettings,
-    LossSettings, PairSettings, ScoreSettings, Settings, Stage, TrainSettings,
+    LabellingSettings, LossSettings, PairSettings, RewardsSettings, ScoreSettings, Settings, Stage,
+    TrainSettings,
 };
 pub use sources::Sources;

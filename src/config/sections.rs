@@ -328,6 +328,22 @@ impl Section for JudgeSettings {
     }
 }
 
+/// `reward.*`: how programs and endpoints that give rewards are asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct RewardSettings {
+    pub timeout: f64,
+    pub restarts: usize,
+    pub template: String,
+}
+
+impl Section for RewardSettings {
+    fn violation(&self) -> Option<Violation> {
+        let is_time = self.timeout > 0.0 && self.timeout <= 86_400.0;
+        first([("reward.timeout", &self.timeout, "seconds above 0, a day at most", is_time)])
+    }
+}
+
 /// A number, or the word "none".
 mod number_or_none {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -9,8 +9,8 @@ use serde_json::Value;
 use toml::Table;
 
 use super::sections::{
-    Checkpoint, DriftSettings, Generation, JudgeSettings, Optimizer, RecordData, Section,
-    TokenData, Training, TrainingData, ValidationSettings, Violation,
+    Checkpoint, DriftSettings, Generation, JudgeSettings, Optimizer, RecordData, RewardSettings,
+    Section, TokenData, Training, TrainingData, ValidationSettings, Violation,
 };
 use super::sources::{Known, Sources, internal, merge, parse_toml, typed};
 use crate::Result;
@@ -30,7 +30,7 @@ pub enum Stage {
     Reward,
     /// Sampling: [`DrawSettings`].
     Sample,
-    /// Labelling: [`LabelSettings`].
+    /// Labelling: [`LabellingSettings`].
     Label,
     /// Making pairs: [`PairSettings`].
     Pairs,
@@ -100,7 +100,7 @@ impl Stage {
             Self::Data => Form::of::<DataSettings>(),
             Self::Sft | Self::Reward => Form::of::<TrainSettings>(),
             Self::Sample | Self::Evaluate => Form::of::<DrawSettings>(),
-            Self::Label => Form::of::<LabelSettings>(),
+            Self::Label => Form::of::<LabellingSettings>(),
             Self::Pairs => Form::of::<PairSettings>(),
             Self::Align | Self::Check => Form::of::<AlignSettings>(),
             Self::Judge => Form::of::<JudgingSettings>(),
@@ -133,8 +133,10 @@ fn read<T: Settings>(all: Table) -> Result<Table> {
 }
 
 /// Keys that change how the work is done, but not its result.
-const WITHOUT_EFFECT: [(&str, &str); 10] = [
+const WITHOUT_EFFECT: [(&str, &str); 12] = [
     ("data", "max_row_bytes"),
+    ("reward", "timeout"),
+    ("reward", "restarts"),
     ("judge", "key_variable"),
     ("judge", "key_header"),
     ("judge", "ca_file"),
@@ -275,7 +277,7 @@ impl Settings for DrawSettings {
     }
 }
 
-/// The settings of `label`.
+/// The settings of a labelling by a reward model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct LabelSettings {
@@ -287,6 +289,48 @@ pub struct LabelSettings {
 impl Settings for LabelSettings {
     fn sections(&self) -> Vec<&dyn Section> {
         vec![&self.data, &self.chat]
+    }
+}
+
+/// The settings of rewards that are asked for: programs and endpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct RewardsSettings {
+    pub reward: RewardSettings,
+    pub judge: JudgeSettings,
+}
+
+impl RewardsSettings {
+    /// The defaults.
+    ///
+    /// # Errors
+    /// If the files of defaults do not have them.
+    pub fn defaults() -> Result<Self> {
+        typed("the defaults", Stage::Label.all()?)
+    }
+}
+
+impl Settings for RewardsSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&self.reward, &self.judge]
+    }
+}
+
+/// The settings of `label`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct LabellingSettings {
+    #[serde(flatten)]
+    pub label: LabelSettings,
+    #[serde(flatten)]
+    pub rewards: RewardsSettings,
+}
+
+impl Settings for LabellingSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        let mut sections = self.label.sections();
+        sections.extend(self.rewards.sections());
+        sections
     }
 }
 

@@ -33,6 +33,7 @@ use crate::evaluation::{BothOrders, majority};
 
 pub use comparison::Comparison;
 pub use endpoint::Endpoint;
+pub(crate) use said::without_thoughts;
 pub use template::Template;
 pub use verdict::verdict_in;
 

@@ -12,6 +12,7 @@
 //! | [`precision`] | what weights are kept and written as |
 //! | [`weights`] | parameters from and to safetensors files |
 //! | [`cache`] | keys and values of prompts shared by samples |
+//! | `text` | how a model folder reads text |
 
 pub mod adapter;
 pub mod attention;
@@ -26,6 +27,7 @@ mod published;
 mod quantization;
 pub mod reward_model;
 pub mod rotary;
+mod text;
 pub mod weights;
 
 pub use config::DecoderConfig;
@@ -33,3 +35,4 @@ pub use decoder::Decoder;
 pub use folder::{ModelFolder, save};
 pub use precision::Precision;
 pub use reward_model::{RewardModel, reward_padding, reward_reading};
+pub use text::{plain_tokenizer, reads_date, reward_folder, tokenizer};

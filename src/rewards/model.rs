@@ -1,15 +1,78 @@
-//! Rewards of completions: groups as a reward model reads them, and what it gives each completion.
+//! Reward models: groups as they read them, and what they give each completion.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
+use serde_json::Value;
+
+use super::kind::Kind;
+use super::{Opening, Reward};
 
 use crate::data::{
-    Group, GroupBatch, Intake, Limits, Located, RewardReading, TokenGroup, Tokenization, Tokenizer,
+    ChatSettings, Group, GroupBatch, Intake, Limits, Located, RewardReading, TokenGroup,
+    Tokenization, Tokenizer,
 };
-use crate::model::{ModelFolder, RewardModel, reward_reading};
+use crate::model::{ModelFolder, Precision, RewardModel, reward_folder, reward_reading, tokenizer};
 use crate::policy::{check_tokens, not_finite, read_in_batches};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
+
+/// `reward:DIR`
+pub const KIND: Kind = Kind {
+    name: "reward",
+    argument: "DIR",
+    check: |_| Ok(()),
+    title: |folder| title(folder),
+    shaping: |_, _| Value::Null,
+    content: |folder, _| content(folder),
+    open: |folder, opening| Ok(Box::new(Loaded::open(folder, opening)?)),
+};
+
+/// The name of the folder, or of the one above where it is the `model` of a run.
+fn title(folder: &str) -> String {
+    let names = Path::new(folder).iter().filter_map(|name| name.to_str());
+    let name = names.rev().find(|name| !["model", ".", "..", "/"].contains(name));
+    name.unwrap_or(KIND.name).to_owned()
+}
+
+fn content(folder: &str) -> Result<BTreeMap<String, String>> {
+    let folder = reward_folder(folder.as_ref())?;
+    let text = Tokenizer::hash_of(folder.tokenizer_folder(), &folder.shape.end_of_text)?;
+    let weights = folder.content_hash()?;
+    let named = |name: &str, hash| (name.to_owned(), hash);
+    Ok([named("reward", weights), named("the reward model's tokenizer", text)].into())
+}
+
+/// A reward model that is loaded when it is asked first.
+struct Loaded {
+    scorer: RewardScorer,
+    model: Option<RewardModel>,
+    device: Device,
+}
+
+impl Loaded {
+    fn open(folder: &str, opening: &Opening<'_>) -> Result<Self> {
+        let scorer = RewardScorer::open(folder.as_ref(), opening.dtype, opening.chat)?;
+        Ok(Self { scorer, model: None, device: opening.device.clone() })
+    }
+}
+
+impl Reward for Loaded {
+    fn look_at(&self, group: &Located<Group>, intake: &mut Intake) -> Result<usize> {
+        Ok(self.scorer.tokens(group, intake)?.num_tokens())
+    }
+
+    fn score(&mut self, groups: &[Located<Group>]) -> Result<Vec<Vec<f64>>> {
+        let mut intake = Intake::default();
+        let tokens = groups.iter().map(|group| self.scorer.tokens(group, &mut intake));
+        let tokens = tokens.collect::<Result<Vec<TokenGroup>>>()?;
+        let model = match &mut self.model {
+            Some(model) => model,
+            none => none.insert(self.scorer.load(&self.device)?),
+        };
+        rewards_of(model, &tokens, &self.device, |_| interrupt::check())
+    }
+}
 
 /// A reward model that is not loaded yet, with its tokenizer.
 #[derive(Clone, Debug)]
@@ -20,6 +83,16 @@ pub struct RewardScorer {
 }
 
 impl RewardScorer {
+    /// The reward model in the folder `path`, or in that of the run that made it, kept as `dtype`.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or its model gives no rewards.
+    pub fn open(path: &Path, dtype: Precision, chat: &ChatSettings) -> Result<Self> {
+        let folder = reward_folder(path)?.kept_as(dtype);
+        let tokenizer = tokenizer(&folder, chat)?;
+        Self::new(folder, tokenizer)
+    }
+
     /// The reward model of `folder`, which reads texts by `tokenizer`.
     ///
     /// # Errors

@@ -1,0 +1,269 @@
+//! Rewards of completions: what reward models, programs, rules and graders give each completion of a group.
+//!
+//! | room | what |
+//! |---|---|
+//! | `spec` | rewards as the command line and settings write them: `reward:DIR*1.0,command:./verify.py*0.1` |
+//! | `kind` | what each kind of reward tells: its argument, its key, how to open it |
+//! | `model` | reward models |
+//! | `command` | programs, as JSON Lines through pipes |
+//! | `rule` | rules for answers that can be checked, and those that a program adds |
+//!
+//! A kind of reward is one file with its `Kind`, and one line in `KINDS`.
+//!
+//! Invariant: every completion has a finite reward, or scoring ends in an error that names the group. A
+//! reward that is missing is never taken for 0.
+
+mod command;
+mod kind;
+mod model;
+mod rule;
+mod spec;
+
+use burn::tensor::Device;
+
+use crate::config::RewardsSettings;
+use crate::data::{ChatSettings, Group, Intake, Located};
+use crate::model::Precision;
+use crate::{Error, Result};
+use kind::Kind;
+
+pub use command::end_programs;
+pub use model::{RewardScorer, rewards_of};
+pub use rule::{OwnRule, register_rule};
+pub use spec::RewardSpecs;
+
+/// All kinds of rewards, in the order in which they are listed.
+const KINDS: &[&Kind] = &[&model::KIND, &command::KIND, &rule::KIND];
+
+/// Gives completions rewards.
+pub trait Reward: Send {
+    /// Refuses a group that cannot be scored, before any is scored; its completions may still be missing.
+    /// Returns the tokens that are read of it, 0 where none are.
+    ///
+    /// # Errors
+    /// What the record lacks.
+    fn look_at(&self, _group: &Located<Group>, _intake: &mut Intake) -> Result<usize> {
+        Ok(0)
+    }
+
+    /// The reward of every completion, `[group][completion]`.
+    ///
+    /// # Errors
+    /// If a completion has no reward; the message names its group.
+    fn score(&mut self, groups: &[Located<Group>]) -> Result<Vec<Vec<f64>>>;
+
+    /// Called after the last group.
+    ///
+    /// # Errors
+    /// If the end shows that rewards were wrong.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Everything that a reward may need when it is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// Where a reward model computes.
+    pub device: &'a Device,
+    /// What its weights are kept as.
+    pub dtype: Precision,
+    /// How it writes conversations.
+    pub chat: &'a ChatSettings,
+    /// How programs and endpoints are asked.
+    pub settings: &'a RewardsSettings,
+}
+
+/// Several rewards with their weights, opened.
+pub struct Rewards {
+    parts: Vec<Part>,
+}
+
+/// One of several rewards.
+struct Part {
+    name: String,
+    weight: f64,
+    reward: Box<dyn Reward>,
+}
+
+/// The rewards of groups.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// The weighted sum for every completion, `[group][completion]`.
+    pub totals: Vec<Vec<f64>>,
+    /// What each reward gave by itself, before it was weighted, by its name.
+    pub parts: Vec<(String, Vec<Vec<f64>>)>,
+}
+
+impl Rewards {
+    /// Of rewards with their names and weights. Equal names get a number.
+    pub fn new(rewards: Vec<(String, f64, Box<dyn Reward>)>) -> Self {
+        let names = numbered(rewards.iter().map(|(name, ..)| name.clone()).collect());
+        let parts = names.into_iter().zip(rewards);
+        let part = |(name, (_, weight, reward))| Part { name, weight, reward };
+        Self { parts: parts.map(part).collect() }
+    }
+
+    /// Their names, each once.
+    pub fn names(&self) -> Vec<&str> {
+        self.parts.iter().map(|part| part.name.as_str()).collect()
+    }
+
+    /// Refuses a group that one of them cannot score, before any is scored. Returns the most tokens that
+    /// one of them reads of it.
+    ///
+    /// # Errors
+    /// What the record lacks.
+    pub fn look_at(&self, group: &Located<Group>, intake: &mut Intake) -> Result<usize> {
+        self.parts
+            .iter()
+            .try_fold(0, |most, part| Ok(most.max(part.reward.look_at(group, intake)?)))
+    }
+
+    /// The rewards of every completion.
+    ///
+    /// # Errors
+    /// If a completion has no finite reward; the message names its group.
+    pub fn score(&mut self, groups: &[Located<Group>]) -> Result<Scores> {
+        let nothing = |group: &Located<Group>| vec![0.0; group.record.completions.len()];
+        let mut totals: Vec<Vec<f64>> = groups.iter().map(nothing).collect();
+        let mut parts = Vec::new();
+        for Part { name, weight, reward } in &mut self.parts {
+            let rewards = reward.score(groups)?;
+            check(name, groups, &rewards)?;
+            for (totals, rewards) in totals.iter_mut().zip(&rewards) {
+                totals.iter_mut().zip(rewards).for_each(|(total, one)| *total += *weight * one);
+            }
+            parts.push((name.clone(), rewards));
+        }
+        check("the sum of the rewards", groups, &totals)?;
+        Ok(Scores { totals, parts })
+    }
+
+    /// Called after the last group: programs end, and answers that nobody asked for are an error.
+    ///
+    /// # Errors
+    /// If the end shows that rewards were wrong.
+    pub fn close(mut self) -> Result<()> {
+        self.parts.iter_mut().try_for_each(|part| part.reward.close())
+    }
+}
+
+impl Scores {
+    /// Writes the rewards of the group at `index` into it, and those of each reward where there are several.
+    pub fn write_into(&self, index: usize, group: &mut Group) {
+        group.rewards = Some(self.totals[index].clone());
+        group.reward_parts = match self.parts.len() {
+            0 | 1 => Vec::new(),
+            _ => {
+                let of_group =
+                    |(name, all): &(String, Vec<Vec<f64>>)| (name.clone(), all[index].clone());
+                self.parts.iter().map(of_group).collect()
+            }
+        };
+    }
+}
+
+/// Refuses rewards that are not one a completion, or not finite.
+fn check(name: &str, groups: &[Located<Group>], rewards: &[Vec<f64>]) -> Result<()> {
+    if rewards.len() != groups.len() {
+        let message = format!(
+            "{name}: expected rewards of {} groups, found those of {}",
+            groups.len(),
+            rewards.len()
+        );
+        return Err(Error::Numeric(message));
+    }
+    for (group, rewards) in groups.iter().zip(rewards) {
+        let k = group.record.completions.len();
+        if rewards.len() != k {
+            let message = format!("{name}: expected {k} rewards, found {}", rewards.len());
+            return Err(group.error(message));
+        }
+        if let Some(i) = rewards.iter().position(|reward| !reward.is_finite()) {
+            return Err(group.error(format!(
+                "{name}: expected a finite reward of completion {}, found {}",
+                i + 1,
+                rewards[i]
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The names, of which equal ones get numbers from the second on: `len`, `len-2`.
+fn numbered(names: Vec<String>) -> Vec<String> {
+    let mut taken: Vec<String> = Vec::new();
+    for name in names {
+        let mut own = name.clone();
+        let mut number = 2;
+        while taken.contains(&own) {
+            own = format!("{name}-{number}");
+            number += 1;
+        }
+        taken.push(own);
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Completion, Passage};
+
+    /// Gives what it has.
+    struct Fixed(Vec<Vec<f64>>);
+
+    impl Reward for Fixed {
+        fn score(&mut self, _: &[Located<Group>]) -> Result<Vec<Vec<f64>>> {
+            Ok(self.0.clone())
+        }
+    }
+
+    fn groups() -> Vec<Located<Group>> {
+        let completion = |text: &str| Completion::finished(Passage::of_text(text));
+        let group = |texts: &[&str]| Group {
+            completions: texts.iter().map(|text| completion(text)).collect(),
+            ..Group::default()
+        };
+        Located::numbered("g.jsonl", [group(&["a", "b"]), group(&["c"])])
+    }
+
+    fn scored(parts: &[(&str, f64, &[&[f64]])]) -> Result<Scores> {
+        let fixed = |rewards: &[&[f64]]| -> Box<dyn Reward> {
+            Box::new(Fixed(rewards.iter().map(|row| row.to_vec()).collect()))
+        };
+        let parts =
+            parts.iter().map(|(name, weight, all)| ((*name).to_owned(), *weight, fixed(all)));
+        Rewards::new(parts.collect()).score(&groups())
+    }
+
+    #[test]
+    fn the_total_is_the_weighted_sum_and_each_part_stands_apart_under_its_own_name() {
+        let scores = scored(&[
+            ("len", 2.0, &[&[1.0, 2.0], &[3.0]]),
+            ("len", -0.5, &[&[4.0, 0.0], &[2.0]]),
+            ("len", 0.0, &[&[9.0, 9.0], &[9.0]]),
+        ]);
+        let scores = scores.unwrap();
+        assert_eq!(scores.totals, [vec![0.0, 4.0], vec![5.0]]);
+        let names: Vec<&str> = scores.parts.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["len", "len-2", "len-3"]);
+        assert_eq!(scores.parts[1].1, [vec![4.0, 0.0], vec![2.0]]);
+        let mut group = groups()[0].record.clone();
+        scores.write_into(0, &mut group);
+        assert_eq!(group.rewards, Some(vec![0.0, 4.0]));
+        assert_eq!(group.reward_parts[1], ("len-2".to_owned(), vec![4.0, 0.0]));
+    }
+
+    #[test]
+    fn rewards_that_are_missing_or_not_finite_are_refused_with_their_group() {
+        let refusal =
+            |rewards: &[&[f64]]| scored(&[("len", 1.0, rewards)]).unwrap_err().to_string();
+        insta::assert_snapshot!(refusal(&[&[1.0, 2.0]]), @"len: expected rewards of 2 groups, found those of 1");
+        insta::assert_snapshot!(refusal(&[&[1.0, 2.0], &[1.0, 2.0]]), @"g.jsonl:2: len: expected 1 rewards, found 2");
+        insta::assert_snapshot!(refusal(&[&[1.0, f64::NAN], &[1.0]]), @"g.jsonl:1: len: expected a finite reward of completion 2, found NaN");
+        let huge = scored(&[("len", 1e300, &[&[1.0, 1e10], &[1.0]])]).unwrap_err();
+        insta::assert_snapshot!(huge, @"g.jsonl:1: the sum of the rewards: expected a finite reward of completion 2, found inf");
+    }
+}
