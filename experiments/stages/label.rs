@@ -23,9 +23,10 @@ use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign label`.
 #[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub struct LabelArgs {
     /// The rewards, with commas between: reward:DIR (a reward model; a bare DIR is one too),
-    /// command:PROGRAM (JSON Lines in, JSON Lines out); *W behind one is its weight in the sum
+    /// command:PROGRAM, rule:NAME or openai:URL; *W behind one is its weight in the sum
     #[arg(long, value_name = "SPEC[,SPEC]", value_parser = rewarding::parse)]
     reward: RewardSpecs,
     /// Groups: {"prompt": .., "completions": [..]}, as texts or messages
@@ -44,6 +45,24 @@ pub struct LabelArgs {
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
 }
+
+const HELP: &str = "\
+reward:DIR       the output folder of `exalign reward`, or the `model` folder in it
+command:PROGRAM  a program that is started once. It reads a group a line, as `exalign sample` writes it, and \
+answers {\"rewards\": [..]} a line, in order, or with the group's \"id\" in any order
+rule:NAME[:FIELD]  1 for right, 0 for wrong: exact (the text in FIELD), number (the last number), regex (a \
+pattern in FIELD, or rule:regex:/PATTERN/); FIELD is `answer` where none is named
+openai:URL       a grade for each completion alone, from an endpoint that speaks the OpenAI API
+
+--reward reward:rm*1.0,command:./len.py*0.1 adds two rewards; the output has their sum as \"rewards\", and \
+each before it was weighted in \"reward_parts\". A program that ends or gives no answer in time is started \
+again; the same command continues a stopped labelling.
+
+Settings, as --set KEY=VALUE:
+  reward.timeout   120; seconds until a program's next answer
+  reward.restarts  2; how often in a run a program is started again
+  reward.template  grade; the question to an endpoint, or a file with {{ prompt }} and {{ completion }}
+  judge.model, judge.max_tokens, .. as in `exalign judge --help`: how an endpoint is asked";
 
 /// Runs the command.
 pub fn run(args: LabelArgs, global: &Global) -> Result<Labelling> {

@@ -6,6 +6,7 @@
 //! | `kind` | what each kind of reward tells: its argument, its key, how to open it |
 //! | `model` | reward models |
 //! | `command` | programs, as JSON Lines through pipes |
+//! | `endpoint` | grades of a model behind an endpoint |
 //! | `rule` | rules for answers that can be checked, and those that a program adds |
 //!
 //! A kind of reward is one file with its `Kind`, and one line in `KINDS`.
@@ -14,6 +15,7 @@
 //! reward that is missing is never taken for 0.
 
 mod command;
+mod endpoint;
 mod kind;
 mod model;
 mod rule;
@@ -33,7 +35,7 @@ pub use rule::{OwnRule, register_rule};
 pub use spec::RewardSpecs;
 
 /// All kinds of rewards, in the order in which they are listed.
-const KINDS: &[&Kind] = &[&model::KIND, &command::KIND, &rule::KIND];
+const KINDS: &[&Kind] = &[&model::KIND, &command::KIND, &rule::KIND, &endpoint::KIND];
 
 /// Gives completions rewards.
 pub trait Reward: Send {

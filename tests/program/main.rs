@@ -18,6 +18,7 @@ mod objectives;
 mod published;
 mod remote;
 mod resume;
+mod rewards;
 mod shards;
 mod terminal;
 mod toy;
