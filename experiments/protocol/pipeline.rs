@@ -16,7 +16,6 @@ use super::run::{Run, stage_settings};
 use super::settings::{Protocol, Start};
 use super::variants::{Comparison, PairsFrom, Variant};
 use crate::graph::Artifact;
-use crate::rewarding::Rewarding;
 use crate::stage::{GROUPS, Keyed, Source, Step};
 use crate::stages::align::Align;
 use crate::stages::label::Label;
@@ -159,7 +158,7 @@ impl Pipeline<'_> {
         let (title, folder) = (format!("sampling {name}"), format!("{stage}-drawn"));
         let drawn = self.sized_stage(&title, &folder, of_draw, draw)?;
         let label = Label {
-            reward: Rewarding::model(&models.reward)?,
+            reward: models.reward.rewarding()?,
             data: drawn.source(GROUPS),
             shard: None,
             device: self.run.graph.context.device.clone(),
@@ -181,7 +180,7 @@ impl Pipeline<'_> {
             return Ok(None);
         }
         let label = Label {
-            reward: Rewarding::model(&models.reward)?,
+            reward: models.reward.rewarding()?,
             data: data.source(data::CHOSEN),
             shard: None,
             device: self.run.graph.context.device.clone(),

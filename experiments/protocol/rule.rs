@@ -7,7 +7,7 @@ use super::data::Sizes;
 use super::measured::mean;
 use super::run::Run;
 use crate::grammar::Grammar;
-use crate::tasks::prompt_text;
+use crate::rules::prompt_text;
 
 /// The rule that good answers follow, where the run's texts have one.
 pub struct Rule<'a> {

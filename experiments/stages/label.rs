@@ -156,11 +156,15 @@ impl stage::Stage for Label {
     }
 
     fn make(self, opened: Unlabelled, site: &Site<'_>) -> Result<Labelling> {
-        let Unlabelled { rewards, groups, sizes } = opened;
+        let Unlabelled { mut rewards, groups, sizes } = opened;
         let out = site.out()?;
         let portion = self.shard.unwrap_or(Shard::WHOLE).of_sizes(&sizes)?;
         let mut partial: Partial<Labelled> = Partial::open(out, &site.key)?;
-        label(rewards, &groups, &portion, &mut partial)?;
+        let done = label(&mut rewards, &groups, &portion, &mut partial);
+        if rewards.is_in_doubt() {
+            partial::remove(out);
+        }
+        done?;
         let labelled = portion.records().into_iter().filter_map(|record| {
             let (rewards, reward_parts) = partial.made.remove(&record)?;
             let group = groups[record].record.clone();
@@ -189,7 +193,7 @@ impl Label {
 
 /// Gives the groups of a portion rewards, block by block, where they have none yet.
 fn label(
-    mut rewards: Rewards,
+    rewards: &mut Rewards,
     groups: &[Located<Group>],
     portion: &Portion,
     partial: &mut Partial<Labelled>,

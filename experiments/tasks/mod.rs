@@ -17,14 +17,12 @@ macro_rules! presets {
 
 mod dialogue;
 mod instruction;
-mod rule;
 mod sentiment;
 mod summarization;
 mod task;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-pub use rule::{prompt_text, register_rules};
 pub use task::{Example, Preset, Task};
 
 /// All experiments.

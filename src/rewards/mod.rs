@@ -54,6 +54,11 @@ pub trait Reward: Send {
     /// If a completion has no reward; the message names its group.
     fn score(&mut self, groups: &[Located<Group>]) -> Result<Vec<Vec<f64>>>;
 
+    /// Whether an error has shown that rewards of earlier groups may be wrong as well.
+    fn is_in_doubt(&self) -> bool {
+        false
+    }
+
     /// Called after the last group.
     ///
     /// # Errors
@@ -142,11 +147,17 @@ impl Rewards {
         Ok(Scores { totals, parts })
     }
 
+    /// Whether an error has shown that rewards of earlier groups may be wrong as well, so that none of them
+    /// should be kept.
+    pub fn is_in_doubt(&self) -> bool {
+        self.parts.iter().any(|part| part.reward.is_in_doubt())
+    }
+
     /// Called after the last group: programs end, and answers that nobody asked for are an error.
     ///
     /// # Errors
     /// If the end shows that rewards were wrong.
-    pub fn close(mut self) -> Result<()> {
+    pub fn close(&mut self) -> Result<()> {
         self.parts.iter_mut().try_for_each(|part| part.reward.close())
     }
 }

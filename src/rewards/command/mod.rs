@@ -85,12 +85,14 @@ struct Asked {
     /// How often it was started again.
     restarted: usize,
     process: Option<Process>,
+    /// Whether it has answered more than it was asked.
+    is_in_doubt: bool,
 }
 
 /// Why a program does not go on.
 enum Stop {
-    /// It ended or is silent: it can be started again.
-    Fault(String),
+    /// It ended or is silent: it can be started again. What it did, and what to do.
+    Fault(String, &'static str),
     /// It makes no sense to ask it again.
     Error(Error),
 }
@@ -109,7 +111,15 @@ impl Asked {
             )));
         }
         let timeout = Duration::from_secs_f64(settings.timeout);
-        Ok(Self { name, words, timeout, restarts: settings.restarts, restarted: 0, process: None })
+        Ok(Self {
+            name,
+            words,
+            timeout,
+            restarts: settings.restarts,
+            restarted: 0,
+            process: None,
+            is_in_doubt: false,
+        })
     }
 
     /// The program, started where it does not run.
@@ -131,15 +141,8 @@ impl Asked {
     fn ask(&mut self, exchange: &mut Exchange<'_>, groups: &[Located<Group>]) -> Result<(), Stop> {
         let (name, timeout) = (self.name.clone(), self.timeout);
         let process = self.running().map_err(Stop::Error)?;
-        if let Heard::Line(line) = process.heard() {
-            let error = wrong(
-                &name,
-                &groups[0],
-                &line,
-                "expected no answer before a group was sent; write one \
-                                                        line a group",
-            );
-            return Err(Stop::Error(error));
+        if let Heard::Line(line) | Heard::TooLong(line) = process.heard() {
+            return Err(Stop::Error(self.unasked(&line)));
         }
         exchange.begin();
         exchange.open().into_iter().for_each(|place| process.send(exchange.line(place)));
@@ -160,31 +163,47 @@ impl Asked {
                 }
                 Heard::End => {
                     let ending = process.ending();
-                    return Err(Stop::Fault(format!("{ending} without an answer")));
+                    return Err(Stop::Fault(
+                        format!("{ending} without an answer"),
+                        "see why it does not go on",
+                    ));
                 }
                 Heard::Silence if since.elapsed() > timeout => {
                     process.kill();
-                    return Err(Stop::Fault(format!(
-                        "gave no answer within {} s (reward.timeout); a program answers each line at once, \
-                         and flushes its output",
-                        timeout.as_secs_f64()
-                    )));
+                    return Err(Stop::Fault(
+                        format!("gave no answer within {} s", timeout.as_secs_f64()),
+                        "raise reward.timeout, or see that it answers each line at once and flushes its output",
+                    ));
                 }
                 Heard::Silence => interrupt::check().map_err(Stop::Error)?,
             }
         }
         match process.heard() {
-            Heard::Line(line) if !line.is_empty() => {
-                let last = exchange.take(&line).err();
-                let (group, problem) = last.map_or((0, String::new()), |it| (it.group, it.problem));
-                Err(Stop::Error(wrong(&name, &groups[group], &line, &problem)))
+            Heard::Line(line) | Heard::TooLong(line) if !line.is_empty() => {
+                Err(Stop::Error(self.unasked(&line)))
             }
             _ => Ok(()),
         }
     }
 
+    /// The error of an answer that nobody asked for.
+    fn unasked(&mut self, line: &[u8]) -> Error {
+        self.is_in_doubt = true;
+        let message = format!(
+            "answers `{}` although every group that it was asked for has an answer, so that answers may have \
+             gone to the wrong groups; write one line a group, and start again",
+            shown(line)
+        );
+        Error::file(&self.name, redact(&message))
+    }
+
     /// Starts the program again, or says why not.
-    fn restart(&mut self, why: &str, group: &Located<Group>, open: usize) -> Result<()> {
+    fn restart(
+        &mut self,
+        (why, remedy): (&str, &str),
+        group: &Located<Group>,
+        open: usize,
+    ) -> Result<()> {
         let last_words =
             self.process.take().map(|process| process.last_words()).unwrap_or_default();
         let last_words = redact(&last_words);
@@ -204,19 +223,27 @@ impl Asked {
         };
         let again = match self.restarted {
             0 => String::new(),
-            times => format!(", after {times} restarts (reward.restarts)"),
+            1 => ", also after a restart".to_owned(),
+            times => format!(", also after {times} restarts"),
         };
-        Err(group.error(format!("{} {why} to this group{others}{again}{last_words}", self.name)))
+        let message =
+            format!("{} {why} to this group{others}{again}; {remedy}{last_words}", self.name);
+        Err(group.error(message))
     }
+}
+
+/// The beginning of a line.
+fn shown(line: &[u8]) -> String {
+    const SHOWN: usize = 100;
+    let text = String::from_utf8_lossy(line);
+    let start: String = text.chars().take(SHOWN).collect();
+    let more = if start.len() < text.len() { "…" } else { "" };
+    format!("{start}{more}")
 }
 
 /// The error of an answer that cannot be used.
 fn wrong(name: &str, group: &Located<Group>, line: &[u8], problem: &str) -> Error {
-    const SHOWN: usize = 100;
-    let text = String::from_utf8_lossy(line);
-    let shown: String = text.chars().take(SHOWN).collect();
-    let more = if shown.len() < text.len() { "…" } else { "" };
-    group.error(redact(&format!("{name} answers `{shown}{more}`: {problem}")))
+    group.error(redact(&format!("{name} answers `{}`: {problem}", shown(line))))
 }
 
 impl Reward for Asked {
@@ -228,10 +255,10 @@ impl Reward for Asked {
         loop {
             match self.ask(&mut exchange, groups) {
                 Ok(()) => return Ok(exchange.into_rewards()),
-                Err(Stop::Fault(why)) => {
+                Err(Stop::Fault(why, remedy)) => {
                     let open = exchange.open();
                     let first = open.first().copied().unwrap_or(0);
-                    self.restart(&why, &groups[first], open.len())?;
+                    self.restart((&why, remedy), &groups[first], open.len())?;
                 }
                 Err(Stop::Error(error)) => {
                     self.process = None;
@@ -239,6 +266,10 @@ impl Reward for Asked {
                 }
             }
         }
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt
     }
 
     /// Closes the program's input and waits for its end. An answer that nobody asked for is an error: those
@@ -250,14 +281,7 @@ impl Reward for Asked {
         loop {
             match process.hear(Duration::from_millis(50)) {
                 Heard::Line(line) if line.is_empty() => {}
-                Heard::Line(line) | Heard::TooLong(line) => {
-                    let shown: String = String::from_utf8_lossy(&line).chars().take(100).collect();
-                    return Err(Error::usage(redact(&format!(
-                        "--reward {}: answers `{shown}` after every group had an answer, so that answers may \
-                         have gone to the wrong groups; write one line a group, and start over with --fresh",
-                        self.name
-                    ))));
-                }
+                Heard::Line(line) | Heard::TooLong(line) => return Err(self.unasked(&line)),
                 Heard::End => {
                     let ending = process.ending();
                     tracing::debug!("{}: {ending}", self.name);

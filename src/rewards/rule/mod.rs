@@ -338,15 +338,15 @@ mod tests {
 
     #[test]
     fn a_record_that_says_nothing_right_is_refused_and_never_scored_alike() {
-        insta::assert_snapshot!(refusal("number", json!({"solution": "2"})), @"");
-        insta::assert_snapshot!(refusal("exact", json!({})), @"");
-        insta::assert_snapshot!(refusal("number", json!({"answer": "two"})), @"");
-        insta::assert_snapshot!(refusal("number", json!({"answer": "2 of 3"})), @"");
-        insta::assert_snapshot!(refusal("exact", json!({"answer": {"a": 1}})), @"");
-        insta::assert_snapshot!(refusal("regex", json!({"answer": "(a"})), @"");
-        insta::assert_snapshot!(refusal("regex:/(a/", json!({})), @"");
-        insta::assert_snapshot!(refusal("nummer", json!({})), @"");
-        insta::assert_snapshot!(refusal("exact:a*b", json!({})), @"");
+        insta::assert_snapshot!(refusal("number", json!({"solution": "2"})), @"g.jsonl:1: `answer`: expected the right answer, for rule:number:answer, found only `solution`; name another field, or add it");
+        insta::assert_snapshot!(refusal("exact", json!({})), @"g.jsonl:1: `answer`: expected the right answer, for rule:exact:answer, found no field beside those of the prompt; name another field, or add it");
+        insta::assert_snapshot!(refusal("number", json!({"answer": "two"})), @r#"g.jsonl:1: `answer`: expected one number, found no number in "two"; write the number alone, or behind #### or in \boxed{}"#);
+        insta::assert_snapshot!(refusal("number", json!({"answer": "2 of 3"})), @r#"g.jsonl:1: `answer`: expected one number, found 2 numbers in "2 of 3"; write the number alone, or behind #### or in \boxed{}"#);
+        insta::assert_snapshot!(refusal("exact", json!({"answer": {"a": 1}})), @"g.jsonl:1: `answer`: expected a text or a number, found a list or an object; write the right answer, or a list of several");
+        insta::assert_snapshot!(refusal("regex", json!({"answer": "(a"})), @"g.jsonl:1: `answer`: expected a pattern, found `(a`: Parsing error at position 2: Opening parenthesis without closing parenthesis");
+        insta::assert_snapshot!(refusal("regex:/(a/", json!({})), @"expected a pattern, found `(a`: Parsing error at position 2: Opening parenthesis without closing parenthesis");
+        insta::assert_snapshot!(refusal("nummer", json!({})), @"expected a rule, one of exact, number, regex, letters, found `nummer`");
+        insta::assert_snapshot!(refusal("exact:a*b", json!({})), @"expected a field's name, found `a*b`; a pattern stands between slashes, and a weight is a number");
     }
 
     #[test]

@@ -6,11 +6,11 @@ use exalign::Result;
 use exalign::data::{Completion, Group, Passage};
 use exalign::rewards::register_rule;
 
-use super::{TASKS, Task};
 use crate::grammar::Grammar;
+use crate::tasks::{TASKS, Task};
 
 /// Adds the rule of every experiment whose corpus has one, under the experiment's name.
-pub fn register_rules() -> Result<()> {
+pub fn register_all() -> Result<()> {
     TASKS.iter().filter(|task| task.has_rule()).try_for_each(|task| register(*task))
 }
 
