@@ -207,7 +207,8 @@ fn rewards_that_are_asked_for_are_told_apart_by_what_they_depend_on() {
     };
     let text = "openai:http://127.0.0.1:1/v1*2,command:x y";
     let asked = keys(Stage::Label, |settings: RewardsSettings| label(text, settings));
-    insta::assert_snapshot!(told(asked), @"");
+    insta::assert_snapshot!(told(asked), @"judge.extra judge.max_completion_tokens judge.max_tokens judge.model judge.temperature reward.template
+without effect: judge.ca_file judge.concurrency judge.first_wait judge.key_header judge.key_variable judge.max_refused judge.max_retries judge.max_wait judge.template judge.timeout reward.restarts reward.timeout seed");
     let defaults = || RewardsSettings::defaults().unwrap();
     let usual = label(text, defaults());
     for other in

@@ -131,13 +131,17 @@ fn a_program_that_dies_is_started_again_and_asked_for_the_rest_and_then_shown_wi
     assert_eq!(asked.lines().collect::<Vec<_>>(), ["0", "1", "2", "3", "3", "4"]);
     place.write("always.sh", &script("echo \"Traceback: no sympy\" >&2; exit 3;"));
     let refusal = refused(&place, "command:sh always.sh", "--fresh", 1);
-    insta::assert_snapshot!(refusal, @"");
+    insta::assert_snapshot!(refusal, @"error: groups.jsonl:4: command:sh always.sh ended (exit status: 3) without an answer to this group and 1 more, also after 2 restarts; find out why; its standard error ends: Traceback: no sympy");
     let refusal =
         refused(&place, "command:sh -c 'kill -9 $$'", "--fresh --set reward.restarts=0", 1);
-    insta::assert_snapshot!(refusal, @"");
-    let refusal =
-        refused(&place, "command:sh -c 'exec >&-; cat >&2'", "--fresh --set reward.restarts=0", 1);
-    insta::assert_snapshot!(refusal, @"");
+    insta::assert_snapshot!(refusal, @"error: groups.jsonl:1: command:sh -c 'kill -9 $$' ended (signal: 9 (SIGKILL)) without an answer to this group and 4 more; find out why; it said nothing on standard error");
+    let refusal = refused(
+        &place,
+        "command:sh -c 'exec >&-; sleep 1000'",
+        "--fresh --set reward.restarts=0",
+        1,
+    );
+    insta::assert_snapshot!(refusal, @"error: groups.jsonl:1: command:sh -c 'exec >&-; sleep 1000' closed its standard output and went on without an answer to this group and 4 more; find out why; it said nothing on standard error");
 }
 
 #[test]
@@ -154,7 +158,7 @@ fn a_program_that_hangs_is_killed_with_all_that_it_started() {
         "--set reward.timeout=0.3 --set reward.restarts=1",
         1,
     );
-    insta::assert_snapshot!(refusal, @"");
+    insta::assert_snapshot!(refusal, @"error: groups.jsonl:3: command:sh hang.sh gave no answer within 0.3 s to this group, also after a restart; raise reward.timeout, or see that it answers each line at once and flushes its output; it said nothing on standard error");
     for pid in ["own", "child"] {
         assert!(place.path(pid).exists() && soon(|| !runs(&place.path(pid))), "{pid} goes on");
     }
@@ -211,8 +215,8 @@ fn wrong_answers_end_the_work_with_what_was_expected_and_found() {
     let twice = says(r#"{"rewards": [1, 0]}'; echo '{"rewards": [1, 0]}"#);
     assert!(twice.contains("may have gone to the wrong groups"), "{twice}");
     assert!(!place.path("out.jsonl.partial").exists(), "nothing doubtful is kept");
-    insta::assert_snapshot!(refused(&place, "command:./nowhere.py", "--fresh", 2), @"");
-    insta::assert_snapshot!(refused(&place, "command:nowhere.py", "--fresh", 2), @"");
+    insta::assert_snapshot!(refused(&place, "command:./nowhere.py", "--fresh", 2), @"error: --reward command:./nowhere.py: expected a program, found no file ./nowhere.py; paths count from the folder of the command");
+    insta::assert_snapshot!(refused(&place, "command:nowhere.py", "--fresh", 2), @"error: --reward command:nowhere.py: nowhere.py cannot be started: No such file or directory (os error 2); a script needs `#!` and an interpreter in its first line and `chmod +x`, or its interpreter before it");
     assert!(!place.path("out.jsonl").exists());
 }
 
@@ -221,7 +225,7 @@ fn an_answer_behind_the_last_is_an_error_and_no_output_is_written() {
     let place = Workplace::new();
     groups(&place, 2);
     place.write("more.sh", &format!("{ALIKE} echo '{{\"rewards\": [1, 0]}}'\n"));
-    insta::assert_snapshot!(refused(&place, "command:sh more.sh", "", 1), @"");
+    insta::assert_snapshot!(refused(&place, "command:sh more.sh", "", 1), @r#"error: command:sh more.sh: answers `{"rewards": [1, 0]}` although every group that it was asked for has an answer, so that answers may have gone to the wrong groups; write one line a group, and start again"#);
     assert!(!place.path("out.jsonl").exists());
 }
 
@@ -240,9 +244,9 @@ fn several_rewards_are_added_by_weight_and_each_stands_apart() {
     place.succeeds("pairs --data out.jsonl --out pairs.jsonl");
     assert_eq!(json_lines(&place.path("pairs.jsonl"))[2]["answer"], "3");
     let refusal = refused(&place, "rule:number", "", 2);
-    insta::assert_snapshot!(refusal, @"");
+    insta::assert_snapshot!(refusal, @r#"error: out.jsonl: was made with other settings: rewards: [{"kind":"command","weight":0.5,"command":"sh alike.sh"},{"kind":"rule","weight":2.0,"rule":"number"},{"kind":"command","weight":1.0,"command":"sh -c \"sh ./alike.sh\""},{"kind":"rule","weight":-1.0,"rule":"regex:/0$/"}] → [{"kind":"rule","weight":1.0,"rule":"number"}]. Use another --out, or --fresh to start over"#);
     let refusal = refused(&place, "rule:number:solution", "--fresh", 1);
-    insta::assert_snapshot!(refusal, @"");
+    insta::assert_snapshot!(refusal, @"error: groups.jsonl:1: `solution`: expected the right answer, for rule:number:solution, found only `answer`, `level`; name another field, or add it or pass --skip-bad 1");
 }
 
 #[test]

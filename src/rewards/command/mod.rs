@@ -149,7 +149,6 @@ impl Asked {
         let mut since = Instant::now();
         while !exchange.open().is_empty() {
             match process.hear(Duration::from_millis(50)) {
-                Heard::Line(line) if line.is_empty() => {}
                 Heard::Line(line) => {
                     exchange.take(&line).map_err(|Wrong { group, problem }| {
                         Stop::Error(wrong(&name, &groups[group], &line, &problem))
@@ -163,10 +162,7 @@ impl Asked {
                 }
                 Heard::End => {
                     let ending = process.ending();
-                    return Err(Stop::Fault(
-                        format!("{ending} without an answer"),
-                        "see why it does not go on",
-                    ));
+                    return Err(Stop::Fault(format!("{ending} without an answer"), "find out why"));
                 }
                 Heard::Silence if since.elapsed() > timeout => {
                     process.kill();
@@ -179,9 +175,7 @@ impl Asked {
             }
         }
         match process.heard() {
-            Heard::Line(line) | Heard::TooLong(line) if !line.is_empty() => {
-                Err(Stop::Error(self.unasked(&line)))
-            }
+            Heard::Line(line) | Heard::TooLong(line) => Err(Stop::Error(self.unasked(&line))),
             _ => Ok(()),
         }
     }
@@ -280,7 +274,6 @@ impl Reward for Asked {
         let until = Instant::now() + self.timeout;
         loop {
             match process.hear(Duration::from_millis(50)) {
-                Heard::Line(line) if line.is_empty() => {}
                 Heard::Line(line) | Heard::TooLong(line) => return Err(self.unasked(&line)),
                 Heard::End => {
                     let ending = process.ending();
