@@ -171,11 +171,10 @@ impl Bench {
         let started = Instant::now();
         for _ in 0..self.repeats {
             let step = Step {
-                epoch: 0,
                 micro_batches: vec![micro_batch(&groups, groups.len(), &self.device)],
                 num_groups: groups.len(),
                 num_tokens: tokens,
-                records: Vec::new(),
+                ..Step::default()
             };
             std::hint::black_box(TrainStep::step(&self.trainee, step));
         }

@@ -67,11 +67,10 @@ fn main() {
         }
         let started = Instant::now();
         let input = Step {
-            epoch: 0,
             micro_batches,
             num_groups,
             num_tokens: groups.iter().map(TokenGroup::num_tokens).sum(),
-            records: Vec::new(),
+            ..Step::default()
         };
         let output = TrainStep::step(&trainee, input);
         report("gradient", started, &[("groups", num_groups)]);

@@ -56,6 +56,7 @@ fn row() -> ResultRow {
         reward_gain: None,
         rule: None,
         num_samples: 10,
+        learned_from: None,
         seconds: 1.0,
     }
 }

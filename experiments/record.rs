@@ -13,6 +13,7 @@ use exalign::files::{
 };
 use exalign::secrets::{redact, redact_json};
 use exalign::training::CHECKPOINTS;
+use exalign::tuning::ROUNDS;
 use exalign::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -233,7 +234,7 @@ impl Record {
             }
         }
         if fresh && output.is_dir() {
-            for name in [CHECKPOINTS, "model"] {
+            for name in [CHECKPOINTS, ROUNDS, "model"] {
                 let folder = output.join(name);
                 if folder.exists() {
                     std::fs::remove_dir_all(&folder).map_err(Error::io(&folder, "remove"))?;

@@ -27,14 +27,14 @@ impl ReferenceStore {
         Self { folder: cache.join("reference"), model: model.to_owned(), temperature }
     }
 
-    /// Σ log-prob of every completion of every group, `[group][completion]`, from the store;
-    /// `compute` is asked for the per-token log-probs of what is not there.
+    /// The log-prob of every scored token of every completion of every group, `[group][completion][token]`,
+    /// from the store; `compute` is asked for those that are not there.
     pub fn log_probs(
         &self,
         groups: &[TokenGroup],
         mut compute: impl FnMut(&[TokenGroup]) -> Result<Vec<Vec<Vec<f32>>>>,
-    ) -> Result<Vec<Vec<f64>>> {
-        let mut sums = Vec::with_capacity(groups.len());
+    ) -> Result<Vec<Vec<Vec<f32>>>> {
+        let mut all = Vec::with_capacity(groups.len());
         for shard in groups.chunks(SHARD) {
             let path = self.path(shard);
             let lengths: Vec<usize> = shard.iter().flat_map(scored_lengths).collect();
@@ -50,14 +50,11 @@ impl ReferenceStore {
             };
             let mut values = values.into_iter();
             for group in shard {
-                sums.push(
-                    scored_lengths(group)
-                        .map(|len| values.by_ref().take(len).map(f64::from).sum())
-                        .collect(),
-                );
+                let of_completion = |len: usize| values.by_ref().take(len).collect();
+                all.push(scored_lengths(group).map(of_completion).collect());
             }
         }
-        Ok(sums)
+        Ok(all)
     }
 
     /// Number of completions whose shard is not there.
@@ -121,7 +118,7 @@ mod tests {
             line: 1,
             prompt: prompt.to_vec(),
             completions: completions.iter().map(|ids| ids.to_vec()).collect(),
-            rewards: vec![],
+            ..TokenGroup::default()
         }
     }
 
@@ -140,7 +137,9 @@ mod tests {
                 computed += 1;
                 Ok(one_for_each_token(shard))
             });
-            assert_eq!(sums.unwrap(), [[-2.0, -1.0], [-1.0, 0.0]]);
+            let sum = |group: &Vec<Vec<f32>>| group.iter().map(|it| it.iter().sum()).collect();
+            let sums: Vec<Vec<f32>> = sums.unwrap().iter().map(sum).collect();
+            assert_eq!(sums, [[-2.0, -1.0], [-1.0, 0.0]]);
             computed
         };
         assert_eq!(ask(&store), 1);

@@ -189,6 +189,8 @@ fn batch(k: usize, device: &Device) -> AlignmentBatch {
     AlignmentBatch {
         groups: GroupBatch::new(&groups, device),
         reference: table(&|i, j| -6.0 - ((2 * i + 3 * j) as f64).cos()),
+        proposal: None,
+        tokens: None,
         rewards: table(&|i, j| groups[i].rewards[j]),
         mismatched_kl: 0.0,
     }
@@ -374,11 +376,9 @@ fn fifty_steps_have_the_losses_of_flex(device: &Device) {
 /// A step of one batch.
 fn step(batch: &AlignmentBatch) -> Step<AlignmentBatch> {
     Step {
-        epoch: 0,
         micro_batches: vec![Micro { batch: batch.clone(), share: 1.0, device: 0 }],
         num_groups: 3,
-        num_tokens: 0,
-        records: Vec::new(),
+        ..Step::default()
     }
 }
 
@@ -427,6 +427,7 @@ fn greedy(decoder: &Decoder, prompts: &[Vec<u32>], tokens: usize) -> Vec<Vec<u32
         end_of_text: vec![],
         stop: None,
         seed: 0,
+        log_probs: false,
     };
     let drawn = sample(decoder, &prompts, &sampling, &decoder.device()).unwrap();
     drawn.into_iter().map(|samples| samples[0].ids.clone()).collect()

@@ -95,6 +95,8 @@ pub fn micro_batch(groups: &[TokenGroup], of: usize, device: &Device) -> Micro<A
     let batch = AlignmentBatch {
         groups: batch,
         reference: Tensor::zeros([rows, k], device),
+        proposal: None,
+        tokens: None,
         rewards: rewards.reshape([rows, k]),
         mismatched_kl: 0.0,
     };

@@ -7,6 +7,7 @@ use exalign::report::{
 };
 use exalign::secrets::redact_json;
 use exalign::statistics::{Interval, bootstrap};
+use exalign::tuning::ROUNDS;
 
 use super::curves::{curves, trainings};
 use super::frontiers::{best_of, frontiers, optimum_of, usable_n};
@@ -16,6 +17,7 @@ use super::rule::Rule;
 use super::run::Run;
 use super::sentences::{comparisons, summary, title};
 use super::table::table;
+use super::variants::Variant;
 use super::wins::win_rates;
 use crate::output::print_text;
 use crate::record::command_line;
@@ -87,7 +89,9 @@ fn policies(outcome: &Outcome) -> Vec<PolicyLabel> {
 
 /// The reference, the answers people gave, Best-of-N, and each variant at the end of its training.
 fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRow> {
-    let row = |policy: PolicyLabel, stage: &str, of: &dyn Fn(&Lineage) -> Option<&Measured>| {
+    let row = |policy: PolicyLabel,
+               (stage, learned_from): (&str, Option<usize>),
+               of: &dyn Fn(&Lineage) -> Option<&Measured>| {
         let pooled = |value: &dyn Fn(&Measured, &Lineage) -> Option<Interval>| {
             pooled(outcome, &|it| value(of(it)?, it))
         };
@@ -102,15 +106,36 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
                 .filter(|_| trained),
             rule: pooled(&|it, _| Some(bootstrap(&rule.means(&it.evaluated.groups)?, seed))),
             num_samples: outcome.lineages.iter().filter_map(samples).sum(),
+            learned_from,
             seconds: seconds(run, stage),
         })
     };
-    let reference = row(labels::reference(), "fine-tuning", &|it| Some(&it.reference));
+    let reference = row(labels::reference(), ("fine-tuning", None), &|it| Some(&it.reference));
     let variants = outcome.variants.iter().enumerate().filter_map(|(index, variant)| {
-        row(labels::label_of(variant), &variant.name(), &|it| it.last(index))
+        let learned_from = learned_from(run, outcome, variant);
+        row(labels::label_of(variant), (&variant.name(), learned_from), &|it| it.last(index))
     });
     let others = [chosen_row(outcome, rule, seed), best_of_row(outcome)];
     reference.into_iter().chain(others.into_iter().flatten()).chain(variants).collect()
+}
+
+/// The completions that a variant's training learned from, over all repetitions: what its rounds drew, or what was
+/// drawn for all; told only in a run where some draw their own.
+fn learned_from(run: &Run, outcome: &Outcome, variant: &Variant) -> Option<usize> {
+    if !outcome.variants.iter().any(|variant| variant.online) {
+        return None;
+    }
+    let folder = if variant.online { variant.folder() } else { "sample-drawn".to_owned() };
+    let of_lineage = |lineage: &Lineage| {
+        let folder = run.graph.out.join(format!("{}{folder}", lineage.place));
+        let folder = if variant.online { folder.join(ROUNDS) } else { folder };
+        let files = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+        let files = files.filter(|path| path.extension().is_some_and(|it| it == "jsonl"));
+        let lines = files.filter_map(|path| std::fs::read_to_string(path).ok());
+        Some(lines.map(|text| text.lines().count()).sum::<usize>())
+    };
+    let groups: usize = outcome.lineages.iter().filter_map(of_lineage).sum();
+    Some(groups * variant.completions)
 }
 
 /// A value of every repetition, taken together.
@@ -132,6 +157,7 @@ fn chosen_row(outcome: &Outcome, rule: &Rule, seed: u64) -> Option<ResultRow> {
         reward_gain: None,
         rule: pooled(outcome, &|it| Some(bootstrap(&rule.means(it.chosen.as_ref()?)?, seed))),
         num_samples: outcome.lineages.iter().filter_map(|it| Some(rewards(it)?.len())).sum(),
+        learned_from: None,
         seconds: 0.0,
     })
 }
@@ -147,6 +173,7 @@ fn best_of_row(outcome: &Outcome) -> Option<ResultRow> {
         reward_gain: None,
         rule: None,
         num_samples: outcome.lineages.iter().flat_map(|it| &it.candidates).map(Vec::len).sum(),
+        learned_from: None,
         seconds: 0.0,
     })
 }

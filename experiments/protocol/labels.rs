@@ -42,7 +42,13 @@ pub fn named(name: &str) -> PolicyLabel {
             let objective = objective_label(objective, None);
             let text = objective.label.clone();
             let beta_reward = (objective.takes == Takes::Rewards).then_some(1.0);
-            let trained = Trained { objective, beta_policy: 1.0, beta_reward, completions: None };
+            let trained = Trained {
+                objective,
+                beta_policy: 1.0,
+                beta_reward,
+                completions: None,
+                online: false,
+            };
             label(name, &text, PolicyKind::Trained(trained))
         }
         Err(_) if name == OPTIMUM => label(OPTIMUM, "π*", PolicyKind::Optimum),
@@ -60,6 +66,7 @@ pub fn label_of(variant: &Variant) -> PolicyLabel {
         beta_policy: variant.objective.beta_policy,
         beta_reward: reads_beta.then_some(variant.objective.beta_reward),
         completions: takes_rewards.then_some(variant.completions),
+        online: variant.online,
     };
     label(&variant.folder(), &variant.name(), PolicyKind::Trained(trained))
 }

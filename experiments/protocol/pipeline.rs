@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use exalign::Result;
 use exalign::config::{
-    AlignSettings, DrawSettings, ExperimentConfig, PairSettings, RecordData, Settings,
+    AlignSettings, DrawSettings, ExperimentConfig, Generation, OnlineSettings, PairSettings,
+    RecordData, Settings,
 };
 use exalign::progress::stages::Work;
 
@@ -19,6 +20,7 @@ use crate::graph::Artifact;
 use crate::stage::{GROUPS, Keyed, Source, Step};
 use crate::stages::align::Align;
 use crate::stages::label::Label;
+use crate::stages::online::AlignOnline;
 use crate::stages::pairs::Pairs;
 use crate::stages::reward::Reward;
 use crate::stages::sample::Draw;
@@ -54,6 +56,12 @@ impl Pipeline<'_> {
         let reference = self.evaluate("sft", &models, &data, None)?;
         let mut evaluations = Vec::new();
         for variant in variants {
+            if variant.online {
+                let aligned = self.align_online(variant, &models, &data, sizes.prompts)?;
+                let evaluated = self.evaluate(&variant.folder(), &models, &data, Some(&aligned))?;
+                evaluations.push(evaluated);
+                continue;
+            }
             let groups = match variant.takes_pairs() {
                 true => pairs.clone(),
                 false => self.smaller_groups(variant, &labels)?,
@@ -232,6 +240,30 @@ impl Pipeline<'_> {
             settings,
         };
         self.sized_stage(&variant.name(), &variant.folder(), (Align::NAME, amount), align)
+    }
+
+    /// Alignment on the policy's own samples of the same prompts, as many of each at a time.
+    fn align_online(
+        &mut self,
+        variant: &Variant,
+        models: &Models,
+        data: &Artifact,
+        num_prompts: usize,
+    ) -> Result<Artifact> {
+        let mut align: AlignSettings = self.settings("align")?;
+        align.objective = variant.objective.clone();
+        let draw: DrawSettings = self.settings("sample")?;
+        let generation = Generation { completions: variant.completions, ..draw.generation };
+        let amount = (num_prompts * generation.completions * align.train.training.epochs) as f64;
+        let align = AlignOnline {
+            model: models.sft.clone(),
+            reference: models.sft.clone(),
+            prompts: data.source(data::PROMPTS),
+            reward: Rewarding::model(&models.reward)?,
+            settings: OnlineSettings { align, generation, online: self.config.section("online")? },
+        };
+        let work = (AlignOnline::NAME, amount);
+        self.sized_stage(&variant.name(), &variant.folder(), work, align)
     }
 
     /// Reward and KL of a policy's checkpoints, or of π_sft itself.

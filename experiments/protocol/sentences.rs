@@ -6,7 +6,7 @@ use exalign::report::{Comparison, ObjectiveLabel, PolicyKind, Report, ResultRow,
 use exalign::statistics::{Interval, student};
 
 use super::frontiers::FEW_SAMPLES;
-use super::measured::Outcome;
+use super::measured::{Lineage, Outcome};
 use super::variants::Variant;
 
 /// What was found, in a few words.
@@ -30,31 +30,33 @@ fn has_raised(row: &ResultRow) -> bool {
 }
 
 /// Every EXO, the reverse KL, against the DPO, the forward KL, that differs in nothing else, at the same
-/// KL to the reference.
+/// KL to the reference; then every objective on its own samples against the same one on samples of π_sft.
 pub fn comparisons(outcome: &Outcome) -> Vec<Comparison> {
     let is_exo = |it: &Variant| it.objective.name.divergence == Divergence::Reverse;
-    let variants = || outcome.variants.iter().enumerate();
-    let mut comparisons = Vec::new();
-    for (ours, exo) in variants().filter(|(_, it)| is_exo(it)) {
-        for (theirs, dpo) in variants().filter(|(_, it)| exo.is_counterpart(it)) {
-            let gains: Vec<(u64, FrontierGain)> = outcome
-                .lineages
-                .iter()
-                .filter_map(|it| {
-                    let reference = &it.reference.evaluated.drawn;
-                    let gain = frontier_gain(
-                        &it.frontier(ours),
-                        &it.frontier(theirs),
-                        reference,
-                        it.seed,
-                    )?;
-                    Some((it.seed, gain))
-                })
-                .collect();
-            comparisons.extend(pooled(exo.folder(), dpo.folder(), &gains));
-        }
-    }
+    let of_objectives =
+        |ours: &Variant, theirs: &Variant| is_exo(ours) && ours.is_counterpart(theirs);
+    let mut comparisons = compared(outcome, of_objectives);
+    comparisons.extend(compared(outcome, Variant::is_drawn_anew));
     comparisons
+}
+
+/// The comparisons of all variants that are `comparable`.
+fn compared(outcome: &Outcome, comparable: impl Fn(&Variant, &Variant) -> bool) -> Vec<Comparison> {
+    let variants = || outcome.variants.iter().enumerate();
+    let pairs = variants().flat_map(|ours| variants().map(move |theirs| (ours, theirs)));
+    let comparison = |((ours, one), (theirs, other)): ((usize, &Variant), (usize, &Variant))| {
+        let gain = |it: &Lineage| {
+            let reference = &it.reference.evaluated.drawn;
+            let (ours, theirs) = (it.frontier(ours), it.frontier(theirs));
+            Some((it.seed, frontier_gain(&ours, &theirs, reference, it.seed)?))
+        };
+        let gains: Vec<(u64, FrontierGain)> = outcome.lineages.iter().filter_map(gain).collect();
+        pooled(one.folder(), other.folder(), &gains)
+    };
+    pairs
+        .filter(|((_, ours), (_, theirs))| comparable(ours, theirs))
+        .filter_map(comparison)
+        .collect()
 }
 
 fn pooled(ours: String, theirs: String, gains: &[(u64, FrontierGain)]) -> Option<Comparison> {
@@ -111,6 +113,15 @@ fn objective<'a>(report: &'a Report, policy: &str) -> Option<&'a ObjectiveLabel>
     }
 }
 
+/// Whether two policies differ in who drew the samples.
+fn is_drawn_anew(it: &Comparison, report: &Report) -> bool {
+    let online = |policy: &str| match &report.policy(policy)?.kind {
+        PolicyKind::Trained(trained) => Some(trained.online),
+        _ => None,
+    };
+    online(&it.ours) == Some(true) && online(&it.theirs) == Some(false)
+}
+
 fn comparison(it: &Comparison, report: &Report, repetitions: usize) -> String {
     let verdict = match it.mean_gain {
         Interval { low, .. } if low > 0.0 => "earns more than",
@@ -121,8 +132,9 @@ fn comparison(it: &Comparison, report: &Report, repetitions: usize) -> String {
         1 => "one seed, interval over prompts".to_owned(),
         many => format!("{many} seeds, Student's interval"),
     };
+    let subject = if is_drawn_anew(it, report) { "Drawing anew: at" } else { "At" };
     format!(
-        "At the same KL {} {verdict} {}: a difference of {} in reward, averaged over KLs up to {:.2} nats \
+        "{subject} the same KL {} {verdict} {}: a difference of {} in reward, averaged over KLs up to {:.2} nats \
          ({basis}).",
         report.label(&it.ours),
         report.label(&it.theirs),
@@ -188,6 +200,7 @@ mod tests {
             reward_gain: Some(gain),
             rule: None,
             num_samples: 100,
+            learned_from: None,
             seconds: 1.0,
         }
     }

@@ -40,6 +40,8 @@ pub struct Variant {
     pub objective: ObjectiveConfig,
     /// The form of the objective, where it is not the plain one.
     pub form: Option<&'static Form>,
+    /// Whether it learns from samples that the policy draws itself.
+    pub online: bool,
     /// K, the completions of a group.
     pub completions: usize,
     /// K where it is less than what was drawn.
@@ -105,7 +107,9 @@ impl Comparison {
     /// completions.
     pub fn variants(&self, base: &ObjectiveConfig, drawn: usize) -> Vec<Variant> {
         let mut variants = Vec::new();
-        for (name, form) in self.objectives.iter().filter_map(|name| parse(name).ok()) {
+        for Named { name, form, online } in
+            self.objectives.iter().filter_map(|name| parse(name).ok())
+        {
             let mut objective = ObjectiveConfig { name, labels: Labels::default(), ..base.clone() };
             if let Some(form) = form {
                 (form.set)(&mut objective);
@@ -114,7 +118,8 @@ impl Comparison {
             let beta_policies =
                 Swept::of(&self.beta_policy, base.beta_policy, reads("beta_policy"));
             let beta_rewards = Swept::of(&self.beta_reward, base.beta_reward, reads("beta_reward"));
-            let counts = Swept::of(&self.completions, drawn, name.takes == Takes::Rewards);
+            let takes_groups = name.takes == Takes::Rewards;
+            let counts = Swept::of(&self.completions, drawn, takes_groups);
             for (beta_policy, varied_policy) in beta_policies.values() {
                 for (beta_reward, varied_reward) in beta_rewards.values() {
                     variants.extend(counts.values().map(|(count, varied_count)| Variant {
@@ -124,6 +129,7 @@ impl Comparison {
                             ..objective.clone()
                         },
                         form,
+                        online,
                         completions: count,
                         fewer_completions: (count < drawn).then_some(count),
                         varied: Varied {
@@ -165,11 +171,20 @@ impl Variant {
         self.objective.name.takes != Takes::Rewards
     }
 
+    /// Whether its name says that it learns from its own samples: where others of its objective do not.
+    fn is_said_online(&self) -> bool {
+        self.online && !needs_own_samples(self.objective.name)
+    }
+
     /// Its folder, and its name in reports' data: `exo-rw`, `exo-rw-b0.5-k4`.
     pub fn folder(&self) -> String {
         let Varied { beta_policy, beta_reward, completions } = self.varied;
         // No folder has a name that shells take for a pattern.
-        let name = self.form.map_or(self.objective.name.name, |form| form.name).replace('*', "");
+        let mut name =
+            self.form.map_or(self.objective.name.name, |form| form.name).replace('*', "");
+        if self.is_said_online() {
+            name += ONLINE;
+        }
         let parts = [
             beta_policy.map(|value| format!("-b{value}")),
             beta_reward.map(|value| format!("-r{value}")),
@@ -181,13 +196,16 @@ impl Variant {
     /// As people write it: `EXO-rw, β 0.5, K 4`.
     pub fn name(&self) -> String {
         let Varied { beta_policy, beta_reward, completions } = self.varied;
-        let label = self.form.map_or(self.objective.name.label, |form| form.label);
+        let mut label = self.form.map_or(self.objective.name.label, |form| form.label).to_owned();
+        if self.is_said_online() {
+            label += " online";
+        }
         let parts = [
             beta_policy.map(|value| format!(", β {value}")),
             beta_reward.map(|value| format!(", β_r {value}")),
             completions.map(|value| format!(", K {value}")),
         ];
-        parts.into_iter().flatten().fold(label.to_owned(), |name, part| name + &part)
+        parts.into_iter().flatten().fold(label, |name, part| name + &part)
     }
 
     /// β_π · β_r: the weight of the KL at the optimum.
@@ -204,24 +222,62 @@ impl Variant {
             && (divergences == [Divergence::Reverse, Divergence::Forward]
                 || divergences == [Divergence::Forward, Divergence::Reverse])
             && other.form.is_none()
+            && self.online == other.online
+            && self.varied == other.varied
+    }
+
+    /// Whether `other` is the same on samples of π_sft that were drawn before, where this draws its own.
+    pub fn is_drawn_anew(&self, other: &Self) -> bool {
+        let forms = [self, other].map(|it| it.form.map(|form| form.name));
+        self.online
+            && !other.online
+            && self.objective.name == other.objective.name
+            && forms[0] == forms[1]
             && self.varied == other.varied
     }
 }
 
+/// What follows the name of an objective that learns from its own samples.
+const ONLINE: &str = "-online";
+
+/// An objective, and its form, as a comparison names it.
+struct Named {
+    name: ObjectiveName,
+    form: Option<&'static Form>,
+    online: bool,
+}
+
+/// Whether an objective learns from nothing but its own samples.
+fn needs_own_samples(name: ObjectiveName) -> bool {
+    let config = ObjectiveConfig { name, ..ObjectiveConfig::default() };
+    config.init().is_ok_and(|objective| objective.needs_proposal())
+}
+
 /// The objective, and its form, of a name.
-fn parse(name: &str) -> Result<(ObjectiveName, Option<&'static Form>)> {
+fn parse(name: &str) -> Result<Named> {
     let known = objectives();
+    let (name, is_said_online) = match name.strip_suffix(ONLINE) {
+        Some(name) => (name, true),
+        None => (name, false),
+    };
     let forms = || {
         known.iter().flat_map(|&entry| entry.entry().forms.iter().map(move |form| (entry, form)))
     };
     if let Some((entry, form)) = forms().find(|(_, form)| form.name == name) {
-        return Ok((entry, Some(form)));
+        return Ok(Named { name: entry, form: Some(form), online: is_said_online });
     }
-    let objective = name.parse().map_err(|error| {
+    let objective: ObjectiveName = name.parse().map_err(|error| {
         let forms: Vec<&str> = forms().map(|(_, form)| form.name).collect();
         Error::usage(format!("comparison.objectives: {error} or {}", forms.join(" or ")))
     })?;
-    Ok((objective, None))
+    if is_said_online && objective.takes == Takes::Labels {
+        return Err(Error::usage(format!(
+            "comparison.objectives: expected an objective that can learn from its own samples before `{ONLINE}`, found \
+             `{name}`, which learns from labels"
+        )));
+    }
+    let online = is_said_online || needs_own_samples(objective);
+    Ok(Named { name: objective, form: None, online })
 }
 
 #[cfg(test)]
@@ -237,7 +293,8 @@ mod tests {
     fn a_comparison_that_makes_no_sense_is_refused_by_its_key() {
         for (over, message) in [
             ("objectives = []", "comparison.objectives: expected at least one, found none"),
-            ("objectives = ['ppo']", "comparison.objectives: "),
+            ("objectives = ['exo']", "comparison.objectives: "),
+            ("objectives = ['kto-online']", "comparison.objectives: "),
             (
                 "beta_policy = [0.1, 0.0]",
                 "comparison.beta_policy: expected numbers above 0, found 0",
@@ -290,6 +347,8 @@ mod tests {
     #[test]
     fn a_sweep_varies_what_concerns_an_objective_and_nothing_twice() {
         assert_eq!(variants(""), ["dpo", "exo-pref", "dpo-rw", "exo-rw"]);
+        let own = "[comparison]\nobjectives = ['exo-pref-online', 'exo-rw-online', 'rloo']";
+        assert_eq!(variants(own), ["exo-pref-online", "exo-rw-online", "rloo"]);
         let sum = "[comparison]\nobjectives = ['exo-pref + 0.10*nll', 'kto']";
         assert_eq!(variants(sum), ["exo-pref+0.1nll", "kto"]);
         let sweep = "[comparison]\nobjectives = ['dpo', 'exo-pref-official', 'exo-rw']\nbeta_policy = [0.2, 1.0]\ncompletions = [2, 4]";

@@ -1,19 +1,21 @@
-//! `exalign align`: EXO and DPO on groups or pairs, the reference read from its store.
+//! `exalign align`: objectives on groups or pairs, the reference read from its store.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use exalign::alignment::objective_names;
-use exalign::config::{AlignSettings, Settings, Stage};
+use exalign::config::{AlignSettings, Asking, OnlineSettings, Settings, Stage};
 use exalign::model::ModelFolder;
 use exalign::tuning::{Compared, Trained};
 use exalign::{Error, Result};
 use serde_json::Value;
 
 use super::objective::ObjectiveFlags;
+use super::online::{self, AlignOnline, OnlineFlags};
 use super::training::{TrainingFlags, is_of_training, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::set_date;
+use crate::rewarding::Rewarding;
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 use crate::watch::WatchFlags;
 
@@ -28,8 +30,9 @@ pub struct AlignArgs {
     /// The reference, π_sft [default: --model]
     #[arg(long, value_name = "MODEL")]
     reference: Option<PathBuf>,
-    /// Groups with rewards, pairs {"prompt", "chosen", "rejected"}, or for kto completions with labels
-    /// {"prompt", "completion", "label"}, as texts or messages; JSON Lines, CSV, Parquet, ..
+    /// Groups with rewards, pairs {"prompt", "chosen", "rejected"}, for kto completions with labels
+    /// {"prompt", "completion", "label"}, or with --online prompts, as texts or messages; JSON Lines, CSV,
+    /// Parquet, ..
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// The folder for metrics, checkpoints and the aligned model
@@ -50,31 +53,73 @@ pub struct AlignArgs {
     watch: WatchFlags,
     #[command(flatten)]
     training: TrainingFlags,
+    #[command(flatten)]
+    own_samples: OnlineFlags,
+}
+
+impl AlignArgs {
+    /// As settings.
+    fn settings(&self) -> Vec<(&'static str, Option<String>)> {
+        let mut flags = self.training.settings();
+        flags.extend(self.numbers.settings());
+        flags.extend([
+            ("objective.name", self.objective.clone()),
+            ("objective.temperature", self.temperature.map(|value| format!("{value:?}"))),
+            ("drift.kl_budget", self.kl_budget.map(|value| format!("{value:?}"))),
+        ]);
+        flags
+    }
+
+    /// Refuses a reference that nothing is compared with.
+    fn check_reference(&self, settings: &AlignSettings) -> Result<()> {
+        match &self.reference {
+            Some(reference) if !needs_reference(settings) => Err(Error::usage(format!(
+                "--reference {}: {} needs no reference; leave --reference out, or choose another objective",
+                reference.display(),
+                settings.objective.name
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Runs the command.
 pub fn run(args: AlignArgs, global: &Global) -> Result<Trained> {
-    let mut flags = args.training.settings();
-    flags.extend(args.numbers.settings());
-    flags.extend([
-        ("objective.name", args.objective),
-        ("objective.temperature", args.temperature.map(|value| format!("{value:?}"))),
-        ("drift.kl_budget", args.kl_budget.map(|value| format!("{value:?}"))),
-    ]);
-    let settings: AlignSettings = settings(global, Stage::Align, flags)?;
-    if let (Some(reference), false) = (&args.reference, needs_reference(&settings)) {
-        return Err(Error::usage(format!(
-            "--reference {}: {} needs no reference; leave --reference out, or choose another objective",
-            reference.display(),
-            settings.objective.name
-        )));
+    if args.own_samples.online {
+        return run_online(args, global);
     }
+    let settings: AlignSettings = settings(global, Stage::Align, args.settings())?;
+    args.check_reference(&settings)?;
     let align = Align {
         reference: args.reference.unwrap_or_else(|| args.model.clone()).into(),
         model: args.model.into(),
         data: args.data.into(),
         validation: args.training.validation.map(Source::from),
         settings,
+    };
+    let context = Context::for_training(global)?.watched(args.watch, None)?;
+    perform(align, &Place::Folder(args.out), args.fresh, &context)
+}
+
+/// Runs the command on the policy's own samples.
+fn run_online(args: AlignArgs, global: &Global) -> Result<Trained> {
+    if let Some(file) = &args.training.validation {
+        return Err(Error::usage(format!(
+            "--validation {}: expected none with --online, whose rounds are of new samples; each round's `reward` and \
+             `drift` in metrics.jsonl tell how it goes",
+            file.display()
+        )));
+    }
+    let mut flags = args.settings();
+    flags.extend(args.own_samples.settings(args.temperature));
+    let settings: Asking<OnlineSettings> = settings(global, Stage::Online, flags)?;
+    args.check_reference(&settings.own.align)?;
+    let align = AlignOnline {
+        reference: args.reference.unwrap_or_else(|| args.model.clone()).into(),
+        model: args.model.into(),
+        prompts: args.data.into(),
+        reward: Rewarding::new(online::given(args.own_samples.reward)?, settings.rewards),
+        settings: settings.own,
     };
     let context = Context::for_training(global)?.watched(args.watch, None)?;
     perform(align, &Place::Folder(args.out), args.fresh, &context)

@@ -13,12 +13,15 @@ use exalign::model::ModelFolder;
 use exalign::policy::token_log_probs_of;
 use exalign::progress::Progress;
 use exalign::rewards::RewardScorer;
-use exalign::tuning::{load_decoder, reference_log_probs, reward_folder, tokenizer};
+use exalign::tuning::{
+    PromptToComplete, draw, load_decoder, read_prompts, reference_log_probs, reward_folder,
+    sampling, tokenizer,
+};
 use exalign::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::sample::{GenerationFlags, PromptToComplete, draw, portion, read_prompts, sampling};
+use super::sample::{GenerationFlags, portion};
 use super::scorer::portion_rewards;
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
@@ -139,7 +142,8 @@ impl stage::Stage for Evaluate {
         let DrawSettings { dtype, chat, .. } = &self.settings;
         let scorer = RewardScorer::open(&self.reward.path, *dtype, chat)?;
         let tokenizer = tokenizer(&policy, &self.settings.chat)?;
-        let prompts = read_prompts(&self.data.path, &self.settings, &policy, tokenizer.as_ref())?;
+        let prompts =
+            read_prompts(&self.data.path, self.settings.asked(), &policy, tokenizer.as_ref())?;
         Ok(Compared { policy, reference, scorer, tokenizer, prompts })
     }
 
@@ -199,7 +203,8 @@ impl Evaluate {
         let mine = portion.records();
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); prompts.len()];
         let mut progress = Progress::new("sampling", "prompts", 0, mine.len());
-        let sampling = sampling(&self.settings, policy, tokenizer.as_ref())?;
+        let sampling =
+            sampling(&self.settings.generation, self.settings.seed, policy, tokenizer.as_ref())?;
         draw(&decoder, prompts, mine, &sampling, batch_size, |numbers, drawn| {
             progress.advance(numbers.len(), "");
             for (number, drawn) in numbers.into_iter().zip(drawn) {
@@ -215,7 +220,7 @@ impl Evaluate {
                 line: number + 1,
                 prompt: prompt.ids.clone(),
                 completions: samples.iter().map(|sample| sample.ids.clone()).collect(),
-                rewards: Vec::new(),
+                ..TokenGroup::default()
             };
         let tokens: Vec<TokenGroup> =
             prompts.iter().zip(&samples).enumerate().map(tokens).collect();

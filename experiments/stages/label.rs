@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
-use exalign::config::{LabelSettings, LabellingSettings, Settings, Stage};
+use exalign::config::{Asking, LabelSettings, Settings, Stage};
 use exalign::data::{self, Group, Intake, Located};
 use exalign::progress::Progress;
 use exalign::rewards::{Opening, RewardSpecs, Rewards};
@@ -66,7 +66,7 @@ Settings, as --set KEY=VALUE:
 
 /// Runs the command.
 pub fn run(args: LabelArgs, global: &Global) -> Result<Labelling> {
-    let LabellingSettings { label: settings, rewards } =
+    let Asking { own: settings, rewards } =
         settings(global, Stage::Label, vec![("dtype", args.dtype)])?;
     let context = Context::new(global)?;
     let label = Label {

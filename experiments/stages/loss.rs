@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use exalign::alignment::{Alignment, GroupNumbers, evaluate, objective_names};
+use exalign::alignment::{Alignment, GroupNumbers, TokenNumbers, evaluate, objective_names};
 use exalign::config::{LossSettings, Stage};
 use exalign::data::rows;
 use exalign::{Error, Result};
@@ -72,7 +72,8 @@ struct LossLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<Value>,
     loss: f64,
-    gradient: Vec<f64>,
+    /// One number a completion, or one list a completion where log-probs of tokens were given.
+    gradient: Value,
 }
 
 /// The loss and gradient of the group that `line` describes; it is line `number` of `source`.
@@ -91,6 +92,11 @@ fn evaluate_line(
         )
     })?;
     let list = |field: &str, required: bool| numbers(&record, field, required).map_err(at_line);
+    let sides = ["policy", "reference", "proposal"];
+    let needed = [true, objective.needs_reference(), objective.needs_proposal()];
+    let [policy, reference, proposal] = [0, 1, 2].map(|i| side(&record, sides[i], needed[i]));
+    let (policy, reference, proposal) =
+        (policy.map_err(at_line)?, reference.map_err(at_line)?, proposal.map_err(at_line)?);
     let kl = match record.get("kl") {
         None | Some(Value::Null) => 0.0,
         Some(found) => found.as_f64().ok_or_else(|| {
@@ -98,14 +104,50 @@ fn evaluate_line(
         })?,
     };
     let group = GroupNumbers {
-        policy: &list("policy", true)?,
-        reference: &list("reference", objective.needs_reference())?,
+        policy: &policy.sums,
+        reference: &reference.sums,
+        proposal: &proposal.sums,
+        tokens: TokenNumbers {
+            policy: &policy.tokens,
+            reference: &reference.tokens,
+            proposal: &proposal.tokens,
+        },
         rewards: &list("rewards", objective.needs_rewards())?,
         num_tokens: &list("num_tokens", objective.needs_num_tokens())?,
         mismatched_kl: kl,
     };
     let found = evaluate(objective, &group).map_err(at_line)?;
-    Ok(LossLine { id: record.get("id").cloned(), loss: found.loss, gradient: found.gradient })
+    let gradient = match objective.needs_tokens() {
+        true => json!(found.token_gradient),
+        false => json!(found.gradient),
+    };
+    Ok(LossLine { id: record.get("id").cloned(), loss: found.loss, gradient })
+}
+
+/// Log-probs under one side: of completions, and of their tokens where a list of lists was given.
+#[derive(Default)]
+struct Side {
+    sums: Vec<f64>,
+    tokens: Vec<Vec<f64>>,
+}
+
+fn side(record: &Map<String, Value>, field: &str, required: bool) -> Result<Side> {
+    let lists =
+        record.get(field).and_then(Value::as_array).filter(|all| all.iter().any(Value::is_array));
+    let Some(lists) = lists else {
+        return Ok(Side { sums: numbers(record, field, required)?, tokens: Vec::new() });
+    };
+    let tokens = |(i, list): (usize, &Value)| -> Result<Vec<f64>> {
+        let wrong = |found: &Value| {
+            Error::usage(format!(
+                "`{field}[{i}]` must be a list of numbers as the others are, found {found}"
+            ))
+        };
+        let list = list.as_array().ok_or_else(|| wrong(list))?;
+        list.iter().map(|value| value.as_f64().ok_or_else(|| wrong(value))).collect()
+    };
+    let tokens: Vec<Vec<f64>> = lists.iter().enumerate().map(tokens).collect::<Result<_>>()?;
+    Ok(Side { sums: tokens.iter().map(|list| list.iter().sum()).collect(), tokens })
 }
 
 /// The numbers of a field; none when it is absent and not required.

@@ -14,6 +14,7 @@ pub mod loss;
 pub mod merge;
 pub mod merge_shards;
 mod objective;
+pub mod online;
 pub mod pairs;
 pub mod report;
 pub mod reward;

@@ -39,6 +39,19 @@ pub struct ObjectiveFlags {
     /// objective, so that its log-prob does not fall
     #[arg(long, value_name = "WEIGHT")]
     nll_weight: Option<f64>,
+    /// objective.kl_weight: weight of the KL from the reference in rloo and grpo, TRL's β; 0: none
+    /// [default: beta_policy × beta_reward]
+    #[arg(long, value_name = "WEIGHT")]
+    kl_weight: Option<f64>,
+    /// objective.clip_range: how far the ratio to the sampling policy counts in rloo and grpo
+    #[arg(long, value_name = "RANGE")]
+    clip_range: Option<f64>,
+    /// objective.grpo_deviation: whether grpo divides by the deviation of the group's rewards
+    #[arg(long, value_name = "BOOL")]
+    grpo_deviation: Option<bool>,
+    /// objective.grpo_length: what grpo divides sums over tokens by; 0: each completion's own length
+    #[arg(long, value_name = "TOKENS")]
+    grpo_length: Option<f64>,
 }
 
 impl ObjectiveFlags {
@@ -57,6 +70,10 @@ impl ObjectiveFlags {
             ("objective.desirable_weight", number(self.desirable_weight)),
             ("objective.undesirable_weight", number(self.undesirable_weight)),
             ("objective.nll_weight", number(self.nll_weight)),
+            ("objective.kl_weight", number(self.kl_weight)),
+            ("objective.clip_range", number(self.clip_range)),
+            ("objective.grpo_deviation", self.grpo_deviation.map(|value| value.to_string())),
+            ("objective.grpo_length", number(self.grpo_length)),
         ]
     }
 }

@@ -160,6 +160,7 @@ impl Pairs {
                 group.completions[rejected].clone(),
             ],
             rewards: Some(vec![rewards[chosen], rewards[rejected]]),
+            log_probs: None,
             reward_parts: Vec::new(),
             ..group.clone()
         })

@@ -5,15 +5,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use exalign::Result;
 use exalign::config::{DrawSettings, Settings, Stage};
-use exalign::data::{
-    self, Completion, Group, Passage, PromptRecord, Tokenization, Tokenize, Tokenizer,
-};
-use exalign::generation::{Choice, Prompt, Sample, Sampling, Stop, sample};
-use exalign::model::{Decoder, ModelFolder};
+use exalign::data::{self, Completion, Group, Tokenizer};
+use exalign::generation::Sample;
+use exalign::model::ModelFolder;
 use exalign::progress::Progress;
-use exalign::tuning::{end_of_text, limits, load_decoder, tokenizer};
-use exalign::{Error, Result, interrupt};
+use exalign::tuning::{PromptToComplete, draw, load_decoder, read_prompts, sampling, tokenizer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -43,6 +41,9 @@ pub struct SampleArgs {
     /// Sample for part I of N of the prompts, from 1; `exalign merge-shards` joins the parts
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
+    /// generation.log_probs: write the log-prob of every drawn token, as "log_probs"
+    #[arg(long)]
+    log_probs: bool,
     #[command(flatten)]
     generation: GenerationFlags,
 }
@@ -91,7 +92,9 @@ impl GenerationFlags {
 
 /// Runs the command.
 pub fn run(args: SampleArgs, global: &Global) -> Result<Sampled> {
-    let settings = settings(global, Stage::Sample, args.generation.settings())?;
+    let mut flags = args.generation.settings();
+    flags.push(("generation.log_probs", args.log_probs.then(|| "true".to_owned())));
+    let settings = settings(global, Stage::Sample, flags)?;
     let draw =
         Draw { model: args.model.into(), data: args.data.into(), shard: args.shard, settings };
     let place = Place::File(args.out);
@@ -152,7 +155,8 @@ impl stage::Stage for Draw {
         let folder = ModelFolder::open(&self.model.path)?.kept_as(self.settings.dtype);
         set_date(&mut self.settings.chat, &[&folder], record)?;
         let tokenizer = tokenizer(&folder, &self.settings.chat)?;
-        let prompts = read_prompts(&self.data.path, &self.settings, &folder, tokenizer.as_ref())?;
+        let prompts =
+            read_prompts(&self.data.path, self.settings.asked(), &folder, tokenizer.as_ref())?;
         Ok(Asked { folder, tokenizer, prompts })
     }
 
@@ -170,7 +174,12 @@ impl stage::Stage for Draw {
             let decoder = load_decoder(&folder, &site.context.device)?;
             let mut progress =
                 Progress::new("sampling", "prompts", partial.made.len(), portion.records().len());
-            let sampling = sampling(&self.settings, &folder, tokenizer.as_ref())?;
+            let sampling = sampling(
+                &self.settings.generation,
+                self.settings.seed,
+                &folder,
+                tokenizer.as_ref(),
+            )?;
             draw(&decoder, &prompts, missing, &sampling, batch_size, |numbers, samples| {
                 num_tokens += samples.iter().flatten().map(|drawn| drawn.ids.len()).sum::<usize>();
                 let rate = num_tokens as f64 / started.elapsed().as_secs_f64();
@@ -232,128 +241,4 @@ pub fn portion(
 ) -> Result<Portion> {
     let order = order_by(prompts, |one, two| one.ids.len().cmp(&two.ids.len()));
     shard.unwrap_or(Shard::WHOLE).of(&order, batch_size)
-}
-
-/// A prompt with what is written back of it.
-pub struct PromptToComplete {
-    pub record: PromptRecord,
-    pub ids: Vec<u32>,
-}
-
-impl PromptToComplete {
-    /// The prompt with what was drawn for it, as text where there is a tokenizer.
-    pub fn group(&self, drawn: &[Sample], tokenizer: Option<&Tokenizer>) -> Result<Group> {
-        let completion = |Sample { ids, finished }: &Sample| {
-            let text = tokenizer.map(|it| it.decode_after(&self.ids, ids)).transpose()?;
-            Ok(Completion {
-                passage: Passage { text, ..Passage::of_ids(ids.clone()) },
-                finished: *finished,
-            })
-        };
-        Ok(Group {
-            id: self.record.id.clone(),
-            prompt: Passage { ids: Some(self.ids.clone()), ..self.record.prompt.clone() },
-            completions: drawn.iter().map(completion).collect::<Result<_>>()?,
-            others: self.record.others.clone(),
-            ..Group::default()
-        })
-    }
-}
-
-/// Reads prompts and leaves room for what is to be drawn.
-pub fn read_prompts(
-    path: &Path,
-    settings: &DrawSettings,
-    folder: &ModelFolder,
-    tokenizer: Option<&Tokenizer>,
-) -> Result<Vec<PromptToComplete>> {
-    let longest = settings.generation.max_new_tokens;
-    let positions = folder.shape.max_positions;
-    if longest >= positions {
-        return Err(Error::usage(format!(
-            "generation.max_new_tokens: expected less than the model's {positions} positions, found {longest}"
-        )));
-    }
-    let mut limits = limits(&settings.data, folder);
-    let room = positions - longest;
-    limits.max_prompt_length =
-        if limits.max_prompt_length == 0 { room } else { limits.max_prompt_length.min(room) };
-    let tokenization = Tokenization { tokenizer, limits, vocab_size: folder.shape.vocab_size };
-    let skip_bad = settings.data.skip_bad;
-    let (prompts, intake) = data::read_records(path, skip_bad, |located, intake| {
-        let ids = PromptRecord::tokenize(&located, &tokenization, intake)?.prompt;
-        if ids.is_empty() {
-            return Err(located.error(
-                "`prompt`: expected at least one token to sample from, found none; write the model's \
-                 begin-of-text token as `prompt_ids`",
-            ));
-        }
-        Ok(PromptToComplete { record: located.record, ids })
-    })?;
-    intake.tell(path);
-    Ok(prompts)
-}
-
-/// Draws completions of the prompts `numbers`, in batches of similar length.
-pub fn draw(
-    decoder: &Decoder,
-    prompts: &[PromptToComplete],
-    mut numbers: Vec<usize>,
-    sampling: &Sampling,
-    batch_size: usize,
-    mut keep: impl FnMut(Vec<usize>, Vec<Vec<Sample>>) -> Result<()>,
-) -> Result<()> {
-    let device = decoder.device();
-    numbers.sort_by_key(|&number| (prompts[number].ids.len(), number));
-    for batch in numbers.chunks(batch_size) {
-        interrupt::check()?;
-        let rows: Vec<Prompt> = batch
-            .iter()
-            .map(|&number| Prompt { number: number as u64, ids: prompts[number].ids.clone() })
-            .collect();
-        keep(batch.to_vec(), sample(decoder, &rows, sampling, &device)?)?;
-    }
-    Ok(())
-}
-
-/// How completions are drawn, as the settings say.
-pub fn sampling(
-    settings: &DrawSettings,
-    folder: &ModelFolder,
-    tokenizer: Option<&Tokenizer>,
-) -> Result<Sampling> {
-    let generation = &settings.generation;
-    Ok(Sampling {
-        num_completions: generation.completions,
-        choice: Choice {
-            temperature: generation.temperature,
-            top_k: generation.top_k,
-            top_p: generation.top_p,
-        },
-        max_new_tokens: generation.max_new_tokens,
-        end_of_text: if generation.ignore_eos {
-            Vec::new()
-        } else {
-            end_of_text(folder, tokenizer)
-        },
-        stop: stop_at(&generation.stop, tokenizer)?,
-        seed: settings.seed,
-    })
-}
-
-/// Ends a completion whose text holds one of `texts`.
-fn stop_at(texts: &[String], tokenizer: Option<&Tokenizer>) -> Result<Option<Stop>> {
-    let Some(longest) = texts.iter().map(String::len).max() else { return Ok(None) };
-    let Some(tokenizer) = tokenizer.cloned() else {
-        return Err(Error::usage(
-            "`generation.stop`: expected a model with a tokenizer.json to look for texts, found none",
-        ));
-    };
-    let texts = texts.to_vec();
-    Ok(Some(Stop::when(move |ids| {
-        // A text that has just appeared lies within its length in tokens from the end, and the
-        // token before that may have begun it.
-        let tail = &ids[ids.len().saturating_sub(longest + 1)..];
-        tokenizer.decode_all(tail).is_ok_and(|tail| texts.iter().any(|text| tail.contains(text)))
-    })))
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::line::{COMPLETIONS, LineFit, LineFits};
 use super::reviews::ReviewFits;
+use super::samples::Path;
 use crate::protocol::labels;
 
 /// What the command found: `toy.json`.
@@ -15,6 +16,7 @@ pub struct Toy {
     pub seed: u64,
     pub line: LineFits,
     pub reviews: ReviewFits,
+    pub paths: Vec<Path>,
 }
 
 impl Toy {
@@ -41,7 +43,27 @@ impl Toy {
                 exo.reward
             ));
         }
+        sentences.extend(self.on_own_samples());
         sentences
+    }
+
+    /// What drawing from the policy itself buys on the way to π*.
+    fn on_own_samples(&self) -> Option<String> {
+        let of = |objective: &str, online: bool| {
+            self.paths.iter().find(|path| path.objective == objective && path.online == online)
+        };
+        let [own, rloo, given] = [of("exo-rw", true)?, of("rloo", true)?, of("exo-rw", false)?];
+        let needed = |path: &Path| match path.samples_to(GOAL) {
+            Some(samples) => format!("after {samples} samples"),
+            None => format!("not at all ({:.3} nats left)", path.end()),
+        };
+        Some(format!(
+            "A policy that can represent π* comes within {GOAL} nats of it {} by EXO-rw on its own samples, {} by RLOO on \
+             its own, and {} by EXO-rw on samples of π_sft.",
+            needed(own),
+            needed(rloo),
+            needed(given)
+        ))
     }
 
     /// The fits from EXO-rw to DPO-rw.
@@ -76,6 +98,35 @@ impl Toy {
              {before} are not; with fewer, EXO-rw covers both modes as DPO-rw does."
         ))
     }
+}
+
+/// KL(π ‖ π*) that counts as having arrived, in nats.
+const GOAL: f64 = 0.01;
+
+/// The columns of [`path_cells`].
+pub const PATH_HEADER: [&str; 5] =
+    ["Objective", "Samples of", "KL(π ‖ π*) at the end", "Samples to 0.1 nats", "to 0.01 nats"];
+
+pub fn path_cells(paths: &[Path]) -> Vec<Vec<String>> {
+    let needed = |path: &Path, nats: f64| {
+        path.samples_to(nats).map_or("–".to_owned(), |samples| samples.to_string())
+    };
+    paths
+        .iter()
+        .map(|path| {
+            vec![
+                labels::named(&path.objective).label,
+                if path.online { "the policy" } else { "π_sft" }.to_owned(),
+                format!("{:.1e}", path.end()),
+                needed(path, 0.1),
+                needed(path, GOAL),
+            ]
+        })
+        .collect()
+}
+
+pub fn paths_table(paths: &[Path]) -> Table {
+    table(&PATH_HEADER, path_cells(paths))
 }
 
 /// The columns of [`line_cells`].

@@ -4,7 +4,7 @@
 //! wherever π* has some, and puts mass where π* has none. The reverse KL (EXO) wants no mass where π* has
 //! none, and leaves a part of π* uncovered. Both objectives are the library's own. They are fitted where
 //! every probability can be listed: a Gaussian to two modes on a line, and two independent choices to a
-//! reward for agreement.
+//! reward for agreement. Last, a policy that can represent π* goes there on samples of π_sft and on its own.
 
 mod divergence;
 mod found;
@@ -12,6 +12,7 @@ mod line;
 mod picture;
 mod policies;
 mod reviews;
+mod samples;
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use crate::context::{Context, Global};
 use crate::output::print_text;
 use crate::record::{Made, Record, Start};
-use found::{Toy, line_table, reviews_table};
+use found::{Toy, line_table, paths_table, reviews_table};
 use policies::OBJECTIVES;
 
 /// All numbers.
@@ -32,6 +33,8 @@ const FIGURE: &str = "toy.svg";
 const PATH_FIGURE: &str = "toy-alpha.svg";
 /// The figure of the reviews.
 const REVIEWS_FIGURE: &str = "toy-reviews.svg";
+/// The figure of the ways to π*.
+const SAMPLES_FIGURE: &str = "toy-online.svg";
 /// The page.
 const PAGE: &str = "report.html";
 
@@ -42,7 +45,9 @@ pub fn run(out: Option<PathBuf>, global: &Global, fresh: bool, dry_run: bool) ->
         let fits = OBJECTIVES.len() * (line::COMPLETIONS.len() + 1) + line::PATH;
         return print_text(&format!(
             "a Gaussian on a line               would run: {fits} fits\n\
-             reviews of two sentences           would run: 2 fits for every β"
+             reviews of two sentences           would run: 2 fits for every β\n\
+             samples of the policy              would run: {} fits",
+            samples::WAYS.len()
         ));
     }
     let context = Context::new(global)?;
@@ -55,17 +60,20 @@ pub fn run(out: Option<PathBuf>, global: &Global, fresh: bool, dry_run: bool) ->
         let line = line::fits(seed, &device)?;
         tracing::info!("reviews of two sentences");
         let reviews = reviews::fits(&device)?;
+        tracing::info!("samples of the policy");
+        let paths = samples::paths(seed, &device)?;
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let toy = Toy { exalign: version, device: context.device_name, seed, line, reviews };
+        let toy = Toy { exalign: version, device: context.device_name, seed, line, reviews, paths };
         write(&toy, &out)?;
         work.finish(Value::Null, |_| false)?;
     }
     let toy: Toy = files::read_json(&out.join(NUMBERS))?;
     print_text(&format!(
-        "{}\n{}\n\n{}\n{}\n\nfigure: {}\nreport: {}",
+        "{}\n{}\n\n{}\n{}\n{}\n\nfigure: {}\nreport: {}",
         line_table(&toy.line.fits),
         line_table(&toy.line.path),
         reviews_table(&toy.reviews),
+        paths_table(&toy.paths),
         toy.findings().join("\n"),
         out.join(FIGURE).display(),
         out.join(PAGE).display()
@@ -78,6 +86,7 @@ fn write(toy: &Toy, out: &Path) -> Result<()> {
         (FIGURE, picture::line(&toy.line)),
         (PATH_FIGURE, picture::path(toy)),
         (REVIEWS_FIGURE, picture::reviews(&toy.reviews)),
+        (SAMPLES_FIGURE, picture::paths(&toy.paths)),
     ] {
         let svg = figure.to_svg();
         files::write_atomic(&out.join(name), |writer| writer.write_all(svg.as_bytes()))?;

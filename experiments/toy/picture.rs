@@ -4,9 +4,12 @@ use exalign::report::{
     Article, Cells, Content, Curve, Figure, Line, Part, Plot, PolicyKind, Style,
 };
 
-use super::found::{LINE_HEADER, REVIEW_HEADER, Toy, line_cells, review_cells};
+use super::found::{
+    LINE_HEADER, PATH_HEADER, REVIEW_HEADER, Toy, line_cells, path_cells, review_cells,
+};
 use super::line::{COMPLETIONS, LineFit, LineFits};
 use super::reviews::{ReviewFits, ReviewLine};
+use super::samples::{self, Path, PathPoint};
 use crate::protocol::labels;
 
 /// Both fits to the two modes, and what smaller groups make of them.
@@ -144,6 +147,39 @@ fn way(it: &ReviewLine) -> Curve {
     }
 }
 
+/// How near each way has come to π*, by samples drawn.
+pub fn paths(paths: &[Path]) -> Figure {
+    // Below this nothing can be told in f32.
+    const FLOOR: f64 = 1e-6;
+    let curve = |path: &Path| {
+        let label = labels::named(&path.objective);
+        let (from, line) = match path.online {
+            true => ("its own samples", Line::Solid),
+            false => ("samples of π_sft", Line::Dashed),
+        };
+        let point = |it: &PathPoint| (it.samples as f64 / 1000.0, it.reverse_kl.max(FLOOR).log10());
+        Curve {
+            name: format!("{}, {from}", label.label),
+            style: Style::of(&label),
+            line,
+            points: path.points.iter().map(point).collect(),
+        }
+    };
+    let plot = Plot {
+        title: "The way to π*".to_owned(),
+        x_name: "samples drawn (thousands) →".to_owned(),
+        y_name: "log₁₀ KL(π ‖ π*)".to_owned(),
+        y_holds: None,
+        content: Content::Curves(paths.iter().map(curve).collect()),
+    };
+    Figure {
+        description: "KL(π ‖ π*) of a policy over 36 reviews against the samples drawn: objectives on samples of the \
+                      policy itself, and on samples of π_sft."
+            .to_owned(),
+        rows: vec![vec![plot]],
+    }
+}
+
 /// The page.
 pub fn page(toy: &Toy) -> Article {
     let owned = |header: [&str; 7]| header.map(str::to_owned).to_vec();
@@ -186,6 +222,23 @@ pub fn page(toy: &Toy) -> Article {
                     .to_owned(),
                 header: owned(REVIEW_HEADER),
                 rows: review_cells(&toy.reviews),
+            },
+            Part {
+                id: "online".to_owned(),
+                title: "On its own samples".to_owned(),
+                figure: paths(&toy.paths),
+                caption: format!(
+                    "The same reviews and a policy that can represent any distribution over them, from a π_sft that \
+                     writes two sentences that agree {:.1} % of the time; groups of {}, β_π = 1, β_r = {}. Samples of π_sft \
+                     seldom show what π* wants. Samples of the policy do, the more the nearer it is; they are weighted by \
+                     the distribution that they were drawn from. With β_π = 1 EXO-rw on its own samples has the gradient \
+                     of RLOO, up to a factor: the two lines lie on each other.",
+                    100.0 * samples::agreeing_share(),
+                    samples::COMPLETIONS,
+                    samples::BETA
+                ),
+                header: PATH_HEADER.map(str::to_owned).to_vec(),
+                rows: path_cells(&toy.paths),
             },
         ],
     }

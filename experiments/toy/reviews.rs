@@ -90,10 +90,22 @@ fn reward(opening: usize, verdict: usize) -> f64 {
     agreement + OPENINGS[opening].1 + VERDICTS[verdict].1
 }
 
+/// The rewards of all reviews, those of an opening one after the other.
+pub fn all_rewards() -> Vec<f64> {
+    let b = VERDICTS.len();
+    (0..OPENINGS.len() * b).map(|it| reward(it / b, it % b)).collect()
+}
+
+/// Whether each review agrees with itself, in the same order.
+pub fn all_agreeing() -> Vec<bool> {
+    let b = VERDICTS.len();
+    (0..OPENINGS.len() * b).map(|it| (it / b < PRAISES) == (it % b < PRAISES)).collect()
+}
+
 /// Fits both objectives at every β, all at once: each β is a prompt of its own.
 pub fn fits(device: &Device) -> Result<ReviewFits> {
     let (a, b) = (OPENINGS.len(), VERDICTS.len());
-    let rewards: Vec<f64> = (0..a * b).map(|it| reward(it / b, it % b)).collect();
+    let rewards = all_rewards();
     // From 16 down to 0.15, through BETA.
     let betas: Vec<f64> = (-20..=7).map(|it| BETA * 0.84f64.powi(it)).collect();
     let tilted: Vec<f64> =

@@ -66,7 +66,7 @@ impl Alignment for AlphaPref {
         self.beta_policy
     }
 
-    fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {
+    fn log_target(&self, _: &GroupLogProbs, rewards: &Tensor<2>) -> Option<Tensor<2>> {
         (self.log_labels[1] > NEVER).then(|| self.log_labels(rewards))
     }
 }

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use burn::config::Config;
 use burn::tensor::Tensor;
-use burn::tensor::activation::log_softmax;
 
 use super::divergence::cross_entropy;
 use super::objective::DEFAULTS;
@@ -66,9 +65,9 @@ pub struct DpoRw {
 
 impl Alignment for DpoRw {
     fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1> {
-        let log_q = log_softmax(log_probs.log_ratios() * self.beta_policy, 1); // [groups, K]
-        let log_p = log_softmax(rewards.clone() / self.beta_reward, 1); //        [groups, K]
-        cross_entropy(log_q, log_p).mean() //                                     [1]
+        let log_q = log_probs.log_policy(self.beta_policy); //            [groups, K]
+        let log_p = log_probs.log_target(rewards, self.beta_reward); // [groups, K]
+        cross_entropy(log_q, log_p).mean() // [1]
     }
 
     fn entry(&self) -> &'static Entry {
@@ -79,7 +78,11 @@ impl Alignment for DpoRw {
         self.beta_policy
     }
 
-    fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {
-        Some(log_softmax(rewards.clone() / self.beta_reward, 1))
+    fn reads_proposal(&self) -> bool {
+        true
+    }
+
+    fn log_target(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Option<Tensor<2>> {
+        Some(log_probs.log_target(rewards, self.beta_reward))
     }
 }

@@ -132,7 +132,7 @@ impl Alignment for ExoPref {
         self.beta_policy
     }
 
-    fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {
+    fn log_target(&self, _: &GroupLogProbs, rewards: &Tensor<2>) -> Option<Tensor<2>> {
         let [groups, _] = rewards.dims();
         let labels = TensorData::new(self.log_labels.to_vec(), [1, 2]);
         let log_p = Tensor::<2>::from_data(labels, (&rewards.device(), rewards.dtype()));

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use burn::config::Config;
 use burn::tensor::Tensor;
-use burn::tensor::activation::log_softmax;
 
 use super::divergence::reverse_kl;
 use super::objective::DEFAULTS;
@@ -65,9 +64,9 @@ pub struct ExoRw {
 
 impl Alignment for ExoRw {
     fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1> {
-        let log_q = log_softmax(log_probs.log_ratios() * self.beta_policy, 1); // [groups, K]
-        let log_p = log_softmax(rewards.clone() / self.beta_reward, 1); //        [groups, K]
-        reverse_kl(log_q, log_p).mean() //                                     [1]
+        let log_q = log_probs.log_policy(self.beta_policy); //            [groups, K]
+        let log_p = log_probs.log_target(rewards, self.beta_reward); // [groups, K]
+        reverse_kl(log_q, log_p).mean() // [1]
     }
 
     fn entry(&self) -> &'static Entry {
@@ -78,7 +77,11 @@ impl Alignment for ExoRw {
         self.beta_policy
     }
 
-    fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {
-        Some(log_softmax(rewards.clone() / self.beta_reward, 1))
+    fn reads_proposal(&self) -> bool {
+        true
+    }
+
+    fn log_target(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Option<Tensor<2>> {
+        Some(log_probs.log_target(rewards, self.beta_reward))
     }
 }

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::log_softmax;
 
 use super::divergence::jensen_shannon;
 use super::{Alignment, Divergence, Entry, GroupLogProbs, Takes, check_beta};
@@ -39,9 +38,9 @@ struct JsRw {
 
 impl Alignment for JsRw {
     fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1> {
-        let log_q = log_softmax(log_probs.log_ratios() * self.beta_policy, 1); // [groups, K]
-        let log_p = log_softmax(rewards.clone() / self.beta_reward, 1); //        [groups, K]
-        jensen_shannon(log_q, log_p).mean() //                                    [1]
+        let log_q = log_probs.log_policy(self.beta_policy); //            [groups, K]
+        let log_p = log_probs.log_target(rewards, self.beta_reward); // [groups, K]
+        jensen_shannon(log_q, log_p).mean() // [1]
     }
 
     fn entry(&self) -> &'static Entry {
@@ -52,7 +51,11 @@ impl Alignment for JsRw {
         self.beta_policy
     }
 
-    fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {
-        Some(log_softmax(rewards.clone() / self.beta_reward, 1))
+    fn reads_proposal(&self) -> bool {
+        true
+    }
+
+    fn log_target(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Option<Tensor<2>> {
+        Some(log_probs.log_target(rewards, self.beta_reward))
     }
 }

@@ -40,15 +40,20 @@ mod dpo_rw;
 mod evaluate;
 mod exo_pref;
 mod exo_rw;
+mod grpo;
 mod hinge;
 mod ipo;
 mod jeffreys_rw;
 mod js_rw;
+mod kl_weight;
 mod kto;
+mod log_probs;
 mod nca_pair;
 mod nll;
 mod objective;
 mod orpo;
+mod reinforce;
+mod rloo;
 mod robust_dpo;
 mod simpo;
 mod sppo_hard;
@@ -63,54 +68,16 @@ use crate::{Error, Result};
 
 pub use dpo::{Dpo, DpoConfig};
 pub use dpo_rw::{DpoRw, DpoRwConfig};
-pub use evaluate::{GroupNumbers, LossAndGradient, evaluate};
+pub use evaluate::{GroupNumbers, LossAndGradient, TokenNumbers, evaluate};
 pub use exo_pref::{ExoPref, ExoPrefConfig, Labels};
 pub use exo_rw::{ExoRw, ExoRwConfig};
+pub use kl_weight::KlWeight;
+pub use log_probs::{GroupLogProbs, TokenLogProbs};
 pub use objective::{
     Divergence, Entry, Form, ObjectiveConfig, ObjectiveName, Takes, objective_names, objectives,
     register,
 };
 pub use statistics::Statistic;
-
-/// What a batch of groups is for an objective: Σ log-prob over each completion's tokens at temperature τ,
-/// under policy and reference, and how many tokens these are.
-///
-/// All tensors live on the same device; only `policy` is tracked by autodiff.
-#[derive(Clone, Debug)]
-pub struct GroupLogProbs {
-    /// log π_θ(y_i | x), `[groups, K]`.
-    pub policy: Tensor<2>,
-    /// log π_sft(y_i | x), `[groups, K]`; zeros for an objective that needs no reference.
-    pub reference: Tensor<2>,
-    /// Tokens of each completion, `[groups, K]`; only means over tokens read them.
-    pub num_tokens: Tensor<2>,
-    /// The mean log-ratio of prompts with completions of other prompts, in nats: an estimate of
-    /// KL(π_θ ‖ π_sft). Only objectives that [need it](Alignment::needs_mismatched_kl) read it; else 0.
-    pub mismatched_kl: f64,
-}
-
-impl GroupLogProbs {
-    /// Log-probs under policy and reference, `[groups, K]` each, of completions of one token.
-    pub fn new(policy: Tensor<2>, reference: Tensor<2>) -> Self {
-        let num_tokens = reference.ones_like();
-        Self { policy, reference, num_tokens, mismatched_kl: 0.0 }
-    }
-
-    /// h_i = log π_θ(y_i | x) − log π_sft(y_i | x), `[groups, K]`.
-    pub fn log_ratios(&self) -> Tensor<2> {
-        self.policy.clone() - self.reference.clone()
-    }
-
-    /// h_i over the number of tokens, `[groups, K]`.
-    pub fn mean_log_ratios(&self) -> Tensor<2> {
-        self.log_ratios() / self.num_tokens.clone()
-    }
-
-    /// log π_θ(y_i | x) over the number of tokens, `[groups, K]`.
-    pub fn mean_log_probs(&self) -> Tensor<2> {
-        self.policy.clone() / self.num_tokens.clone()
-    }
-}
 
 /// An objective over groups of completions.
 pub trait Alignment: Debug + Send + Sync {
@@ -154,6 +121,22 @@ pub trait Alignment: Debug + Send + Sync {
         false
     }
 
+    /// Whether the objective weighs completions by the distribution μ that they were drawn from, where that
+    /// is not π_sft.
+    fn reads_proposal(&self) -> bool {
+        false
+    }
+
+    /// Whether it learns only from completions with their log-probs under that distribution.
+    fn needs_proposal(&self) -> bool {
+        false
+    }
+
+    /// Whether the objective reads log-probs of single tokens.
+    fn needs_tokens(&self) -> bool {
+        false
+    }
+
     /// The smallest number of completions of a group.
     fn fewest_completions(&self) -> usize {
         if self.entry().takes == Takes::Labels { 1 } else { 2 }
@@ -166,7 +149,7 @@ pub trait Alignment: Debug + Send + Sync {
 
     /// log p over each group, `[groups, K]`, for rewards `[groups, K]`; none when the objective has no
     /// target, or one that puts all its mass on one completion.
-    fn log_target(&self, _rewards: &Tensor<2>) -> Option<Tensor<2>> {
+    fn log_target(&self, _: &GroupLogProbs, _rewards: &Tensor<2>) -> Option<Tensor<2>> {
         None
     }
 
@@ -211,6 +194,8 @@ pub trait Alignment: Debug + Send + Sync {
     /// - `entropy_q`: −Σ q log q in nats
     /// - `kl`: KL(q ‖ p) in nats, where there is a [target](Self::log_target); the estimate of
     ///   KL(π_θ ‖ π_sft) where the objective reads one
+    /// - `effective_sample_size`: 1 / Σ q², from 1 to K, where completions are weighted by the distribution
+    ///   they were drawn from
     ///
     /// Where completions have labels of their own, `accuracy` is the share of completions whose h is on its
     /// label's side of that estimate, chosen and rejected are the desirable and the other completions of the

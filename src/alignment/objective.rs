@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
 use super::{
-    Alignment, Labels, alpha_pref, alpha_rw, apo_down, apo_zero, cdpo, dpo, dpo_list, dpo_norm,
-    dpo_rw, exo_pref, exo_rw, hinge, ipo, jeffreys_rw, js_rw, kto, nca_pair, nll, orpo, robust_dpo,
-    simpo, sppo_hard, sum,
+    Alignment, KlWeight, Labels, alpha_pref, alpha_rw, apo_down, apo_zero, cdpo, dpo, dpo_list,
+    dpo_norm, dpo_rw, exo_pref, exo_rw, grpo, hinge, ipo, jeffreys_rw, js_rw, kto, nca_pair, nll,
+    orpo, rloo, robust_dpo, simpo, sppo_hard, sum,
 };
 use crate::{Error, Result};
 
@@ -39,6 +39,8 @@ const TABLE: &[&Entry] = &[
     &simpo::ENTRY,
     &orpo::ENTRY,
     &nll::ENTRY,
+    &rloo::ENTRY,
+    &grpo::ENTRY,
 ];
 
 /// The objectives that a program has added.
@@ -243,6 +245,16 @@ pub struct ObjectiveConfig {
     pub undesirable_weight: f64,
     /// The weight of the best completion's negative log-likelihood per token, added to any objective.
     pub nll_weight: f64,
+    /// The weight of the KL from the reference, of RLOO and GRPO.
+    pub kl_weight: KlWeight,
+    /// How far below 1 a ratio to the sampling policy counts, 0 < c ≤ 1, of RLOO and GRPO.
+    pub clip_range: f64,
+    /// How far above 1; 0: as far as below.
+    pub clip_range_high: f64,
+    /// Whether GRPO divides by the deviation of a group's rewards.
+    pub grpo_deviation: bool,
+    /// What GRPO divides a completion's sum over tokens by; 0: by its number of tokens.
+    pub grpo_length: f64,
 }
 
 /// The default settings of objectives.
@@ -260,6 +272,11 @@ pub(super) const DEFAULTS: ObjectiveConfig = ObjectiveConfig {
     desirable_weight: 1.0,
     undesirable_weight: 1.0,
     nll_weight: 0.0,
+    kl_weight: KlWeight::Target,
+    clip_range: 0.2,
+    clip_range_high: 0.0,
+    grpo_deviation: true,
+    grpo_length: 0.0,
 };
 
 /// The keys that concern any objective.

@@ -35,7 +35,15 @@ pub(super) fn statistics<A: Alignment + ?Sized>(
         Takes::Rewards | Takes::Labels => rows(rewards.clone()),
     };
     let baseline = log_probs.mismatched_kl.max(0.0);
-    let log_q: Vec<_> = scores.iter().map(|row| log_softmax(row, beta)).collect();
+    let weights = objective.reads_proposal().then(|| log_probs.log_weights()).flatten().map(rows);
+    let log_q: Vec<Vec<f64>> = match &weights {
+        None => scores.iter().map(|row| log_softmax(row.iter().map(|s| s * beta))).collect(),
+        Some(weights) => scores
+            .iter()
+            .zip(weights)
+            .map(|(row, w)| log_softmax(row.iter().zip(w).map(|(s, w)| s * beta + w)))
+            .collect(),
+    };
     let accuracy = |(scores, r): (&Vec<f64>, &Vec<f64>)| match takes {
         Takes::Labels => label_accuracy(scores, r, baseline),
         Takes::Pairs | Takes::Rewards => accuracy(scores, r),
@@ -51,9 +59,13 @@ pub(super) fn statistics<A: Alignment + ?Sized>(
     statistics.push(Statistic::new("entropy_q", entropy));
     if objective.needs_mismatched_kl() {
         statistics.push(Statistic::new("kl", baseline));
-    } else if let Some(log_p) = objective.log_target(rewards).map(rows) {
+    } else if let Some(log_p) = objective.log_target(log_probs, rewards).map(rows) {
         let kl = log_q.iter().zip(&log_p).map(|(q, p)| expectation(q, |i| q[i] - p[i]));
         statistics.push(Statistic::new("kl", mean(kl)));
+    }
+    if weights.is_some() {
+        let size = log_q.iter().map(|q| 1.0 / expectation(q, |i| q[i].exp()));
+        statistics.push(Statistic::new("effective_sample_size", mean(size)));
     }
     statistics
 }
@@ -119,10 +131,11 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     values.sum::<f64>() / count
 }
 
-fn log_softmax(values: &[f64], scale: f64) -> Vec<f64> {
-    let max = values.iter().map(|value| value * scale).fold(f64::NEG_INFINITY, f64::max);
-    let log_sum = values.iter().map(|value| (value * scale - max).exp()).sum::<f64>().ln();
-    values.iter().map(|value| value * scale - max - log_sum).collect()
+fn log_softmax(exponents: impl Iterator<Item = f64>) -> Vec<f64> {
+    let exponents: Vec<f64> = exponents.collect();
+    let max = exponents.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let log_sum = exponents.iter().map(|value| (value - max).exp()).sum::<f64>().ln();
+    exponents.iter().map(|value| value - max - log_sum).collect()
 }
 
 /// Σ q_i f(i).

@@ -162,6 +162,18 @@ impl Alignment for Sum {
         self.any(|term| term.needs_mismatched_kl())
     }
 
+    fn reads_proposal(&self) -> bool {
+        self.any(|term| term.reads_proposal())
+    }
+
+    fn needs_proposal(&self) -> bool {
+        self.any(|term| term.needs_proposal())
+    }
+
+    fn needs_tokens(&self) -> bool {
+        self.any(|term| term.needs_tokens())
+    }
+
     fn check_log_probs(&self, policy: &[f64]) -> Result<()> {
         self.terms.iter().try_for_each(|(_, term)| term.check_log_probs(policy))
     }
@@ -178,7 +190,7 @@ impl Alignment for Sum {
         self.terms[0].1.statistics(log_probs, rewards)
     }
 
-    fn log_target(&self, rewards: &Tensor<2>) -> Option<Tensor<2>> {
-        self.terms.iter().find_map(|(_, term)| term.log_target(rewards))
+    fn log_target(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Option<Tensor<2>> {
+        self.terms.iter().find_map(|(_, term)| term.log_target(log_probs, rewards))
     }
 }

@@ -13,13 +13,13 @@ mod tests;
 
 pub use experiment::ExperimentConfig;
 pub use sections::{
-    BestBy, Checkpoint, DriftSettings, Generation, JudgeSettings, LearningRateSchedule, Optimizer,
-    RecordData, RewardSettings, Section, TokenData, Training, TrainingData, ValidationSettings,
-    Violation,
+    BestBy, Checkpoint, DriftSettings, Generation, JudgeSettings, KeepReference,
+    LearningRateSchedule, OnlineRounds, Optimizer, RecordData, Refresh, RewardSettings, Section,
+    TokenData, Training, TrainingData, ValidationSettings, Violation,
 };
 pub use settings::{
-    AlignSettings, DataSettings, DrawSettings, EndpointSettings, JudgingSettings, LabelSettings,
-    LabellingSettings, LossSettings, PairSettings, RewardsSettings, ScoreSettings, Settings, Stage,
-    TrainSettings,
+    AlignSettings, Asking, DataSettings, DrawSettings, EndpointSettings, JudgingSettings,
+    LabelSettings, LossSettings, OnlineSettings, PairSettings, RewardsSettings, ScoreSettings,
+    Settings, Stage, TrainSettings,
 };
 pub use sources::Sources;

@@ -243,6 +243,7 @@ pub struct Generation {
     pub ignore_eos: bool,
     pub stop: Vec<String>,
     pub batch_size: usize,
+    pub log_probs: bool,
 }
 
 impl Section for Generation {
@@ -256,6 +257,47 @@ impl Section for Generation {
             ("generation.batch_size", &self.batch_size, "at least 1", self.batch_size > 0),
         ])
     }
+}
+
+/// `online.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct OnlineRounds {
+    pub prompts_per_round: usize,
+    pub steps_per_round: usize,
+    pub rounds: usize,
+    pub refresh: Refresh,
+    pub reference: KeepReference,
+}
+
+impl Section for OnlineRounds {
+    #[rustfmt::skip] // a table
+    fn violation(&self) -> Option<Violation> {
+        first([
+            ("online.prompts_per_round", &self.prompts_per_round, "at least 1", self.prompts_per_round > 0),
+            ("online.steps_per_round", &self.steps_per_round, "at least 1", self.steps_per_round > 0),
+        ])
+    }
+}
+
+/// Who draws the completions of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Refresh {
+    /// The policy as it is when the round begins.
+    Policy,
+    /// The reference, anew in each round.
+    Reference,
+}
+
+/// Where the reference is between rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeepReference {
+    /// In memory.
+    Keep,
+    /// On disk.
+    Load,
 }
 
 impl Section for ObjectiveConfig {

@@ -9,8 +9,8 @@ use serde_json::Value;
 use toml::Table;
 
 use super::sections::{
-    Checkpoint, DriftSettings, Generation, JudgeSettings, Optimizer, RecordData, RewardSettings,
-    Section, TokenData, Training, TrainingData, ValidationSettings, Violation,
+    Checkpoint, DriftSettings, Generation, JudgeSettings, OnlineRounds, Optimizer, RecordData,
+    RewardSettings, Section, TokenData, Training, TrainingData, ValidationSettings, Violation,
 };
 use super::sources::{Known, Sources, internal, merge, parse_toml, typed};
 use crate::Result;
@@ -30,12 +30,14 @@ pub enum Stage {
     Reward,
     /// Sampling: [`DrawSettings`].
     Sample,
-    /// Labelling: [`LabellingSettings`].
+    /// Labelling: [`LabelSettings`].
     Label,
     /// Making pairs: [`PairSettings`].
     Pairs,
     /// Alignment: [`AlignSettings`].
     Align,
+    /// Alignment on the policy's own samples: [`OnlineSettings`].
+    Online,
     /// Evaluation: [`DrawSettings`].
     Evaluate,
     /// Judging: [`JudgingSettings`].
@@ -60,7 +62,7 @@ impl Stage {
             Self::Sample => "sample",
             Self::Label => "label",
             Self::Pairs => "pairs",
-            Self::Align => "align",
+            Self::Align | Self::Online => "align",
             Self::Evaluate => "evaluate",
             Self::Judge | Self::Endpoint => "judge",
             Self::Score => "score",
@@ -78,7 +80,9 @@ impl Stage {
         let own = match self {
             Self::Sft => include_str!("../../assets/defaults/sft.toml"),
             Self::Reward => include_str!("../../assets/defaults/reward.toml"),
-            Self::Align | Self::Check => include_str!("../../assets/defaults/align.toml"),
+            Self::Align | Self::Online | Self::Check => {
+                include_str!("../../assets/defaults/align.toml")
+            }
             _ => "",
         };
         merge(&mut table, parse_toml("assets/defaults", own)?);
@@ -100,9 +104,10 @@ impl Stage {
             Self::Data => Form::of::<DataSettings>(),
             Self::Sft | Self::Reward => Form::of::<TrainSettings>(),
             Self::Sample | Self::Evaluate => Form::of::<DrawSettings>(),
-            Self::Label => Form::of::<LabellingSettings>(),
+            Self::Label => Form::of::<Asking<LabelSettings>>(),
             Self::Pairs => Form::of::<PairSettings>(),
             Self::Align | Self::Check => Form::of::<AlignSettings>(),
+            Self::Online => Form::of::<Asking<OnlineSettings>>(),
             Self::Judge => Form::of::<JudgingSettings>(),
             Self::Endpoint => Form::of::<EndpointSettings>(),
             Self::Score => Form::of::<ScoreSettings>(),
@@ -181,14 +186,18 @@ pub trait Settings: Serialize + DeserializeOwned {
 
     /// The settings that shape the stage's output.
     fn shaping(&self) -> Value {
-        let mut all = serde_json::json!(self);
-        for (section, key) in WITHOUT_EFFECT {
-            if let Some(section) = all.get_mut(section).and_then(Value::as_object_mut) {
-                section.remove(key);
-            }
-        }
-        all
+        without_effect(serde_json::json!(self))
     }
+}
+
+/// Settings without those that have no effect on the output.
+fn without_effect(mut all: Value) -> Value {
+    for (section, key) in WITHOUT_EFFECT {
+        if let Some(section) = all.get_mut(section).and_then(Value::as_object_mut) {
+            section.remove(key);
+        }
+    }
+    all
 }
 
 /// The settings of `data`.
@@ -260,6 +269,31 @@ impl Settings for AlignSettings {
     }
 }
 
+/// The settings of `align --online`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
+pub struct OnlineSettings {
+    #[serde(flatten)]
+    pub align: AlignSettings,
+    pub generation: Generation,
+    pub online: OnlineRounds,
+}
+
+impl Settings for OnlineSettings {
+    fn sections(&self) -> Vec<&dyn Section> {
+        let mut sections = self.align.sections();
+        sections.extend([&self.generation as &dyn Section, &self.online]);
+        sections
+    }
+
+    fn shaping(&self) -> Value {
+        let mut shaping = self.align.shaping();
+        shaping["generation"] = serde_json::json!(self.generation);
+        shaping["online"] = serde_json::json!(self.online);
+        shaping
+    }
+}
+
 /// The settings of stages that draw completions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
@@ -271,9 +305,27 @@ pub struct DrawSettings {
     pub chat: ChatSettings,
 }
 
+impl DrawSettings {
+    /// What prompts are read by.
+    pub fn asked(&self) -> (&Generation, &TokenData) {
+        (&self.generation, &self.data)
+    }
+}
+
 impl Settings for DrawSettings {
     fn sections(&self) -> Vec<&dyn Section> {
         vec![&self.generation, &self.data, &self.chat]
+    }
+
+    fn shaping(&self) -> Value {
+        let mut shaping = without_effect(serde_json::json!(self));
+        if !self.generation.log_probs
+            && let Some(generation) = shaping["generation"].as_object_mut()
+        {
+            // As before there was such a key.
+            generation.remove("log_probs");
+        }
+        shaping
     }
 }
 
@@ -316,19 +368,20 @@ impl Settings for RewardsSettings {
     }
 }
 
-/// The settings of `label`.
+/// The settings of a stage that asks for rewards, with those by which programs and endpoints are asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
-pub struct LabellingSettings {
+pub struct Asking<T> {
+    /// Those of the stage itself.
     #[serde(flatten)]
-    pub label: LabelSettings,
+    pub own: T,
+    /// Those by which rewards are asked for.
     #[serde(flatten)]
     pub rewards: RewardsSettings,
 }
 
-impl Settings for LabellingSettings {
+impl<T: Settings> Settings for Asking<T> {
     fn sections(&self) -> Vec<&dyn Section> {
-        let mut sections = self.label.sections();
+        let mut sections = self.own.sections();
         sections.extend(self.rewards.sections());
         sections
     }

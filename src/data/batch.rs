@@ -125,4 +125,13 @@ impl GroupBatch {
         let shape = [self.num_groups, self.num_completions];
         Tensor::from_data(TensorData::new(counts, shape), &self.targets.device())
     }
+
+    /// 1 for every scored token of each completion and 0 past its end, `[groups, K, longest]`.
+    pub fn token_mask(&self) -> Tensor<3> {
+        let longest = self.num_scored.iter().copied().max().unwrap_or(0).max(1);
+        let ones = |&scored: &usize| (0..longest).map(move |t| if t < scored { 1.0 } else { 0.0 });
+        let mask: Vec<f32> = self.num_scored.iter().flat_map(ones).collect();
+        let shape = [self.num_groups, self.num_completions, longest];
+        Tensor::from_data(TensorData::new(mask, shape), &self.targets.device())
+    }
 }

@@ -202,6 +202,19 @@ impl Fields {
         })
     }
 
+    /// A list of lists of finite numbers.
+    pub(super) fn number_lists(&self, name: &str) -> Result<Option<Vec<Vec<f32>>>, Problem> {
+        let number = |value: &Value, name: &str| {
+            let number = value.as_f64().map(|number| number as f32);
+            number
+                .filter(|number| number.is_finite())
+                .ok_or_else(|| wrong(name, "a finite number", value, "correct or drop the record"))
+        };
+        self.list(name, "a list of lists of numbers", |value, name| {
+            list(value, name, "a list of numbers", number)
+        })
+    }
+
     fn list<T>(
         &self,
         name: &str,

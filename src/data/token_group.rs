@@ -13,6 +13,9 @@ pub struct TokenGroup {
     pub completions: Vec<Vec<u32>>,
     /// One finite number a completion; empty where the record has none.
     pub rewards: Vec<f64>,
+    /// The log-prob of every token of every completion under the distribution that it was drawn from; empty
+    /// where the record has none: it was drawn from the reference then.
+    pub log_probs: Vec<Vec<f32>>,
 }
 
 impl AsRef<Self> for TokenGroup {
@@ -58,6 +61,9 @@ impl TokenGroup {
         {
             self.rewards.swap(0, 1);
             self.completions.swap(0, 1);
+            if let [first, second] = &mut self.log_probs[..] {
+                std::mem::swap(first, second);
+            }
         }
     }
 }
@@ -72,7 +78,7 @@ mod tests {
             line: 1,
             prompt: prompt.to_vec(),
             completions: completions.iter().map(|ids| ids.to_vec()).collect(),
-            rewards: Vec::new(),
+            ..TokenGroup::default()
         }
     }
 

@@ -16,12 +16,22 @@ pub struct Choice {
     pub top_p: f64,
 }
 
+/// A token that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Picked {
+    /// Its id.
+    pub token: u32,
+    /// Its log-prob in the distribution it was drawn from.
+    pub log_prob: f32,
+}
+
 impl Choice {
     /// The token, drawn with the random number that `seed` gives.
-    pub fn pick(&self, logits: &[f32], seed: [u8; 32]) -> u32 {
+    pub fn pick(&self, logits: &[f32], seed: [u8; 32]) -> Picked {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if self.temperature == 0.0 {
-            return logits.iter().position(|&logit| logit == largest).unwrap_or(0) as u32;
+            let token = logits.iter().position(|&logit| logit == largest).unwrap_or(0) as u32;
+            return Picked { token, log_prob: 0.0 };
         }
         let scale = (1.0 / self.temperature).min(f32::MAX.into()) as f32;
         let mut weights = kernels::exponentials(logits, largest, scale);
@@ -36,7 +46,9 @@ impl Choice {
                 break;
             }
         }
-        chosen as u32
+        // Not from its weight, which may have vanished in f32.
+        let log_weight = f64::from(logits[chosen] - largest) * f64::from(scale);
+        Picked { token: chosen as u32, log_prob: (log_weight - total.ln()) as f32 }
     }
 
     /// Sets the weights of the tokens that top-k and top-p leave out to 0.
@@ -82,7 +94,8 @@ mod tests {
     fn frequencies(choice: &Choice, draws: usize) -> [f64; 5] {
         let mut counts = [0.0; 5];
         for draw in 0..draws {
-            counts[choice.pick(&LOGITS, seed(3, draw as u64, 0, 0)) as usize] += 1.0 / draws as f64;
+            counts[choice.pick(&LOGITS, seed(3, draw as u64, 0, 0)).token as usize] +=
+                1.0 / draws as f64;
         }
         counts
     }
@@ -105,7 +118,7 @@ mod tests {
     fn the_draws_of_a_seed_are_the_ones_they_have_always_been() {
         let choice = Choice { temperature: 1.0, top_k: 0, top_p: 1.0 };
         let drawn =
-            |run, prompt, sample, step| choice.pick(&LOGITS, seed(run, prompt, sample, step));
+            |run, prompt, sample, step| choice.pick(&LOGITS, seed(run, prompt, sample, step)).token;
         let by_prompt: Vec<u32> = (0..12).map(|it| drawn(3, it, 0, 0)).collect();
         assert_eq!(by_prompt, [4, 4, 3, 2, 3, 3, 1, 3, 3, 1, 4, 3]);
         let by_sample: Vec<u32> = (0..12).map(|it| drawn(3, 0, it, 0)).collect();
@@ -170,7 +183,7 @@ mod tests {
     fn temperature_zero_takes_the_most_probable() {
         for temperature in [0.0, 1e-60] {
             let greedy = Choice { temperature, top_k: 0, top_p: 1.0 };
-            assert_eq!(greedy.pick(&LOGITS, [0; 32]), 3);
+            assert_eq!(greedy.pick(&LOGITS, [0; 32]), Picked { token: 3, log_prob: 0.0 });
         }
     }
 }

@@ -5,7 +5,7 @@
 
 mod choice;
 
-pub use choice::Choice;
+pub use choice::{Choice, Picked};
 
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ pub struct Sampling {
     pub stop: Option<Stop>,
     /// Seeds every sample.
     pub seed: u64,
+    /// Whether samples tell the log-probs of their tokens.
+    pub log_probs: bool,
 }
 
 /// Says of the tokens drawn so far whether they are enough. A completion that ends so has not ended
@@ -74,6 +76,10 @@ pub struct Sample {
     pub ids: Vec<u32>,
     /// Whether it ended by itself.
     pub finished: bool,
+    /// The log-prob of each token under the distribution that it was drawn from: at the temperature, among
+    /// the tokens that top-k and top-p leave. Empty where it is not [asked for](Sampling::log_probs).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_probs: Vec<f32>,
 }
 
 impl Sample {
@@ -117,7 +123,7 @@ pub fn sample(
         interrupt::check()?;
         let vocabulary = decoder.config().vocab_size;
         // None where the logits are no distribution: nobody may read the token of a slot that has ended.
-        let drawn: Vec<Option<u32>> = slots
+        let drawn: Vec<Option<Picked>> = slots
             .par_iter()
             .zip(&logits_row)
             .map(|(&(group, k), &row)| {
@@ -126,15 +132,19 @@ pub fn sample(
                 all_finite(logits).then(|| sampling.choice.pick(logits, seed))
             })
             .collect();
-        let tokens: Vec<u32> = drawn.iter().map(|token| token.unwrap_or(0)).collect();
+        let tokens: Vec<u32> = drawn.iter().map(|it| it.map_or(0, |it| it.token)).collect();
         let mut running = vec![false; slots.len()];
-        for (slot, (&(group, k), &token)) in slots.iter().zip(&drawn).enumerate() {
+        for (slot, (&(group, k), &picked)) in slots.iter().zip(&drawn).enumerate() {
             let sample = &mut samples[group][k];
             if sample.ids.len() < step || sample.ended(sampling, room(group)) {
                 continue;
             }
-            let token = token.ok_or_else(|| not_finite(&prompts[group], step))?;
+            let Picked { token, log_prob } =
+                picked.ok_or_else(|| not_finite(&prompts[group], step))?;
             sample.ids.push(token);
+            if sampling.log_probs {
+                sample.log_probs.push(log_prob);
+            }
             sample.finished = sampling.end_of_text.contains(&token);
             running[slot] = !sample.ended(sampling, room(group));
         }

@@ -16,6 +16,13 @@ impl Policy for Decoder {
         }
         sum_by_completion(scored_log_probs(self, batch, temperature), batch)
     }
+
+    fn token_log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<3> {
+        if batch.num_scored.iter().all(|&scored| scored == 0) {
+            return self.log_probs(batch, temperature).unsqueeze_dim(2);
+        }
+        by_completion(scored_log_probs(self, batch, temperature), batch)
+    }
 }
 
 /// Log-probability of every scored token of a batch, of which there must be one, `[scored]`.
@@ -32,10 +39,16 @@ pub fn scored_log_probs(decoder: &Decoder, batch: &GroupBatch, temperature: f64)
 /// `[scored]` → `[groups, K]`, summed over each completion.
 pub fn sum_by_completion(per_token: Tensor<1>, batch: &GroupBatch) -> Tensor<2> {
     let [completions, longest] = batch.scored_of_completion.dims();
+    let sums = by_completion(per_token, batch).reshape([completions, longest]).sum_dim(1); // [groups · K, 1]
+    sums.reshape([batch.num_groups, batch.num_completions])
+}
+
+/// `[scored]` → `[groups, K, longest]`; zeros stand past the end of a completion.
+pub fn by_completion(per_token: Tensor<1>, batch: &GroupBatch) -> Tensor<3> {
+    let [completions, longest] = batch.scored_of_completion.dims();
     let places = batch.scored_of_completion.clone().reshape([completions * longest]);
     // Past the end of a completion stands a zero, which is appended for that.
     let none = Tensor::zeros([1], &per_token.device());
     let padded = Tensor::cat(vec![per_token, none], 0).select(0, places);
-    let sums = padded.reshape([completions, longest]).sum_dim(1); // [groups · K, 1]
-    sums.reshape([batch.num_groups, batch.num_completions])
+    padded.reshape([batch.num_groups, batch.num_completions, longest])
 }

@@ -17,7 +17,7 @@ use burn::tensor::Tensor;
 
 use crate::data::GroupBatch;
 
-pub use decoder::{scored_log_probs, sum_by_completion};
+pub use decoder::{by_completion, scored_log_probs, sum_by_completion};
 pub use reading::{GroupPart, check_tokens, not_finite, read_in_batches, token_log_probs_of};
 pub(crate) use reading::{NOT_FINITE, to_f32};
 pub use table::{Listed, Table};
@@ -27,4 +27,8 @@ pub trait Policy: Module + ModuleDisplay {
     /// Σ log π(token | earlier) over the tokens of each completion, logits divided by
     /// `temperature`, `[groups, K]`.
     fn log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<2>;
+
+    /// log π(token | earlier) of every scored token of each completion, `[groups, K, longest]`; zeros stand
+    /// past the end of a completion.
+    fn token_log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<3>;
 }

@@ -47,6 +47,10 @@ impl<P: Listed> Policy for P {
         let completions = tokens.narrow(1, 1, batch.num_completions);
         self.log_probs_of(prompts, completions, temperature)
     }
+
+    fn token_log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<3> {
+        self.log_probs(batch, temperature).unsqueeze_dim(2)
+    }
 }
 
 /// A logit for every completion of every prompt: π_θ = softmax(θ / τ).

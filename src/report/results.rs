@@ -18,6 +18,7 @@ pub fn results(runs: &[Run]) -> Option<Markup> {
     let rewards: Vec<_> = all.iter().map(|row| row.reward).collect();
     let gains = all.iter().any(|row| row.reward_gain.is_some());
     let rules = all.iter().any(|row| row.rule.is_some());
+    let learned = all.iter().any(|row| row.learned_from.is_some());
     let rows = html! {
         @for run in runs {
             @for it in &run.report.results {
@@ -30,6 +31,9 @@ pub fn results(runs: &[Run]) -> Option<Markup> {
                     @if rules { (cell(it.rule.as_ref(), number)) }
                     (cell(it.kl.as_ref(), number))
                     td class="n" { (it.num_samples) }
+                    @if learned {
+                        td class="n" { @if let Some(count) = it.learned_from { (count) } }
+                    }
                     td class="n" { @if it.seconds > 0.0 { (duration(it.seconds)) } }
                 }
             }
@@ -42,9 +46,13 @@ pub fn results(runs: &[Run]) -> Option<Markup> {
     if rules {
         header.push("By the rule");
     }
-    header.extend(["KL (nats)", "Samples", "Time"]);
+    header.extend(["KL (nats)", "Samples"]);
+    if learned {
+        header.push("Learned from");
+    }
+    header.push("Time");
     Some(html! {
-        (table("Final policies, with 95 % intervals", &header, 2..9, rows))
+        (table("Final policies, with 95 % intervals", &header, 2..10, rows))
         (estimators(runs))
     })
 }

@@ -126,6 +126,9 @@ pub struct Trained {
     /// Completions of a group, K; none of an objective on pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completions: Option<usize>,
+    /// Whether it learned from samples that the policy drew while it was trained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub online: bool,
 }
 
 /// An objective: what it is called, and where it stands among the others.
@@ -165,6 +168,9 @@ pub struct ResultRow {
     pub rule: Option<Interval>,
     /// Samples the row was measured on.
     pub num_samples: usize,
+    /// Completions that its training learned from: its own, or those that were drawn before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned_from: Option<usize>,
     /// What its training took.
     pub seconds: f64,
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use maud::{Markup, PreEscaped};
 
-use super::schema::{PolicyKind, PolicyLabel};
+use super::schema::{ObjectiveLabel, PolicyKind, PolicyLabel};
 use crate::alignment::{Divergence, Takes};
 
 /// A colour by its name in the style sheet, on light and on dark paper.
@@ -119,7 +119,10 @@ impl Style {
             PolicyKind::Optimum => Self::OPTIMUM,
             PolicyKind::BestOfN => Self { dashes: "3 3", ..style(&VIOLET, Marker::TriangleDown) },
             PolicyKind::Trained(it) => {
-                Self::of_objective(it.objective.divergence, it.objective.takes, it.objective.rank)
+                let ObjectiveLabel { divergence, takes, rank, .. } = it.objective;
+                let plain = Self::of_objective(divergence, takes, rank);
+                // The same objective on samples that were drawn before has no dashes.
+                Self { dashes: if it.online { "9 3 2 3" } else { "" }, ..plain }
             }
             PolicyKind::Chosen | PolicyKind::Other => {
                 match policy.name.bytes().map(usize::from).sum::<usize>() % 3 {

@@ -1,5 +1,5 @@
 //! The course of a training, as the lines of its metrics tell it: the best model so far, whether the
-//! drift has used up its budget, whether both sides of pairs fall.
+//! drift has used up its budget, whether both sides of pairs fall, whether few samples of a group count.
 //!
 //! Invariant: the course is a function of the lines alone. A training that goes on from a checkpoint reads
 //! its lines again, and is where an uninterrupted one would be.
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::falling::Falling;
+use super::few::Few;
 use crate::config::BestBy;
 
 /// The beginning of the names of validation figures.
@@ -53,6 +54,7 @@ pub struct Drifted {
 pub struct Course {
     rules: Rules,
     falling: Falling,
+    few: Few,
     /// The best model, where one is kept.
     pub best: Option<BestModel>,
     /// How the training ended, where it ended by its budget.
@@ -66,6 +68,8 @@ pub struct Noted {
     pub is_best: bool,
     /// How far chosen and rejected have fallen, in nats, where that is to be told.
     pub falls: Option<[f64; 2]>,
+    /// The effective sample size of the step's groups, where it is too small and that is to be told.
+    pub few: Option<f64>,
 }
 
 impl Course {
@@ -100,7 +104,7 @@ impl Course {
         {
             self.drifted = Some(Drifted { step, kl, interval: [low, high], budget });
         }
-        Noted { is_best, falls: self.falling.note(line) }
+        Noted { is_best, falls: self.falling.note(line), few: self.few.note(line) }
     }
 }
 

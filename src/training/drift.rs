@@ -137,6 +137,7 @@ mod tests {
                 end_of_text: vec![10],
                 stop: None,
                 seed: 3,
+                log_probs: false,
             },
             device: Device::flex(),
         }

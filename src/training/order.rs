@@ -1,4 +1,4 @@
-//! The records of each step: a function of the seed and the step alone.
+//! The records of each step: a function of the seed and the step alone; and the parts of a step.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -8,7 +8,6 @@ use rand::seq::SliceRandom;
 pub struct BatchOrder {
     num_records: usize,
     batch_size: usize,
-    micro_batch_size: usize,
     num_steps: usize,
     shuffle: Option<u64>,
 }
@@ -19,14 +18,13 @@ impl BatchOrder {
     pub fn new(
         num_records: usize,
         batch_size: usize,
-        micro_batch_size: usize,
         epochs: usize,
         max_steps: usize,
         shuffle: Option<u64>,
     ) -> Self {
         let whole = epochs.saturating_mul(num_records.div_ceil(batch_size));
         let num_steps = if max_steps == 0 { whole } else { whole.min(max_steps) };
-        Self { num_records, batch_size, micro_batch_size, num_steps, shuffle }
+        Self { num_records, batch_size, num_steps, shuffle }
     }
 
     /// Number of optimizer steps.
@@ -50,23 +48,23 @@ impl BatchOrder {
         records.sort_unstable();
         (epoch, records)
     }
+}
 
-    /// The micro-batches of a step of `num_records` records, as places among them. They are sorted by
-    /// `size`, so that a micro-batch holds records of one kind and similar length; `size` is (kind,
-    /// length), and a micro-batch never mixes kinds.
-    pub fn micro_batches(
-        &self,
-        num_records: usize,
-        size: impl Fn(usize) -> (usize, usize),
-    ) -> Vec<Vec<usize>> {
-        let mut places: Vec<usize> = (0..num_records).collect();
-        places.sort_by_key(|&place| (size(place), place));
-        places
-            .chunk_by(|&a, &b| size(a).0 == size(b).0)
-            .flat_map(|kind| kind.chunks(self.micro_batch_size))
-            .map(<[usize]>::to_vec)
-            .collect()
-    }
+/// The micro-batches of a step of `num_records` records, as places among them, of at most `largest` each. They
+/// are sorted by `size`, so that a micro-batch holds records of one kind and similar length; `size` is (kind,
+/// length), and a micro-batch never mixes kinds.
+pub fn micro_batches(
+    num_records: usize,
+    largest: usize,
+    size: impl Fn(usize) -> (usize, usize),
+) -> Vec<Vec<usize>> {
+    let mut places: Vec<usize> = (0..num_records).collect();
+    places.sort_by_key(|&place| (size(place), place));
+    places
+        .chunk_by(|&a, &b| size(a).0 == size(b).0)
+        .flat_map(|kind| kind.chunks(largest))
+        .map(<[usize]>::to_vec)
+        .collect()
 }
 
 #[cfg(test)]
@@ -78,19 +76,20 @@ mod tests {
     }
 
     /// The records of each micro-batch of a step.
-    fn micro_batches(
+    fn parts_of_step(
         order: &BatchOrder,
         step: usize,
+        largest: usize,
         size: impl Fn(usize) -> (usize, usize),
     ) -> Vec<Vec<usize>> {
         let records = records(order, step);
-        let parts = order.micro_batches(records.len(), |place| size(records[place]));
+        let parts = micro_batches(records.len(), largest, |place| size(records[place]));
         parts.iter().map(|part| part.iter().map(|&place| records[place]).collect()).collect()
     }
 
     #[test]
     fn an_epoch_visits_every_record_once_and_keeps_the_short_last_batch() {
-        let order = BatchOrder::new(10, 4, 3, 2, 0, Some(7));
+        let order = BatchOrder::new(10, 4, 2, 0, Some(7));
         assert_eq!(order.num_steps(), 6);
         for (epoch, steps) in [0..3, 3..6].into_iter().enumerate() {
             assert!(steps.clone().all(|step| order.records(step).0 == epoch));
@@ -100,12 +99,12 @@ mod tests {
         }
         let sizes = [0, 1, 2, 3, 4, 5].map(|step| records(&order, step).len());
         assert_eq!(sizes, [4, 4, 2, 4, 4, 2]);
-        assert_eq!(BatchOrder::new(10, 4, 3, 2, 5, Some(7)).num_steps(), 5);
+        assert_eq!(BatchOrder::new(10, 4, 2, 5, Some(7)).num_steps(), 5);
     }
 
     /// The records of each epoch, a step each.
     fn orders(shuffle: Option<u64>) -> [Vec<usize>; 2] {
-        let order = BatchOrder::new(12, 1, 1, 2, 0, shuffle);
+        let order = BatchOrder::new(12, 1, 2, 0, shuffle);
         [0..12, 12..24].map(|steps| steps.flat_map(|step| records(&order, step)).collect())
     }
 
@@ -124,15 +123,15 @@ mod tests {
 
     #[test]
     fn records_are_taken_to_be_of_their_own_size() {
-        let order = BatchOrder::new(6, 3, 2, 1, 0, None);
-        let step = micro_batches(&order, 1, |record| (0, [9, 9, 9, 5, 1, 3][record]));
+        let order = BatchOrder::new(6, 3, 1, 0, None);
+        let step = parts_of_step(&order, 1, 2, |record| (0, [9, 9, 9, 5, 1, 3][record]));
         assert_eq!(step, [vec![4, 5], vec![3]]);
     }
 
     #[test]
     fn a_micro_batch_never_mixes_kinds() {
-        let order = BatchOrder::new(8, 8, 3, 1, 0, None);
-        let step = micro_batches(&order, 0, |record| (record % 2, 10 - record));
+        let order = BatchOrder::new(8, 8, 1, 0, None);
+        let step = parts_of_step(&order, 0, 3, |record| (record % 2, 10 - record));
         assert_eq!(step, [vec![6, 4, 2], vec![0], vec![7, 5, 3], vec![1]]);
     }
 }

@@ -125,7 +125,7 @@ mod tests {
             (Tensor::from_data(data, &devices[device]), len as f64, device)
         });
         let micro_batches = Micro::weighted(parts.collect());
-        Step { epoch: 0, micro_batches, num_groups: rows, num_tokens: 0, records: Vec::new() }
+        Step { micro_batches, num_groups: rows, ..Step::default() }
     }
 
     #[test]

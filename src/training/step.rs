@@ -48,18 +48,38 @@ pub struct Step<B> {
     pub num_tokens: usize,
     /// Names of the records, for messages.
     pub records: Vec<String>,
+    /// What came before the step, each with the seconds it took.
+    pub preparation: Vec<(&'static str, f64)>,
+    /// Further figures for the step's line of metrics.
+    pub figures: Vec<(String, f64)>,
+}
+
+impl<B> Default for Step<B> {
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            micro_batches: Vec::new(),
+            num_groups: 0,
+            num_tokens: 0,
+            records: Vec::new(),
+            preparation: Vec::new(),
+            figures: Vec::new(),
+        }
+    }
 }
 
 impl<B> Step<B> {
     /// The part of each of `count` devices; none for a device without a micro-batch.
     pub(super) fn by_device(self, count: usize) -> Vec<Option<Self>> {
+        let Self { epoch, num_groups, num_tokens, .. } = self;
         let mut parts: Vec<Vec<Micro<B>>> = (0..count).map(|_| Vec::new()).collect();
         for micro in self.micro_batches {
             parts[micro.device].push(micro);
         }
         let part = |micro_batches: Vec<Micro<B>>| {
-            let records = Vec::new(); // for messages about the whole step only
-            (!micro_batches.is_empty()).then(|| Self { micro_batches, records, ..self })
+            // What is told of the whole step is told once, by no part.
+            let part = Self { epoch, micro_batches, num_groups, num_tokens, ..Self::default() };
+            (!part.micro_batches.is_empty()).then_some(part)
         };
         parts.into_iter().map(part).collect()
     }

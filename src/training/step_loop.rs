@@ -20,7 +20,7 @@ use burn::train::{
     Learner, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
     TrainingComponents, ValidLoader,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::checkpoint::{Checkpoints, Keeping, State};
 use super::course::{Course, Noted};
@@ -106,6 +106,7 @@ impl<T: Trainable> StepLoop<T> {
         let step = (self.build)(number - 1, &model.module)?;
         let (epoch, groups, tokens) = (step.epoch, step.num_groups, step.num_tokens);
         let records = step.records.clone();
+        let (preparation, figures) = (step.preparation.clone(), step.figures.clone());
         let output = match several {
             Some(several) => several.train_step(&model, step)?,
             None => learner.train_step(step),
@@ -140,6 +141,8 @@ impl<T: Trainable> StepLoop<T> {
         for (name, value) in statistics {
             line[name] = value.into();
         }
+        write_preparation(&mut line, &preparation);
+        figures.into_iter().for_each(|(name, value)| line[name] = value.into());
         write_before(&mut line, std::mem::take(&mut ledger.before));
         write(&mut line, self.validated(number, learner)?);
         ledger.metrics.append(&line)?;
@@ -188,6 +191,15 @@ impl<T: Trainable> StepLoop<T> {
                 self.name
             );
         }
+        if let Some(size) = noted.few {
+            tracing::warn!(
+                "{}: step {number}: of the completions of a group only {size:.1} count, by their weights: the policy \
+                 has moved away from the one that drew them, and the gradient is that of one or two of them. A \
+                 larger objective.beta_policy (with 1, samples of the policy all count alike), fewer steps a round, \
+                 a lower training.learning_rate or more completions help",
+                self.name
+            );
+        }
         Ok(())
     }
 
@@ -226,6 +238,19 @@ impl<T: Trainable> StepLoop<T> {
         };
         let save = |folder: &Path| (self.save)(module, Precision::F32, folder);
         self.checkpoints.write(&state, slot.take(), save)
+    }
+}
+
+/// Writes the seconds of what came before a step, and what is left for the step itself.
+fn write_preparation(line: &mut Value, preparation: &[(&str, f64)]) {
+    if preparation.is_empty() {
+        return;
+    }
+    let seconds = line["seconds"].as_f64().unwrap_or_default();
+    let before: f64 = preparation.iter().map(|(_, seconds)| seconds).sum();
+    line["train_seconds"] = (seconds - before).max(0.0).into();
+    for (name, seconds) in preparation {
+        line[format!("{name}_seconds")] = (*seconds).into();
     }
 }
 

@@ -3,20 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::data::dataset::InMemDataset;
-
-use super::reference::reference_log_probs;
+use super::batches::Source;
+use super::reference::reference_token_log_probs;
 use super::referenced::{Referenced, alignment_batch, mismatched, prepare, referenced};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
 use super::{TrainingSite, limits, tokenizer};
-use crate::Result;
 use crate::alignment::{Alignment, ObjectiveConfig, Takes};
 use crate::config::AlignSettings;
 use crate::data::{self, TokenGroup, Tokenizer, today};
 use crate::model::{Decoder, ModelFolder};
 use crate::training::{Aligner, Measure};
+use crate::{Error, Result};
 
 /// The files of an alignment: Hugging Face folders and records.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +96,7 @@ impl Compared {
             )?;
             intake.tell(path);
             groups.iter_mut().for_each(TokenGroup::chosen_first);
+            check_proposals(&*objective, &groups, path)?;
             Ok(groups)
         };
         let (groups, held_out) = read_both(path, validation, train, read)?;
@@ -129,21 +129,20 @@ impl Compared {
         };
         let parts = [&groups[..], &held_out, &mismatched];
         let log_probs = match objective.needs_reference() {
-            true => reference_log_probs(&reference, temperature, &parts, device)?,
-            false => {
-                parts.concat().iter().map(|group| vec![0.0; group.completions.len()]).collect()
-            }
+            true => reference_token_log_probs(&reference, temperature, &parts, device)?,
+            false => parts.concat().iter().map(zeros).collect(),
         };
         let num_groups = groups.len();
         let mut records = referenced([groups, held_out].concat(), mismatched, log_probs);
         let held_out = records.split_off(num_groups);
+        let needs_tokens = objective.needs_tokens();
         let trained_on = device.clone().autodiff();
         let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
         Train {
             name: objective.name(),
             settings: &train,
-            records: Arc::new(InMemDataset::new(records)),
+            source: Source::of_all(records, &train),
             held_out,
             drift,
             load: &|checkpoint| {
@@ -153,11 +152,34 @@ impl Compared {
             save: Arc::new(move |aligner: &Aligner<_>, precision, target| {
                 saved.save_decoder(&aligner.policy, precision, target)
             }),
-            batch: Arc::new(|records: &[Referenced], device| {
-                (alignment_batch(records, device), records.len() as f64)
+            batch: Arc::new(move |records: &[Referenced], device| {
+                (alignment_batch(records, needs_tokens, device), records.len() as f64)
             }),
             prepare: objective.needs_mismatched_kl().then(|| prepare(temperature, device)),
         }
         .run(site)
+    }
+}
+
+/// Zeros for the log-prob of every scored token of a group, where nothing is compared with a reference.
+fn zeros(group: &TokenGroup) -> Vec<Vec<f32>> {
+    let unscored = usize::from(group.prompt.is_empty());
+    group.completions.iter().map(|ids| vec![0.0; ids.len() - unscored]).collect()
+}
+
+/// Refuses groups without the log-probs that they were drawn with, where the objective needs them.
+fn check_proposals(objective: &dyn Alignment, groups: &[TokenGroup], path: &Path) -> Result<()> {
+    let missing = groups.iter().find(|group| group.log_probs.is_empty());
+    match missing.filter(|_| objective.needs_proposal()) {
+        None => Ok(()),
+        Some(group) => Err(Error::record(
+            path,
+            group.line,
+            format!(
+                "`log_probs`: {} learns from samples and the log-probs they were drawn with, found none; draw \
+                 them with `exalign sample --log-probs`, or let it draw its own: `exalign align --online`",
+                objective.name()
+            ),
+        )),
     }
 }

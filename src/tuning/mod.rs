@@ -7,6 +7,8 @@
 //! | `train`, `batches` | the part that all share: order, steps, validation, the trained folder |
 //! | `subject` | the model, whole or by adapters |
 //! | `referenced`, `reference` | groups with the log-probs of the reference, from their store |
+//! | `online` | alignment on the policy's own samples |
+//! | `drawing` | prompts of a file, and completions drawn for them |
 //! | `validation` | the records held out, the drift from the reference |
 //! | `input` | a folder's tokenizer, limits and weights |
 //!
@@ -15,7 +17,9 @@
 
 mod align;
 mod batches;
+mod drawing;
 mod input;
+mod online;
 mod reference;
 mod referenced;
 mod reward;
@@ -31,9 +35,11 @@ use burn::tensor::Device;
 use crate::training::Watch;
 
 pub use align::{AlignFiles, Compared, align};
+pub use drawing::{PromptToComplete, draw, read_prompts, sampling};
 pub use input::{
     end_of_text, limits, load_decoder, plain_tokenizer, reads_date, reward_folder, tokenizer,
 };
+pub use online::{Online, ROUNDS};
 pub use reference::reference_log_probs;
 pub use reward::Labelled;
 pub use sft::Demonstrated;

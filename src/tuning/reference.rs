@@ -19,6 +19,22 @@ pub fn reference_log_probs(
     parts: &[&[TokenGroup]],
     device: &Device,
 ) -> Result<Vec<Vec<f64>>> {
+    let all = reference_token_log_probs(folder, temperature, parts, device)?;
+    Ok(all.iter().map(|group| sums(group)).collect())
+}
+
+/// Σ log-prob of each completion from the log-probs of its tokens.
+pub(super) fn sums(group: &[Vec<f32>]) -> Vec<f64> {
+    group.iter().map(|tokens| tokens.iter().map(|&it| f64::from(it)).sum()).collect()
+}
+
+/// The same of every token, `[group][completion][token]`.
+pub(super) fn reference_token_log_probs(
+    folder: &ModelFolder,
+    temperature: f64,
+    parts: &[&[TokenGroup]],
+    device: &Device,
+) -> Result<Vec<Vec<Vec<f32>>>> {
     let store = ReferenceStore::new(&cache_folder(), &folder.content_hash()?, temperature);
     let missing: usize = parts.iter().map(|groups| store.num_missing(groups)).sum();
     if missing == 0 {
@@ -29,9 +45,9 @@ pub fn reference_log_probs(
     }
     let decoder = load_decoder(folder, device)?;
     let mut progress = Progress::new("reference log-probs", "completions", 0, missing);
-    let mut sums = Vec::new();
+    let mut all = Vec::new();
     for groups in parts {
-        sums.extend(store.log_probs(groups, |shard| {
+        all.extend(store.log_probs(groups, |shard| {
             token_log_probs_of(&decoder, shard, temperature, device, |finished| {
                 progress.advance(finished, "");
                 interrupt::check()
@@ -39,5 +55,5 @@ pub fn reference_log_probs(
         })?);
     }
     progress.finish();
-    Ok(sums)
+    Ok(all)
 }

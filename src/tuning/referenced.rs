@@ -5,17 +5,18 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::batches::Prepare;
+use super::reference::sums;
 use crate::data::{GroupBatch, TokenGroup};
 use crate::model::Decoder;
 use crate::policy::token_log_probs_of;
-use crate::training::{Aligner, AlignmentBatch};
+use crate::training::{Aligner, AlignmentBatch, GivenTokens};
 
 /// A group with what the objective needs to know of it.
 #[derive(Clone, Debug)]
 pub(super) struct Referenced {
     group: TokenGroup,
-    /// Σ log-prob of every completion under the reference.
-    reference: Vec<f64>,
+    /// The log-prob of every scored token of every completion under the reference.
+    reference: Vec<Vec<f32>>,
     /// The prompt with a completion of another prompt, and its log-prob under the reference.
     mismatched: Option<(TokenGroup, f64)>,
     /// What the policy of the step makes of such completions: their mean log-ratio.
@@ -32,15 +33,13 @@ impl AsRef<TokenGroup> for Referenced {
 pub(super) fn referenced(
     groups: Vec<TokenGroup>,
     mismatched: Vec<TokenGroup>,
-    mut log_probs: Vec<Vec<f64>>,
+    mut log_probs: Vec<Vec<Vec<f32>>>,
 ) -> Vec<Referenced> {
-    let of_mismatched = log_probs.split_off(groups.len()).into_iter().map(|row| row[0]);
+    let of_mismatched = log_probs.split_off(groups.len()).into_iter().map(|row| sums(&row)[0]);
     let mut mismatched = mismatched.into_iter().zip(of_mismatched);
     let record = |(group, reference)| Referenced {
-        group,
-        reference,
         mismatched: mismatched.next(),
-        mismatched_kl: 0.0,
+        ..Referenced::new(group, reference)
     };
     groups.into_iter().zip(log_probs).map(record).collect()
 }
@@ -74,26 +73,63 @@ pub(super) fn prepare(temperature: f64, device: &Device) -> Prepare<Aligner<Deco
         }
         let policy = &aligner.policy;
         let log_probs = token_log_probs_of(policy, &pairs, temperature, &device, |_| Ok(()))?;
-        let sums = log_probs.iter().map(|group| group[0].iter().map(|&it| f64::from(it)).sum());
-        let ratios =
-            sums.zip(&reference).map(|(policy, reference): (f64, &f64)| policy - reference);
+        let policy = log_probs.iter().map(|group| sums(group)[0]);
+        let ratios = policy.zip(&reference).map(|(policy, reference)| policy - reference);
         let mean = ratios.sum::<f64>() / pairs.len() as f64;
         records.iter_mut().for_each(|record| record.mismatched_kl = mean);
         Ok(())
     })
 }
 
-/// The batch of some records.
-pub(super) fn alignment_batch(records: &[Referenced], device: &Device) -> AlignmentBatch {
-    let table = |row: fn(&Referenced) -> &Vec<f64>| {
-        let values: Vec<f32> = records.iter().flat_map(row).map(|&value| value as f32).collect();
+/// The batch of some records; with the log-probs of `tokens` where the objective needs them.
+pub(super) fn alignment_batch(
+    records: &[Referenced],
+    tokens: bool,
+    device: &Device,
+) -> AlignmentBatch {
+    let table = |row: &dyn Fn(&Referenced) -> Vec<f64>| {
+        let values: Vec<f32> = records.iter().flat_map(row).map(|value| value as f32).collect();
         let columns = values.len() / records.len();
         Tensor::<2>::from_data(TensorData::new(values, [records.len(), columns]), device)
     };
+    let is_weighted = records.iter().any(|record| !record.group.log_probs.is_empty());
     AlignmentBatch {
         groups: GroupBatch::new(records.iter().map(|record| &record.group), device),
-        reference: table(|record| &record.reference),
-        rewards: table(|record| &record.group.rewards),
+        reference: table(&|record| sums(&record.reference)),
+        proposal: is_weighted.then(|| table(&|record| sums(record.proposal()))),
+        tokens: tokens.then(|| GivenTokens {
+            reference: token_table(records, |record| &record.reference, device),
+            proposal: token_table(records, Referenced::proposal, device),
+        }),
+        rewards: table(&|record| record.group.rewards.clone()),
         mismatched_kl: records[0].mismatched_kl,
+    }
+}
+
+/// Log-probs of tokens, `[groups, K, longest]`, zeros past the end of a completion.
+fn token_table(
+    records: &[Referenced],
+    of: impl Fn(&Referenced) -> &[Vec<f32>],
+    device: &Device,
+) -> Tensor<3> {
+    let lists: Vec<&Vec<f32>> = records.iter().flat_map(of).collect();
+    let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0).max(1);
+    let padded = |list: &&Vec<f32>| {
+        list.iter().copied().chain(std::iter::repeat(0.0)).take(longest).collect::<Vec<f32>>()
+    };
+    let values: Vec<f32> = lists.iter().flat_map(padded).collect();
+    let shape = [records.len(), lists.len() / records.len(), longest];
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+impl Referenced {
+    /// A group with the log-probs of its completions under the reference.
+    pub(super) fn new(group: TokenGroup, reference: Vec<Vec<f32>>) -> Self {
+        Self { group, reference, mismatched: None, mismatched_kl: 0.0 }
+    }
+
+    /// The log-prob of every scored token under the distribution that it was drawn from.
+    fn proposal(&self) -> &[Vec<f32>] {
+        if self.group.log_probs.is_empty() { &self.reference } else { &self.group.log_probs }
     }
 }

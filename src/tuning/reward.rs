@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::data::dataset::InMemDataset;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::batches::Source;
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
@@ -74,7 +74,7 @@ impl Labelled {
         Train {
             name: "reward model",
             settings,
-            records: Arc::new(InMemDataset::new(groups)),
+            source: Source::of_all(groups, settings),
             held_out,
             drift: None,
             load: &|checkpoint| {

@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::data::dataset::InMemDataset;
-
+use super::batches::Source;
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
@@ -64,7 +63,7 @@ impl Demonstrated {
         Train {
             name: "fine-tuning",
             settings,
-            records: Arc::new(InMemDataset::new(groups)),
+            source: Source::of_all(groups, settings),
             held_out,
             drift: None,
             load: &|checkpoint| {

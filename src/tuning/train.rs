@@ -3,28 +3,27 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::data::dataset::{Dataset, DatasetError};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::TrainingSite;
-use super::batches::{MakeBatch, Prepare};
+use super::batches::{MakeBatch, Prepare, Source, StepRecords};
 use super::validation::validation;
+use crate::Result;
 use crate::config::{LearningRateSchedule, TrainSettings};
 use crate::data::TokenGroup;
 use crate::model::precision::computing_in;
 use crate::training::{
-    BatchOrder, BestModel, Checkpoints, Drifted, Keeping, Measure, Micro, Optimization, SaveModule,
-    Schedule, Step, Trainable, Training,
+    BestModel, Checkpoints, Drifted, Keeping, Measure, Micro, Optimization, SaveModule, Schedule,
+    Step, Trainable, Training, micro_batches,
 };
-use crate::{Error, Result};
 
 /// A training on records that are token groups, alone or with what belongs to them.
 pub(super) struct Train<'a, T: Trainable, I> {
     /// What it is called on the progress bar.
     pub name: &'a str,
     pub settings: &'a TrainSettings,
-    pub records: Arc<dyn Dataset<I>>,
+    pub source: Source<T, I>,
     /// The records of validation; none: there is none.
     pub held_out: Vec<I>,
     /// The drift from the reference at each validation, and its budget in nats.
@@ -61,10 +60,10 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
     pub(super) fn run(self, site: &TrainingSite<'_>) -> Result<Trained> {
         let (config, out) = (self.settings, site.out);
         let devices: Vec<Device> = site.devices.iter().map(|it| it.clone().autodiff()).collect();
-        let order = order(config, self.records.len(), devices.len());
-        let num_steps = order.num_steps();
-        let (records, batch, places) = (self.records, self.batch, devices.clone());
+        let Source { num_steps, of_step } = self.source;
+        let (batch, places) = (self.batch, devices.clone());
         let (prepare, compute) = (self.prepare, config.training.compute);
+        let largest = largest_micro_batch(config, devices.len());
         let device = site.device().clone();
         let validation = validation(
             config,
@@ -86,32 +85,33 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
             load: self.load,
             save: self.save.clone(),
             step: Arc::new(move |step, module: &T| {
-                let read = |record| -> Result<I> { records.get(record).map_err(unread) };
-                let (epoch, of_step) = order.records(step);
-                let mut of_step: Vec<I> = of_step.into_iter().map(read).collect::<Result<_>>()?;
+                let StepRecords { epoch, mut records, preparation, figures } =
+                    of_step(step, module)?;
                 if let Some(prepare) = &prepare {
-                    prepare(&computing_in(module.valid(), compute), &mut of_step)?;
+                    prepare(&computing_in(module.valid(), compute), &mut records)?;
                 }
                 let size = |record: usize| {
-                    let group = of_step[record].as_ref();
+                    let group = records[record].as_ref();
                     (group.completions.len(), group.num_tokens())
                 };
-                let parts = order.micro_batches(of_step.len(), size);
-                let group = |&record: &usize| of_step[record].as_ref();
+                let parts = micro_batches(records.len(), largest, size);
+                let group = |&record: &usize| records[record].as_ref();
                 let all = || parts.iter().flatten().map(group);
                 // Of similar lengths one after the other, so that each device has its share of all.
                 let turns = (0..places.len()).cycle();
                 let batches = parts.iter().zip(turns).map(|(part, place)| {
-                    let part: Vec<I> = part.iter().map(|&record| of_step[record].clone()).collect();
+                    let part: Vec<I> = part.iter().map(|&record| records[record].clone()).collect();
                     let (batch, weight) = batch(&part, &places[place]);
                     (batch, weight, place)
                 });
                 Ok(Step {
                     epoch,
                     micro_batches: Micro::weighted(batches.collect()),
-                    num_groups: of_step.len(),
+                    num_groups: records.len(),
                     num_tokens: all().map(TokenGroup::num_tokens).sum(),
                     records: all().map(TokenGroup::name).collect(),
+                    preparation,
+                    figures,
                 })
             }),
             validation,
@@ -156,22 +156,10 @@ impl Trained {
     }
 }
 
-fn unread(error: DatasetError) -> Error {
-    Error::usage(format!("a record cannot be read again: {error}"))
-}
-
-/// The order of `num_records` records, as the settings say; every device gets a micro-batch where
-/// there are groups enough.
-fn order(config: &TrainSettings, num_records: usize, num_devices: usize) -> BatchOrder {
+/// The most groups of a micro-batch: every device gets one where there are groups enough.
+fn largest_micro_batch(config: &TrainSettings, num_devices: usize) -> usize {
     let training = &config.training;
-    BatchOrder::new(
-        num_records,
-        training.batch_size,
-        training.micro_batch_size.min(training.batch_size.div_ceil(num_devices)),
-        training.epochs,
-        training.max_steps,
-        config.data.shuffle.then_some(config.seed),
-    )
+    training.micro_batch_size.min(training.batch_size.div_ceil(num_devices))
 }
 
 /// Optimizer and schedule, as the settings say.

@@ -12,7 +12,9 @@ use crate::config::{BestBy, DriftSettings, TrainSettings};
 use crate::data::{TokenGroup, Tokenizer};
 use crate::generation::{Choice, Sampling};
 use crate::model::ModelFolder;
-use crate::training::{BatchOrder, Drift, Measure, Rules, Trainable, Validation, hold_out, means};
+use crate::training::{
+    Drift, Measure, Rules, Trainable, Validation, hold_out, means, micro_batches,
+};
 use crate::{Error, Result};
 
 /// Refuses settings of validation that contradict each other or that have no records.
@@ -96,12 +98,11 @@ pub(super) fn validation<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Syn
         every => every,
     };
     let count = records.len();
-    let order = BatchOrder::new(count, count, settings.training.micro_batch_size, 1, 1, None);
     let size = |record: usize| {
         let group = records[record].as_ref();
         (group.completions.len(), group.num_tokens())
     };
-    let parts = order.micro_batches(count, size);
+    let parts = micro_batches(count, settings.training.micro_batch_size, size);
     let (drift, kl_budget) = drift.unzip();
     let measure = move |step: usize, module: &T| {
         let mut records = Cow::Borrowed(&records[..]);
@@ -150,6 +151,7 @@ pub(super) fn drift(
             end_of_text: end_of_text(policy, tokenizer),
             stop: None,
             seed,
+            log_probs: false,
         },
         device: device.clone(),
     })

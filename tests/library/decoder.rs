@@ -231,6 +231,7 @@ const fn greedy(max_new_tokens: usize) -> Sampling {
         end_of_text: vec![],
         stop: None,
         seed: 0,
+        log_probs: false,
     }
 }
 

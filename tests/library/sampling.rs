@@ -61,7 +61,9 @@ fn next(decoder: &Decoder, ids: &[u32], choice: &Choice, device: &Device) -> Vec
 }
 
 fn sampling(choice: Choice, num_completions: usize, max_new_tokens: usize) -> Sampling {
-    Sampling { num_completions, choice, max_new_tokens, end_of_text: vec![], stop: None, seed: 11 }
+    let (end_of_text, stop) = (vec![], None);
+    let (seed, log_probs) = (11, false);
+    Sampling { num_completions, choice, max_new_tokens, end_of_text, stop, seed, log_probs }
 }
 
 #[test]

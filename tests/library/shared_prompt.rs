@@ -137,7 +137,7 @@ fn groups() -> impl Strategy<Value = Vec<TokenGroup>> {
                     line: 1,
                     prompt,
                     completions,
-                    rewards: vec![],
+                    ..TokenGroup::default()
                 })
                 .collect()
         })
@@ -202,6 +202,7 @@ fn sampling(temperature: f64) -> Sampling {
         end_of_text: vec![0, 1],
         stop: None,
         seed: 11,
+        log_probs: false,
     }
 }
 
@@ -255,7 +256,7 @@ fn the_head_gives_the_log_softmax_of_the_full_logits() {
         line: 1,
         prompt: vec![2, 3],
         completions: vec![vec![4]],
-        rewards: vec![],
+        ..TokenGroup::default()
     };
     let ours: f32 = decoder.log_probs(&GroupBatch::new([&group], &device), 0.7).into_scalar();
     let weights = full_logits(&decoder, &[2, 3], &device);

@@ -85,6 +85,7 @@ fn log_probs_and_greedy_text_are_those_of_transformers() {
             end_of_text: folder.shape.end_of_text.clone(),
             stop: None,
             seed: 0,
+            log_probs: false,
         };
         let drawn = sample(&decoder, &[Prompt { number: 0, ids: text }], &greedy, &device).unwrap();
         assert_eq!(drawn[0][0].ids, ids(&case["greedy_ids"]));

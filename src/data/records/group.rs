@@ -23,6 +23,9 @@ pub struct Group {
     pub completions: Vec<Completion>,
     /// `rewards`, finite, one a completion; absent before labelling.
     pub rewards: Option<Vec<f64>>,
+    /// `log_probs`, one a token of `completion_ids`, under the distribution that the completions were drawn
+    /// from; absent: they were drawn from the reference.
+    pub log_probs: Option<Vec<Vec<f32>>>,
     /// `reward_parts`: by the name of each reward, what it gave every completion before it was weighted.
     pub reward_parts: Vec<(String, Vec<f64>)>,
     /// Fields that have no meaning here, such as `answer`, in their order: they are carried through, and
@@ -35,7 +38,8 @@ const PREFERENCE: [f64; 2] = [1.0, 0.0];
 
 impl Record for Group {
     fn reads() -> Vec<&'static str> {
-        let own = ["completions", "completion_ids", "finished", "rewards", "reward_parts"];
+        let own =
+            ["completions", "completion_ids", "finished", "rewards", "reward_parts", "log_probs"];
         let pair = ["chosen", "chosen_ids", "rejected", "rejected_ids"];
         [&PROMPT[..], &own, &pair].concat()
     }
@@ -79,6 +83,8 @@ impl Record for Group {
         same_length("finished", finished.as_ref().map(Vec::len), k)?;
         let rewards = fields.numbers("rewards")?;
         same_length("rewards", rewards.as_ref().map(Vec::len), k)?;
+        let log_probs = fields.number_lists("log_probs")?;
+        same_length("log_probs", log_probs.as_ref().map(Vec::len), k)?;
         let reward_parts = reward_parts(fields, k)?;
 
         let texts = texts.unwrap_or_else(|| vec![Passage::default(); k]);
@@ -96,7 +102,7 @@ impl Record for Group {
             })
             .collect::<Result<_, _>>()?;
         let (id, others) = (fields.id(), carried(fields));
-        Ok(Self { id, prompt, completions, rewards, reward_parts, others })
+        Ok(Self { id, prompt, completions, rewards, reward_parts, log_probs, others })
     }
 }
 
@@ -258,6 +264,9 @@ impl Serialize for Group {
         write_finished(&mut map, &self.completions)?;
         if let Some(rewards) = &self.rewards {
             map.serialize_entry("rewards", rewards)?;
+        }
+        if let Some(log_probs) = &self.log_probs {
+            map.serialize_entry("log_probs", log_probs)?;
         }
         if !self.reward_parts.is_empty() {
             let parts: Map<String, Value> = self

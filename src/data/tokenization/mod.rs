@@ -76,13 +76,21 @@ impl Tokenize for Group {
                 tokenization.completion(located, &field, &asked, it, intake)
             })
             .collect::<Result<_>>()?;
-        let tokens = TokenGroup {
+        let mut tokens = TokenGroup {
             id: group.id.clone(),
             line: located.line,
             prompt: asked.ids,
             completions,
             rewards: group.rewards.clone().unwrap_or_default(),
+            log_probs: group.log_probs.clone().unwrap_or_default(),
         };
+        check_log_probs(&tokens).map_err(|problem| located.error(problem))?;
+        if tokens.prompt.is_empty() {
+            // The first token has no predictor: no other log-prob has it either.
+            for log_probs in &mut tokens.log_probs {
+                log_probs.remove(0);
+            }
+        }
         tokenization.fit(located, tokens, |i| group.completion_field(i), intake)
     }
 }
@@ -105,7 +113,7 @@ impl Tokenize for Demonstration {
             line: located.line,
             prompt: asked.ids,
             completions: vec![completion],
-            rewards: Vec::new(),
+            ..TokenGroup::default()
         };
         let field = |_| "chosen".to_owned();
         tokens.check_predicted(field).map_err(|problem| located.error(problem))?;
@@ -151,7 +159,7 @@ impl Tokenize for PromptRecord {
             line: located.line,
             prompt: asked.ids,
             completions: Vec::new(),
-            rewards: Vec::new(),
+            ..TokenGroup::default()
         };
         tokenization.fit(located, tokens, |i| format!("completions[{i}]"), intake)
     }
@@ -187,6 +195,7 @@ impl Tokenize for LabelledText {
             prompt: Vec::new(),
             completions: vec![ids],
             rewards: vec![f64::from(u8::from(*label))],
+            ..TokenGroup::default()
         })
     }
 }
@@ -215,7 +224,7 @@ impl Tokenization<'_> {
             line: located.line,
             prompt: ids,
             completions: vec![rest],
-            rewards: Vec::new(),
+            ..TokenGroup::default()
         })
     }
 
@@ -288,6 +297,20 @@ impl Tokenization<'_> {
                 ),
             )
         })
+    }
+}
+
+/// Refuses log-probs that are not one a token.
+fn check_log_probs(group: &TokenGroup) -> Result<(), String> {
+    let lists = group.log_probs.iter().zip(&group.completions).enumerate();
+    match lists.into_iter().find(|(_, (log_probs, ids))| log_probs.len() != ids.len()) {
+        None => Ok(()),
+        Some((i, (log_probs, ids))) => Err(format!(
+            "`log_probs[{i}]`: expected {}, one for each token of the completion, found {}; give the \
+             `completion_ids` that were drawn, or leave `log_probs` out",
+            ids.len(),
+            log_probs.len()
+        )),
     }
 }
 

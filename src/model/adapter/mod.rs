@@ -12,6 +12,7 @@
 //! | `settings` | what `adapter_config.json` says, or a refusal by the setting's name |
 //! | `pattern` | which modules a name or a regular expression of PEFT takes |
 //! | `factors` | factors of a stored tensor and of the parameters in it |
+//! | `without` | the model that adapters were trained on |
 //! | `write` | the folder that PEFT loads |
 
 mod factors;
@@ -20,6 +21,7 @@ mod merge;
 mod pattern;
 mod read;
 mod settings;
+mod without;
 mod write;
 
 use std::collections::{BTreeSet, HashMap};
@@ -36,6 +38,7 @@ use factors::{Factors, Matrix};
 
 pub use folder::AdapterFolder;
 pub(super) use folder::Replacements;
+pub use without::without_adapters;
 pub use write::AdapterTarget;
 
 /// Name of the weights in a PEFT folder.

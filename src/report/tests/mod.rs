@@ -53,6 +53,7 @@ fn label(name: &str) -> PolicyLabel {
         beta_policy: beta.unwrap_or(0.5),
         beta_reward: rewards.then_some(2.0),
         completions: rewards.then_some(count.unwrap_or(4)),
+        online: false,
     };
     of(&text, PolicyKind::Trained(trained))
 }
@@ -117,6 +118,7 @@ fn example() -> Report {
         rule: Some(around(reward.mean / 2.0, 0.1)),
         reward_gain: (policy != "sft").then(|| around(reward.mean + 0.4, 0.13)),
         num_samples: 512,
+        learned_from: None,
         seconds,
     };
     let mut results = vec![

@@ -3,6 +3,7 @@
 
 mod goldens;
 mod published;
+mod sampled;
 mod tabular;
 
 use std::path::Path;
@@ -14,7 +15,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn::train::TrainStep;
 use exalign::alignment::{
     Alignment, GroupLogProbs, GroupNumbers, Labels, LossAndGradient, ObjectiveConfig,
-    ObjectiveName, Statistic, evaluate, objectives,
+    ObjectiveName, Statistic, TokenNumbers, evaluate, objectives,
 };
 use exalign::data::{GroupBatch, TokenGroup};
 use exalign::model::Precision;
@@ -53,9 +54,28 @@ fn one_group(
     rewards: &[f64],
 ) -> exalign::Result<LossAndGradient> {
     let num_tokens: Vec<f64> = (0..policy.len()).map(|i| 3.0 + i as f64).collect();
-    let group =
-        GroupNumbers { policy, reference, rewards, num_tokens: &num_tokens, mismatched_kl: 0.0 };
-    evaluate(objective, &group)
+    // Completions of one token where tokens are read, drawn from the reference where that is asked for.
+    let tokens =
+        |log_probs: &[f64]| -> Vec<Vec<f64>> { log_probs.iter().map(|&it| vec![it]).collect() };
+    let (of_policy, of_reference) = (tokens(policy), tokens(reference));
+    let group = GroupNumbers {
+        policy,
+        reference,
+        rewards,
+        num_tokens: &num_tokens,
+        proposal: if objective.needs_proposal() { reference } else { &[] },
+        tokens: TokenNumbers {
+            policy: &of_policy,
+            reference: &of_reference,
+            proposal: &of_reference,
+        },
+        mismatched_kl: 0.0,
+    };
+    let mut found = evaluate(objective, &group)?;
+    if objective.needs_tokens() {
+        found.gradient = found.token_gradient.concat();
+    }
+    Ok(found)
 }
 
 fn scalar(tensor: Tensor<1>) -> f64 {
@@ -673,6 +693,8 @@ fn part(groups: std::ops::Range<usize>, k: usize) -> AlignmentBatch {
     AlignmentBatch {
         groups: GroupBatch::new(&all, &device()),
         reference: matrix(&values(1.7), k),
+        proposal: None,
+        tokens: None,
         rewards: matrix(&values(0.9), k),
         mismatched_kl: 0.0,
     }
@@ -698,7 +720,7 @@ fn step_of(trainee: &Trainee<Aligner<Table>>, sizes: &[usize], k: usize) -> (Ste
         (part(first - size..first, k), size as f64, 0)
     });
     let micro_batches = Micro::weighted(parts.collect());
-    let step = Step { epoch: 0, micro_batches, num_groups: first, num_tokens: 0, records: vec![] };
+    let step = Step { micro_batches, num_groups: first, ..Step::default() };
     let output = TrainStep::step(trainee, step);
     let mut gradient = Gradient { all: &output.grads, values: Vec::new() };
     trainee.visit(&mut gradient);
@@ -732,7 +754,7 @@ fn any_split_of_a_step_has_the_same_loss_gradient_and_figures() {
                     reference: &numbers(batch.reference),
                     rewards: &numbers(batch.rewards),
                     num_tokens: &vec![1.0; k],
-                    mismatched_kl: 0.0,
+                    ..GroupNumbers::default()
                 };
                 evaluate(&*config.init().unwrap(), &group).unwrap().loss / 7.0
             })
@@ -1119,7 +1141,11 @@ fn statistics_are_means_over_the_groups() {
     let log_probs = GroupLogProbs::new(h.clone(), h.zeros_like());
     for config in all_objectives(0.5, 0.1, 1e-3) {
         let objective = config.init().unwrap();
-        if !objective.needs_rewards() || objective.log_target(&rewards).is_none() {
+        if !objective.needs_rewards()
+            || objective
+                .log_target(&GroupLogProbs::new(rewards.clone(), rewards.clone()), &rewards)
+                .is_none()
+        {
             continue;
         }
         let statistics = objective.statistics(&log_probs, &rewards);

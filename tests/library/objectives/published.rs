@@ -48,6 +48,7 @@ impl Case {
             rewards: &self.rewards,
             num_tokens: &self.num_tokens,
             mismatched_kl: self.kl,
+            ..GroupNumbers::default()
         }
     }
 }

@@ -1,0 +1,92 @@
+//! What a batch of groups is for an objective.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::log_softmax;
+
+/// What a batch of groups is for an objective: Σ log-prob over each completion's tokens at temperature τ,
+/// under policy and reference, and how many tokens these are.
+///
+/// Completions may come from any distribution μ. Expectations under the tempered policy and under the target
+/// are then estimated with the weights w_i = log π_sft(y_i) − log μ(y_i), normalised over each group:
+///
+///   log q_i = β_π h_i + w_i − logsumexp      log p_i = r_i/β_r + w_i − logsumexp
+///
+/// All tensors live on the same device; only those of the policy are tracked by autodiff.
+#[derive(Clone, Debug)]
+pub struct GroupLogProbs {
+    /// log π_θ(y_i | x), `[groups, K]`.
+    pub policy: Tensor<2>,
+    /// log π_sft(y_i | x), `[groups, K]`; zeros for an objective that needs no reference.
+    pub reference: Tensor<2>,
+    /// log μ(y_i | x) under the distribution that the completions were drawn from, `[groups, K]`; none:
+    /// they were drawn from π_sft.
+    pub proposal: Option<Tensor<2>>,
+    /// Tokens of each completion, `[groups, K]`; only means over tokens read them.
+    pub num_tokens: Tensor<2>,
+    /// The log-probs of single tokens, for an objective that
+    /// [needs them](super::Alignment::needs_tokens).
+    pub tokens: Option<TokenLogProbs>,
+    /// The mean log-ratio of prompts with completions of other prompts, in nats: an estimate of
+    /// KL(π_θ ‖ π_sft). Only objectives that [need it](super::Alignment::needs_mismatched_kl) read it; else 0.
+    pub mismatched_kl: f64,
+}
+
+/// Log-probs of single tokens, `[groups, K, longest]`; zeros stand past the end of a completion.
+#[derive(Clone, Debug)]
+pub struct TokenLogProbs {
+    /// log π_θ(y_t | x, y_<t).
+    pub policy: Tensor<3>,
+    /// The same under π_sft; zeros for an objective that needs no reference.
+    pub reference: Tensor<3>,
+    /// The same under the distribution that the completions were drawn from.
+    pub proposal: Tensor<3>,
+    /// 1 for a token, 0 past the end.
+    pub mask: Tensor<3>,
+}
+
+impl GroupLogProbs {
+    /// Log-probs under policy and reference, `[groups, K]` each, of completions of one token that were drawn
+    /// from the reference.
+    pub fn new(policy: Tensor<2>, reference: Tensor<2>) -> Self {
+        let num_tokens = reference.ones_like();
+        Self { policy, reference, num_tokens, proposal: None, tokens: None, mismatched_kl: 0.0 }
+    }
+
+    /// h_i = log π_θ(y_i | x) − log π_sft(y_i | x), `[groups, K]`.
+    pub fn log_ratios(&self) -> Tensor<2> {
+        self.policy.clone() - self.reference.clone()
+    }
+
+    /// h_i over the number of tokens, `[groups, K]`.
+    pub fn mean_log_ratios(&self) -> Tensor<2> {
+        self.log_ratios() / self.num_tokens.clone()
+    }
+
+    /// log π_θ(y_i | x) over the number of tokens, `[groups, K]`.
+    pub fn mean_log_probs(&self) -> Tensor<2> {
+        self.policy.clone() / self.num_tokens.clone()
+    }
+
+    /// w_i = log π_sft(y_i | x) − log μ(y_i | x), `[groups, K]`; none: all are 0.
+    pub fn log_weights(&self) -> Option<Tensor<2>> {
+        self.proposal.clone().map(|proposal| self.reference.clone() - proposal)
+    }
+
+    /// log q of each group, the policy tempered by β_π, `[groups, K]`.
+    pub fn log_policy(&self, beta_policy: f64) -> Tensor<2> {
+        self.normalised(self.log_ratios() * beta_policy)
+    }
+
+    /// log p of each group, the reference tilted by rewards `[groups, K]`, `[groups, K]`.
+    pub fn log_target(&self, rewards: &Tensor<2>, beta_reward: f64) -> Tensor<2> {
+        self.normalised(rewards.clone() / beta_reward)
+    }
+
+    /// log of exp(exponents) relative to the reference, normalised over each group, `[groups, K]`.
+    fn normalised(&self, exponents: Tensor<2>) -> Tensor<2> {
+        match self.log_weights() {
+            Some(weights) => log_softmax(exponents + weights, 1),
+            None => log_softmax(exponents, 1),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Draws, rewards and scores the completions of a round.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::Device;
+
+use super::reference::Reference;
+use super::round::{self, Beside, Round};
+use crate::config::Refresh;
+use crate::data::{Group, Located, TokenGroup, Tokenizer};
+use crate::generation::{Prompt, Sample, Sampling, sample};
+use crate::model::Decoder;
+use crate::policy::token_log_probs_of;
+use crate::rewards::{Rewards, Scores};
+use crate::tuning::drawing::PromptToComplete;
+use crate::tuning::reference::sums;
+use crate::{Error, Result, interrupt};
+
+/// Everything that a round is made with.
+pub(super) struct Collector {
+    /// The folder of rounds.
+    pub folder: PathBuf,
+    pub prompts: Vec<PromptToComplete>,
+    pub tokenizer: Option<Tokenizer>,
+    pub sampling: Sampling,
+    /// Prompts that are sampled at once.
+    pub batch_size: usize,
+    pub refresh: Refresh,
+    /// Whether the objective learns from the best and the worst completion of each group.
+    pub pairs: bool,
+    pub rewards: Mutex<Rewards>,
+    pub reference: Reference,
+    /// τ of the log-probs under the reference.
+    pub temperature: f64,
+    pub device: Device,
+}
+
+impl Collector {
+    /// The round of a number, counted from 0, with completions of `prompts`: as its file says, or drawn by
+    /// `policy`, where that is still the one that draws it.
+    pub fn round(
+        &self,
+        number: usize,
+        prompts: &[usize],
+        policy: Option<&dyn Fn() -> Decoder>,
+    ) -> Result<Round> {
+        let path = round::path(&self.folder, number);
+        if let Some(found) = round::read(&self.folder, number)? {
+            return Round::new(&path, found, self.pairs);
+        }
+        let Some(policy) = policy else {
+            return Err(Error::file(
+                &path,
+                "expected the samples of a round that has begun, found none or damaged ones: the policy has moved on \
+                 and cannot draw them again; remove the newest folder in checkpoints/, or start over with --fresh",
+            ));
+        };
+        let (groups, beside) = self.collect(number, prompts, policy)?;
+        round::write(&self.folder, number, &groups, beside)?;
+        // Numbers are those of the file, so that they are the same after an interruption.
+        let written = round::read(&self.folder, number)?;
+        let written = written.ok_or_else(|| Error::file(&path, "cannot be read again"))?;
+        Round::new(&path, written, self.pairs)
+    }
+
+    fn collect(
+        &self,
+        number: usize,
+        prompts: &[usize],
+        policy: &dyn Fn() -> Decoder,
+    ) -> Result<(Vec<Group>, Beside)> {
+        let started = Instant::now();
+        let samples = match self.refresh {
+            Refresh::Policy => self.draw(&policy().materialize(), number, prompts)?,
+            Refresh::Reference => {
+                let reference = self.reference.decoder(policy, &self.device)?;
+                let reference = reference.ok_or_else(|| {
+                    Error::usage("online.refresh: expected policy, since there is no reference, found reference")
+                })?;
+                self.draw(&reference, number, prompts)?
+            }
+        };
+        let group = |(&prompt, samples): (&usize, &Vec<Sample>)| {
+            self.prompts[prompt].group(samples, self.tokenizer.as_ref())
+        };
+        let mut groups: Vec<Group> =
+            prompts.iter().zip(&samples).map(group).collect::<Result<_>>()?;
+        let draw_seconds = started.elapsed().as_secs_f64();
+
+        let started = Instant::now();
+        let scores = self.score(number, &mut groups)?;
+        let reward_seconds = started.elapsed().as_secs_f64();
+
+        let started = Instant::now();
+        let tokens: Vec<TokenGroup> =
+            groups.iter().zip(1..).filter_map(|(group, line)| round::tokens(group, line)).collect();
+        let reference = match self.reference.decoder(policy, &self.device)? {
+            None => Vec::new(),
+            Some(decoder) => {
+                let (temperature, device) = (self.temperature, &self.device);
+                token_log_probs_of(&decoder, &tokens, temperature, device, |_| interrupt::check())?
+            }
+        };
+        let reference_seconds = started.elapsed().as_secs_f64();
+        let figures = figures(number, &tokens, &samples, &scores, &reference);
+        let groups_hash = String::new(); // known once the file is written
+        let beside = Beside {
+            groups: groups_hash,
+            reference,
+            draw_seconds,
+            reward_seconds,
+            reference_seconds,
+            figures,
+        };
+        Ok((groups, beside))
+    }
+
+    /// Gives the groups of a round their rewards.
+    fn score(&self, number: usize, groups: &mut [Group]) -> Result<Scores> {
+        let file: Arc<Path> = round::path(&self.folder, number).into();
+        let located = |(record, line): (&Group, usize)| Located {
+            file: file.clone(),
+            line,
+            record: record.clone(),
+        };
+        let all: Vec<Located<Group>> = groups.iter().zip(1..).map(located).collect();
+        let scores = self.rewards.lock().unwrap_or_else(PoisonError::into_inner).score(&all)?;
+        groups.iter_mut().enumerate().for_each(|(index, group)| scores.write_into(index, group));
+        Ok(scores)
+    }
+
+    /// Completions of the prompts, in their order; those of similar length are drawn together.
+    fn draw(&self, decoder: &Decoder, round: usize, prompts: &[usize]) -> Result<Vec<Vec<Sample>>> {
+        let mut order: Vec<usize> = (0..prompts.len()).collect();
+        order.sort_by_key(|&place| (self.prompts[prompts[place]].ids.len(), place));
+        let mut samples = vec![Vec::new(); prompts.len()];
+        for places in order.chunks(self.batch_size) {
+            let rows: Vec<Prompt> = places
+                .iter()
+                .map(|&place| Prompt {
+                    // No prompt has the same random numbers in two rounds.
+                    number: (round as u64 + 1) << 32 | prompts[place] as u64,
+                    ids: self.prompts[prompts[place]].ids.clone(),
+                })
+                .collect();
+            let drawn = sample(decoder, &rows, &self.sampling, &self.device)?;
+            for (&place, drawn) in places.iter().zip(drawn) {
+                samples[place] = drawn;
+            }
+        }
+        Ok(samples)
+    }
+}
+
+/// Figures of a round over all of its samples, named as TRL does where they mean the same.
+fn figures(
+    number: usize,
+    tokens: &[TokenGroup],
+    samples: &[Vec<Sample>],
+    scores: &Scores,
+    reference: &[Vec<Vec<f32>>],
+) -> Vec<(String, f64)> {
+    let all = scores.totals.concat();
+    let reward = mean(&all);
+    let variance = mean(&all.iter().map(|it| (it - reward).powi(2)).collect::<Vec<_>>());
+    let is_tied = |row: &&Vec<f64>| row.iter().all(|reward| *reward == row[0]);
+    let tied = scores.totals.iter().filter(is_tied).count() as f64 / scores.totals.len() as f64;
+    let samples = samples.concat();
+    let lengths: Vec<f64> = samples.iter().map(|it| it.ids.len() as f64).collect();
+    let cut: Vec<f64> = samples.iter().map(|it| f64::from(u8::from(!it.finished))).collect();
+    let mut figures = vec![
+        ("round".to_owned(), (number + 1) as f64),
+        ("reward".to_owned(), reward),
+        ("reward_std".to_owned(), variance.sqrt()),
+        ("frac_reward_zero_std".to_owned(), tied),
+        ("completions/mean_length".to_owned(), mean(&lengths)),
+        ("completions/clipped_ratio".to_owned(), mean(&cut)),
+    ];
+    if scores.parts.len() > 1 {
+        let part = |(name, rewards): &(String, Vec<Vec<f64>>)| {
+            (format!("rewards/{name}/mean"), mean(&rewards.concat()))
+        };
+        figures.extend(scores.parts.iter().map(part));
+    }
+    if !reference.is_empty() {
+        let drift = tokens.iter().zip(reference).flat_map(|(group, reference)| {
+            let (ours, theirs) = (sums(&group.log_probs), sums(reference));
+            ours.into_iter().zip(theirs).map(|(ours, theirs)| ours - theirs).collect::<Vec<_>>()
+        });
+        figures.push(("drift".to_owned(), mean(&drift.collect::<Vec<_>>())));
+    }
+    figures
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
