@@ -259,7 +259,7 @@ impl Pipeline<'_> {
             model: models.sft.clone(),
             reference: models.sft.clone(),
             prompts: data.source(data::PROMPTS),
-            reward: Rewarding::model(&models.reward)?,
+            reward: models.reward.rewarding()?,
             settings: OnlineSettings { align, generation, online: self.config.section("online")? },
         };
         let work = (AlignOnline::NAME, amount);

@@ -75,6 +75,9 @@ fn content(argument: &str) -> Result<BTreeMap<String, String>> {
         .collect()
 }
 
+/// How long a program is listened to for more answers than it was asked for, once.
+const MORE: Duration = Duration::from_millis(200);
+
 /// A program that is started when it is asked first.
 struct Asked {
     /// As messages call it.
@@ -85,6 +88,8 @@ struct Asked {
     /// How often it was started again.
     restarted: usize,
     process: Option<Process>,
+    /// Whether it has answered some groups and nothing more.
+    is_tried: bool,
     /// Whether it has answered more than it was asked.
     is_in_doubt: bool,
 }
@@ -118,6 +123,7 @@ impl Asked {
             restarts: settings.restarts,
             restarted: 0,
             process: None,
+            is_tried: false,
             is_in_doubt: false,
         })
     }
@@ -139,7 +145,7 @@ impl Asked {
 
     /// Sends the open groups and takes answers until none is open.
     fn ask(&mut self, exchange: &mut Exchange<'_>, groups: &[Located<Group>]) -> Result<(), Stop> {
-        let (name, timeout) = (self.name.clone(), self.timeout);
+        let (name, timeout, tried) = (self.name.clone(), self.timeout, self.is_tried);
         let process = self.running().map_err(Stop::Error)?;
         if let Heard::Line(line) | Heard::TooLong(line) = process.heard() {
             return Err(Stop::Error(self.unasked(&line)));
@@ -174,9 +180,14 @@ impl Asked {
                 Heard::Silence => interrupt::check().map_err(Stop::Error)?,
             }
         }
-        match process.heard() {
+        // A program that answers twice does so from the first group on.
+        let next = if tried { process.heard() } else { process.hear(MORE) };
+        match next {
             Heard::Line(line) | Heard::TooLong(line) => Err(Stop::Error(self.unasked(&line))),
-            _ => Ok(()),
+            _ => {
+                self.is_tried = true;
+                Ok(())
+            }
         }
     }
 
