@@ -19,6 +19,7 @@ mod online;
 mod published;
 mod remote;
 mod resume;
+mod rewards;
 mod shards;
 mod terminal;
 mod toy;
