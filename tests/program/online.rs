@@ -25,7 +25,7 @@ while IFS= read -r line; do
 done
 "#;
 
-const ROUNDS: &str = "--completions 5 --max-new-tokens 6 --prompts-per-round 4 --learning-rate 1e-2 --batch-size 4 \
+const ROUNDS: &str = "--set generation.completions=5 --max-new-tokens 6 --prompts-per-round 4 --learning-rate 1e-2 --batch-size 4 \
      --micro-batch-size 3 --set checkpoint.every=2 --seed 3";
 
 /// A folder with a model, prompts and a program that rewards.
@@ -228,19 +228,19 @@ fn what_cannot_be_learned_so_is_refused_before_anything_is_drawn() {
         assert!(!place.path("out/rounds").exists(), "{refusal}");
         refusal
     };
-    insta::assert_snapshot!(refused("kto", ""), @"");
-    insta::assert_snapshot!(refused("exo-rw", "--set generation.temperature=0"), @"");
-    insta::assert_snapshot!(refused("exo-rw", "--set generation.completions=1"), @"");
-    insta::assert_snapshot!(refused("exo-rw", "--validation prompts.jsonl"), @"");
-    insta::assert_snapshot!(refused("exo-rw", "--kl-budget 3"), @"");
+    insta::assert_snapshot!(refused("kto", ""), @"error: --online: kto learns from labels, which no reward gives; choose an objective on rewards or pairs, or label the rounds of another training and run kto on them");
+    insta::assert_snapshot!(refused("exo-rw", "--set generation.temperature=0"), @"error: generation.temperature: expected a number above 0, found 0: the completions of a prompt would all be the same");
+    insta::assert_snapshot!(refused("exo-rw", "--completions 1"), @"error: generation.completions: expected at least 2, which are compared, found 1");
+    insta::assert_snapshot!(refused("exo-rw", "--validation prompts.jsonl"), @"error: --validation prompts.jsonl: expected none with --online, whose rounds are of new samples; each round's `reward` and `drift` in metrics.jsonl tell how it goes");
+    insta::assert_snapshot!(refused("exo-rw", "--kl-budget 3"), @"error: --online: expected no validation.share, checkpoint.best or --kl-budget, which need records with completions; each round's `reward` and `drift` in metrics.jsonl are of new samples");
     insta::assert_snapshot!(
         place.refuses("align --online --objective exo-rw --model model --data prompts.jsonl --out out", 2),
-        @""
+        @"error: the following required arguments were not provided: --reward <SPEC[,SPEC]>"
     );
     place.groups("groups.jsonl", 4, 3);
     insta::assert_snapshot!(
         place.refuses("align --objective rloo --model model --data groups.jsonl --out off", 1),
-        @""
+        @"error: groups.jsonl:1: `log_probs`: rloo learns from samples and the log-probs they were drawn with, found none; draw them with `exalign sample --log-probs`, or let it draw its own: `exalign align --online`"
     );
 }
 
