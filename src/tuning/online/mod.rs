@@ -221,7 +221,21 @@ fn check(settings: &OnlineSettings, objective: &dyn Alignment) -> Result<()> {
             align.objective.temperature
         );
     }
+    if generation.top_p < 1.0 || generation.top_k > 0 {
+        tracing::warn!(
+            "generation.top_p and generation.top_k leave completions out that the policy would draw: what is learned \
+             holds among the others alone; top_p = 1 and top_k = 0 draw from all"
+        );
+    }
     let train = &align.train;
+    let of_a_round = train.training.batch_size.saturating_mul(settings.online.steps_per_round);
+    if of_a_round < settings.online.prompts_per_round {
+        tracing::warn!(
+            "the steps of a round learn from {of_a_round} of its {} groups, and the others are drawn for nothing; raise \
+             training.batch_size or online.steps_per_round, or lower online.prompts_per_round",
+            settings.online.prompts_per_round
+        );
+    }
     let held_out = train.validation.share > 0.0 || train.checkpoint.best != BestBy::None;
     if held_out || align.drift.kl_budget > 0.0 {
         return Err(Error::usage(
