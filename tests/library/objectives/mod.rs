@@ -2,6 +2,7 @@
 //! stay finite.
 
 mod goldens;
+mod ppo;
 mod published;
 mod sampled;
 mod tabular;
@@ -58,6 +59,7 @@ fn one_group(
     let tokens =
         |log_probs: &[f64]| -> Vec<Vec<f64>> { log_probs.iter().map(|&it| vec![it]).collect() };
     let (of_policy, of_reference) = (tokens(policy), tokens(reference));
+    let values = vec![vec![0.0]; policy.len()];
     let group = GroupNumbers {
         policy,
         reference,
@@ -68,6 +70,8 @@ fn one_group(
             policy: &of_policy,
             reference: &of_reference,
             proposal: &of_reference,
+            values: &values,
+            new_values: &[],
         },
         mismatched_kl: 0.0,
     };
@@ -1097,7 +1101,7 @@ fn group_sizes_an_objective_is_not_defined_for_are_refused() {
         @"dpo is defined for pairs (chosen, rejected), found a group of 3; use dpo-rw with rewards, or make pairs with `exalign pairs`"
     );
     for name in objectives() {
-        let takes_one = ["kto", "nll"].contains(&name.name);
+        let takes_one = ["kto", "nll", "ppo"].contains(&name.name);
         assert!(check(name.name, 0).is_err() && check(name.name, 1).is_ok() == takes_one);
         assert!(check(name.name, 2).is_ok());
     }
