@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use exalign::config::{
-    AlignSettings, DrawSettings, JudgingSettings, LabelSettings, PairSettings, ScoreSettings,
-    Settings, Sources, Stage, TrainSettings,
+    AlignSettings, DrawSettings, JudgingSettings, LabelSettings, PairSettings, RewardsSettings,
+    ScoreSettings, Settings, Sources, Stage, TrainSettings,
 };
 use serde_json::{Value, json};
 
@@ -166,8 +166,9 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
     });
     assert_eq!(evaluate, sample);
     let label = keys(Stage::Label, |settings: LabelSettings| {
-        let reward = Rewarding::model(&model()).unwrap();
-        key_of(&Label { reward, data: data(), shard: None, settings })
+        let reward = model().rewarding().unwrap();
+        let device = Device::flex();
+        key_of(&Label { reward, data: data(), shard: None, device, settings })
     });
     insta::assert_snapshot!(told(label), @r"
     chat.date chat.template_kwargs data.skip_bad dtype
@@ -195,6 +196,26 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
     data.skip_bad seed
     without effect: data.max_row_bytes
     ");
+}
+
+#[test]
+fn rewards_that_are_asked_for_are_told_apart_by_what_they_depend_on() {
+    let label = |text: &str, rewards| {
+        let reward = Rewarding::new(text.parse().unwrap(), rewards);
+        let (device, settings) = (Device::flex(), load(Stage::Label, None).unwrap());
+        key_of(&Label { reward, data: source("data"), shard: None, device, settings })
+    };
+    let text = "openai:http://127.0.0.1:1/v1*2,command:x y";
+    let asked = keys(Stage::Label, |settings: RewardsSettings| label(text, settings));
+    insta::assert_snapshot!(told(asked), @"judge.extra judge.max_completion_tokens judge.max_tokens judge.model judge.temperature reward.template
+without effect: judge.ca_file judge.concurrency judge.first_wait judge.key_header judge.key_variable judge.max_refused judge.max_retries judge.max_wait judge.template judge.timeout reward.restarts reward.timeout seed");
+    let defaults = || RewardsSettings::defaults().unwrap();
+    let usual = label(text, defaults());
+    for other in
+        ["openai:http://127.0.0.1:1/v1,command:x y", "openai:http://127.0.0.1:1/v1*2,command:x"]
+    {
+        assert_ne!(label(other, defaults()), usual, "{other}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod partial;
 mod protocol;
 mod record;
 mod rewarding;
+mod rules;
 mod run;
 mod shard;
 mod stage;
@@ -45,6 +46,10 @@ use terminal::{say_error, start_logging};
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
+    if let Err(error) = rules::register_all() {
+        say_error(&error);
+        return ExitCode::from(error.exit_code() as u8);
+    }
     let command_line = CommandLine::parse();
     start_logging(&command_line.global);
     let stop = ctrlc::set_handler(|| {

@@ -1,13 +1,12 @@
 //! The rewards that a stage asks for, as one of its inputs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use exalign::Result;
 use exalign::config::RewardsSettings;
 use exalign::rewards::RewardSpecs;
 use serde_json::Value;
-
-use crate::stage::Source;
 
 /// Rewards by their text, with the settings by which programs and endpoints are asked.
 #[derive(Clone, Debug)]
@@ -24,10 +23,10 @@ impl Rewarding {
         Self { specs, settings, key: None }
     }
 
-    /// A reward model alone.
-    pub fn model(Source { path, key }: &Source) -> Result<Self> {
+    /// A reward model alone, perhaps made by the stage of a key.
+    pub fn model(path: &Path, key: Option<String>) -> Result<Self> {
         let (specs, settings) = (RewardSpecs::model(path), RewardsSettings::defaults()?);
-        Ok(Self { specs, settings, key: key.clone() })
+        Ok(Self { specs, settings, key })
     }
 
     /// The settings that shape the rewards, written into those of a stage.

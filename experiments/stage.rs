@@ -276,6 +276,11 @@ impl Source {
         Input { name, kind: Kind::Weights, source: self }
     }
 
+    /// The rewards of the reward model alone.
+    pub fn rewarding(&self) -> Result<Rewarding> {
+        Rewarding::model(&self.path, self.key.clone())
+    }
+
     pub fn reward_model<'a>(&'a self, name: &'static str) -> Input<'a> {
         Input { name, kind: Kind::RewardModel, source: self }
     }

@@ -17,7 +17,6 @@ use super::run::{Run, stage_settings};
 use super::settings::{Protocol, Start};
 use super::variants::{Comparison, PairsFrom, Variant};
 use crate::graph::Artifact;
-use crate::rewarding::Rewarding;
 use crate::stage::{GROUPS, Keyed, Source, Step};
 use crate::stages::align::Align;
 use crate::stages::label::Label;
@@ -167,9 +166,10 @@ impl Pipeline<'_> {
         let (title, folder) = (format!("sampling {name}"), format!("{stage}-drawn"));
         let drawn = self.sized_stage(&title, &folder, of_draw, draw)?;
         let label = Label {
-            reward: Rewarding::model(&models.reward)?,
+            reward: models.reward.rewarding()?,
             data: drawn.source(GROUPS),
             shard: None,
+            device: self.run.graph.context.device.clone(),
             settings: self.settings(stage)?,
         };
         let (title, folder) = (format!("labelling {name}"), format!("{stage}-labelled"));
@@ -188,9 +188,10 @@ impl Pipeline<'_> {
             return Ok(None);
         }
         let label = Label {
-            reward: Rewarding::model(&models.reward)?,
+            reward: models.reward.rewarding()?,
             data: data.source(data::CHOSEN),
             shard: None,
+            device: self.run.graph.context.device.clone(),
             settings: self.settings("evaluate")?,
         };
         let work = (Label::NAME, num_prompts as f64);
@@ -258,7 +259,7 @@ impl Pipeline<'_> {
             model: models.sft.clone(),
             reference: models.sft.clone(),
             prompts: data.source(data::PROMPTS),
-            reward: Rewarding::model(&models.reward)?,
+            reward: models.reward.rewarding()?,
             settings: OnlineSettings { align, generation, online: self.config.section("online")? },
         };
         let work = (AlignOnline::NAME, amount);

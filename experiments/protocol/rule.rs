@@ -1,12 +1,13 @@
 //! The rule that the good answers of an embedded corpus follow.
 
 use exalign::Result;
-use exalign::data::{Completion, Group, Passage};
+use exalign::data::{Completion, Group};
 
 use super::data::Sizes;
 use super::measured::mean;
 use super::run::Run;
 use crate::grammar::Grammar;
+use crate::rules::prompt_text;
 
 /// The rule that good answers follow, where the run's texts have one.
 pub struct Rule<'a> {
@@ -44,16 +45,5 @@ impl<'a> Rule<'a> {
                 scores.filter(|scores| !scores.is_empty()).map(|scores| mean(&scores))
             })
             .collect()
-    }
-}
-
-/// A prompt as people read it, of a conversation the words alone.
-fn prompt_text(prompt: &Passage) -> String {
-    match (&prompt.text, prompt.messages()) {
-        (None, Some(messages)) => {
-            let content = messages.iter().filter_map(|message| message["content"].as_str());
-            content.collect::<Vec<_>>().join("\n")
-        }
-        (text, _) => text.clone().unwrap_or_default(),
     }
 }

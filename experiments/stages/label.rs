@@ -23,9 +23,10 @@ use crate::stage::{self, GROUPS, Input, Keyed, Place, Site, Source, perform};
 
 /// Options of `exalign label`.
 #[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub struct LabelArgs {
     /// The rewards, with commas between: reward:DIR (a reward model; a bare DIR is one too),
-    /// command:PROGRAM (JSON Lines in, JSON Lines out); *W behind one is its weight in the sum
+    /// command:PROGRAM, rule:NAME or openai:URL; *W behind one is its weight in the sum
     #[arg(long, value_name = "SPEC[,SPEC]", value_parser = rewarding::parse)]
     reward: RewardSpecs,
     /// Groups: {"prompt": .., "completions": [..]}, as texts or messages
@@ -45,14 +46,38 @@ pub struct LabelArgs {
     dtype: Option<String>,
 }
 
+const HELP: &str = "\
+reward:DIR       the output folder of `exalign reward`, or the `model` folder in it
+command:PROGRAM  a program that is started once. It reads a group a line, as `exalign sample` writes it, and \
+answers {\"rewards\": [..]} a line, in order, or with the group's \"id\" in any order
+rule:NAME[:FIELD]  1 for right, 0 for wrong: exact (the text in FIELD), number (the last number), regex (a \
+pattern in FIELD, or rule:regex:/PATTERN/); FIELD is `answer` where none is named
+openai:URL       a grade for each completion alone, from an endpoint that speaks the OpenAI API
+
+--reward reward:rm*1.0,command:./len.py*0.1 adds two rewards; the output has their sum as \"rewards\", and \
+each before it was weighted in \"reward_parts\". A program that ends or gives no answer in time is started \
+again; the same command continues a stopped labelling.
+
+Settings, as --set KEY=VALUE:
+  reward.timeout   120; seconds until a program's next answer
+  reward.restarts  2; how often in a run a program is started again
+  reward.template  grade; the question to an endpoint, or a file with {{ prompt }} and {{ completion }}
+  judge.model, judge.max_tokens, .. as in `exalign judge --help`: how an endpoint is asked";
+
 /// Runs the command.
 pub fn run(args: LabelArgs, global: &Global) -> Result<Labelling> {
     let Asking { own: settings, rewards } =
         settings(global, Stage::Label, vec![("dtype", args.dtype)])?;
-    let reward = Rewarding::new(args.reward, rewards);
-    let label = Label { reward, data: args.data.into(), shard: args.shard, settings };
+    let context = Context::new(global)?;
+    let label = Label {
+        reward: Rewarding::new(args.reward, rewards),
+        data: args.data.into(),
+        shard: args.shard,
+        device: context.device.clone(),
+        settings,
+    };
     let place = Place::File(args.out);
-    let summary = perform(label, &place, args.fresh, &Context::new(global)?)?;
+    let summary = perform(label, &place, args.fresh, &context)?;
     Ok(Labelling { shard: None, ..summary })
 }
 
@@ -61,6 +86,8 @@ pub struct Label {
     pub reward: Rewarding,
     pub data: Source,
     pub shard: Option<Shard>,
+    /// Where reward models compute.
+    pub device: Device,
     pub settings: LabelSettings,
 }
 
@@ -74,8 +101,9 @@ pub struct Labelling {
     shard: Option<ShardOutput>,
 }
 
-/// Groups that were checked, with their sizes: completions and tokens.
+/// Groups that were checked, with their sizes: completions and tokens; and their rewards, opened.
 pub struct Unlabelled {
+    rewards: Rewards,
     groups: Vec<Located<Group>>,
     sizes: Vec<(usize, usize)>,
 }
@@ -113,7 +141,7 @@ impl stage::Stage for Label {
     fn open(&mut self, record: Option<&Path>) -> Result<Unlabelled> {
         let models = self.reward.specs.models()?;
         set_date(&mut self.settings.chat, &models.iter().collect::<Vec<_>>(), record)?;
-        let rewards = self.opened(&Device::default())?;
+        let rewards = self.opened()?;
         let read = |located: Located<Group>, intake: &mut Intake| {
             let size = (located.record.completions.len(), rewards.look_at(&located, intake)?);
             Ok((located, size))
@@ -124,16 +152,19 @@ impl stage::Stage for Label {
         intake.unread.clear();
         intake.tell(&self.data.path);
         let (groups, sizes) = read.into_iter().unzip();
-        Ok(Unlabelled { groups, sizes })
+        Ok(Unlabelled { rewards, groups, sizes })
     }
 
     fn make(self, opened: Unlabelled, site: &Site<'_>) -> Result<Labelling> {
-        let Unlabelled { groups, sizes } = opened;
+        let Unlabelled { mut rewards, groups, sizes } = opened;
         let out = site.out()?;
         let portion = self.shard.unwrap_or(Shard::WHOLE).of_sizes(&sizes)?;
         let mut partial: Partial<Labelled> = Partial::open(out, &site.key)?;
-        let rewards = self.opened(&site.context.device)?;
-        label(rewards, &groups, &portion, &mut partial)?;
+        let done = label(&mut rewards, &groups, &portion, &mut partial);
+        if rewards.is_in_doubt() {
+            partial::remove(out);
+        }
+        done?;
         let labelled = portion.records().into_iter().filter_map(|record| {
             let (rewards, reward_parts) = partial.made.remove(&record)?;
             let group = groups[record].record.clone();
@@ -153,16 +184,16 @@ impl stage::Stage for Label {
 }
 
 impl Label {
-    fn opened(&self, device: &Device) -> Result<Rewards> {
+    fn opened(&self) -> Result<Rewards> {
         let LabelSettings { dtype, chat, .. } = &self.settings;
-        let settings = &self.reward.settings;
+        let (device, settings) = (&self.device, &self.reward.settings);
         self.reward.specs.open(&Opening { device, dtype: *dtype, chat, settings })
     }
 }
 
 /// Gives the groups of a portion rewards, block by block, where they have none yet.
 fn label(
-    mut rewards: Rewards,
+    rewards: &mut Rewards,
     groups: &[Located<Group>],
     portion: &Portion,
     partial: &mut Partial<Labelled>,

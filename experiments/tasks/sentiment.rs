@@ -16,6 +16,11 @@ impl Task for Sentiment {
         "sentiment"
     }
 
+    /// Its corpus has labels.
+    fn has_rule(&self) -> bool {
+        false
+    }
+
     fn about(&self) -> &'static str {
         "Film reviews continued with good sentiment"
     }

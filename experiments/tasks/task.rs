@@ -68,6 +68,11 @@ pub trait Task: Debug + Sync {
         random: &mut ChaCha12Rng,
     ) -> Result<Example>;
 
+    /// Whether there is a [rule](Self::rule).
+    fn has_rule(&self) -> bool {
+        true
+    }
+
     /// How good an answer is, by a rule over the texts of the embedded corpus; none where the corpus
     /// has labels instead.
     fn rule(&self, _grammar: &Grammar, _prompt: &str, _answer: &str) -> Option<f64> {

@@ -5,7 +5,7 @@
 //!   loss = −1/K Σ_i 1/n_i Σ_t [min(ρ_it A_i, clip(ρ_it) A_i) − β (e^d_it − d_it − 1)]
 //!
 //! with d = log π_sft − log π_θ of a token and n_i the number of a completion's tokens. μ is the policy that
-//! drew the completions; the deviation is that of a sample (K − 1). Shao et al. 2024, "DeepSeekMath". Without
+//! drew the completions; d counts up to 20, so that e^d stays a number; the deviation is that of a sample (K − 1). Shao et al. 2024, "DeepSeekMath". Without
 //! the deviation and with a constant in place of n_i it is Dr. GRPO (Liu et al. 2025, "Understanding
 //! R1-Zero-Like Training"), which has no bias to easy or hard prompts and to short or long answers.
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use super::reinforce::ClipRange;
+use super::reinforce::{ClipRange, LARGEST_LOG_RATIO};
 use super::{Alignment, Divergence, Entry, GroupLogProbs, KlWeight, Takes, TokenLogProbs};
 use crate::Error;
 
@@ -74,7 +74,7 @@ impl Alignment for Grpo {
         let log_ratios = policy.clone() - proposal.clone();
         let mut gain = self.clip.surrogate(log_ratios, advantages);
         if self.kl_weight != 0.0 {
-            let difference = reference.clone() - policy.clone();
+            let difference = (reference.clone() - policy.clone()).clamp_max(LARGEST_LOG_RATIO);
             let kl = difference.clone().exp() - difference - 1.0;
             gain = gain - kl * self.kl_weight;
         }
@@ -115,6 +115,8 @@ impl Alignment for Grpo {
 impl Grpo {
     /// The advantage of each completion, `[groups, K]`.
     fn advantages(&self, rewards: Tensor<2>) -> Tensor<2> {
+        // Less the first, so that equal rewards are exactly 0: divided by 10⁻⁴, a rounding error would count.
+        let rewards = rewards.clone() - rewards.narrow(1, 0, 1);
         let centred = rewards.clone() - rewards.clone().mean_dim(1);
         match self.by_deviation {
             true => {

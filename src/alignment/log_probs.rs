@@ -76,7 +76,16 @@ impl GroupLogProbs {
     /// from the reference.
     pub fn new(policy: Tensor<2>, reference: Tensor<2>) -> Self {
         let num_tokens = reference.ones_like();
-        Self { policy, reference, num_tokens, proposal: None, tokens: None, mismatched_kl: 0.0 }
+        let single = |table: &Tensor<2>| table.clone().unsqueeze_dim(2); // [groups, K, 1]
+        let tokens = TokenLogProbs {
+            policy: single(&policy),
+            reference: single(&reference),
+            proposal: single(&reference),
+            mask: single(&num_tokens),
+            values: None,
+        };
+        let tokens = Some(tokens);
+        Self { policy, reference, num_tokens, proposal: None, tokens, mismatched_kl: 0.0 }
     }
 
     /// h_i = log π_θ(y_i | x) − log π_sft(y_i | x), `[groups, K]`.

@@ -14,7 +14,7 @@ pub(super) struct ClipRange {
 }
 
 /// Log-ratios are taken as at most this far from 0, so that no ratio overflows.
-const LARGEST_LOG_RATIO: f64 = 20.0;
+pub(super) const LARGEST_LOG_RATIO: f64 = 20.0;
 
 impl ClipRange {
     /// As the settings say.

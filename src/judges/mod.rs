@@ -1,4 +1,5 @@
-//! Judges say which of two answers is better: people, or an endpoint that speaks the OpenAI API.
+//! Judges say which of two answers is better: people, or an endpoint that speaks the OpenAI API. A [`Grader`]
+//! says how good one answer is.
 //!
 //! A [`Judge`] gives every [`Comparison`] a verdict in both orders; [`crate::evaluation`] counts verdicts.
 //! Judges are a room of their own because a judge may use the network, and `evaluation` handles numbers
@@ -10,11 +11,14 @@
 
 mod address;
 mod answers;
+mod asker;
 mod client;
 mod comparison;
 mod connection;
 mod endpoint;
 mod events;
+mod grade;
+mod grader;
 mod parameters;
 mod refusal;
 mod refused;
@@ -33,6 +37,9 @@ use crate::evaluation::{BothOrders, majority};
 
 pub use comparison::Comparison;
 pub use endpoint::Endpoint;
+pub use grade::grade_in;
+pub use grader::{Answered, Grader};
+pub(crate) use said::without_thoughts;
 pub use template::Template;
 pub use verdict::verdict_in;
 

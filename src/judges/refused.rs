@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::endpoint::Heard;
 use super::refusal::Kind;
 
 /// Comparisons refused for no reason that is known, and none answered, that are enough to give up.
@@ -26,8 +25,8 @@ impl Refused {
 
     /// Notes what came of a question of the comparison called `name`. An error where there are too
     /// many that were refused.
-    pub fn note(&mut self, name: &str, heard: &Heard) -> Result<(), String> {
-        let Some((kind, why)) = &heard.refused else {
+    pub fn note(&mut self, name: &str, refused: Option<&(Kind, String)>) -> Result<(), String> {
+        let Some((kind, why)) = refused else {
             self.answered += 1;
             return Ok(());
         };

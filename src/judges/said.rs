@@ -22,7 +22,12 @@ const ENDS: [&str; 4] = ["</s>", "<eos>", "<end_of_turn>", "<end▁of▁sentence
 
 /// The answer in lower case, without thoughts and without the special tokens at its end.
 pub fn said(answer: &str) -> String {
-    let mut text = last_channel(&answer.to_lowercase());
+    without_thoughts(answer).to_lowercase()
+}
+
+/// The answer without thoughts and without the special tokens at its end.
+pub fn without_thoughts(answer: &str) -> String {
+    let mut text = last_channel(answer).to_owned();
     for (open, close) in THOUGHTS {
         text = without(&text, open, close);
     }
@@ -32,41 +37,50 @@ pub fn said(answer: &str) -> String {
 /// What stands outside of `open` … `close`. An end without a beginning ends a thought that began in
 /// the question; a beginning without an end has nothing after it.
 fn without(text: &str, open: &str, close: &str) -> String {
-    let mut rest = text;
+    // Of the same length, so that places in the one are those in the other.
+    let lower = text.to_ascii_lowercase();
+    let mut at = 0;
     let mut kept = String::new();
     loop {
-        let (begins, ends) = (rest.find(open), rest.find(close));
+        let (begins, ends) = (lower[at..].find(open), lower[at..].find(close));
         match (begins, ends) {
-            (Some(begin), Some(end)) if begin < end => kept.push_str(&rest[..begin]),
+            (Some(begin), Some(end)) if begin < end => kept.push_str(&text[at..at + begin]),
             (_, Some(_)) => kept.clear(),
             (Some(begin), None) => {
-                kept.push_str(&rest[..begin]);
+                kept.push_str(&text[at..at + begin]);
                 return kept;
             }
             (None, None) => {
-                kept.push_str(rest);
+                kept.push_str(&text[at..]);
                 return kept;
             }
         }
-        rest = ends.map_or("", |end| &rest[end + close.len()..]);
+        at = ends.map_or(text.len(), |end| at + end + close.len());
     }
 }
 
 /// The last message of the channel `final` where there are channels, and nothing where none of them
 /// is final.
-fn last_channel(text: &str) -> String {
+fn last_channel(text: &str) -> &str {
     const CHANNEL: &str = "<|channel|>";
-    if text.contains(CHANNEL) {
-        let last = text.split(CHANNEL).skip(1).filter(|it| it.trim_start().starts_with("final"));
-        let message = last.last().and_then(|it| it.split_once("<|message|>")).map(|it| it.1);
-        return message.unwrap_or_default().to_owned();
+    let lower = text.to_ascii_lowercase();
+    if lower.contains(CHANNEL) {
+        let starts = lower.match_indices(CHANNEL).map(|(at, mark)| at + mark.len());
+        let ends = lower.match_indices(CHANNEL).map(|(at, _)| at).skip(1).chain([text.len()]);
+        let finals =
+            starts.zip(ends).filter(|(at, _)| lower[*at..].trim_start().starts_with("final"));
+        const MESSAGE: &str = "<|message|>";
+        let message = finals.last().and_then(|(at, end)| {
+            let begin = at + lower[at..end].find(MESSAGE)? + MESSAGE.len();
+            Some(&text[begin..end])
+        });
+        return message.unwrap_or_default();
     }
     // The same with its special tokens left out.
-    match text.rsplit_once("assistantfinal") {
-        Some((before, message)) if before.trim_start().starts_with("analysis") => {
-            message.to_owned()
-        }
-        _ => text.to_owned(),
+    const LEFT: &str = "assistantfinal";
+    match lower.rfind(LEFT) {
+        Some(at) if lower.trim_start().starts_with("analysis") => &text[at + LEFT.len()..],
+        _ => text,
     }
 }
 
@@ -74,12 +88,12 @@ fn last_channel(text: &str) -> String {
 fn without_ends(text: &str) -> &str {
     let mut text = text.trim_end();
     loop {
+        let lower = text.to_ascii_lowercase();
         let marked = text.ends_with("|>").then(|| text.rfind("<|")).flatten();
-        let shorter = marked
-            .map(|at| &text[..at])
-            .or_else(|| ENDS.iter().find_map(|end| text.strip_suffix(end)));
-        match shorter {
-            Some(shorter) => text = shorter.trim_end(),
+        let ended =
+            || ENDS.iter().find(|end| lower.ends_with(*end)).map(|end| text.len() - end.len());
+        match marked.or_else(ended) {
+            Some(end) => text = text[..end].trim_end(),
             None => return text,
         }
     }

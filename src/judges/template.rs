@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use serde_json::{Map, Value as Json};
+
 use crate::data::jinja::{self, Purpose, Value};
 use crate::{Error, Result};
 
 /// What a judge is asked when its answer held no verdict, after the same question once more.
-const REMINDER: &str = "Give the verdict only, without a reason, in this form: \"Verdict: A\", \"Verdict: B\" or \"Verdict: tie\".";
+pub(super) const REMINDER: &str = "Give the verdict only, without a reason, in this form: \"Verdict: A\", \"Verdict: B\" or \"Verdict: tie\".";
 
 /// The built-in questions.
 const BUILT_IN: [(&str, &str); 4] = [
@@ -16,7 +18,10 @@ const BUILT_IN: [(&str, &str); 4] = [
     ("instruction", include_str!("../../assets/templates/instruction.txt")),
 ];
 
-/// The text of a question, with places for the prompt and the two answers.
+/// The built-in question for a grade.
+const GRADE: (&str, &str) = ("grade", include_str!("../../assets/templates/grade.txt"));
+
+/// The text of a question, with places for the prompt and for one answer or two.
 #[derive(Clone, Debug)]
 pub struct Template {
     name: String,
@@ -24,36 +29,75 @@ pub struct Template {
 }
 
 impl Template {
-    /// A built-in template by its name, or one from a file.
+    /// The lowest and the highest grade that the built-in question asks for.
+    pub(super) const GRADES: [f64; 2] = [1.0, 10.0];
+
+    /// A built-in template of comparisons by its name, or one from a file.
     ///
     /// # Errors
     /// If there is none, or it does not show prompt and answers.
     pub fn load(name: &str) -> Result<Self> {
-        let built_in = BUILT_IN.iter().find(|it| it.0 == name).map(|it| it.1.to_owned());
-        let text = match built_in {
+        let template = Self::read(name, &BUILT_IN, "judge.template")?;
+        let marks = ["<the prompt>", "<the first>", "<the second>"];
+        let shown = template.question(marks[0], marks[1], marks[2])?;
+        template.showing(&shown, ["{{ prompt }}", "{{ a }}", "{{ b }}"].into_iter().zip(marks))
+    }
+
+    /// The built-in template of grades, `grade`, or one from a file.
+    ///
+    /// # Errors
+    /// If there is none, or it does not show prompt and completion. What fields of records it shows is not
+    /// known before.
+    pub fn load_grade(name: &str) -> Result<Self> {
+        let template = Self::read(name, &[GRADE], "reward.template")?;
+        let text = template.text.replace(' ', "");
+        let shows =
+            |name: &str| ["{{", "{{-"].iter().any(|open| text.contains(&format!("{open}{name}")));
+        match ["prompt", "completion"].into_iter().find(|name| !shows(name)) {
+            None => Ok(template),
+            Some(name) => Err(template.lacks(&format!("{{{{ {name} }}}}"))),
+        }
+    }
+
+    /// The grades that the question asks for; none where only its author knows.
+    pub fn scale(&self) -> Option<[f64; 2]> {
+        (self.name == GRADE.0).then_some(Self::GRADES)
+    }
+
+    fn read(name: &str, built_in: &[(&str, &str)], setting: &str) -> Result<Self> {
+        let known = built_in.iter().find(|it| it.0 == name).map(|it| it.1.to_owned());
+        let text = match known {
             Some(text) => text,
             None if Path::new(name).is_file() => {
                 std::fs::read_to_string(name).map_err(Error::io(name, "read"))?
             }
             None => {
-                let names: Vec<&str> = BUILT_IN.iter().map(|it| it.0).collect();
+                let names: Vec<&str> = built_in.iter().map(|it| it.0).collect();
+                let one_of = if names.len() > 1 { "one of " } else { "" };
                 return Err(Error::usage(format!(
-                    "`judge.template`: expected one of {} or a file, found `{name}`",
+                    "`{setting}`: expected {one_of}{} or a file, found `{name}`",
                     names.join(", ")
                 )));
             }
         };
-        let template = Self { name: name.to_owned(), text };
-        let marks = ["<the prompt>", "<the first>", "<the second>"];
-        let shown = template.question(marks[0], marks[1], marks[2])?;
-        let places = ["{{ prompt }}", "{{ a }}", "{{ b }}"];
-        match places.iter().zip(marks).find(|(_, mark)| !shown.contains(mark)) {
-            None => Ok(template),
-            Some((place, _)) => Err(Error::file(
-                name,
-                format!("expected a template with {place} in it, found none; add it"),
-            )),
+        Ok(Self { name: name.to_owned(), text })
+    }
+
+    /// Itself, where `shown` holds the mark of every place.
+    fn showing<'a>(
+        self,
+        shown: &str,
+        mut places: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self> {
+        match places.find(|(_, mark)| !shown.contains(mark)) {
+            None => Ok(self),
+            Some((place, _)) => Err(self.lacks(place)),
         }
+    }
+
+    fn lacks(&self, place: &str) -> Error {
+        let message = format!("expected a template with {place} in it, found none; add it");
+        Error::file(&self.name, message)
     }
 
     /// The question which of two answers is better, `a` shown first.
@@ -61,10 +105,31 @@ impl Template {
     /// # Errors
     /// If the template does something that cannot be done.
     pub fn question(&self, prompt: &str, a: &str, b: &str) -> Result<String> {
-        let variables = || {
+        self.filled(|| {
             let texts = [("prompt", prompt), ("a", a), ("b", b)];
             texts.map(|(name, text)| (name.to_owned(), Value::text(text.trim()))).into()
-        };
+        })
+    }
+
+    /// The question how good a completion is; `others` are further fields of its record.
+    ///
+    /// # Errors
+    /// If the template does something that cannot be done, such as to show a field that the record lacks.
+    pub fn grade_question(
+        &self,
+        prompt: &str,
+        completion: &str,
+        others: &Map<String, Json>,
+    ) -> Result<String> {
+        self.filled(|| {
+            let texts = [("prompt", prompt), ("completion", completion)];
+            let others = others.iter().map(|(name, value)| (name.clone(), Value::from_json(value)));
+            let texts = texts.map(|(name, text)| (name.to_owned(), Value::text(text.trim())));
+            others.chain(texts).collect()
+        })
+    }
+
+    fn filled(&self, variables: impl Fn() -> Vec<(String, Value)> + Sync) -> Result<String> {
         jinja::parse_question(&self.text)
             .and_then(|template| jinja::render(&template, variables, Purpose::Question))
             .map_err(|fault| {
@@ -73,11 +138,6 @@ impl Template {
                     format!("cannot be filled in: {fault}; correct the template"),
                 )
             })
-    }
-
-    /// The same question for a judge that did not say a verdict.
-    pub(super) fn again(question: &str) -> String {
-        format!("{question}\n\n{REMINDER}")
     }
 }
 
@@ -97,7 +157,7 @@ mod tests {
                 assert!(question.contains(part), "{name}: {part}");
             }
             assert_eq!(verdict_in(&question), None, "{name}: an echo is no verdict");
-            assert_eq!(verdict_in(&Template::again(&question)), None);
+            assert_eq!(verdict_in(&format!("{question}\n\n{REMINDER}")), None);
         }
     }
 

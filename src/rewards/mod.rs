@@ -6,6 +6,8 @@
 //! | `kind` | what each kind of reward tells: its argument, its key, how to open it |
 //! | `model` | reward models |
 //! | `command` | programs, as JSON Lines through pipes |
+//! | `endpoint` | grades of a model behind an endpoint |
+//! | `rule` | rules for answers that can be checked, and those that a program adds |
 //!
 //! A kind of reward is one file with its `Kind`, and one line in `KINDS`.
 //!
@@ -13,8 +15,10 @@
 //! reward that is missing is never taken for 0.
 
 mod command;
+mod endpoint;
 mod kind;
 mod model;
+mod rule;
 mod spec;
 
 use burn::tensor::Device;
@@ -27,10 +31,11 @@ use kind::Kind;
 
 pub use command::end_programs;
 pub use model::{RewardScorer, rewards_of};
+pub use rule::{OwnRule, register_rule};
 pub use spec::RewardSpecs;
 
 /// All kinds of rewards, in the order in which they are listed.
-const KINDS: &[&Kind] = &[&model::KIND, &command::KIND];
+const KINDS: &[&Kind] = &[&model::KIND, &command::KIND, &rule::KIND, &endpoint::KIND];
 
 /// Gives completions rewards.
 pub trait Reward: Send {
@@ -48,6 +53,11 @@ pub trait Reward: Send {
     /// # Errors
     /// If a completion has no reward; the message names its group.
     fn score(&mut self, groups: &[Located<Group>]) -> Result<Vec<Vec<f64>>>;
+
+    /// Whether an error has shown that rewards of earlier groups may be wrong as well.
+    fn is_in_doubt(&self) -> bool {
+        false
+    }
 
     /// Called after the last group.
     ///
@@ -137,11 +147,17 @@ impl Rewards {
         Ok(Scores { totals, parts })
     }
 
+    /// Whether an error has shown that rewards of earlier groups may be wrong as well, so that none of them
+    /// should be kept.
+    pub fn is_in_doubt(&self) -> bool {
+        self.parts.iter().any(|part| part.reward.is_in_doubt())
+    }
+
     /// Called after the last group: programs end, and answers that nobody asked for are an error.
     ///
     /// # Errors
     /// If the end shows that rewards were wrong.
-    pub fn close(mut self) -> Result<()> {
+    pub fn close(&mut self) -> Result<()> {
         self.parts.iter_mut().try_for_each(|part| part.reward.close())
     }
 }

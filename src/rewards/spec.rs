@@ -111,7 +111,8 @@ impl Spec {
             None if is_first => (&model::KIND, text),
             None => return Err(format!("expected {}, found `{text}`", RewardSpecs::spellings())),
         };
-        let (argument, weight) = weighted(argument)?;
+        let (argument, weight) =
+            weighted(argument).map_err(|problem| format!("`{}`: {problem}", text.trim()))?;
         let argument = argument.trim();
         if argument.is_empty() || argument.ends_with(',') {
             return Err(format!(
@@ -153,12 +154,10 @@ fn weighted(text: &str) -> Result<(&str, f64), String> {
     let Some((argument, weight)) = text.rsplit_once('*') else { return Ok((text, 1.0)) };
     match weight.trim().parse::<f64>() {
         Ok(weight) if weight.is_finite() => Ok((argument, weight)),
-        Ok(_) => {
-            Err(format!("`{text}`: expected a finite weight behind the `*`, found `{weight}`"))
-        }
+        Ok(_) => Err(format!("expected a finite weight behind the `*`, found `{weight}`")),
         // What looks like the beginning of a number is meant as one.
         Err(_) if weight.trim_start().starts_with(|c: char| c.is_ascii_digit()) => Err(format!(
-            "`{text}`: expected a weight such as *0.5 behind the `*`, found `*{weight}`; write *1 behind an \
+            "expected a weight such as *0.5 behind the `*`, found `*{weight}`; write *1 behind an \
              argument that ends like a weight"
         )),
         Err(_) => Ok((text, 1.0)),
@@ -286,12 +285,12 @@ mod tests {
 
     #[test]
     fn what_is_ambiguous_is_refused_by_name() {
-        insta::assert_snapshot!(refusal("reward:a,comand:b"), @"");
-        insta::assert_snapshot!(refusal("reward:a*0,5"), @"");
-        insta::assert_snapshot!(refusal("reward:a*inf"), @"");
-        insta::assert_snapshot!(refusal("reward:a,,reward:b"), @"");
-        insta::assert_snapshot!(refusal("reward:"), @"");
-        insta::assert_snapshot!(refusal(""), @"");
-        insta::assert_snapshot!(refusal("command:sh -c 'x"), @"");
+        insta::assert_snapshot!(refusal("reward:a,comand:b"), @"expected reward:DIR, command:PROGRAM, rule:NAME or openai:URL behind a comma, found `comand:` in `reward:a,comand:b`; a comma before a word and a colon cannot stand in an argument");
+        insta::assert_snapshot!(refusal("reward:a*0,5"), @"`reward:a*0,5`: expected a weight such as *0.5 behind the `*`, found `*0,5`; write *1 behind an argument that ends like a weight");
+        insta::assert_snapshot!(refusal("reward:a*inf"), @"`reward:a*inf`: expected a finite weight behind the `*`, found `inf`");
+        insta::assert_snapshot!(refusal("reward:a,,reward:b"), @"expected reward:DIR, found `reward:a,`; leave commas out that separate nothing");
+        insta::assert_snapshot!(refusal("reward:"), @"expected reward:DIR, found `reward:`; leave commas out that separate nothing");
+        insta::assert_snapshot!(refusal(""), @"expected reward:DIR, found ``; leave commas out that separate nothing");
+        insta::assert_snapshot!(refusal("command:sh -c 'x"), @"`command:sh -c 'x`: expected words as a shell reads them, found a quote or a backslash without its end; close it");
     }
 }

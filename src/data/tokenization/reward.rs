@@ -42,6 +42,8 @@ impl RewardReading {
     ) -> Result<TokenGroup> {
         let mut own = located.clone();
         let group = &mut own.record;
+        // They are those of the policy's tokens.
+        group.log_probs = None;
         let has_words = |it: &Passage| it.text.is_some() || it.conversation.is_some();
         let can_read = tokenization.tokenizer.is_some();
         let has_template = tokenization.tokenizer.is_some_and(|it| it.chat_template().is_some());

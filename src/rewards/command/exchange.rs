@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::data::{Fields, Group, Located};
 
+/// What to do about a reward that is none.
+const REMEDY: &str = "give every completion a reward, 0 where it earns none";
+
 /// Groups that a program is asked for together.
 pub struct Exchange<'a> {
     groups: &'a [Located<Group>],
@@ -78,9 +81,13 @@ impl<'a> Exchange<'a> {
             return Err(Wrong { group, problem: problem.to_owned() });
         };
         let of_first = |problem: String| Wrong { group: first, problem };
-        let fields = Fields::parse(line).map_err(|problem| {
-            of_first(format!("{problem}; everything else than answers belongs on standard error"))
-        })?;
+        if !line.trim_ascii_start().starts_with(b"{") {
+            let problem = "expected {\"rewards\": [..]}, found something else; print answers alone to standard \
+                           output, and everything else to standard error";
+            return Err(of_first(problem.to_owned()));
+        }
+        let fields = Fields::parse(line)
+            .map_err(|problem| of_first(problem.replace("correct or drop the record", REMEDY)))?;
         let form = if fields.has("id") { Form::ById } else { Form::InOrder };
         if self.form.is_some_and(|known| known != form) {
             let (expected, found) = match form {
@@ -146,10 +153,7 @@ impl<'a> Exchange<'a> {
             let number =
                 value.as_f64().or_else(|| value.as_bool().map(|it| f64::from(u8::from(it))));
             number.filter(|number| number.is_finite()).ok_or_else(|| {
-                format!(
-                    "`rewards[{place}]`: expected a finite number, found {value}; give every completion a \
-                     reward, 0 where it earns none"
-                )
+                format!("`rewards[{place}]`: expected a finite number, found {value}; {REMEDY}")
             })
         };
         values.iter().enumerate().map(number).collect()
@@ -224,20 +228,20 @@ mod tests {
     fn wrong_answers_are_refused_with_what_was_expected_and_found() {
         let ids = [json!(1), json!(2)];
         let refusal = |lines: &[&str]| answered(&ids, lines).unwrap_err();
-        insta::assert_snapshot!(refusal(&["Loading.."]), @"");
-        insta::assert_snapshot!(refusal(&[r#"{"rewards": [1]}"#]), @"");
-        insta::assert_snapshot!(refusal(&[r#"{"rewards": [1, NaN]}"#]), @"");
-        insta::assert_snapshot!(refusal(&[r#"{"rewards": [1, null]}"#]), @"");
-        insta::assert_snapshot!(refusal(&[r#"{"rewards": ["1", 2]}"#]), @"");
-        insta::assert_snapshot!(refusal(&[r#"{"rewards": 1}"#]), @"");
-        insta::assert_snapshot!(refusal(&[r#"{"reward": 1}"#]), @"");
-        insta::assert_snapshot!(refusal(&[r#"{"id": 1, "rewards": [1, 2]}"#, r#"{"rewards": [1, 2]}"#]), @"");
-        insta::assert_snapshot!(refusal(&[r#"{"id": 1, "rewards": [1, 2]}"#, r#"{"id": 1, "rewards": [1, 2]}"#]), @"");
-        insta::assert_snapshot!(refusal(&[r#"{"id": 3, "rewards": [1, 2]}"#]), @"");
+        insta::assert_snapshot!(refusal(&["Loading.."]), @r#"1: expected {"rewards": [..]}, found something else; print answers alone to standard output, and everything else to standard error"#);
+        insta::assert_snapshot!(refusal(&[r#"{"rewards": [1]}"#]), @"1: `rewards`: expected 2 numbers, one a completion, found 1; give every completion one");
+        insta::assert_snapshot!(refusal(&[r#"{"rewards": [1, NaN]}"#]), @"1: `rewards[1]`: expected a finite number, found NaN; give every completion a reward, 0 where it earns none");
+        insta::assert_snapshot!(refusal(&[r#"{"rewards": [1, null]}"#]), @"1: `rewards[1]`: expected a finite number, found null; give every completion a reward, 0 where it earns none");
+        insta::assert_snapshot!(refusal(&[r#"{"rewards": ["1", 2]}"#]), @r#"1: `rewards[0]`: expected a finite number, found "1"; give every completion a reward, 0 where it earns none"#);
+        insta::assert_snapshot!(refusal(&[r#"{"rewards": 1}"#]), @r#"1: `rewards`: expected a list of 2 numbers, one a completion, found 1; write {"rewards": [..]}"#);
+        insta::assert_snapshot!(refusal(&[r#"{"reward": 1}"#]), @r#"1: `rewards`: expected a list of 2 numbers, one a completion, found only `reward`; write {"rewards": [..]}"#);
+        insta::assert_snapshot!(refusal(&[r#"{"id": 1, "rewards": [1, 2]}"#, r#"{"rewards": [1, 2]}"#]), @"2: expected an `id`, as in the answers before, found none; answer every group with its `id`, or all in order without");
+        insta::assert_snapshot!(refusal(&[r#"{"id": 1, "rewards": [1, 2]}"#, r#"{"id": 1, "rewards": [1, 2]}"#]), @"2: `id`: expected a group without an answer, found 1 again; answer once");
+        insta::assert_snapshot!(refusal(&[r#"{"id": 3, "rewards": [1, 2]}"#]), @"1: `id`: expected the id of a group that was asked for, such as 1, 2, found 3; give it back as it was read");
         let many = [r#"{"rewards": [1, 2]}"#; 3];
-        insta::assert_snapshot!(refusal(&many), @"");
+        insta::assert_snapshot!(refusal(&many), @"2: expected no further answer, since every group has one; write one line a group");
         let twice =
             answered(&[json!(1), json!(1)], &[r#"{"id": 1, "rewards": [1, 2]}"#]).unwrap_err();
-        insta::assert_snapshot!(twice, @"");
+        insta::assert_snapshot!(twice, @"1: `id`: expected an id that one group has, found 1, which lines 1 and 2 have; make the ids different, or answer in order without them");
     }
 }

@@ -75,6 +75,9 @@ fn content(argument: &str) -> Result<BTreeMap<String, String>> {
         .collect()
 }
 
+/// How long a program is listened to for more answers than it was asked for, once.
+const MORE: Duration = Duration::from_millis(200);
+
 /// A program that is started when it is asked first.
 struct Asked {
     /// As messages call it.
@@ -85,12 +88,16 @@ struct Asked {
     /// How often it was started again.
     restarted: usize,
     process: Option<Process>,
+    /// Whether it has answered some groups and nothing more.
+    is_tried: bool,
+    /// Whether it has answered more than it was asked.
+    is_in_doubt: bool,
 }
 
 /// Why a program does not go on.
 enum Stop {
-    /// It ended or is silent: it can be started again.
-    Fault(String),
+    /// It ended or is silent: it can be started again. What it did, and what to do.
+    Fault(String, &'static str),
     /// It makes no sense to ask it again.
     Error(Error),
 }
@@ -109,7 +116,16 @@ impl Asked {
             )));
         }
         let timeout = Duration::from_secs_f64(settings.timeout);
-        Ok(Self { name, words, timeout, restarts: settings.restarts, restarted: 0, process: None })
+        Ok(Self {
+            name,
+            words,
+            timeout,
+            restarts: settings.restarts,
+            restarted: 0,
+            process: None,
+            is_tried: false,
+            is_in_doubt: false,
+        })
     }
 
     /// The program, started where it does not run.
@@ -129,24 +145,16 @@ impl Asked {
 
     /// Sends the open groups and takes answers until none is open.
     fn ask(&mut self, exchange: &mut Exchange<'_>, groups: &[Located<Group>]) -> Result<(), Stop> {
-        let (name, timeout) = (self.name.clone(), self.timeout);
+        let (name, timeout, tried) = (self.name.clone(), self.timeout, self.is_tried);
         let process = self.running().map_err(Stop::Error)?;
-        if let Heard::Line(line) = process.heard() {
-            let error = wrong(
-                &name,
-                &groups[0],
-                &line,
-                "expected no answer before a group was sent; write one \
-                                                        line a group",
-            );
-            return Err(Stop::Error(error));
+        if let Heard::Line(line) | Heard::TooLong(line) = process.heard() {
+            return Err(Stop::Error(self.unasked(&line)));
         }
         exchange.begin();
         exchange.open().into_iter().for_each(|place| process.send(exchange.line(place)));
         let mut since = Instant::now();
         while !exchange.open().is_empty() {
             match process.hear(Duration::from_millis(50)) {
-                Heard::Line(line) if line.is_empty() => {}
                 Heard::Line(line) => {
                     exchange.take(&line).map_err(|Wrong { group, problem }| {
                         Stop::Error(wrong(&name, &groups[group], &line, &problem))
@@ -160,31 +168,47 @@ impl Asked {
                 }
                 Heard::End => {
                     let ending = process.ending();
-                    return Err(Stop::Fault(format!("{ending} without an answer")));
+                    return Err(Stop::Fault(format!("{ending} without an answer"), "find out why"));
                 }
                 Heard::Silence if since.elapsed() > timeout => {
                     process.kill();
-                    return Err(Stop::Fault(format!(
-                        "gave no answer within {} s (reward.timeout); a program answers each line at once, \
-                         and flushes its output",
-                        timeout.as_secs_f64()
-                    )));
+                    return Err(Stop::Fault(
+                        format!("gave no answer within {} s", timeout.as_secs_f64()),
+                        "raise reward.timeout, or see that it answers each line at once and flushes its output",
+                    ));
                 }
                 Heard::Silence => interrupt::check().map_err(Stop::Error)?,
             }
         }
-        match process.heard() {
-            Heard::Line(line) if !line.is_empty() => {
-                let last = exchange.take(&line).err();
-                let (group, problem) = last.map_or((0, String::new()), |it| (it.group, it.problem));
-                Err(Stop::Error(wrong(&name, &groups[group], &line, &problem)))
+        // A program that answers twice does so from the first group on.
+        let next = if tried { process.heard() } else { process.hear(MORE) };
+        match next {
+            Heard::Line(line) | Heard::TooLong(line) => Err(Stop::Error(self.unasked(&line))),
+            _ => {
+                self.is_tried = true;
+                Ok(())
             }
-            _ => Ok(()),
         }
     }
 
+    /// The error of an answer that nobody asked for.
+    fn unasked(&mut self, line: &[u8]) -> Error {
+        self.is_in_doubt = true;
+        let message = format!(
+            "answers `{}` although every group that it was asked for has an answer, so that answers may have \
+             gone to the wrong groups; write one line a group, and start again",
+            shown(line)
+        );
+        Error::file(&self.name, redact(&message))
+    }
+
     /// Starts the program again, or says why not.
-    fn restart(&mut self, why: &str, group: &Located<Group>, open: usize) -> Result<()> {
+    fn restart(
+        &mut self,
+        (why, remedy): (&str, &str),
+        group: &Located<Group>,
+        open: usize,
+    ) -> Result<()> {
         let last_words =
             self.process.take().map(|process| process.last_words()).unwrap_or_default();
         let last_words = redact(&last_words);
@@ -204,19 +228,27 @@ impl Asked {
         };
         let again = match self.restarted {
             0 => String::new(),
-            times => format!(", after {times} restarts (reward.restarts)"),
+            1 => ", also after a restart".to_owned(),
+            times => format!(", also after {times} restarts"),
         };
-        Err(group.error(format!("{} {why} to this group{others}{again}{last_words}", self.name)))
+        let message =
+            format!("{} {why} to this group{others}{again}; {remedy}{last_words}", self.name);
+        Err(group.error(message))
     }
+}
+
+/// The beginning of a line.
+fn shown(line: &[u8]) -> String {
+    const SHOWN: usize = 100;
+    let text = String::from_utf8_lossy(line);
+    let start: String = text.chars().take(SHOWN).collect();
+    let more = if start.len() < text.len() { "…" } else { "" };
+    format!("{start}{more}")
 }
 
 /// The error of an answer that cannot be used.
 fn wrong(name: &str, group: &Located<Group>, line: &[u8], problem: &str) -> Error {
-    const SHOWN: usize = 100;
-    let text = String::from_utf8_lossy(line);
-    let shown: String = text.chars().take(SHOWN).collect();
-    let more = if shown.len() < text.len() { "…" } else { "" };
-    group.error(redact(&format!("{name} answers `{shown}{more}`: {problem}")))
+    group.error(redact(&format!("{name} answers `{}`: {problem}", shown(line))))
 }
 
 impl Reward for Asked {
@@ -228,10 +260,10 @@ impl Reward for Asked {
         loop {
             match self.ask(&mut exchange, groups) {
                 Ok(()) => return Ok(exchange.into_rewards()),
-                Err(Stop::Fault(why)) => {
+                Err(Stop::Fault(why, remedy)) => {
                     let open = exchange.open();
                     let first = open.first().copied().unwrap_or(0);
-                    self.restart(&why, &groups[first], open.len())?;
+                    self.restart((&why, remedy), &groups[first], open.len())?;
                 }
                 Err(Stop::Error(error)) => {
                     self.process = None;
@@ -239,6 +271,10 @@ impl Reward for Asked {
                 }
             }
         }
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt
     }
 
     /// Closes the program's input and waits for its end. An answer that nobody asked for is an error: those
@@ -249,15 +285,7 @@ impl Reward for Asked {
         let until = Instant::now() + self.timeout;
         loop {
             match process.hear(Duration::from_millis(50)) {
-                Heard::Line(line) if line.is_empty() => {}
-                Heard::Line(line) | Heard::TooLong(line) => {
-                    let shown: String = String::from_utf8_lossy(&line).chars().take(100).collect();
-                    return Err(Error::usage(redact(&format!(
-                        "--reward {}: answers `{shown}` after every group had an answer, so that answers may \
-                         have gone to the wrong groups; write one line a group, and start over with --fresh",
-                        self.name
-                    ))));
-                }
+                Heard::Line(line) | Heard::TooLong(line) => return Err(self.unasked(&line)),
                 Heard::End => {
                     let ending = process.ending();
                     tracing::debug!("{}: {ending}", self.name);

@@ -79,19 +79,28 @@ impl Process {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child.id());
-        let no_pipe = || std::io::Error::other("its pipes are missing");
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (input, sent) = mpsc::channel();
         let (heard, lines) = mpsc::sync_channel(64);
         let tail: Arc<Mutex<VecDeque<String>>> = Arc::default();
         let kept = tail.clone();
         let (stdin, stdout, stderr) =
-            (stdin.ok_or_else(no_pipe)?, stdout.ok_or_else(no_pipe)?, stderr.ok_or_else(no_pipe)?);
-        thread::spawn(move || write(stdin, &sent));
-        thread::spawn(move || read(stdout, &heard));
-        let errors = thread::spawn(move || keep(stderr, &kept));
-        Ok(Self { child, input: Some(input), lines, tail, errors })
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let carry = |work: Box<dyn FnOnce() + Send>| thread::Builder::new().spawn(work);
+        let started =
+            carry(Box::new(move || stdin.into_iter().for_each(|pipe| write(pipe, &sent))))
+                .and_then(|_| {
+                    carry(Box::new(move || stdout.into_iter().for_each(|pipe| read(pipe, &heard))))
+                })
+                .and_then(|_| {
+                    carry(Box::new(move || stderr.into_iter().for_each(|pipe| keep(pipe, &kept))))
+                });
+        match started {
+            Ok(errors) => Ok(Self { child, input: Some(input), lines, tail, errors }),
+            Err(error) => {
+                let _ = child.kill().and_then(|()| child.wait());
+                Err(error)
+            }
+        }
     }
 
     /// Sends a line, its end included, without waiting for the program to read it.
@@ -221,6 +230,10 @@ fn read(stdout: ChildStdout, heard: &SyncSender<Heard>) {
             Ok(_) => {
                 let end = line.trim_ascii_end().len();
                 line.truncate(end);
+                // A blank line says nothing.
+                if line.is_empty() {
+                    continue;
+                }
                 Heard::Line(line)
             }
         };

@@ -198,7 +198,6 @@ fn check_rewards(
         let located = Located { file: file.clone(), line: prompt.line, record };
         rewards.look_at(&located, &mut intake)?;
     }
-    intake.tell(file);
     Ok(())
 }
 

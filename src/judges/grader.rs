@@ -1,0 +1,95 @@
+//! A language model behind an endpoint that grades answers, each alone.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::asker::{Asker, Heard, Questions, Wanted};
+use super::grade::grade_in;
+use super::template::Template;
+use crate::config::JudgeSettings;
+use crate::{Error, Result};
+
+/// What a grader is asked when its answer held no grade, after the same question once more.
+const REMINDER: &str =
+    "Give the grade only, without a reason, in this form: \"Grade: N\", where N is a number.";
+
+/// A language model behind an endpoint as a grader.
+pub struct Grader {
+    asker: Asker,
+    template: Template,
+}
+
+/// An answer to be graded.
+#[derive(Clone, Debug)]
+pub struct Answered<'a> {
+    /// What messages call it.
+    pub name: String,
+    /// The prompt as people read it.
+    pub prompt: &'a str,
+    /// The answer as people read it.
+    pub completion: &'a str,
+    /// Further fields of its record, which the template may show.
+    pub others: &'a Map<String, Value>,
+}
+
+impl Grader {
+    /// The endpoint at `url`, asked by the `template` of that name; answers are kept under `cache`.
+    ///
+    /// # Errors
+    /// If `url` or the template is none.
+    pub fn new(url: &str, settings: &JudgeSettings, template: &str, cache: &Path) -> Result<Self> {
+        let asker = Asker::new(url, settings, cache)?;
+        Ok(Self { asker, template: Template::load_grade(template)? })
+    }
+
+    /// The grade of every answer. Equal questions are asked once.
+    ///
+    /// # Errors
+    /// If the endpoint cannot be asked, refuses an answer or gives it no grade; the message names the
+    /// answer. Grades so far are kept.
+    pub fn grade(&mut self, answers: &[Answered<'_>]) -> Result<Vec<f64>> {
+        let mut questions = Questions::default();
+        let mut places = Vec::with_capacity(answers.len());
+        for Answered { name, prompt, completion, others } in answers {
+            let question = self.template.grade_question(prompt, completion, others);
+            let question = question.map_err(|error| Error::usage(format!("{name}: {error}")))?;
+            places.push(questions.place(question, name));
+        }
+        let wanted = Wanted {
+            name: "grade",
+            read: match self.template.scale() {
+                Some(_) => |answer| grade_in(answer, Some(Template::GRADES)),
+                None => |answer| grade_in(answer, None),
+            },
+            reminder: REMINDER,
+            progress: None,
+        };
+        let note = |name: &str, heard: &Heard<f64>| match (&heard.refused, heard.found) {
+            (Some((kind, why)), _) => {
+                Err(format!("refuses to grade {name} with {why}; {}", kind.advice()))
+            }
+            (None, None) => Err(format!("gives {name} no grade, but {}", said(heard))),
+            (None, Some(_)) => Ok(()),
+        };
+        let heard = self.asker.ask_all(&questions, &wanted, note)?;
+        Ok(places.into_iter().map(|place| heard[place].found.unwrap_or(f64::NAN)).collect())
+    }
+}
+
+/// What was said instead of a grade, and what to do.
+fn said(heard: &Heard<f64>) -> String {
+    const SHOWN: usize = 80;
+    if heard.is_cut {
+        return "a reply that was cut; raise judge.max_tokens, or set it to 0".to_owned();
+    }
+    if heard.is_empty {
+        return "an empty reply; start the command again, grades so far are kept".to_owned();
+    }
+    let last = heard.text.trim().lines().next_back().unwrap_or_default();
+    let shown: String = last.chars().take(SHOWN).collect();
+    format!(
+        "a reply that ends with {shown:?}; ask in reward.template for a last line such as \"Grade: 7\", or \
+         use another judge.model"
+    )
+}

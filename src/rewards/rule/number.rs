@@ -1,0 +1,266 @@
+//! The number that an answer ends with, as people and models write it.
+//!
+//! The first of these that the text holds is read: the last `\boxed{…}`; what follows the last `####` on its
+//! line (GSM8K); the last number. Nothing is cut from the text before, since an answer may stand anywhere.
+
+/// The number that a text answers with.
+pub fn answered(text: &str) -> Option<f64> {
+    let text = plain(text);
+    match marked(&text) {
+        Some(marked) => single(marked),
+        None => numbers(&text).last().copied(),
+    }
+}
+
+/// The number that a reference answer holds: that behind its mark, or the only one there is.
+///
+/// # Errors
+/// In words, if there is none or there are several without a mark.
+pub fn expected(text: &str) -> Result<f64, String> {
+    let text = plain(text);
+    if let Some(marked) = marked(&text) {
+        return single(marked).ok_or_else(|| "no number behind its mark".to_owned());
+    }
+    let mut all = numbers(&text);
+    all.dedup_by(|a, b| is_same(*a, *b));
+    match all.as_slice() {
+        [only] => Ok(*only),
+        [] => Err("no number".to_owned()),
+        several => Err(format!("{} numbers", several.len())),
+    }
+}
+
+/// Whether two numbers are the same but for rounding.
+pub fn is_same(one: f64, two: f64) -> bool {
+    one == two || (one - two).abs() <= 1e-12 * one.abs().max(two.abs())
+}
+
+/// The text with the signs of LaTeX and typography as plain ones.
+fn plain(text: &str) -> String {
+    let spelled = [
+        ("{,}", ","),
+        (",\\!", ","),
+        ("\\!", ""),
+        ("\\,", ""),
+        ("\\$", "$"),
+        ("\\%", "%"),
+        ("\\dfrac", "\\frac"),
+        ("\\tfrac", "\\frac"),
+        ("\u{2212}", "-"),
+        ("\u{202f}", ""),
+        ("\u{2009}", ""),
+    ];
+    spelled.iter().fold(text.to_owned(), |text, (from, to)| match text.contains(from) {
+        true => text.replace(from, to),
+        false => text,
+    })
+}
+
+/// What stands in the last box, or behind the last `####`.
+fn marked(text: &str) -> Option<&str> {
+    const BOXES: [&str; 2] = ["\\boxed{", "\\fbox{"];
+    let last = BOXES.iter().filter_map(|name| Some((text.rfind(name)?, name.len()))).max();
+    let boxed = last.and_then(|(at, len)| braced(&text[at + len..]));
+    boxed.or_else(|| {
+        let (_, behind) = text.rsplit_once("####")?;
+        behind.trim_start().lines().next()
+    })
+}
+
+/// The text up to the brace that closes the one before it.
+fn braced(text: &str) -> Option<&str> {
+    let mut depth = 1;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(&text[..at]);
+        }
+    }
+    None
+}
+
+/// The number of a marked answer: behind the last equals sign, its first; units and powers follow it.
+fn single(marked: &str) -> Option<f64> {
+    let value = marked.rsplit('=').find(|part| !part.trim().is_empty())?;
+    numbers(value).first().copied()
+}
+
+/// All numbers of a text, in their order.
+fn numbers(text: &str) -> Vec<f64> {
+    let mut found = Vec::new();
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match number_at(text, at) {
+            Some((number, end)) => {
+                found.push(number);
+                at = end;
+            }
+            None => at += 1,
+        }
+    }
+    found
+}
+
+/// The number that begins at a byte, its sign before it included, and where it ends.
+fn number_at(text: &str, at: usize) -> Option<(f64, usize)> {
+    let bytes = text.as_bytes();
+    if text.is_char_boundary(at) && text[at..].starts_with("\\frac") {
+        let (value, end) = fraction_at(text, at + 5)?;
+        return Some((value * sign_before(text, at), end));
+    }
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let starts = is_digit(at) || (bytes[at] == b'.' && is_digit(at + 1));
+    let before = at.checked_sub(1).map(|at| bytes[at]);
+    // A digit within a word or a name is no number: x2, H2O, 1.2.3.
+    let is_inside =
+        before.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.' || b >= 0x80);
+    if !starts || is_inside {
+        return None;
+    }
+    let (value, mut end) = decimal_at(bytes, at)?;
+    let mut value = value;
+    // A fraction: 3/4.
+    if bytes.get(end) == Some(&b'/')
+        && is_digit(end + 1)
+        && let Some((below, behind)) = decimal_at(bytes, end + 1)
+        && below != 0.0
+    {
+        (value, end) = (value / below, behind);
+    }
+    Some((value * sign_before(text, at), end))
+}
+
+/// −1 where a minus that is a sign stands before the number, perhaps before its currency; else 1.
+fn sign_before(text: &str, at: usize) -> f64 {
+    let before = text[..at].trim_end_matches(['$', '€', '£', '¥']);
+    let Some(rest) = before.strip_suffix('-') else { return 1.0 };
+    // "5-3" is a difference or a range.
+    let is_difference =
+        rest.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '}' | ']' | '-'));
+    if is_difference { 1.0 } else { -1.0 }
+}
+
+/// Digits with commas between thousands, decimals and an exponent: the value and where it ends.
+fn decimal_at(bytes: &[u8], at: usize) -> Option<(f64, usize)> {
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let digits_from = |mut at: usize| {
+        while is_digit(at) {
+            at += 1;
+        }
+        at
+    };
+    let mut end = digits_from(at);
+    if (1..=3).contains(&(end - at)) {
+        while bytes.get(end) == Some(&b',') && digits_from(end + 1) == end + 4 {
+            end += 4;
+        }
+    }
+    if bytes.get(end) == Some(&b'.') && is_digit(end + 1) {
+        end = digits_from(end + 1);
+    }
+    if matches!(bytes.get(end), Some(b'e' | b'E')) {
+        let signed = end + 1 + usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+        if is_digit(signed) {
+            end = digits_from(signed);
+        }
+    }
+    let digits: String =
+        bytes[at..end].iter().filter(|&&b| b != b',').map(|&b| char::from(b)).collect();
+    let value: f64 = digits.parse().ok()?;
+    value.is_finite().then_some((value, end))
+}
+
+/// `{a}{b}` or `ab` behind `\frac`.
+fn fraction_at(text: &str, at: usize) -> Option<(f64, usize)> {
+    let mut end = at;
+    let mut part = || -> Option<f64> {
+        let rest = &text[end..];
+        let skipped = rest.len() - rest.trim_start().len();
+        let rest = rest.trim_start();
+        let inner = match rest.strip_prefix('{') {
+            Some(inside) => {
+                let inner = braced(inside)?;
+                end += skipped + inner.len() + 2;
+                inner
+            }
+            None => {
+                let first = rest.chars().next()?;
+                end += skipped + first.len_utf8();
+                &rest[..first.len_utf8()]
+            }
+        };
+        match numbers(inner).as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
+    };
+    let (above, below) = (part()?, part()?);
+    (below != 0.0).then(|| (above / below, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_that_an_answer_ends_with_is_read_as_people_write_it() {
+        for (text, number) in [
+            ("The answer is 42.", Some(42.0)),
+            ("She pays $29.00 in total.", Some(29.0)),
+            ("That makes 1,234,567 stars", Some(1_234_567.0)),
+            ("1,2 and 3", Some(3.0)),
+            ("so x = -7", Some(-7.0)),
+            ("so x = \u{2212}7.5!", Some(-7.5)),
+            ("He owes -$5", Some(-5.0)),
+            ("between 3-4", Some(4.0)),
+            ("10 - 4 = 6", Some(6.0)),
+            ("50%", Some(50.0)),
+            ("**12**", Some(12.0)),
+            ("about 1e3", Some(1000.0)),
+            ("3.", Some(3.0)),
+            (".5", Some(0.5)),
+            ("3/4 of it", Some(0.75)),
+            ("5kg", Some(5.0)),
+            ("x2 is H2O, version 1.2.3", Some(1.2)),
+            ("no number", None),
+            ("", None),
+            // Boxes and marks come before the last number.
+            ("#### 70,000\nand the 2 checks confirm it", Some(70_000.0)),
+            ("#### $18 per day for 3 days", Some(18.0)),
+            ("first \\boxed{3}, no: \\boxed{42\\text{ cm}^2} by rule 7", Some(42.0)),
+            ("\\boxed{x = -\\frac{1}{2}}", Some(-0.5)),
+            ("\\boxed{\\dfrac12}", Some(0.5)),
+            ("\\boxed{10{,}000}", Some(10_000.0)),
+            ("\\boxed{\\$1,\\!000}", Some(1000.0)),
+            ("\\boxed{a}", None),
+            ("\\boxed{3", Some(3.0)),
+            ("Zahl: 12 \u{20ac}", Some(12.0)),
+        ] {
+            assert_eq!(answered(text), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reference_answer_has_one_number_or_a_mark() {
+        let gsm8k = "80,000+50,000=$<<80000+50000=130000>>130,000\n#### 70000";
+        assert_eq!(expected(gsm8k), Ok(70_000.0));
+        assert_eq!(expected(" -3.0 "), Ok(-3.0));
+        assert_eq!(expected("We have $8+(-6)=\\boxed{2}$."), Ok(2.0));
+        assert_eq!(expected("12 apples and 3 pears"), Err("2 numbers".to_owned()));
+        assert_eq!(expected("twelve"), Err("no number".to_owned()));
+        assert_eq!(expected("#### twelve"), Err("no number behind its mark".to_owned()));
+    }
+
+    #[test]
+    fn numbers_are_the_same_but_for_rounding() {
+        assert!(is_same(1.0 / 3.0, 0.333_333_333_333_333_3));
+        assert!(is_same(0.1 + 0.2, 0.3));
+        assert!(!is_same(10_000_000_001.0, 10_000_000_000.0));
+        assert!(!is_same(0.0, 1e-300));
+    }
+}
