@@ -55,12 +55,15 @@ fn the_reward_rises_and_values_learn_to_tell_it() {
 fn a_run_killed_at_any_moment_ends_with_the_same_values_and_the_same_weights() {
     let place = workplace();
     let trials = [
-        ("whole", "--steps-per-round 2 --kl-target 0.05 --set objective.kl_horizon=20"),
-        ("adapters", "--lora-rank 2 --completions 1 --kl-weight 0"),
+        ("whole", 5, "--steps-per-round 2 --kl-target 0.05 --set objective.kl_horizon=20"),
+        ("adapters", 1, "--lora-rank 2 --kl-weight 0"),
     ];
-    for (name, more) in trials {
+    for (name, k, more) in trials {
         let (whole, killed) = (format!("{name}-whole"), format!("{name}-killed"));
-        let command = |out: &str| format!("{} {more}", online("ppo", out, 4));
+        let drawn = format!("--completions {k}");
+        let command = |out: &str| {
+            format!("{} {more}", online("ppo", out, 4).replace("--completions 5", &drawn))
+        };
         place.succeeds(&command(&whole));
         let kills = until_done(&place, &command(&killed), |kills| {
             Duration::from_millis(25 + 17 * kills as u64)
