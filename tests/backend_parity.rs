@@ -308,7 +308,7 @@ fn norm(values: &[f32]) -> f64 {
 
 fn losses_and_gradients_are_those_of_flex(device: &Device) {
     for (family, folder) in families() {
-        for objective in objectives() {
+        for objective in objectives().into_iter().filter(|it| it.name != "ppo") {
             let of = |device: &Device| {
                 let (subject, batch) = subject(folder.path(), objective, Precision::F32, device);
                 let (loss, _) = subject.module.loss(&batch);

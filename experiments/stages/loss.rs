@@ -18,7 +18,7 @@ use crate::output::{is_read, print_line};
 /// Options of `exalign loss`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Each line of --data is a group, {\"policy\": [..], \"reference\": [..], \"rewards\": [..], \"num_tokens\": [..]}:\nthe log-probs of its completions under both models, their rewards, their numbers of tokens. What an objective\ndoes not read may be left out. Pair objectives take the first completion as the chosen one. kto takes\ncompletions of positive reward as desirable, and \"kl\", its estimate of the KL to the reference (default: 0).\nPrints {\"loss\": .., \"gradient\": [d loss / d policy log-prob ..]} for each group."
+    after_help = "Each line of --data is a group, {\"policy\": [..], \"reference\": [..], \"rewards\": [..], \"num_tokens\": [..]}:\nthe log-probs of its completions under both models, their rewards, their numbers of tokens. What an objective\ndoes not read may be left out. Pair objectives take the first completion as the chosen one. kto takes\ncompletions of positive reward as desirable, and \"kl\", its estimate of the KL to the reference (default: 0).\ngrpo and ppo read lists of tokens, [[-1.5, -0.2], [-3.1]], and \"proposal\", those under the distribution that drew; ppo\nalso \"values\" when they were drawn and \"new_values\" (default: the same), its advantages whitened over the group.\nPrints {\"loss\": .., \"gradient\": [d loss / d policy log-prob ..]} for each group."
 )]
 pub struct LossArgs {
     #[arg(long, value_name = "NAME", help = objective_names(|_| true) + ", or a sum: exo-pref+0.1*nll")]
@@ -74,6 +74,9 @@ struct LossLine {
     loss: f64,
     /// One number a completion, or one list a completion where log-probs of tokens were given.
     gradient: Value,
+    /// One list a completion, where the objective learns values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    value_gradient: Vec<Vec<f64>>,
 }
 
 /// The loss and gradient of the group that `line` describes; it is line `number` of `source`.
@@ -97,6 +100,7 @@ fn evaluate_line(
     let [policy, reference, proposal] = [0, 1, 2].map(|i| side(&record, sides[i], needed[i]));
     let (policy, reference, proposal) =
         (policy.map_err(at_line)?, reference.map_err(at_line)?, proposal.map_err(at_line)?);
+    let of_tokens = |field: &str| side(&record, field, false);
     let kl = match record.get("kl") {
         None | Some(Value::Null) => 0.0,
         Some(found) => found.as_f64().ok_or_else(|| {
@@ -111,6 +115,8 @@ fn evaluate_line(
             policy: &policy.tokens,
             reference: &reference.tokens,
             proposal: &proposal.tokens,
+            values: &of_tokens("values").map_err(at_line)?.tokens,
+            new_values: &of_tokens("new_values").map_err(at_line)?.tokens,
         },
         rewards: &list("rewards", objective.needs_rewards())?,
         num_tokens: &list("num_tokens", objective.needs_num_tokens())?,
@@ -121,7 +127,12 @@ fn evaluate_line(
         true => json!(found.token_gradient),
         false => json!(found.gradient),
     };
-    Ok(LossLine { id: record.get("id").cloned(), loss: found.loss, gradient })
+    Ok(LossLine {
+        id: record.get("id").cloned(),
+        loss: found.loss,
+        gradient,
+        value_gradient: found.value_gradient,
+    })
 }
 
 /// Log-probs under one side: of completions, and of their tokens where a list of lists was given.

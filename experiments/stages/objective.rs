@@ -39,11 +39,11 @@ pub struct ObjectiveFlags {
     /// objective, so that its log-prob does not fall
     #[arg(long, value_name = "WEIGHT")]
     nll_weight: Option<f64>,
-    /// objective.kl_weight: weight of the KL from the reference in rloo and grpo, TRL's β; 0: none
+    /// objective.kl_weight: weight of the KL from the reference in rloo, grpo and ppo, TRL's β; 0: none
     /// [default: beta_policy × beta_reward]
     #[arg(long, value_name = "WEIGHT")]
     kl_weight: Option<f64>,
-    /// objective.clip_range: how far the ratio to the sampling policy counts in rloo and grpo
+    /// objective.clip_range: how far the ratio to the sampling policy counts in rloo, grpo and ppo
     #[arg(long, value_name = "RANGE")]
     clip_range: Option<f64>,
     /// objective.grpo_deviation: whether grpo divides by the deviation of the group's rewards
@@ -52,6 +52,15 @@ pub struct ObjectiveFlags {
     /// objective.grpo_length: what grpo divides sums over tokens by; 0: each completion's own length
     #[arg(long, value_name = "TOKENS")]
     grpo_length: Option<f64>,
+    /// objective.gae_lambda: how far rewards reach back past the values of ppo, from 0 to 1
+    #[arg(long, value_name = "LAMBDA")]
+    gae_lambda: Option<f64>,
+    /// objective.value_weight: weight of ppo's loss of values
+    #[arg(long, value_name = "WEIGHT")]
+    value_weight: Option<f64>,
+    /// objective.kl_target: the KL, in nats a completion, that ppo's weight of the KL is led by; 0: it stays
+    #[arg(long, value_name = "NATS")]
+    kl_target: Option<f64>,
 }
 
 impl ObjectiveFlags {
@@ -74,6 +83,9 @@ impl ObjectiveFlags {
             ("objective.clip_range", number(self.clip_range)),
             ("objective.grpo_deviation", self.grpo_deviation.map(|value| value.to_string())),
             ("objective.grpo_length", number(self.grpo_length)),
+            ("objective.gae_lambda", number(self.gae_lambda)),
+            ("objective.value_weight", number(self.value_weight)),
+            ("objective.kl_target", number(self.kl_target)),
         ]
     }
 }

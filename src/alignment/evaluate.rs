@@ -5,7 +5,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::{Alignment, GroupLogProbs, TokenLogProbs};
+use super::{Alignment, Drawn, Gae, GroupLogProbs, TokenLogProbs, TokenValues};
 use crate::{Error, Result};
 
 /// The loss of one group and its gradient.
@@ -17,6 +17,8 @@ pub struct LossAndGradient {
     pub gradient: Vec<f64>,
     /// The same of every token of every completion, where tokens were given.
     pub token_gradient: Vec<Vec<f64>>,
+    /// ∂ loss / ∂ new value of every token of every completion, where the objective learns values.
+    pub value_gradient: Vec<Vec<f64>>,
 }
 
 /// The numbers of one group of K completions.
@@ -47,9 +49,21 @@ pub struct TokenNumbers<'a> {
     pub reference: &'a [Vec<f64>],
     /// Under the distribution that they were drawn from; empty: that is the reference.
     pub proposal: &'a [Vec<f64>],
+    /// The value of every token when it was drawn; empty for an objective that learns no values.
+    pub values: &'a [Vec<f64>],
+    /// The same by the policy; empty: they are as they were.
+    pub new_values: &'a [Vec<f64>],
 }
 
-/// Loss and gradient of one group in f64.
+impl<'a> TokenNumbers<'a> {
+    /// Under the distribution that they were drawn from.
+    fn proposal(&self) -> &'a [Vec<f64>] {
+        if self.proposal.is_empty() { self.reference } else { self.proposal }
+    }
+}
+
+/// Loss and gradient of one group in f64. Advantages of tokens, where the objective has them, are whitened over
+/// this group; a training whitens them over its round.
 ///
 /// # Errors
 /// [`Error::Usage`] when the lengths differ, a number is not finite or missing, or the objective refuses
@@ -64,7 +78,7 @@ pub fn evaluate(objective: &dyn Alignment, group: &GroupNumbers<'_>) -> Result<L
         let data = TensorData::new(values, [1, num_completions]);
         Tensor::<2>::from_data(data, (&device, DType::F64))
     };
-    let tokens = objective.needs_tokens().then(|| tokens(&group.tokens, &device));
+    let tokens = objective.needs_tokens().then(|| tokens(group, objective.gae(), &device));
     let policy = match &tokens {
         // What an objective makes of a completion's sum reaches its tokens.
         Some(tokens) => tokens.policy.clone().sum_dim(2).reshape([1, num_completions]),
@@ -81,17 +95,23 @@ pub fn evaluate(objective: &dyn Alignment, group: &GroupNumbers<'_>) -> Result<L
 
     let loss = objective.loss(&log_probs, &row(group.rewards, 0.0));
     let gradients = loss.backward();
-    let (gradient, token_gradient) = match &log_probs.tokens {
-        Some(tokens) => {
-            let all = tokens.policy.grad(&gradients).map_or_else(Vec::new, values);
-            let longest = all.len() / num_completions;
-            let rows = all.chunks(longest.max(1)).zip(group.tokens.policy);
-            (Vec::new(), rows.map(|(row, tokens)| row[..tokens.len()].to_vec()).collect())
-        }
-        None => (policy.grad(&gradients).map_or_else(Vec::new, values), Vec::new()),
+    let by_token = |tracked: &Tensor<3>| {
+        let all = tracked.grad(&gradients).map_or_else(Vec::new, values);
+        let longest = all.len() / num_completions;
+        let rows = all.chunks(longest.max(1)).zip(group.tokens.policy);
+        rows.map(|(row, tokens)| row[..tokens.len()].to_vec()).collect::<Vec<_>>()
+    };
+    let tokens = log_probs.tokens.as_ref();
+    let token_gradient = tokens.map_or_else(Vec::new, |tokens| by_token(&tokens.policy));
+    let learned = tokens.and_then(|tokens| tokens.values.as_ref());
+    let value_gradient = learned.map_or_else(Vec::new, |learned| by_token(&learned.new));
+    let gradient = match tokens {
+        Some(_) => Vec::new(),
+        None => policy.grad(&gradients).map_or_else(Vec::new, values),
     };
     let loss: f64 = values(loss).into_iter().sum();
-    let slopes = || gradient.iter().chain(token_gradient.iter().flatten());
+    let of_tokens = || token_gradient.iter().chain(&value_gradient).flatten();
+    let slopes = || gradient.iter().chain(of_tokens());
     if !loss.is_finite() || slopes().any(|value| !value.is_finite()) {
         let slopes: Vec<&f64> = slopes().collect();
         return Err(Error::Numeric(format!(
@@ -99,7 +119,7 @@ pub fn evaluate(objective: &dyn Alignment, group: &GroupNumbers<'_>) -> Result<L
              chosen β"
         )));
     }
-    Ok(LossAndGradient { loss, gradient, token_gradient })
+    Ok(LossAndGradient { loss, gradient, token_gradient, value_gradient })
 }
 
 /// Refuses what the objective cannot be computed of.
@@ -142,13 +162,15 @@ fn check_tokens(
         ("policy", tokens.policy, true),
         ("reference", tokens.reference, objective.needs_reference()),
         ("proposal", tokens.proposal, objective.needs_proposal()),
+        ("values", tokens.values, objective.gae().is_some()),
+        ("new_values", tokens.new_values, false),
     ] {
         if !is_needed && lists.is_empty() {
             continue;
         }
         if lists.len() != num_completions {
             return Err(Error::usage(format!(
-                "`{field}`: {} reads the log-prob of every token: expected {num_completions} lists, such as \
+                "`{field}`: {} reads a number for every token: expected {num_completions} lists, such as \
                  [[-1.5, -0.2], [-3.1]], found {}",
                 objective.name(),
                 lists.len()
@@ -167,31 +189,55 @@ fn check_tokens(
     Ok(())
 }
 
-/// The log-probs of tokens as tensors, those of the policy tracked.
-fn tokens(numbers: &TokenNumbers<'_>, device: &Device) -> TokenLogProbs {
-    let count = numbers.policy.len();
+/// The log-probs of tokens as tensors, those of the policy tracked; with their values for an objective with `gae`.
+fn tokens(group: &GroupNumbers<'_>, gae: Option<&Gae>, device: &Device) -> TokenLogProbs {
+    let numbers = &group.tokens;
     let longest = numbers.policy.iter().map(Vec::len).max().unwrap_or(0);
-    let table = |lists: &dyn Fn(usize, usize) -> f64| {
-        let values: Vec<f64> = (0..count)
-            .flat_map(|i| (0..longest).map(move |t| (i, t)))
-            .map(|(i, t)| lists(i, t))
-            .collect();
-        let data = TensorData::new(values, [1, count, longest]);
+    let table = |lists: &[Vec<f64>]| {
+        let place = |i: usize, t: usize| lists.get(i).and_then(|list| list.get(t)).copied();
+        let places = (0..numbers.policy.len()).flat_map(|i| (0..longest).map(move |t| (i, t)));
+        let values: Vec<f64> = places.map(|(i, t)| place(i, t).unwrap_or(0.0)).collect();
+        let data = TensorData::new(values, [1, numbers.policy.len(), longest]);
         Tensor::<3>::from_data(data, (device, DType::F64))
     };
-    let of = |lists: &[Vec<f64>]| {
-        table(&|i, t| lists.get(i).and_then(|list| list.get(t)).copied().unwrap_or(0.0))
-    };
+    let ones: Vec<Vec<f64>> = numbers.policy.iter().map(|list| vec![1.0; list.len()]).collect();
     TokenLogProbs {
-        policy: of(numbers.policy).require_grad(),
-        reference: of(numbers.reference),
-        proposal: of(if numbers.proposal.is_empty() {
-            numbers.reference
-        } else {
-            numbers.proposal
+        policy: table(numbers.policy).require_grad(),
+        reference: table(numbers.reference),
+        proposal: table(numbers.proposal()),
+        mask: table(&ones),
+        values: gae.map(|gae| {
+            let credits = gae.credit(gae.kl_weight, &drawn(group));
+            let (advantages, returns): (Vec<_>, Vec<_>) =
+                credits.into_iter().map(|it| (it.advantages, it.returns)).unzip();
+            let new =
+                if numbers.new_values.is_empty() { numbers.values } else { numbers.new_values };
+            TokenValues {
+                new: table(new).require_grad(),
+                old: table(numbers.values),
+                advantages: table(&advantages),
+                returns: table(&returns),
+                tokens_per_group: numbers.policy.iter().map(Vec::len).sum::<usize>() as f64,
+            }
         }),
-        mask: table(&|i, t| f64::from(u8::from(t < numbers.policy[i].len()))),
     }
+}
+/// The completions of a group as they were drawn.
+fn drawn(group: &GroupNumbers<'_>) -> Vec<Drawn> {
+    let TokenNumbers { reference, values, .. } = group.tokens;
+    let log_ratios = |i: usize| match reference.get(i) {
+        None => vec![0.0; values[i].len()], // the KL has no weight
+        Some(reference) => {
+            let pairs = group.tokens.proposal()[i].iter().zip(reference);
+            pairs.map(|(proposal, reference)| proposal - reference).collect()
+        }
+    };
+    let of = |(i, &reward): (usize, &f64)| Drawn {
+        log_ratios: log_ratios(i),
+        values: values[i].clone(),
+        reward,
+    };
+    group.rewards.iter().enumerate().map(of).collect()
 }
 
 fn check_values(field: &str, values: &[f64], num_completions: usize) -> Result<()> {

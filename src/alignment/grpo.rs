@@ -68,7 +68,7 @@ struct Grpo {
 impl Alignment for Grpo {
     fn loss(&self, log_probs: &GroupLogProbs, rewards: &Tensor<2>) -> Tensor<1> {
         let tokens = log_probs.tokens.as_ref().expect("the objective asked for tokens");
-        let TokenLogProbs { policy, reference, proposal, mask } = tokens;
+        let TokenLogProbs { policy, reference, proposal, mask, .. } = tokens;
         let advantages = self.advantages(rewards.clone()).unsqueeze_dim::<3>(2); // [groups, K, 1]
         let advantages = advantages.expand(policy.dims()); //                    [groups, K, T]
         let log_ratios = policy.clone() - proposal.clone();

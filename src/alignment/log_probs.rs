@@ -42,6 +42,33 @@ pub struct TokenLogProbs {
     pub proposal: Tensor<3>,
     /// 1 for a token, 0 past the end.
     pub mask: Tensor<3>,
+    /// Their values, for an objective that [learns them](super::Alignment::gae).
+    pub values: Option<TokenValues>,
+}
+
+/// Values of single tokens, each before the token is seen, and what is made of them, `[groups, K, longest]`.
+#[derive(Clone, Debug)]
+pub struct TokenValues {
+    /// By the policy that learns, tracked by autodiff.
+    pub new: Tensor<3>,
+    /// By the policy when the completions were drawn.
+    pub old: Tensor<3>,
+    /// How much better than expected each token was.
+    pub advantages: Tensor<3>,
+    /// What the values should have been.
+    pub returns: Tensor<3>,
+    /// Tokens of a group, as a mean over the whole step that these groups are of.
+    pub tokens_per_group: f64,
+}
+
+impl TokenValues {
+    /// The part of a mean over all tokens of a step that these groups have, times their share of its groups,
+    /// `[1]`; the mean itself where they are the whole step.
+    pub(super) fn mean(&self, numbers: Tensor<3>, tokens: &TokenLogProbs) -> Tensor<1> {
+        let [num_groups, _, _] = numbers.dims();
+        let count = num_groups as f64 * self.tokens_per_group;
+        (numbers * tokens.mask.clone()).sum() / count.max(1.0)
+    }
 }
 
 impl GroupLogProbs {
@@ -55,6 +82,7 @@ impl GroupLogProbs {
             reference: single(&reference),
             proposal: single(&reference),
             mask: single(&num_tokens),
+            values: None,
         };
         let tokens = Some(tokens);
         Self { policy, reference, num_tokens, proposal: None, tokens, mismatched_kl: 0.0 }

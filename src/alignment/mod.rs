@@ -40,6 +40,7 @@ mod dpo_rw;
 mod evaluate;
 mod exo_pref;
 mod exo_rw;
+mod gae;
 mod grpo;
 mod hinge;
 mod ipo;
@@ -52,6 +53,7 @@ mod nca_pair;
 mod nll;
 mod objective;
 mod orpo;
+mod ppo;
 mod reinforce;
 mod rloo;
 mod robust_dpo;
@@ -71,8 +73,9 @@ pub use dpo_rw::{DpoRw, DpoRwConfig};
 pub use evaluate::{GroupNumbers, LossAndGradient, TokenNumbers, evaluate};
 pub use exo_pref::{ExoPref, ExoPrefConfig, Labels};
 pub use exo_rw::{ExoRw, ExoRwConfig};
+pub use gae::{Credit, Drawn, Gae};
 pub use kl_weight::KlWeight;
-pub use log_probs::{GroupLogProbs, TokenLogProbs};
+pub use log_probs::{GroupLogProbs, TokenLogProbs, TokenValues};
 pub use objective::{
     Divergence, Entry, Form, ObjectiveConfig, ObjectiveName, Takes, objective_names, objectives,
     register,
@@ -135,6 +138,12 @@ pub trait Alignment: Debug + Send + Sync {
     /// Whether the objective reads log-probs of single tokens.
     fn needs_tokens(&self) -> bool {
         false
+    }
+
+    /// How rewards are credited to tokens, for an objective that learns a value of each token with the policy;
+    /// else none.
+    fn gae(&self) -> Option<&Gae> {
+        None
     }
 
     /// The smallest number of completions of a group.

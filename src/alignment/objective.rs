@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     Alignment, KlWeight, Labels, alpha_pref, alpha_rw, apo_down, apo_zero, cdpo, dpo, dpo_list,
     dpo_norm, dpo_rw, exo_pref, exo_rw, grpo, hinge, ipo, jeffreys_rw, js_rw, kto, nca_pair, nll,
-    orpo, rloo, robust_dpo, simpo, sppo_hard, sum,
+    orpo, ppo, rloo, robust_dpo, simpo, sppo_hard, sum,
 };
 use crate::{Error, Result};
 
@@ -41,6 +41,7 @@ const TABLE: &[&Entry] = &[
     &nll::ENTRY,
     &rloo::ENTRY,
     &grpo::ENTRY,
+    &ppo::ENTRY,
 ];
 
 /// The objectives that a program has added.
@@ -245,9 +246,9 @@ pub struct ObjectiveConfig {
     pub undesirable_weight: f64,
     /// The weight of the best completion's negative log-likelihood per token, added to any objective.
     pub nll_weight: f64,
-    /// The weight of the KL from the reference, of RLOO and GRPO.
+    /// The weight of the KL from the reference, of RLOO, GRPO and PPO.
     pub kl_weight: KlWeight,
-    /// How far below 1 a ratio to the sampling policy counts, 0 < c ≤ 1, of RLOO and GRPO.
+    /// How far below 1 a ratio to the sampling policy counts, 0 < c ≤ 1, of RLOO, GRPO and PPO.
     pub clip_range: f64,
     /// How far above 1; 0: as far as below.
     pub clip_range_high: f64,
@@ -255,6 +256,16 @@ pub struct ObjectiveConfig {
     pub grpo_deviation: bool,
     /// What GRPO divides a completion's sum over tokens by; 0: by its number of tokens.
     pub grpo_length: f64,
+    /// How far rewards reach back past the values of PPO, 0 ≤ λ ≤ 1.
+    pub gae_lambda: f64,
+    /// The weight of PPO's loss of values.
+    pub value_weight: f64,
+    /// How far from its old value a value of PPO counts.
+    pub value_clip_range: f64,
+    /// The KL from the reference, in nats a completion, that PPO's weight of the KL is led by; 0: it stays.
+    pub kl_target: f64,
+    /// Completions over which that weight may change by a fifth.
+    pub kl_horizon: f64,
 }
 
 /// The default settings of objectives.
@@ -277,6 +288,11 @@ pub(super) const DEFAULTS: ObjectiveConfig = ObjectiveConfig {
     clip_range_high: 0.0,
     grpo_deviation: true,
     grpo_length: 0.0,
+    gae_lambda: 0.95,
+    value_weight: 0.1,
+    value_clip_range: 0.2,
+    kl_target: 0.0,
+    kl_horizon: 10000.0,
 };
 
 /// The keys that concern any objective.

@@ -63,7 +63,8 @@ pub(super) fn statistics<A: Alignment + ?Sized>(
         let kl = log_q.iter().zip(&log_p).map(|(q, p)| expectation(q, |i| q[i] - p[i]));
         statistics.push(Statistic::new("kl", mean(kl)));
     }
-    if weights.is_some() {
+    // One completion is compared with none.
+    if weights.is_some() && scores.iter().all(|row| row.len() > 1) {
         let size = log_q.iter().map(|q| 1.0 / expectation(q, |i| q[i].exp()));
         statistics.push(Statistic::new("effective_sample_size", mean(size)));
     }

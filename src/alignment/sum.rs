@@ -9,8 +9,8 @@ use burn::tensor::Tensor;
 use super::nll::{self, Nll};
 use super::objective::find;
 use super::{
-    Alignment, Divergence, Entry, GroupLogProbs, ObjectiveConfig, ObjectiveName, Statistic, Takes,
-    check_beta,
+    Alignment, Divergence, Entry, Gae, GroupLogProbs, ObjectiveConfig, ObjectiveName, Statistic,
+    Takes, check_beta,
 };
 use crate::{Error, Result};
 
@@ -172,6 +172,10 @@ impl Alignment for Sum {
 
     fn needs_tokens(&self) -> bool {
         self.any(|term| term.needs_tokens())
+    }
+
+    fn gae(&self) -> Option<&Gae> {
+        self.terms.iter().find_map(|(_, term)| term.gae())
     }
 
     fn check_log_probs(&self, policy: &[f64]) -> Result<()> {

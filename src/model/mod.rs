@@ -6,6 +6,7 @@
 //! | [`families`] | what each family calls its settings and tensors |
 //! | [`adapter`] | LoRA: factors beside the weights, PEFT folders |
 //! | [`norm`] | the normalisations over the hidden width |
+//! | [`value_head`] | a value of every token, for reinforcement learning |
 //! | [`folder`] | Hugging Face folders in and out |
 //! | `published` | models on the hub: which files are read |
 //! | `quantization` | quantised folders, refused by their method |
@@ -28,6 +29,7 @@ mod quantization;
 pub mod reward_model;
 pub mod rotary;
 mod text;
+pub mod value_head;
 pub mod weights;
 
 pub use config::DecoderConfig;
@@ -36,3 +38,4 @@ pub use folder::{ModelFolder, save};
 pub use precision::Precision;
 pub use reward_model::{RewardModel, reward_padding, reward_reading};
 pub use text::{plain_tokenizer, reads_date, reward_folder, tokenizer};
+pub use value_head::ValueHead;

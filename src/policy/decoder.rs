@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::Policy;
 use crate::data::GroupBatch;
 use crate::kernels::vocabulary_head::token_log_probs;
-use crate::model::Decoder;
+use crate::model::{Decoder, ValueHead};
 
 impl Policy for Decoder {
     fn log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<2> {
@@ -23,17 +23,43 @@ impl Policy for Decoder {
         }
         by_completion(scored_log_probs(self, batch, temperature), batch)
     }
+
+    fn token_log_probs_and_values(
+        &self,
+        batch: &GroupBatch,
+        temperature: f64,
+        head: &ValueHead,
+    ) -> [Tensor<3>; 2] {
+        if batch.num_scored.iter().all(|&scored| scored == 0) {
+            let log_probs = self.token_log_probs(batch, temperature);
+            return [log_probs.clone(), log_probs];
+        }
+        let hidden = predicting(self, batch);
+        let (weight, targets) = (self.head_weight(), batch.targets.clone());
+        let log_probs = token_log_probs(hidden.clone(), weight, targets, temperature);
+        [log_probs, head.values(hidden)].map(|per_token| by_completion(per_token, batch))
+    }
 }
 
-/// Log-probability of every scored token of a batch, of which there must be one, `[scored]`.
-pub fn scored_log_probs(decoder: &Decoder, batch: &GroupBatch, temperature: f64) -> Tensor<1> {
-    let predicting = decoder.hidden_at(
+/// The hidden states that predict the scored tokens of a batch, of which there must be one, `[scored, hidden]`.
+fn predicting(decoder: &Decoder, batch: &GroupBatch) -> Tensor<2> {
+    decoder.hidden_at(
         batch.tokens.clone(),
         batch.positions.clone(),
         &batch.attention,
         &batch.predictors,
-    );
-    token_log_probs(predicting, decoder.head_weight(), batch.targets.clone(), temperature)
+    )
+}
+
+/// The value of every scored token of a batch, of which there must be one, `[scored]`.
+pub(super) fn scored_values(decoder: &Decoder, head: &ValueHead, batch: &GroupBatch) -> Tensor<1> {
+    head.values(predicting(decoder, batch))
+}
+
+/// Log-probability of every scored token of a batch, of which there must be one, `[scored]`.
+pub fn scored_log_probs(decoder: &Decoder, batch: &GroupBatch, temperature: f64) -> Tensor<1> {
+    let hidden = predicting(decoder, batch);
+    token_log_probs(hidden, decoder.head_weight(), batch.targets.clone(), temperature)
 }
 
 /// `[scored]` → `[groups, K]`, summed over each completion.

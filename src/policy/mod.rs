@@ -16,9 +16,12 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 
 use crate::data::GroupBatch;
+use crate::model::ValueHead;
 
 pub use decoder::{by_completion, scored_log_probs, sum_by_completion};
-pub use reading::{GroupPart, check_tokens, not_finite, read_in_batches, token_log_probs_of};
+pub use reading::{
+    GroupPart, check_tokens, not_finite, read_in_batches, token_log_probs_of, token_values_of,
+};
 pub(crate) use reading::{NOT_FINITE, to_f32};
 pub use table::{Listed, Table};
 
@@ -31,4 +34,13 @@ pub trait Policy: Module + ModuleDisplay {
     /// log π(token | earlier) of every scored token of each completion, `[groups, K, longest]`; zeros stand
     /// past the end of a completion.
     fn token_log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<3>;
+
+    /// The same, and the value of every token that `head` reads off the hidden state before it, which predicts
+    /// the token, `[groups, K, longest]` each.
+    fn token_log_probs_and_values(
+        &self,
+        batch: &GroupBatch,
+        temperature: f64,
+        head: &ValueHead,
+    ) -> [Tensor<3>; 2];
 }

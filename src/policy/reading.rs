@@ -2,10 +2,10 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::scored_log_probs;
+use super::decoder::{scored_log_probs, scored_values};
 use crate::data::{GroupBatch, TokenGroup};
 use crate::model::weights::all_finite;
-use crate::model::{Decoder, DecoderConfig};
+use crate::model::{Decoder, DecoderConfig, ValueHead};
 use crate::{Error, Result};
 
 /// Refuses groups that a model cannot read: that have ids beyond its vocabulary, as those of another
@@ -49,16 +49,43 @@ pub fn token_log_probs_of(
     groups: &[TokenGroup],
     temperature: f64,
     device: &Device,
-    mut progress: impl FnMut(usize) -> Result<()>,
+    progress: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<Vec<f32>>>> {
     check_tokens(decoder.config(), groups)?;
+    let read = |batch: &GroupBatch| scored_log_probs(decoder, batch, temperature);
+    read_tokens(groups, "a log-prob", device, read, progress)
+}
+
+/// The value of each token of each completion of each group, by `head` from the hidden state before the token,
+/// without autodiff.
+///
+/// # Errors
+/// As [`token_log_probs_of`].
+pub fn token_values_of(
+    (decoder, head): (&Decoder, &ValueHead),
+    groups: &[TokenGroup],
+    device: &Device,
+    progress: impl FnMut(usize) -> Result<()>,
+) -> Result<Vec<Vec<Vec<f32>>>> {
+    check_tokens(decoder.config(), groups)?;
+    let read = |batch: &GroupBatch| scored_values(decoder, head, batch);
+    read_tokens(groups, "a value", device, read, progress)
+}
+
+/// A number for each scored token of each completion of each group, which is called `what`, `[scored]` of a batch.
+fn read_tokens(
+    groups: &[TokenGroup],
+    what: &str,
+    device: &Device,
+    read: impl Fn(&GroupBatch) -> Tensor<1>,
+    mut progress: impl FnMut(usize) -> Result<()>,
+) -> Result<Vec<Vec<Vec<f32>>>> {
     let mut scored: Vec<Vec<Vec<f32>>> =
         groups.iter().map(|group| vec![Vec::new(); group.completions.len()]).collect();
     read_in_batches(groups, |parts, batch_groups| {
         let batch = GroupBatch::new(batch_groups, device);
         let any = batch.num_scored.iter().any(|&scored| scored > 0);
-        let values =
-            if any { to_f32(scored_log_probs(decoder, &batch, temperature)) } else { Vec::new() };
+        let values = if any { to_f32(read(&batch)) } else { Vec::new() };
         let mut values = values.into_iter();
         let mut lengths = batch.num_scored.iter();
         for part in parts {
@@ -66,7 +93,7 @@ pub fn token_log_probs_of(
                 let len = lengths.next().copied().unwrap_or(0);
                 let values: Vec<f32> = values.by_ref().take(len).collect();
                 if !all_finite(&values) {
-                    return Err(not_finite("a log-prob", &groups[part.group], completion));
+                    return Err(not_finite(what, &groups[part.group], completion));
                 }
                 scored[part.group][completion] = values;
             }

@@ -9,6 +9,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::Policy;
 use crate::data::GroupBatch;
+use crate::model::ValueHead;
 
 /// A policy over a list of completions. How its logits come about is what it can represent: a
 /// [`Table`] anything, a restricted one less.
@@ -50,6 +51,21 @@ impl<P: Listed> Policy for P {
 
     fn token_log_probs(&self, batch: &GroupBatch, temperature: f64) -> Tensor<3> {
         self.log_probs(batch, temperature).unsqueeze_dim(2)
+    }
+
+    /// A list has no hidden states: every value is that of zeros.
+    fn token_log_probs_and_values(
+        &self,
+        batch: &GroupBatch,
+        temperature: f64,
+        head: &ValueHead,
+    ) -> [Tensor<3>; 2] {
+        let log_probs = self.token_log_probs(batch, temperature);
+        let [groups, completions, _] = log_probs.dims();
+        let hidden = Tensor::zeros([groups * completions, head.hidden_size()], &log_probs.device());
+        let values = head.values(hidden).reshape([groups, completions, 1]);
+        let values = values.cast(log_probs.dtype());
+        [log_probs, values]
     }
 }
 

@@ -6,8 +6,9 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::step::{MicroLoss, Trainable};
-use crate::alignment::{Alignment, GroupLogProbs, TokenLogProbs};
+use crate::alignment::{Alignment, GroupLogProbs, TokenLogProbs, TokenValues};
 use crate::data::GroupBatch;
+use crate::model::ValueHead;
 use crate::policy::Policy;
 
 /// Groups with what the objective needs to know of them.
@@ -39,6 +40,23 @@ pub struct GivenTokens {
     pub reference: Tensor<3>,
     /// Under the distribution that the completions were drawn from.
     pub proposal: Tensor<3>,
+    /// What was made of the values of the policy that drew, for an objective that
+    /// [learns them](Alignment::gae).
+    pub values: Option<GivenValues>,
+}
+
+/// Numbers of single tokens that values and the policy learn from, `[groups, K, longest]`; zeros stand past the
+/// end of a completion.
+#[derive(Clone, Debug)]
+pub struct GivenValues {
+    /// The values of the policy that drew.
+    pub old: Tensor<3>,
+    /// How much better than expected each token was.
+    pub advantages: Tensor<3>,
+    /// What the values should have been.
+    pub returns: Tensor<3>,
+    /// Tokens of a group, as a mean over the whole step.
+    pub tokens_per_group: f64,
 }
 
 /// A policy being aligned by an objective.
@@ -46,6 +64,8 @@ pub struct GivenTokens {
 pub struct Aligner<P: Module> {
     /// The policy.
     pub policy: P,
+    /// Reads a value of each token off the policy's states, where the objective learns them.
+    pub value: Option<ValueHead>,
     #[module(skip)]
     objective: Arc<dyn Alignment>,
     temperature: f64,
@@ -54,7 +74,12 @@ pub struct Aligner<P: Module> {
 impl<P: Policy> Aligner<P> {
     /// Aligns `policy` by `objective`, log-probs taken at `temperature`.
     pub fn new(policy: P, objective: Arc<dyn Alignment>, temperature: f64) -> Self {
-        Self { policy, objective, temperature }
+        Self { policy, value: None, objective, temperature }
+    }
+
+    /// With a head that learns values.
+    pub fn with_value(self, head: ValueHead) -> Self {
+        Self { value: Some(head), ..self }
     }
 }
 
@@ -79,12 +104,24 @@ impl<P: Policy + 'static> Trainable for Aligner<P> {
 impl<P: Policy> Aligner<P> {
     /// The log-probs of completions, and of their tokens where those are wanted.
     fn log_probs(&self, batch: &AlignmentBatch) -> (Tensor<2>, Option<TokenLogProbs>) {
-        let Some(GivenTokens { reference, proposal }) = batch.tokens.clone() else {
+        let Some(GivenTokens { reference, proposal, values }) = batch.tokens.clone() else {
             return (self.policy.log_probs(&batch.groups, self.temperature), None);
         };
-        let policy = self.policy.token_log_probs(&batch.groups, self.temperature);
+        let (policy, new) = match &self.value {
+            None => (self.policy.token_log_probs(&batch.groups, self.temperature), None),
+            Some(head) => {
+                let temperature = self.temperature;
+                let [policy, values] =
+                    self.policy.token_log_probs_and_values(&batch.groups, temperature, head);
+                (policy, Some(values))
+            }
+        };
+        let values = new.zip(values).map(|(new, given)| {
+            let GivenValues { old, advantages, returns, tokens_per_group } = given;
+            TokenValues { new, old, advantages, returns, tokens_per_group }
+        });
         let sums = policy.clone().sum_dim(2).squeeze_dim(2);
         let mask = batch.groups.token_mask().cast(reference.dtype());
-        (sums, Some(TokenLogProbs { policy, reference, proposal, mask }))
+        (sums, Some(TokenLogProbs { policy, reference, proposal, mask, values }))
     }
 }

@@ -33,7 +33,7 @@ mod validation;
 mod watch;
 
 pub use adam::FusedAdam;
-pub use aligner::{Aligner, AlignmentBatch, GivenTokens};
+pub use aligner::{Aligner, AlignmentBatch, GivenTokens, GivenValues};
 pub use checkpoint::{CHECKPOINTS, Checkpoints, Keeping};
 pub use course::{BestModel, Drifted, Rules};
 pub use drift::Drift;

@@ -75,6 +75,13 @@ impl Compared {
         let AlignSettings { train, objective, drift } = settings;
         check(train, Some(drift), validation)?;
         let objective = objective.init()?;
+        if objective.gae().is_some() {
+            return Err(Error::usage(format!(
+                "{}: values of tokens are learned in rounds, while the policy draws; give --online and --reward, \
+                 with prompts as --data",
+                objective.name()
+            )));
+        }
         // Rounded as the policy is, so that the two are alike where nothing is learned yet.
         let reference = reference.kept_as(train.training.compute);
         let tokenizer = tokenizer(&folder, &train.chat)?;
@@ -152,6 +159,7 @@ impl Compared {
             save: Arc::new(move |aligner: &Aligner<_>, precision, target| {
                 saved.save_decoder(&aligner.policy, precision, target)
             }),
+            beside: None,
             batch: Arc::new(move |records: &[Referenced], device| {
                 (alignment_batch(records, needs_tokens, device), records.len() as f64)
             }),

@@ -9,7 +9,7 @@ use super::reference::sums;
 use crate::data::{GroupBatch, TokenGroup};
 use crate::model::Decoder;
 use crate::policy::token_log_probs_of;
-use crate::training::{Aligner, AlignmentBatch, GivenTokens};
+use crate::training::{Aligner, AlignmentBatch, GivenTokens, GivenValues};
 
 /// A group with what the objective needs to know of it.
 #[derive(Clone, Debug)]
@@ -21,6 +21,19 @@ pub(super) struct Referenced {
     mismatched: Option<(TokenGroup, f64)>,
     /// What the policy of the step makes of such completions: their mean log-ratio.
     mismatched_kl: f64,
+    /// What values and the policy learn from, where values are learned.
+    valued: Option<Valued>,
+    /// Scored tokens of a group, as a mean over the step.
+    tokens_per_group: f64,
+}
+
+/// The values of a group's tokens when they were drawn, their advantages and their returns,
+/// `[completion][token]`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Valued {
+    pub values: Vec<Vec<f32>>,
+    pub advantages: Vec<Vec<f32>>,
+    pub returns: Vec<Vec<f32>>,
 }
 
 impl AsRef<TokenGroup> for Referenced {
@@ -100,16 +113,29 @@ pub(super) fn alignment_batch(
         tokens: tokens.then(|| GivenTokens {
             reference: token_table(records, |record| &record.reference, device),
             proposal: token_table(records, Referenced::proposal, device),
+            values: given_values(records, device),
         }),
         rewards: table(&|record| record.group.rewards.clone()),
         mismatched_kl: records[0].mismatched_kl,
     }
 }
 
-/// Log-probs of tokens, `[groups, K, longest]`, zeros past the end of a completion.
-fn token_table(
-    records: &[Referenced],
-    of: impl Fn(&Referenced) -> &[Vec<f32>],
+/// What values are learned from; none where they are not.
+fn given_values(records: &[Referenced], device: &Device) -> Option<GivenValues> {
+    let valued: Vec<&Valued> =
+        records.iter().map(|record| record.valued.as_ref()).collect::<Option<_>>()?;
+    Some(GivenValues {
+        old: token_table(&valued, |it| &it.values, device),
+        advantages: token_table(&valued, |it| &it.advantages, device),
+        returns: token_table(&valued, |it| &it.returns, device),
+        tokens_per_group: records[0].tokens_per_group,
+    })
+}
+
+/// Numbers of tokens, `[groups, K, longest]`, zeros past the end of a completion.
+fn token_table<'a, R>(
+    records: &'a [R],
+    of: impl Fn(&'a R) -> &'a [Vec<f32>],
     device: &Device,
 ) -> Tensor<3> {
     let lists: Vec<&Vec<f32>> = records.iter().flat_map(of).collect();
@@ -125,7 +151,27 @@ fn token_table(
 impl Referenced {
     /// A group with the log-probs of its completions under the reference.
     pub(super) fn new(group: TokenGroup, reference: Vec<Vec<f32>>) -> Self {
-        Self { group, reference, mismatched: None, mismatched_kl: 0.0 }
+        Self {
+            group,
+            reference,
+            mismatched: None,
+            mismatched_kl: 0.0,
+            valued: None,
+            tokens_per_group: 0.0,
+        }
+    }
+
+    /// With what values are learned from.
+    pub(super) fn with_values(self, valued: Option<Valued>) -> Self {
+        Self { valued, ..self }
+    }
+
+    /// Tells the records of a step how many tokens a group of theirs has, so that a mean over all tokens does
+    /// not depend on how the step is cut.
+    pub(super) fn share_lengths(records: &mut [Self]) {
+        let count = |record: &Self| record.reference.iter().map(Vec::len).sum::<usize>();
+        let mean = records.iter().map(count).sum::<usize>() as f64 / records.len() as f64;
+        records.iter_mut().for_each(|record| record.tokens_per_group = mean);
     }
 
     /// The log-prob of every scored token under the distribution that it was drawn from.

@@ -83,6 +83,7 @@ impl Labelled {
             save: Arc::new(move |trainer: &RewardTrainer, precision, target| {
                 saved.save_reward_model(&trainer.model, &reading, precision, target)
             }),
+            beside: None,
             batch: Arc::new(|groups: &[TokenGroup], device| {
                 (scored_batch(groups, device), groups.len() as f64)
             }),

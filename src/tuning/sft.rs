@@ -72,6 +72,7 @@ impl Demonstrated {
             save: Arc::new(move |tuner: &FineTuner, precision, target| {
                 saved.save_decoder(&tuner.decoder, precision, target)
             }),
+            beside: None,
             batch: Arc::new(|groups: &[TokenGroup], device| {
                 let batch = GroupBatch::new(groups, device);
                 let tokens = batch.num_scored.iter().sum::<usize>();

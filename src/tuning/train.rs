@@ -30,7 +30,10 @@ pub(super) struct Train<'a, T: Trainable, I> {
     pub drift: Option<(Measure<T>, f64)>,
     /// Loads the module: from the folder of a checkpoint, or anew.
     pub load: &'a dyn Fn(Option<&Path>) -> Result<T>,
+    /// Writes the model.
     pub save: SaveModule<T>,
+    /// Writes what a checkpoint has beside the model, if anything.
+    pub beside: Option<SaveModule<T>>,
     pub batch: MakeBatch<I, T::Batch>,
     /// Before the batches of a step are made.
     pub prepare: Option<Prepare<T, I>>,
@@ -83,7 +86,7 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
             checkpoint_every: config.checkpoint.every,
             checkpoint_keep: config.checkpoint.keep,
             load: self.load,
-            save: self.save.clone(),
+            save: self.beside.map_or(self.save.clone(), |beside| both(&self.save, beside)),
             step: Arc::new(move |step, module: &T| {
                 let StepRecords { epoch, mut records, preparation, figures } =
                     of_step(step, module)?;
@@ -136,6 +139,15 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
         trained.tell(self.name, num_steps);
         Ok(trained)
     }
+}
+
+/// Writes the model, and something beside it.
+fn both<T: Trainable>(model: &SaveModule<T>, beside: SaveModule<T>) -> SaveModule<T> {
+    let model = model.clone();
+    Arc::new(move |module: &T, precision, folder: &Path| {
+        model(module, precision, folder)?;
+        beside(module, precision, folder)
+    })
 }
 
 impl Trained {

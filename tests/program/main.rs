@@ -16,6 +16,7 @@ mod limits;
 mod not_finite;
 mod objectives;
 mod online;
+mod ppo;
 mod published;
 mod remote;
 mod resume;

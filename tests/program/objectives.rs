@@ -88,7 +88,9 @@ fn the_first_loss_of_every_objective_is_that_of_the_scored_groups() {
     place.lines("pairs.jsonl", groups(2));
     let kl = mismatched_kl(&place);
     assert!(kl > 0.05, "the estimate counts: {kl}");
-    let named = objectives().into_iter().map(|it| (it.name, it.takes));
+    // ppo has values of tokens beside log-probs, and learns in rounds alone.
+    let named = objectives().into_iter().filter(|it| it.name != "ppo");
+    let named = named.map(|it| (it.name, it.takes));
     let sums = [("exo-pref+0.1*nll", Takes::Pairs), ("0.5*kto+simpo", Takes::Pairs)];
     for (name, takes) in named.chain(sums) {
         let (data, k) = match takes {
@@ -198,7 +200,7 @@ fn settings_of_objectives_are_read_from_everywhere_and_refused_by_name() {
         ("--objective robust-dpo --label-smoothing 0.5", "label_smoothing"),
         ("--objective dpo --nll-weight=-1", "nll_weight"),
         ("--objective exo-pref --epsilon 0", "epsilon"),
-        ("--objective exo-pref+ppo", "found \"exo-pref+ppo\""),
+        ("--objective exo-pref+other", "found \"exo-pref+other\""),
     ] {
         let message = refuses(with);
         assert!(message.contains(key), "{with}: {message}");

@@ -29,7 +29,7 @@ const ROUNDS: &str = "--set generation.completions=5 --max-new-tokens 6 --prompt
      --micro-batch-size 3 --set checkpoint.every=2 --seed 3";
 
 /// A folder with a model, prompts and a program that rewards.
-fn workplace() -> Workplace {
+pub fn workplace() -> Workplace {
     let place = Workplace::new();
     let prompt =
         |i: usize| json!({ "id": format!("p{i}"), "prompt_ids": [(i * 5) % 22, (i * 7 + 1) % 22] });
@@ -39,7 +39,7 @@ fn workplace() -> Workplace {
     place
 }
 
-fn online(objective: &str, out: &str, rounds: usize) -> String {
+pub fn online(objective: &str, out: &str, rounds: usize) -> String {
     format!(
         "align --online --objective {objective} --model model --data prompts.jsonl --reward command:./even.sh \
          --out {out} --rounds {rounds} {ROUNDS}"
@@ -47,7 +47,7 @@ fn online(objective: &str, out: &str, rounds: usize) -> String {
 }
 
 /// The lines of metrics without times and memory.
-fn metrics(place: &Workplace, out: &str) -> Vec<Value> {
+pub fn metrics(place: &Workplace, out: &str) -> Vec<Value> {
     let mut lines = crate::support::metrics(&place.path(out));
     for line in &mut lines {
         line.as_object_mut().unwrap().retain(|key, _| !key.ends_with("_seconds"));
@@ -55,11 +55,11 @@ fn metrics(place: &Workplace, out: &str) -> Vec<Value> {
     lines
 }
 
-fn round(place: &Workplace, out: &str, number: usize) -> Vec<Value> {
+pub fn round(place: &Workplace, out: &str, number: usize) -> Vec<Value> {
     json_lines(&place.path(out).join(format!("rounds/round-{number:04}.jsonl")))
 }
 
-fn figure(line: &Value, name: &str) -> f64 {
+pub fn figure(line: &Value, name: &str) -> f64 {
     line[name].as_f64().unwrap_or_else(|| panic!("{name} in {line}"))
 }
 

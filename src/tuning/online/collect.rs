@@ -8,12 +8,14 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::reference::Reference;
-use super::round::{self, Beside, Round};
+use super::round::{self, Beside, Learning, Round};
+use super::values::{self, OldValues};
+use crate::alignment::{Alignment, Takes};
 use crate::config::Refresh;
 use crate::data::{Group, Located, TokenGroup, Tokenizer};
 use crate::generation::{Prompt, Sample, Sampling, sample};
-use crate::model::Decoder;
-use crate::policy::token_log_probs_of;
+use crate::model::{Decoder, ValueHead};
+use crate::policy::{token_log_probs_of, token_values_of};
 use crate::rewards::{Rewards, Scores};
 use crate::tuning::drawing::PromptToComplete;
 use crate::tuning::reference::sums;
@@ -29,13 +31,20 @@ pub(super) struct Collector {
     /// Prompts that are sampled at once.
     pub batch_size: usize,
     pub refresh: Refresh,
-    /// Whether the objective learns from the best and the worst completion of each group.
-    pub pairs: bool,
+    pub objective: Arc<dyn Alignment>,
     pub rewards: Mutex<Rewards>,
     pub reference: Reference,
     /// τ of the log-probs under the reference.
     pub temperature: f64,
     pub device: Device,
+}
+
+/// The policy as it is when a round begins.
+pub(super) struct Actor<'a> {
+    /// Its decoder, its adapters beside its weights.
+    pub decoder: &'a dyn Fn() -> Decoder,
+    /// Its values, where the objective learns them.
+    pub value: Option<&'a ValueHead>,
 }
 
 impl Collector {
@@ -45,11 +54,11 @@ impl Collector {
         &self,
         number: usize,
         prompts: &[usize],
-        policy: Option<&dyn Fn() -> Decoder>,
+        policy: Option<&Actor<'_>>,
     ) -> Result<Round> {
         let path = round::path(&self.folder, number);
         if let Some(found) = round::read(&self.folder, number)? {
-            return Round::new(&path, found, self.pairs);
+            return Round::new(&path, found, self.learning());
         }
         let Some(policy) = policy else {
             return Err(Error::file(
@@ -63,20 +72,25 @@ impl Collector {
         // Numbers are those of the file, so that they are the same after an interruption.
         let written = round::read(&self.folder, number)?;
         let written = written.ok_or_else(|| Error::file(&path, "cannot be read again"))?;
-        Round::new(&path, written, self.pairs)
+        Round::new(&path, written, self.learning())
+    }
+
+    fn learning(&self) -> Learning<'_> {
+        let pairs = self.objective.entry().takes == Takes::Pairs;
+        Learning { pairs, gae: self.objective.gae() }
     }
 
     fn collect(
         &self,
         number: usize,
         prompts: &[usize],
-        policy: &dyn Fn() -> Decoder,
+        policy: &Actor<'_>,
     ) -> Result<(Vec<Group>, Beside)> {
         let started = Instant::now();
         let samples = match self.refresh {
-            Refresh::Policy => self.draw(&policy().materialize(), number, prompts)?,
+            Refresh::Policy => self.draw(&(policy.decoder)().materialize(), number, prompts)?,
             Refresh::Reference => {
-                let reference = self.reference.decoder(policy, &self.device)?;
+                let reference = self.reference.decoder(policy.decoder, &self.device)?;
                 let reference = reference.ok_or_else(|| {
                     Error::usage("online.refresh: expected policy, since there is no reference, found reference")
                 })?;
@@ -97,7 +111,7 @@ impl Collector {
         let started = Instant::now();
         let tokens: Vec<TokenGroup> =
             groups.iter().zip(1..).filter_map(|(group, line)| round::tokens(group, line)).collect();
-        let reference = match self.reference.decoder(policy, &self.device)? {
+        let reference = match self.reference.decoder(policy.decoder, &self.device)? {
             None => Vec::new(),
             Some(decoder) => {
                 let (temperature, device) = (self.temperature, &self.device);
@@ -105,7 +119,11 @@ impl Collector {
             }
         };
         let reference_seconds = started.elapsed().as_secs_f64();
-        let figures = figures(number, &tokens, &samples, &scores, &reference);
+        let mut figures = figures(number, &tokens, &samples, &scores, &reference);
+        let values = self.values(number, (&tokens, &reference), policy)?;
+        if let Some((gae, values)) = self.objective.gae().zip(values.as_ref()) {
+            figures.extend(values.figures(gae, &tokens, &reference));
+        }
         let groups_hash = String::new(); // known once the file is written
         let beside = Beside {
             groups: groups_hash,
@@ -114,8 +132,26 @@ impl Collector {
             reward_seconds,
             reference_seconds,
             figures,
+            values,
         };
         Ok((groups, beside))
+    }
+
+    /// The values of a round's tokens, where the objective learns them.
+    fn values(
+        &self,
+        number: usize,
+        (groups, reference): (&[TokenGroup], &[Vec<Vec<f32>>]),
+        policy: &Actor<'_>,
+    ) -> Result<Option<OldValues>> {
+        let Some((gae, head)) = self.objective.gae().zip(policy.value) else { return Ok(None) };
+        let started = Instant::now();
+        let decoder = (policy.decoder)();
+        let values =
+            token_values_of((&decoder, head), groups, &self.device, |_| interrupt::check())?;
+        let kl_weight = values::kl_weight(gae, &self.folder, number)?;
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Some(OldValues::new(values, kl_weight, (groups, reference), seconds)))
     }
 
     /// Gives the groups of a round their rewards.

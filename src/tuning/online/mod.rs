@@ -6,6 +6,7 @@
 //! | `plan` | the prompts of each round and the groups of each step, by the seed alone |
 //! | `collect` | draws, rewards and scores the completions of a round |
 //! | `round` | a finished round in its file, from which it is read after an interruption |
+//! | `values` | what a round keeps for an objective that learns a value of each token |
 //! | `reference` | the reference while training: kept, loaded for each round, or the policy without adapters |
 //!
 //! Invariant: a round is used as its file says, whether it was drawn now or before. So a training that was
@@ -15,6 +16,7 @@ mod collect;
 mod plan;
 mod reference;
 mod round;
+mod values;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,11 +33,11 @@ use crate::alignment::{Alignment, Takes};
 use crate::config::{BestBy, OnlineSettings};
 use crate::data::{Intake, Located, Tokenizer};
 use crate::model::precision::computing_in;
-use crate::model::{Decoder, ModelFolder};
+use crate::model::{Decoder, ModelFolder, ValueHead};
 use crate::rewards::Rewards;
 use crate::training::Aligner;
 use crate::{Error, Result};
-use collect::Collector;
+use collect::{Actor, Collector};
 use plan::Plan;
 use reference::Reference;
 use round::Round;
@@ -95,7 +97,7 @@ impl Online {
             batch_size: generation.batch_size,
             reference: Reference::new([&folder, &reference], &*objective, &train, &online, device)?,
             refresh: online.refresh,
-            pairs: objective.entry().takes == Takes::Pairs,
+            objective: objective.clone(),
             tokenizer: tokenizer.clone(),
             rewards: Mutex::new(rewards),
             temperature,
@@ -114,11 +116,22 @@ impl Online {
             drift: None,
             load: &|checkpoint| {
                 let decoder = subject.load_decoder(checkpoint, &trained_on)?;
-                Ok(Aligner::new(decoder, objective.clone(), temperature))
+                let hidden_size = decoder.config().hidden_size;
+                let aligner = Aligner::new(decoder, objective.clone(), temperature);
+                if objective.gae().is_none() {
+                    return Ok(aligner);
+                }
+                Ok(aligner.with_value(match checkpoint {
+                    Some(folder) => ValueHead::load(folder, hidden_size, &trained_on)?,
+                    None => ValueHead::new(hidden_size, &trained_on),
+                }))
             },
             save: Arc::new(move |aligner: &Aligner<_>, precision, target| {
                 saved.save_decoder(&aligner.policy, precision, target)
             }),
+            beside: Some(Arc::new(|aligner: &Aligner<Decoder>, _, folder: &Path| {
+                aligner.value.as_ref().map_or(Ok(()), |head| head.save(folder))
+            })),
             batch: Arc::new(move |records: &[Referenced], device| {
                 (alignment_batch(records, needs_tokens, device), records.len() as f64)
             }),
@@ -144,17 +157,22 @@ fn source(
             Some((held, round)) if *held == number => round.clone(),
             _ => {
                 // The policy as the step begins is the one that draws.
-                let policy = || inference(&aligner.policy, compute);
+                let decoder = || inference(&aligner.policy, compute);
+                let value = aligner.value.as_ref().map(|head| inference(head, compute));
+                let policy = Actor { decoder: &decoder, value: value.as_ref() };
                 let round = collector.round(number, &prompts, (turn == 0).then_some(&policy))?;
                 let round = Arc::new(round);
                 *current = Some((number, round.clone()));
                 round
             }
         };
-        let records = plan.groups(number, turn, round.records.len());
+        let groups = plan.groups(number, turn, round.records.len());
+        let mut records: Vec<Referenced> =
+            groups.into_iter().map(|group| round.records[group].clone()).collect();
+        Referenced::share_lengths(&mut records);
         Ok(StepRecords {
             epoch,
-            records: records.into_iter().map(|record| round.records[record].clone()).collect(),
+            records,
             preparation: if turn == 0 { round.seconds.clone() } else { Vec::new() },
             figures: if turn == 0 { round.figures.clone() } else { Vec::new() },
         })
@@ -199,9 +217,11 @@ fn check(settings: &OnlineSettings, objective: &dyn Alignment) -> Result<()> {
         )));
     }
     let count = generation.completions;
-    if count < 2 {
+    let fewest = if objective.gae().is_some() { 1 } else { 2 };
+    if count < fewest {
+        let compared = if fewest > 1 { ", which are compared" } else { "" };
         return Err(Error::usage(format!(
-            "generation.completions: expected at least 2, which are compared, found {count}"
+            "generation.completions: expected at least {fewest}{compared}, found {count}"
         )));
     }
     if objective.entry().takes != Takes::Pairs {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::values::OldValues;
+use crate::alignment::Gae;
 use crate::data::{Group, TokenGroup, read_all};
 use crate::files::{create_dir, hash_file, read_sealed, write_atomic, write_sealed};
 use crate::tuning::referenced::Referenced;
@@ -37,6 +39,9 @@ pub(super) struct Beside {
     pub reward_seconds: f64,
     pub reference_seconds: f64,
     pub figures: Vec<(String, f64)>,
+    /// What an objective that learns values needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<OldValues>,
 }
 
 /// The file of a round's groups, the number counted from 0.
@@ -80,27 +85,53 @@ pub(super) fn read(folder: &Path, number: usize) -> Result<Option<(Vec<Group>, B
     Ok(Some((groups.into_iter().map(|located| located.record).collect(), found)))
 }
 
+/// How an objective learns from a round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Learning<'a> {
+    /// Whether it takes the best and the worst completion of each group, where they differ.
+    pub pairs: bool,
+    /// How it credits tokens, where it learns a value of each.
+    pub gae: Option<&'a Gae>,
+}
+
 impl Round {
-    /// Of what its files hold; `pairs`: the best and the worst completion of each group, where they differ.
-    pub fn new(path: &Path, (groups, beside): (Vec<Group>, Beside), pairs: bool) -> Result<Self> {
-        let mut reference = beside.reference.into_iter();
-        let mut records = Vec::with_capacity(groups.len());
-        for (index, group) in groups.iter().enumerate() {
-            let damaged = || Error::record(path, index + 1, "is no group of a round".to_owned());
-            let tokens = tokens(group, index + 1).ok_or_else(damaged)?;
-            let zeros = || tokens.log_probs.iter().map(|list| vec![0.0; list.len()]).collect();
-            let reference: Vec<Vec<f32>> = reference.next().unwrap_or_else(zeros);
-            match pairs {
-                false => records.push(Referenced::new(tokens, reference)),
-                true => records.extend(best_and_worst(tokens, reference)),
-            }
-        }
-        let seconds = vec![
+    /// Of what its files hold, as it is learned from.
+    pub fn new(
+        path: &Path,
+        (groups, beside): (Vec<Group>, Beside),
+        learning: Learning<'_>,
+    ) -> Result<Self> {
+        let Beside { reference, figures, values, .. } = beside;
+        let group = |(group, line): (&Group, usize)| {
+            let damaged = || Error::record(path, line, "is no group of a round".to_owned());
+            tokens(group, line).ok_or_else(damaged)
+        };
+        let groups: Vec<TokenGroup> = groups.iter().zip(1..).map(group).collect::<Result<_>>()?;
+        let mut seconds = vec![
             ("draw", beside.draw_seconds),
             ("reward", beside.reward_seconds),
             ("reference", beside.reference_seconds),
         ];
-        Ok(Self { records, seconds, figures: beside.figures })
+        seconds.extend(values.iter().map(|values| ("values", values.seconds)));
+        let mut valued = match (learning.gae, values) {
+            (None, _) => Vec::new(),
+            (Some(gae), Some(values)) => values.valued(gae, &groups, &reference),
+            (Some(_), None) => {
+                return Err(Error::file(path, "expected the values of a round, found none"));
+            }
+        }
+        .into_iter();
+        let mut reference = reference.into_iter();
+        let mut records = Vec::with_capacity(groups.len());
+        for group in groups {
+            let zeros = || group.log_probs.iter().map(|list| vec![0.0; list.len()]).collect();
+            let reference: Vec<Vec<f32>> = reference.next().unwrap_or_else(zeros);
+            match learning.pairs {
+                false => records.push(Referenced::new(group, reference).with_values(valued.next())),
+                true => records.extend(best_and_worst(group, reference)),
+            }
+        }
+        Ok(Self { records, seconds, figures })
     }
 }
 

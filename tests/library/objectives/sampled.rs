@@ -84,6 +84,7 @@ fn losses_and_gradients_are_those_of_the_papers_whatever_the_samples_come_from()
                         policy: &group.policy,
                         reference: &group.reference,
                         proposal,
+                        ..TokenNumbers::default()
                     },
                     ..GroupNumbers::default()
                 };
