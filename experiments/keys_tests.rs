@@ -126,7 +126,7 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
     });
     insta::assert_snapshot!(told(align), @r"
     adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.share
-    without effect: data.max_row_bytes drift.kl_budget drift.max_new_tokens drift.prompts objective.alpha objective.beta_reward objective.desirable_weight objective.gamma objective.ipo_average objective.label_smoothing objective.undesirable_weight validation.every
+    without effect: data.max_row_bytes drift.kl_budget drift.max_new_tokens drift.prompts objective.alpha objective.beta_reward objective.clip_range objective.clip_range_high objective.desirable_weight objective.gae_lambda objective.gamma objective.grpo_deviation objective.grpo_length objective.ipo_average objective.kl_horizon objective.kl_target objective.kl_weight objective.label_smoothing objective.undesirable_weight objective.value_clip_range objective.value_weight validation.every
     ");
     // With records to validate on and a budget.
     let validated = keys(Stage::Align, |mut settings: AlignSettings| {
@@ -138,7 +138,7 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
     });
     insta::assert_snapshot!(told(validated), @r"
     adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad drift.kl_budget drift.max_new_tokens drift.prompts dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.every validation.share
-    without effect: data.max_row_bytes objective.alpha objective.beta_reward objective.desirable_weight objective.gamma objective.ipo_average objective.label_smoothing objective.undesirable_weight
+    without effect: data.max_row_bytes objective.alpha objective.beta_reward objective.clip_range objective.clip_range_high objective.desirable_weight objective.gae_lambda objective.gamma objective.grpo_deviation objective.grpo_length objective.ipo_average objective.kl_horizon objective.kl_target objective.kl_weight objective.label_smoothing objective.undesirable_weight objective.value_clip_range objective.value_weight
     ");
     let sft = |validation: Option<&str>| {
         let validation = validation.map(source);
@@ -151,7 +151,7 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Draw { model: model(), data: data(), shard: None, settings })
     });
     insta::assert_snapshot!(told(sample.clone()), @r"
-    chat.date chat.template_kwargs data.max_length data.max_prompt_length data.skip_bad dtype generation.batch_size generation.completions generation.ignore_eos generation.max_new_tokens generation.stop generation.temperature generation.top_k generation.top_p seed
+    chat.date chat.template_kwargs data.max_length data.max_prompt_length data.skip_bad dtype generation.batch_size generation.completions generation.ignore_eos generation.log_probs generation.max_new_tokens generation.stop generation.temperature generation.top_k generation.top_p seed
     without effect: data.max_row_bytes
     ");
     let evaluate = keys(Stage::Evaluate, |settings: DrawSettings| {

@@ -334,9 +334,14 @@ fn free_form<'k>(defaults: &Table, key: &'k str) -> Option<&'k str> {
     ends.map(|end| &key[..end]).find(is_free)
 }
 
-/// Whether a number may be left out, as "none".
-fn may_be_none(key: &str) -> bool {
-    key == "judge.temperature" || key.ends_with(".judge.temperature")
+/// The word that may stand where a number does.
+fn word_instead(key: &str) -> Option<&'static str> {
+    const WORDS: [(&str, &str); 2] =
+        [("judge.temperature", "none"), ("objective.kl_weight", "target")];
+    let is_of = |name: &str| {
+        key.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    };
+    WORDS.into_iter().find(|(name, _)| is_of(name)).map(|(_, word)| word)
 }
 
 /// Takes a table with keys of the user's own as it is, also where it is written as JSON.
@@ -373,12 +378,20 @@ fn is_date(key: &str) -> bool {
 
 /// Whether `value` may stand where `default` does; makes it a number where it is a whole one.
 fn fit(key: &str, default: &Value, value: &mut Value) -> bool {
+    let word_instead = word_instead(key);
     match (default, &mut *value) {
+        (Value::String(_), Value::Float(_)) if word_instead.is_some() => true,
+        (Value::String(_), &mut Value::Integer(whole)) if word_instead.is_some() => {
+            *value = Value::Float(whole as f64);
+            true
+        }
+        (Value::String(_) | Value::Float(_), Value::String(word)) if word_instead.is_some() => {
+            word_instead == Some(word)
+        }
         (Value::Float(_), &mut Value::Integer(whole)) => {
             *value = Value::Float(whole as f64);
             true
         }
-        (Value::Float(_), Value::String(word)) => may_be_none(key) && word == "none",
         (Value::Integer(_), Value::Integer(whole)) => *whole >= 0,
         (Value::String(_), Value::String(word)) => is_allowed(key, word),
         // Lists of numbers have a fixed length, lists of words any.
@@ -394,9 +407,11 @@ fn fit(key: &str, default: &Value, value: &mut Value) -> bool {
 }
 
 fn expected(key: &str, default: &Value) -> String {
+    if let Some(word) = word_instead(key) {
+        return format!("a number, or \"{word}\"");
+    }
     match default {
         Value::Integer(_) => "a whole number from 0".to_owned(),
-        Value::Float(_) if may_be_none(key) => "a number, or \"none\"".to_owned(),
         Value::Float(_) => "a number".to_owned(),
         Value::Boolean(_) => "true or false".to_owned(),
         Value::Array(items) if matches!(items.first(), Some(Value::Float(_))) => {

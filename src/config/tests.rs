@@ -7,7 +7,7 @@ use super::{
     LearningRateSchedule, Optimizer, Section, Settings, Sources, Stage, TrainSettings, Training,
     TrainingData, ValidationSettings,
 };
-use crate::alignment::{Labels, ObjectiveConfig};
+use crate::alignment::{KlWeight, Labels, ObjectiveConfig};
 use crate::data::ChatSettings;
 use crate::model::Precision;
 use crate::model::adapter::LoraConfig;
@@ -251,6 +251,18 @@ fn a_value_out_of_its_range_is_refused_with_the_range_and_its_source() {
     insta::assert_snapshot!(file_refusal("[training]\nbatch_size = 0\n"), @"run.toml: `training.batch_size`: expected at least 1, found 0");
     insta::assert_snapshot!(refusal("objective.epsilon=0"), @"`--set objective.epsilon`: `epsilon` is 0, which makes the reverse KL infinite: the policy gives the rejected completion some probability and the label would give it none; use a small positive value such as 1e-3");
     insta::assert_snapshot!(refusal("objective.beta_policy=0"), @"`--set objective.beta_policy`: `beta_policy` must be a positive finite number (within the range of f32), found 0");
+    insta::assert_snapshot!(refusal("objective.kl_weight=-1"), @"`--set objective.kl_weight`: `kl_weight` must be a number from 0 or "target", found -1");
+    for (given, expected) in [
+        ("0.04", KlWeight::Number(0.04)),
+        ("1", KlWeight::Number(1.0)),
+        ("target", KlWeight::Target),
+    ] {
+        let set = format!("objective.kl_weight={given}");
+        assert_eq!(
+            All::load(Stage::Align, &self::set(&[&set])).unwrap().objective.kl_weight,
+            expected
+        );
+    }
     let flag = Sources {
         flags: vec![("training.learning_rate".to_owned(), "-1".to_owned())],
         ..Sources::default()
@@ -402,8 +414,9 @@ fn no_word_is_refused_without_those_that_may_stand_there() {
     `--set dtype`: expected one of f32, bf16, f16, found "nonsense"
     `--set chat.date`: expected a date such as 2024-07-26, found "nonsense"
     `--set checkpoint.best`: expected one of none, loss, accuracy, reward, found "nonsense"
+    `--set objective.kl_weight`: expected a number, or "target", found "nonsense"
     `--set objective.labels`: expected one of paper, official, found "nonsense"
-    `--set objective.name`: expected one of exo-pref, exo-rw, dpo, dpo-rw, alpha-pref, alpha-rw, jeffreys-rw, js-rw, dpo-list, cdpo, robust-dpo, dpo-norm, ipo, hinge, nca-pair, apo-zero, apo-down, sppo-hard, kto, simpo, orpo, nll, found "nonsense"
+    `--set objective.name`: expected one of exo-pref, exo-rw, dpo, dpo-rw, alpha-pref, alpha-rw, jeffreys-rw, js-rw, dpo-list, cdpo, robust-dpo, dpo-norm, ipo, hinge, nca-pair, apo-zero, apo-down, sppo-hard, kto, simpo, orpo, nll, rloo, grpo, ppo, found "nonsense"
     `--set optimizer.schedule`: expected one of cosine, constant, found "nonsense"
     `--set training.compute`: expected one of f32, bf16, f16, found "nonsense"
     "#);

@@ -32,7 +32,7 @@ pub(super) struct Collector {
     pub batch_size: usize,
     pub refresh: Refresh,
     pub objective: Arc<dyn Alignment>,
-    pub rewards: Mutex<Rewards>,
+    pub rewards: Arc<Mutex<Rewards>>,
     pub reference: Reference,
     /// τ of the log-probs under the reference.
     pub temperature: f64,

@@ -91,6 +91,7 @@ impl Online {
         let (train, temperature) = (align.train, align.objective.temperature);
         let device = site.device();
         generation.log_probs = true;
+        let rewards = Arc::new(Mutex::new(rewards));
         let collector = Collector {
             folder: site.out.join(ROUNDS),
             sampling: sampling(&generation, train.seed, &folder, tokenizer.as_ref())?,
@@ -99,7 +100,7 @@ impl Online {
             refresh: online.refresh,
             objective: objective.clone(),
             tokenizer: tokenizer.clone(),
-            rewards: Mutex::new(rewards),
+            rewards: rewards.clone(),
             temperature,
             device: device.clone(),
             prompts,
@@ -108,7 +109,7 @@ impl Online {
         let (trained_on, needs_tokens) = (device.clone().autodiff(), objective.needs_tokens());
         let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
-        Train {
+        let trained = Train {
             name: objective.name(),
             settings: &train,
             source: source(plan, collector, train.training.compute),
@@ -137,7 +138,10 @@ impl Online {
             }),
             prepare: None,
         }
-        .run(site)
+        .run(site)?;
+        // What programs answer after the last round shows whether earlier answers were in order.
+        rewards.lock().unwrap_or_else(PoisonError::into_inner).close()?;
+        Ok(trained)
     }
 }
 

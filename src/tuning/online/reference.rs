@@ -19,7 +19,7 @@ pub(super) enum Reference {
     /// In memory beside the policy: as much again as its weights.
     Kept(Box<Decoder>),
     /// On disk; it is in memory while it scores.
-    OnDisk(ModelFolder),
+    OnDisk(Box<ModelFolder>),
     /// The policy without its adapters.
     WithoutAdapters,
 }
@@ -40,7 +40,7 @@ impl Reference {
             return Ok(Self::WithoutAdapters);
         }
         match rounds.reference {
-            KeepReference::Load => Ok(Self::OnDisk(reference.clone())),
+            KeepReference::Load => Ok(Self::OnDisk(Box::new(reference.clone()))),
             KeepReference::Keep => {
                 let decoder = load_decoder(reference, device)?;
                 tracing::info!(
