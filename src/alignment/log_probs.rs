@@ -67,7 +67,8 @@ impl TokenValues {
     pub(super) fn mean(&self, numbers: Tensor<3>, tokens: &TokenLogProbs) -> Tensor<1> {
         let [num_groups, _, _] = numbers.dims();
         let count = num_groups as f64 * self.tokens_per_group;
-        (numbers * tokens.mask.clone()).sum() / count.max(1.0)
+        // Multiplied, since burn divides by numbers in f32 on the way back.
+        (numbers * tokens.mask.clone()).sum() * (1.0 / count.max(1.0))
     }
 }
 

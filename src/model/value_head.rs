@@ -93,3 +93,29 @@ fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) 
 fn values<const D: usize>(parameter: &Param<Tensor<D>>) -> Vec<f32> {
     parameter.val().into_data_as::<f32>().try_into_vec().expect("converted to f32")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_back_as_it_was_written_and_one_of_another_width_is_refused() {
+        let (device, folder) = (Device::flex(), tempfile::tempdir().unwrap());
+        let hidden = Tensor::from_data([[1.0, 2.0, -1.0], [0.5, 0.0, 4.0]], &device);
+        let of = |head: &ValueHead| -> Vec<f32> {
+            head.values(hidden.clone()).into_data().iter::<f32>().collect()
+        };
+        let mut head = ValueHead::new(3, &device);
+        assert_eq!(of(&head), [0.0, 0.0]);
+        let weight = tensor(vec![0.25, -1.0, 3.0], [3, 1], &device);
+        let bias = tensor(vec![0.5], [1], &device);
+        head.linear.weight = Param::from_tensor(weight);
+        head.linear.bias = Some(Param::from_tensor(bias));
+        head.save(folder.path()).unwrap();
+        let read = ValueHead::load(folder.path(), 3, &device).unwrap();
+        assert_eq!(of(&read), of(&head));
+        assert_eq!(of(&read), [-4.25, 12.625]);
+        let refusal = ValueHead::load(folder.path(), 4, &device).unwrap_err().to_string();
+        assert!(refusal.contains("`v_head.summary.weight`: expected a shape [1, 4]"), "{refusal}");
+    }
+}
