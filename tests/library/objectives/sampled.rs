@@ -196,9 +196,12 @@ fn expected_gradient(objective: &dyn Alignment, k: usize, log_mu: &[f64]) -> Vec
     by_log_prob.iter().zip(&policy).map(|(slope, log)| slope - log.exp() * sum).collect()
 }
 
+/// A divergence between q and p, given by their logs.
+type Loss = fn(&[f64], &[f64]) -> f64;
+
 /// The gradient of a divergence between q ∝ π_sft (π_θ/π_sft)^β_π and p ∝ π_sft exp(r/β_r) by the logits, by
 /// central differences.
-fn limit(beta_policy: f64, beta_reward: f64, loss: fn(&[f64], &[f64]) -> f64) -> Vec<f64> {
+fn limit(beta_policy: f64, beta_reward: f64, loss: Loss) -> Vec<f64> {
     let reference = normalised(&REFERENCE);
     let at = |logits: &[f64]| {
         let policy = normalised(logits);
@@ -230,7 +233,7 @@ fn the_expected_gradient_tends_to_that_of_the_divergence_whatever_the_samples_co
     let forward = |q: &[f64], p: &[f64]| -q.iter().zip(p).map(|(q, p)| p.exp() * q).sum::<f64>();
     let other = normalised(&[-0.5, 0.2, 0.3, 0.9, 0.6]);
     let proposals = [normalised(&POLICY), normalised(&REFERENCE), other];
-    let losses: [(&str, fn(&[f64], &[f64]) -> f64); 2] = [("exo-rw", reverse), ("dpo-rw", forward)];
+    let losses: [(&str, Loss); 2] = [("exo-rw", reverse), ("dpo-rw", forward)];
     for (name, loss) in losses {
         for (beta_policy, beta_reward) in [(1.0, 0.5), (0.5, 0.5)] {
             let name = name.parse().unwrap();
