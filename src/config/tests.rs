@@ -207,7 +207,7 @@ fn a_value_of_the_wrong_type_is_refused_with_what_was_expected() {
     insta::assert_snapshot!(refusal("data.shuffle=1"), @"`--set data.shuffle`: expected true or false, found 1");
     insta::assert_snapshot!(refusal("optimizer.betas=[0.9]"), @"`--set optimizer.betas`: expected a list of 2 numbers, such as [0.9, 0.95], found [0.9]");
     insta::assert_snapshot!(refusal("optimizer.betas=[0.9, true]"), @"`--set optimizer.betas`: expected a list of 2 numbers, such as [0.9, 0.95], found [0.9, true]");
-    insta::assert_snapshot!(refusal("objective.name=exo-perf"), @r#"`--set objective.name`: expected one of exo-pref, exo-rw, dpo, dpo-rw, alpha-pref, alpha-rw, jeffreys-rw, js-rw, dpo-list, cdpo, robust-dpo, dpo-norm, ipo, hinge, nca-pair, apo-zero, apo-down, sppo-hard, kto, simpo, orpo, nll, found "exo-perf""#);
+    insta::assert_snapshot!(refusal("objective.name=exo-perf"), @r#"`--set objective.name`: expected one of exo-pref, exo-rw, dpo, dpo-rw, alpha-pref, alpha-rw, jeffreys-rw, js-rw, dpo-list, cdpo, robust-dpo, dpo-norm, ipo, hinge, nca-pair, apo-zero, apo-down, sppo-hard, kto, simpo, orpo, nll, rloo, grpo, ppo, found "exo-perf""#);
     insta::assert_snapshot!(refusal("optimizer.schedule=linear"), @r#"`--set optimizer.schedule`: expected one of cosine, constant, found "linear""#);
     insta::assert_snapshot!(refusal("objective.labels=3"), @"`--set objective.labels`: expected one of paper, official, found 3");
     insta::assert_snapshot!(file_refusal("[training]\nepochs = \"two\"\n"), @r#"run.toml: `training.epochs`: expected a whole number from 0, found "two""#);
