@@ -4,9 +4,9 @@ import json
 import random
 
 random.seed(0)
-sums = [(a, b) for a in range(10, 100) for b in range(10, 100)]
+sums = [(a, b) for a in range(1, 31) for b in range(1, 31)]
 random.shuffle(sums)
-for name, part in [("train.jsonl", sums[:2000]), ("test.jsonl", sums[2000:2200])]:
+for name, part in [("train.jsonl", sums[:800]), ("test.jsonl", sums[800:])]:
     with open(name, "w") as file:
         for a, b in part:
             question = f"What is {a} + {b}? Reply with the number alone."

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rewards answers to sums: 1 for the right number alone, less for the right number among words.
+"""Rewards answers to sums: 1 for the right number alone, 0.5 for it among words, 0.2 for another number alone.
 
 Reads a group a line, {"completions": [..], "answer": ..}, and writes {"rewards": [..]} for it.
 """
@@ -12,6 +12,7 @@ for line in sys.stdin:
     rewards = []
     for text in group["completions"]:
         numbers = re.findall(r"-?\d+", text)
-        right = bool(numbers) and numbers[-1] == group["answer"]
-        rewards.append((0.5 + 0.5 * (text.strip() == group["answer"])) if right else 0.0)
+        is_alone = text.strip().isdigit()
+        is_right = bool(numbers) and numbers[-1] == group["answer"]
+        rewards.append((1.0 if is_alone else 0.5) if is_right else 0.2 * is_alone)
     print(json.dumps({"rewards": rewards}), flush=True)
