@@ -88,8 +88,9 @@ fn the_first_loss_of_every_objective_is_that_of_the_scored_groups() {
     place.lines("pairs.jsonl", groups(2));
     let kl = mismatched_kl(&place);
     assert!(kl > 0.05, "the estimate counts: {kl}");
-    // ppo has values of tokens beside log-probs, and learns in rounds alone.
-    let named = objectives().into_iter().filter(|it| it.name != "ppo");
+    // Those of reinforcement learning need samples with the log-probs that they were drawn with.
+    let needs_samples = ["rloo", "grpo", "ppo"];
+    let named = objectives().into_iter().filter(|it| !needs_samples.contains(&it.name));
     let named = named.map(|it| (it.name, it.takes));
     let sums = [("exo-pref+0.1*nll", Takes::Pairs), ("0.5*kto+simpo", Takes::Pairs)];
     for (name, takes) in named.chain(sums) {
