@@ -16,7 +16,7 @@ fn an_objective_is_added_in_one_place() {
     for command in ["align", "loss"] {
         let mut line = CommandLine::command();
         let help = line.find_subcommand_mut(command).unwrap().render_long_help().to_string();
-        assert!(help.contains("nll or squares"), "{command}: {help}");
+        assert!(help.contains("or squares"), "{command}: {help}");
     }
     let sweep = "[comparison]\nobjectives = ['squares', 'exo-rw']\nbeta_policy = [0.5, 1.0]";
     let variants = comparison_of(sweep).unwrap();
