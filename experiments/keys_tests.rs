@@ -62,6 +62,7 @@ fn other(key: &str, value: &Value) -> String {
         ("optimizer.betas", _) => "[0.8, 0.9]".to_owned(),
         ("objective.name", _) => "dpo".to_owned(),
         ("objective.labels", _) => "official".to_owned(),
+        ("objective.kl_weight", _) => "0.5".to_owned(),
         ("chat.date", _) => "2024-07-26".to_owned(),
         ("generation.top_p", _) => "0.5".to_owned(),
         (_, Value::Bool(it)) => (!it).to_string(),

@@ -33,7 +33,7 @@ use exalign::device::{BACKENDS, BackendInfo, open, present};
 use exalign::generation::{Choice, Prompt, Sampling, sample};
 use exalign::model::{Decoder, ModelFolder, Precision};
 use exalign::policy::Policy;
-use exalign::training::{Aligner, AlignmentBatch, Micro, Step, Trainable, Trainee};
+use exalign::training::{Aligner, AlignmentBatch, GivenTokens, Micro, Step, Trainable, Trainee};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 use support::families;
@@ -196,6 +196,12 @@ fn batch(k: usize, device: &Device) -> AlignmentBatch {
     }
 }
 
+/// Log-probs of single tokens under the reference and under whoever drew them.
+fn tokens(groups: &GroupBatch) -> GivenTokens {
+    let mask = groups.token_mask();
+    GivenTokens { reference: mask.clone() * -1.3, proposal: mask * -3.0, values: None }
+}
+
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data_as::<f32>().try_into_vec().unwrap()
 }
@@ -310,7 +316,9 @@ fn losses_and_gradients_are_those_of_flex(device: &Device) {
     for (family, folder) in families() {
         for objective in objectives().into_iter().filter(|it| it.name != "ppo") {
             let of = |device: &Device| {
-                let (subject, batch) = subject(folder.path(), objective, Precision::F32, device);
+                let (subject, mut batch) =
+                    subject(folder.path(), objective, Precision::F32, device);
+                batch.tokens = (objective.name == "grpo").then(|| tokens(&batch.groups));
                 let (loss, _) = subject.module.loss(&batch);
                 let value = values(loss.clone());
                 let gradients = GradientsParams::from_grads(loss.backward(), &subject);

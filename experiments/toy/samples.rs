@@ -172,8 +172,9 @@ mod tests {
             let bounds = if online { 0.0..1e-3 } else { 1e-2..start };
             assert!(bounds.contains(&end), "{objective} {online}: {end}");
         }
-        // Adam does not see a gradient's scale, and the two gradients differ in nothing else.
-        let [exo, rloo] = ["exo-rw", "rloo"].map(|it| &of(it, true).points[3]);
-        assert!((exo.reverse_kl - rloo.reverse_kl).abs() < 1e-3, "{exo:?} {rloo:?}");
+        // Adam does not see a gradient's scale, and the two gradients differ in nothing else but rounding, which
+        // changes a draw now and then.
+        let [exo, rloo] = ["exo-rw", "rloo"].map(|it| of(it, true).points[3].reverse_kl);
+        assert!((exo / rloo).ln().abs() < 0.1, "{exo} {rloo}");
     }
 }

@@ -15,7 +15,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn::train::TrainStep;
 use exalign::alignment::{
-    Alignment, GroupLogProbs, GroupNumbers, Labels, LossAndGradient, ObjectiveConfig,
+    Alignment, GroupLogProbs, GroupNumbers, KlWeight, Labels, LossAndGradient, ObjectiveConfig,
     ObjectiveName, Statistic, TokenNumbers, evaluate, objectives,
 };
 use exalign::data::{GroupBatch, TokenGroup};
@@ -1086,6 +1086,14 @@ fn numbers_out_of_range_are_refused_with_a_reason() {
     insta::assert_snapshot!(
         refusal(ObjectiveConfig { epsilon: 0.5, ..base.clone() }),
         @"`epsilon` is the probability that a label is wrong and must lie between 0 and 0.5, exclusive; found 0.5"
+    );
+    insta::assert_snapshot!(
+        refusal(ObjectiveConfig { kl_weight: KlWeight::Number(-1.0), ..named("rloo") }),
+        @r#"`kl_weight` must be a number from 0 or "target", found -1"#
+    );
+    insta::assert_snapshot!(
+        refusal(ObjectiveConfig { clip_range: 0.0, ..named("grpo") }),
+        @"`clip_range` must be a number above 0 and up to 1, found 0"
     );
     for wrong in [0.0, -0.1, 1e-60, 1e60, f64::NAN, f64::INFINITY] {
         for name in objectives().iter().filter(|it| it.reads.contains(&"beta_policy")) {
