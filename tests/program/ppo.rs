@@ -66,7 +66,7 @@ fn a_run_killed_at_any_moment_ends_with_the_same_values_and_the_same_weights() {
         };
         place.succeeds(&command(&whole));
         let kills = until_done(&place, &command(&killed), |kills| {
-            Duration::from_millis(25 + 17 * kills as u64)
+            Duration::from_millis(12 + 9 * kills as u64)
         });
         assert!(kills > 2, "{name}: {kills} kills are no trial");
         assert_eq!(metrics(&place, &killed), metrics(&place, &whole), "{name}");
