@@ -260,6 +260,7 @@ impl Pipeline<'_> {
             reference: models.sft.clone(),
             prompts: data.source(data::PROMPTS),
             reward: models.reward.rewarding()?,
+            device: self.run.graph.context.device.clone(),
             settings: OnlineSettings { align, generation, online: self.config.section("online")? },
         };
         let work = (AlignOnline::NAME, amount);

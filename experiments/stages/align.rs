@@ -114,14 +114,15 @@ fn run_online(args: AlignArgs, global: &Global) -> Result<Trained> {
     flags.extend(args.own_samples.settings(args.temperature));
     let settings: Asking<OnlineSettings> = settings(global, Stage::Online, flags)?;
     args.check_reference(&settings.own.align)?;
+    let context = Context::for_training(global)?.watched(args.watch, None)?;
     let align = AlignOnline {
         reference: args.reference.unwrap_or_else(|| args.model.clone()).into(),
         model: args.model.into(),
         prompts: args.data.into(),
         reward: Rewarding::new(online::given(args.own_samples.reward)?, settings.rewards),
+        device: context.device.clone(),
         settings: settings.own,
     };
-    let context = Context::for_training(global)?.watched(args.watch, None)?;
     perform(align, &Place::Folder(args.out), args.fresh, &context)
 }
 

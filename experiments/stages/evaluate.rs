@@ -205,7 +205,7 @@ impl Evaluate {
         let mut progress = Progress::new("sampling", "prompts", 0, mine.len());
         let sampling =
             sampling(&self.settings.generation, self.settings.seed, policy, tokenizer.as_ref())?;
-        draw(&decoder, prompts, mine, &sampling, batch_size, |numbers, drawn| {
+        draw(&decoder, prompts, (mine, 0), &sampling, batch_size, |numbers, drawn| {
             progress.advance(numbers.len(), "");
             for (number, drawn) in numbers.into_iter().zip(drawn) {
                 samples[number] = drawn;

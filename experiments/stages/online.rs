@@ -5,8 +5,8 @@ use std::path::Path;
 use burn::tensor::Device;
 use clap::Args;
 use exalign::config::{OnlineSettings, Settings};
-use exalign::model::ModelFolder;
-use exalign::rewards::{Opening, RewardSpecs, Rewards};
+use exalign::model::{ModelFolder, Precision};
+use exalign::rewards::{Opening, RewardSpecs};
 use exalign::tuning::{Online, ROUNDS, Trained};
 use exalign::{Error, Result};
 use serde_json::Value;
@@ -65,19 +65,9 @@ pub struct AlignOnline {
     pub reference: Source,
     pub prompts: Source,
     pub reward: Rewarding,
+    /// Where reward models compute.
+    pub device: Device,
     pub settings: OnlineSettings,
-}
-
-impl AlignOnline {
-    fn rewards_on(&self, device: &Device) -> Result<Rewards> {
-        let train = &self.settings.align.train;
-        self.reward.specs.open(&Opening {
-            device,
-            dtype: exalign::model::Precision::F32,
-            chat: &train.chat,
-            settings: &self.reward.settings,
-        })
-    }
 }
 
 impl Keyed for AlignOnline {
@@ -113,13 +103,17 @@ impl stage::Stage for AlignOnline {
         let chat = &mut self.settings.align.train.chat;
         set_date(chat, &folders.iter().collect::<Vec<_>>(), record)?;
         let reference = ModelFolder::open(&self.reference.path)?;
-        let rewards = self.rewards_on(&Device::default())?;
-        Online::open([folder, reference], &self.prompts.path, &self.settings, &rewards)
+        let rewards = self.reward.specs.open(&Opening {
+            device: &self.device,
+            dtype: Precision::F32,
+            chat: &self.settings.align.train.chat,
+            settings: &self.reward.settings,
+        })?;
+        Online::open([folder, reference], &self.prompts.path, &self.settings, rewards)
     }
 
     fn make(self, opened: Online, site: &Site<'_>) -> Result<Trained> {
-        let rewards = self.rewards_on(&site.context.device)?;
-        opened.train(self.settings, rewards, &site.training()?)
+        opened.train(self.settings, &site.training()?)
     }
 
     fn owns(name: &str) -> bool {

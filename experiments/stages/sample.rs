@@ -180,7 +180,7 @@ impl stage::Stage for Draw {
                 &folder,
                 tokenizer.as_ref(),
             )?;
-            draw(&decoder, &prompts, missing, &sampling, batch_size, |numbers, samples| {
+            draw(&decoder, &prompts, (missing, 0), &sampling, batch_size, |numbers, samples| {
                 num_tokens += samples.iter().flatten().map(|drawn| drawn.ids.len()).sum::<usize>();
                 let rate = num_tokens as f64 / started.elapsed().as_secs_f64();
                 progress.advance(numbers.len(), &format!("{rate:.0} tokens/s"));

@@ -222,6 +222,7 @@ fn tokens(group: &GroupNumbers<'_>, gae: Option<&Gae>, device: &Device) -> Token
         }),
     }
 }
+
 /// The completions of a group as they were drawn.
 fn drawn(group: &GroupNumbers<'_>) -> Vec<Drawn> {
     let TokenNumbers { reference, values, .. } = group.tokens;

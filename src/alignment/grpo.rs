@@ -99,10 +99,6 @@ impl Alignment for Grpo {
         self.kl_weight != 0.0
     }
 
-    fn reads_proposal(&self) -> bool {
-        true
-    }
-
     fn needs_proposal(&self) -> bool {
         true
     }

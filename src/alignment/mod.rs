@@ -81,6 +81,7 @@ pub use objective::{
     register,
 };
 pub use statistics::Statistic;
+pub(crate) use statistics::{best, worst};
 
 /// An objective over groups of completions.
 pub trait Alignment: Debug + Send + Sync {
@@ -127,7 +128,7 @@ pub trait Alignment: Debug + Send + Sync {
     /// Whether the objective weighs completions by the distribution μ that they were drawn from, where that
     /// is not π_sft.
     fn reads_proposal(&self) -> bool {
-        false
+        self.needs_proposal()
     }
 
     /// Whether it learns only from completions with their log-probs under that distribution.

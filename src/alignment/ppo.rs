@@ -103,10 +103,6 @@ impl Alignment for Ppo {
         self.gae.kl_weight != 0.0
     }
 
-    fn reads_proposal(&self) -> bool {
-        true
-    }
-
     fn needs_proposal(&self) -> bool {
         true
     }

@@ -60,10 +60,6 @@ impl Alignment for Rloo {
         self.kl_weight != 0.0
     }
 
-    fn reads_proposal(&self) -> bool {
-        true
-    }
-
     fn needs_proposal(&self) -> bool {
         true
     }

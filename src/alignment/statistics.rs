@@ -161,11 +161,11 @@ fn accuracy(log_ratios: &[f64], rewards: &[f64]) -> f64 {
 }
 
 /// The first completion of the highest reward.
-fn best(rewards: &[f64]) -> usize {
+pub(crate) fn best(rewards: &[f64]) -> usize {
     (0..rewards.len()).rev().max_by(|a, b| rewards[*a].total_cmp(&rewards[*b])).unwrap_or(0)
 }
 
 /// The first completion of the lowest reward.
-fn worst(rewards: &[f64]) -> usize {
+pub(crate) fn worst(rewards: &[f64]) -> usize {
     (0..rewards.len()).min_by(|a, b| rewards[*a].total_cmp(&rewards[*b])).unwrap_or(0)
 }

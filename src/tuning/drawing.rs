@@ -84,14 +84,15 @@ pub fn read_prompts(
     Ok(prompts)
 }
 
-/// Draws completions of the prompts `numbers`, in batches of similar length; `keep` hears each batch.
+/// Draws completions of the prompts `numbers`, in batches of similar length; `keep` hears each batch. Prompts
+/// seed their samples by their numbers, counted from `first`.
 ///
 /// # Errors
 /// As [`sample`]; those of `keep`.
 pub fn draw(
     decoder: &Decoder,
     prompts: &[PromptToComplete],
-    mut numbers: Vec<usize>,
+    (mut numbers, first): (Vec<usize>, u64),
     sampling: &Sampling,
     batch_size: usize,
     mut keep: impl FnMut(Vec<usize>, Vec<Vec<Sample>>) -> Result<()>,
@@ -102,7 +103,10 @@ pub fn draw(
         interrupt::check()?;
         let rows: Vec<Prompt> = batch
             .iter()
-            .map(|&number| Prompt { number: number as u64, ids: prompts[number].ids.clone() })
+            .map(|&number| Prompt {
+                number: first + number as u64,
+                ids: prompts[number].ids.clone(),
+            })
             .collect();
         keep(batch.to_vec(), sample(decoder, &rows, sampling, &device)?)?;
     }

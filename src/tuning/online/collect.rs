@@ -1,6 +1,7 @@
 //! Draws, rewards and scores the completions of a round.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -13,11 +14,11 @@ use super::values::{self, OldValues};
 use crate::alignment::{Alignment, Takes};
 use crate::config::Refresh;
 use crate::data::{Group, Located, TokenGroup, Tokenizer};
-use crate::generation::{Prompt, Sample, Sampling, sample};
+use crate::generation::{Sample, Sampling};
 use crate::model::{Decoder, ValueHead};
 use crate::policy::{token_log_probs_of, token_values_of};
 use crate::rewards::{Rewards, Scores};
-use crate::tuning::drawing::PromptToComplete;
+use crate::tuning::drawing::{PromptToComplete, draw};
 use crate::tuning::reference::sums;
 use crate::{Error, Result, interrupt};
 
@@ -124,9 +125,8 @@ impl Collector {
         if let Some((gae, values)) = self.objective.gae().zip(values.as_ref()) {
             figures.extend(values.figures(gae, &tokens, &reference));
         }
-        let groups_hash = String::new(); // known once the file is written
         let beside = Beside {
-            groups: groups_hash,
+            groups: String::new(), // known once the file is written
             reference,
             draw_seconds,
             reward_seconds,
@@ -156,38 +156,29 @@ impl Collector {
 
     /// Gives the groups of a round their rewards.
     fn score(&self, number: usize, groups: &mut [Group]) -> Result<Scores> {
-        let file: Arc<Path> = round::path(&self.folder, number).into();
-        let located = |(record, line): (&Group, usize)| Located {
-            file: file.clone(),
-            line,
-            record: record.clone(),
-        };
-        let all: Vec<Located<Group>> = groups.iter().zip(1..).map(located).collect();
+        let all = Located::numbered(round::path(&self.folder, number), groups.iter().cloned());
         let scores = self.rewards.lock().unwrap_or_else(PoisonError::into_inner).score(&all)?;
         groups.iter_mut().enumerate().for_each(|(index, group)| scores.write_into(index, group));
         Ok(scores)
     }
 
-    /// Completions of the prompts, in their order; those of similar length are drawn together.
+    /// Completions of the prompts, which are in ascending order, in the same.
     fn draw(&self, decoder: &Decoder, round: usize, prompts: &[usize]) -> Result<Vec<Vec<Sample>>> {
-        let mut order: Vec<usize> = (0..prompts.len()).collect();
-        order.sort_by_key(|&place| (self.prompts[prompts[place]].ids.len(), place));
-        let mut samples = vec![Vec::new(); prompts.len()];
-        for places in order.chunks(self.batch_size) {
-            let rows: Vec<Prompt> = places
-                .iter()
-                .map(|&place| Prompt {
-                    // No prompt has the same random numbers in two rounds.
-                    number: (round as u64 + 1) << 32 | prompts[place] as u64,
-                    ids: self.prompts[prompts[place]].ids.clone(),
-                })
-                .collect();
-            let drawn = sample(decoder, &rows, &self.sampling, &self.device)?;
-            for (&place, drawn) in places.iter().zip(drawn) {
-                samples[place] = drawn;
-            }
-        }
-        Ok(samples)
+        // No prompt has the same random numbers in two rounds.
+        let numbers = (prompts.to_vec(), (round as u64 + 1) << 32);
+        let mut samples = BTreeMap::new();
+        draw(
+            decoder,
+            &self.prompts,
+            numbers,
+            &self.sampling,
+            self.batch_size,
+            |numbers, drawn| {
+                samples.extend(numbers.into_iter().zip(drawn));
+                Ok(())
+            },
+        )?;
+        Ok(samples.into_values().collect())
     }
 }
 

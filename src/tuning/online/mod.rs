@@ -33,7 +33,7 @@ use crate::alignment::{Alignment, Takes};
 use crate::config::{BestBy, OnlineSettings};
 use crate::data::{Intake, Located, Tokenizer};
 use crate::model::precision::computing_in;
-use crate::model::{Decoder, ModelFolder, ValueHead};
+use crate::model::{Decoder, ModelFolder, Precision, ValueHead};
 use crate::rewards::Rewards;
 use crate::training::Aligner;
 use crate::{Error, Result};
@@ -51,10 +51,11 @@ pub struct Online {
     tokenizer: Option<Tokenizer>,
     objective: Arc<dyn Alignment>,
     prompts: Vec<PromptToComplete>,
+    rewards: Rewards,
 }
 
 impl Online {
-    /// Reads the prompts that the model of `folder` is aligned on.
+    /// Reads the prompts that the model of `folder` is aligned on, by the rewards of their completions.
     ///
     /// # Errors
     /// A record that is no prompt, with its file and line; settings that contradict each other.
@@ -62,7 +63,7 @@ impl Online {
         [folder, reference]: [ModelFolder; 2],
         prompts: &Path,
         settings: &OnlineSettings,
-        rewards: &Rewards,
+        rewards: Rewards,
     ) -> Result<Self> {
         let train = &settings.align.train;
         let objective = settings.align.objective.init()?;
@@ -71,22 +72,17 @@ impl Online {
         let asked = (&settings.generation, &train.data.tokens);
         let file: Arc<Path> = prompts.into();
         let prompts = read_prompts(prompts, asked, &folder, tokenizer.as_ref())?;
-        check_rewards(rewards, &file, &prompts, tokenizer.as_ref())?;
+        check_rewards(&rewards, &file, &prompts, tokenizer.as_ref())?;
         let reference = reference.kept_as(train.training.compute);
-        Ok(Self { folder, reference, tokenizer, objective, prompts })
+        Ok(Self { folder, reference, tokenizer, objective, prompts, rewards })
     }
 
     /// Trains, or goes on from the newest checkpoint at the site; `site.out/rounds` has what was drawn.
     ///
     /// # Errors
     /// As [`Training::run`](crate::training::Training::run); those of the rewards.
-    pub fn train(
-        self,
-        settings: OnlineSettings,
-        rewards: Rewards,
-        site: &TrainingSite<'_>,
-    ) -> Result<Trained> {
-        let Self { folder, reference, tokenizer, objective, prompts } = self;
+    pub fn train(self, settings: OnlineSettings, site: &TrainingSite<'_>) -> Result<Trained> {
+        let Self { folder, reference, tokenizer, objective, prompts, rewards } = self;
         let OnlineSettings { align, mut generation, online, .. } = settings;
         let (train, temperature) = (align.train, align.objective.temperature);
         let device = site.device();
@@ -149,7 +145,7 @@ impl Online {
 fn source(
     plan: Plan,
     collector: Collector,
-    compute: crate::model::Precision,
+    compute: Precision,
 ) -> Source<Aligner<Decoder>, Referenced> {
     let num_steps = plan.num_steps();
     let current: Mutex<Option<(usize, Arc<Round>)>> = Mutex::new(None);
@@ -185,7 +181,7 @@ fn source(
 }
 
 /// A policy for drawing and scoring, its adapters added into its weights.
-fn inference<M: Module + ModuleDisplay>(policy: &M, compute: crate::model::Precision) -> M {
+fn inference<M: Module + ModuleDisplay>(policy: &M, compute: Precision) -> M {
     computing_in(policy.valid(), compute)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::values::OldValues;
-use crate::alignment::Gae;
+use crate::alignment::{Gae, best, worst};
 use crate::data::{Group, TokenGroup, read_all};
 use crate::files::{create_dir, hash_file, read_sealed, write_atomic, write_sealed};
 use crate::tuning::referenced::Referenced;
@@ -151,8 +151,7 @@ pub(super) fn tokens(group: &Group, line: usize) -> Option<TokenGroup> {
 /// The pair of the best and the worst completion, the first of equal ones; none where all are equal.
 fn best_and_worst(tokens: TokenGroup, reference: Vec<Vec<f32>>) -> Option<Referenced> {
     let rewards = &tokens.rewards;
-    let best = (0..rewards.len()).rev().max_by(|&a, &b| rewards[a].total_cmp(&rewards[b]))?;
-    let worst = (0..rewards.len()).min_by(|&a, &b| rewards[a].total_cmp(&rewards[b]))?;
+    let (best, worst) = (best(rewards), worst(rewards));
     if rewards[best] == rewards[worst] {
         return None;
     }
