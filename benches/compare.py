@@ -2,20 +2,31 @@
 """This program beside what people run today: the same model, data, dtype, threads and machine.
 
     compare.py align --model DIR --posts tldr.jsonl.gz [--completions 2] [--groups 4] [--steps 3]
-                     [--rivals trl,trl-precomputed,torch,torch-strong] [--shape tldr|hh]
+                     [--rivals trl,trl-precomputed,torch,torch-strong,torch-shared,torch-shared-compiled]
+                     [--shape tldr|hh] [--lora-rank 16] [--base-dtype bf16]
     compare.py sft      --model DIR --posts tldr.jsonl.gz [--groups 4] [--steps 3]
     compare.py score    --model DIR --posts tldr.jsonl.gz [--completions 1] [--groups 16]
     compare.py generate --model DIR --posts tldr.jsonl.gz [--prompts 16] [--samples 8] [--tokens 64]
     compare.py table k2.json k4.json generate.json
 
 `align` trains on K completions a prompt; the rivals are TRL's DPOTrainer (K = 2: `exo_pair`,
-`sigmoid` with --loss dpo) with its reference computed in the step or before, and a plain PyTorch
-loop, as the official code is written (logits of every token, the reference in the step) or in its
-strongest form (logits of completions, the reference before). `sft` and `score` are beside the same
-loop in its strongest form, on the same tokens. Ours and theirs run in turn,
-`--repeats` times, each in a process of its own. A run's time is that of the whole process,
-start-up, reference scoring and saving included, and beside it that of a step. `cpu` is
-the ratio of processor time, which says more where something else runs on the machine.
+`sigmoid` with --loss dpo) with its reference computed in the step or before, and four PyTorch loops:
+
+torch                  as the official code is written: the prompt again for every completion, logits of every
+                       token, a second model for the reference in every step
+torch-strong           logits of completions only, the reference before the first step, one model
+torch-shared           the same, and a group is one row, [prompt | completion 1 | .. | completion K]: a mask lets
+                       each completion see the prompt and itself. One group a pass (--shared-micro)
+torch-shared-compiled  the same with its layers through torch.compile
+
+So torch-strong / torch-shared is what sharing the prompt gives, and torch-shared / ours what kernels and the rest
+give. The shared row must give the log-probs of the plain one, within 1e-4, before it is timed. `sft` and `score` are
+beside torch-strong, on the same tokens. With `--lora-rank` both sides train adapters on all matrices of the blocks,
+theirs by peft, from the same factors.
+
+Ours and theirs run in turn, `--repeats` times, each in a process of its own. A run's time is that of the whole
+process, start-up, reference scoring and saving included, and beside it that of a step. `cpu` is the ratio of
+processor time, `step_cpu` that of a step's, which say more where something else runs on the machine.
 
 `--compute bf16`: passes in bf16 here, autocast to bf16 there, weights f32 in both; for `generate` and
 `score` weights kept in bf16 in both.
@@ -33,11 +44,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
-EPSILON = 1e-3
-BETA = 0.1
+from rivals import BETA, EPSILON
+
 RATE = 1e-6
+ADAPTER_RATE = 1e-4
+RIVALS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "rivals.py")
+ALPHA = 16  # of adapters, on both sides
 
 
 # What is compared: rows of text.
@@ -93,11 +108,36 @@ def write_rows(path, rows, pairs):
 # The contestants. Each prints one JSON line a step with `loss` and `seconds`.
 
 
-def child(arguments, environment=None):
-    """Runs a process; its lines, seconds by the clock and of the processors, peak memory."""
+def processor_seconds(process):
+    """What a running process has used so far; none where the system does not say."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8") as stat:
+            user, system = stat.read().rpartition(")")[2].split()[11:13]
+    except (OSError, ValueError):
+        return None
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def watch_steps(process, metrics, seen):
+    """Notes the processor time at which each line of `metrics` was there, until the process ends."""
+    while (used := processor_seconds(process)) is not None and len(seen) < 1000:
+        if os.path.exists(metrics):
+            with open(metrics, "rb") as lines:
+                seen += [used] * (lines.read().count(b"\n") - len(seen))
+        time.sleep(0.02)
+
+
+def child(arguments, environment=None, metrics=None):
+    """Runs a process; its lines, seconds by the clock and of the processors, peak memory.
+
+    `metrics` is a file in which it writes a line a step.
+    """
     began = time.perf_counter()
+    seen = []
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=errors, env=environment)
+        if metrics:
+            threading.Thread(target=watch_steps, args=(process.pid, metrics, seen), daemon=True).start()
         text = process.stdout.read().decode()
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
@@ -105,12 +145,13 @@ def child(arguments, environment=None):
             errors.seek(0)
             sys.exit(f"{' '.join(arguments)}\n{errors.read().decode()[-3000:]}")
     lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"')]
-    return {"lines": lines, "seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_bytes": usage.ru_maxrss * 1024}
+    return {"lines": lines, "seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime,
+            "peak_bytes": usage.ru_maxrss * 1024, "cpu_at_lines": seen}
 
 
 def settings_of(a):
     return {
-        "training.learning_rate": RATE, "training.batch_size": a.groups, "training.micro_batch_size": a.micro,
+        "training.learning_rate": a.rate, "training.batch_size": a.groups, "training.micro_batch_size": a.micro,
         "training.max_steps": a.steps, "optimizer.schedule": "constant", "optimizer.betas": "[0.9, 0.999]",
         "optimizer.epsilon": "1e-8", "data.shuffle": "false", "checkpoint.every": 0, "training.compute": a.compute,
     }
@@ -122,10 +163,33 @@ def train_ours(a, command, settings, scratch):
     command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     # A store of its own, so that the reference is scored in every run.
     environment = {**os.environ, "EXALIGN_CACHE": tempfile.mkdtemp(dir=scratch), "RAYON_NUM_THREADS": str(a.threads)}
-    result = child(command, environment)
-    with open(os.path.join(out, "metrics.jsonl"), encoding="utf-8") as lines:
+    if a.lora_rank:
+        command += ["--lora-rank", str(a.lora_rank), "--lora-alpha", str(ALPHA)]
+    if a.base_dtype:
+        command += ["--base-dtype", a.base_dtype]
+    metrics = os.path.join(out, "metrics.jsonl")
+    result = child(command, environment, metrics)
+    with open(metrics, encoding="utf-8") as lines:
         result["lines"] = [json.loads(line) for line in lines]
+    at = result.pop("cpu_at_lines")
+    for index in range(1, len(at)):
+        result["lines"][index]["cpu_seconds"] = at[index] - at[index - 1]
+    result["out"] = out
     return result
+
+
+def first_adapter(a, rows, scratch):
+    """The folder of the adapter that ours starts from: the first step cannot change its factors A, since B is zero."""
+    from peft import PeftConfig
+    from safetensors.torch import load_file, save_file
+
+    one = argparse.Namespace(**{**vars(a), "groups": 1, "micro": 1, "steps": 1})
+    folder = os.path.join(run_ours(one, rows[:1], scratch)["out"], "model")
+    assert PeftConfig.from_pretrained(folder).r == a.lora_rank
+    path = os.path.join(folder, "adapter_model.safetensors")
+    factors = load_file(path)
+    save_file({name: factor if "lora_A" in name else factor * 0 for name, factor in factors.items()}, path, {"format": "pt"})
+    return folder
 
 
 def run_ours(a, rows, scratch):
@@ -152,191 +216,18 @@ def run_ours(a, rows, scratch):
     return train_ours(a, ["align", "--objective", objective, "--data", data], settings, scratch)
 
 
-def run_rival(name, a, rows, scratch):
+def run_rival(name, a, rows, scratch, adapter=None, check=False):
     data = os.path.join(scratch, f"{name}.jsonl")
     write_rows(data, rows, pairs=name.startswith("trl"))
+    micro = a.shared_micro if name.startswith("torch-shared") else a.rival_micro
     settings = {"name": name, "task": a.comparison, "compute": a.compute, "model": a.model, "data": data, "loss": a.loss,
-                "groups": a.groups, "micro": a.rival_micro, "steps": a.steps, "threads": a.threads, "out": tempfile.mkdtemp(dir=scratch)}
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(a.threads)}
-    return child([sys.executable, os.path.abspath(__file__), "--child", json.dumps(settings)], environment)
+                "rate": a.rate, "adapter": adapter, "base_dtype": a.base_dtype, "check": check, "groups": a.groups,
+                "micro": micro, "steps": a.steps, "threads": a.threads, "out": tempfile.mkdtemp(dir=scratch)}
+    return child([sys.executable, RIVALS, json.dumps(settings)], rival_environment(a))
 
 
-def report_step(loss, began, cpu):
-    line = {"loss": loss, "seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
-    print(json.dumps(line), flush=True)
-
-
-def trl(s):
-    import torch
-    from datasets import Dataset
-    from torch.utils.data import SequentialSampler
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import DPOConfig, DPOTrainer
-
-    torch.set_num_threads(s["threads"])
-    with open(s["data"], encoding="utf-8") as lines:
-        data = Dataset.from_list([json.loads(line) for line in lines])
-    losses, clock = [], {}
-
-    class InOrder(DPOTrainer):
-        def _get_train_sampler(self, *arguments, **more):
-            return SequentialSampler(self.train_dataset)
-
-        def compute_loss(self, *arguments, **more):
-            result = super().compute_loss(*arguments, **more)
-            losses.append(float((result[0] if isinstance(result, tuple) else result).detach()))
-            return result
-
-    class Clock(TrainerCallback):
-        def on_step_begin(self, *arguments, **more):
-            losses.clear()
-            clock["began"], clock["cpu"] = time.perf_counter(), time.process_time()
-
-        def on_step_end(self, *arguments, **more):
-            report_step(statistics.fmean(losses), clock["began"], clock["cpu"])
-
-    def load():
-        return AutoModelForCausalLM.from_pretrained(s["model"], dtype=torch.float32)
-
-    exo = s["loss"] == "exo"
-    config = DPOConfig(
-        output_dir=s["out"], loss_type=["exo_pair" if exo else "sigmoid"], beta=BETA,
-        label_smoothing=EPSILON if exo else 0.0, per_device_train_batch_size=s["micro"],
-        gradient_accumulation_steps=s["groups"] // s["micro"], max_steps=s["steps"], learning_rate=RATE,
-        lr_scheduler_type="constant", adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-8, max_grad_norm=1.0,
-        optim="adamw_torch_fused", max_length=None, precompute_ref_log_probs=s["name"].endswith("precomputed"),
-        use_cpu=True, bf16=s["compute"] == "bf16", fp16=False, gradient_checkpointing=False, disable_dropout=True,
-        dataloader_pin_memory=False, logging_strategy="no", save_strategy="no", report_to=[], disable_tqdm=True,
-    )
-    trainer = InOrder(
-        model=load(), ref_model=load(), args=config, train_dataset=data,
-        processing_class=AutoTokenizer.from_pretrained(s["model"]), callbacks=[Clock()],
-    )
-    trainer.train()
-    trainer.save_model(s["out"])
-
-
-def torch_loop(s):
-    import math
-
-    import torch
-    import torch.nn.functional as F
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    torch.set_num_threads(s["threads"])
-    strong = s["name"].endswith("strong")
-    tokenizer = AutoTokenizer.from_pretrained(s["model"])
-
-    narrow = s["compute"] == "bf16"
-
-    def load():
-        dtype = torch.bfloat16 if narrow and s["task"] == "score" else torch.float32
-        return AutoModelForCausalLM.from_pretrained(s["model"], dtype=dtype).eval()
-
-    policy, reference = load(), load() if s["task"] == "align" else None
-    with open(s["data"], encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-
-    def batch(rows):
-        texts = []
-        for row in rows:
-            prompt = tokenizer(row["prompt"])["input_ids"]
-            for text in row["completions"]:
-                completion = tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-                texts.append((prompt + completion, len(prompt)))
-        width = max(len(ids) for ids, _ in texts)
-        ids = torch.zeros(len(texts), width, dtype=torch.long)
-        real, scored = torch.zeros_like(ids), torch.zeros(len(texts), width, dtype=torch.bool)
-        for row, (text, start) in enumerate(texts):
-            ids[row, : len(text)] = torch.tensor(text)
-            real[row, : len(text)] = 1
-            scored[row, start : len(text)] = True
-        return ids, real, scored[:, 1:]
-
-    def log_probs(model, ids, real, scored):
-        """Of every completion, the sum over its tokens."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
-            if strong:
-                hidden = model.model(input_ids=ids, attention_mask=real, use_cache=False).last_hidden_state[:, :-1]
-                logits = model.lm_head(hidden[scored])
-            else:
-                logits = model(input_ids=ids, attention_mask=real, use_cache=False).logits[:, :-1]
-        logits = logits.float()
-        if strong:
-            picked = -F.cross_entropy(logits, ids[:, 1:][scored], reduction="none")
-            return torch.zeros(len(ids)).index_add(0, scored.nonzero()[:, 0], picked)
-        every = torch.gather(logits.log_softmax(-1), 2, ids[:, 1:, None]).squeeze(2)
-        return (every * scored).sum(1)
-
-    def loss_of(ratios, rewards):
-        if ratios.shape[1] > 2:
-            log_q, log_p = F.log_softmax(BETA * ratios, 1), F.log_softmax(rewards / BETA, 1)
-            kl = log_q.exp() * (log_q - log_p) if s["loss"] == "exo" else -log_p.exp() * log_q
-            return kl.sum(1).mean()
-        z = BETA * (ratios[:, 0] - ratios[:, 1])
-        if s["loss"] == "dpo":
-            return -F.logsigmoid(z).mean()
-        win, lose = F.logsigmoid(z), F.logsigmoid(-z)
-        return (win.exp() * (win - math.log1p(-EPSILON)) + lose.exp() * (lose - math.log(EPSILON))).mean()
-
-    k, micro = len(rows[0]["completions"]), s["micro"]
-    parts = [rows[start : start + micro] for start in range(0, len(rows), micro)]
-    if s["task"] == "score":
-        began, cpu = time.perf_counter(), time.process_time()
-        with torch.no_grad():
-            total = sum(log_probs(policy, *batch(part)).sum().item() for part in parts)
-        return report_step(-total / len(rows), began, cpu)
-    known = []
-    if s["task"] == "align" and strong:
-        with torch.no_grad():
-            known = [log_probs(reference, *batch(part)) for part in parts]
-        del reference
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=RATE, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, fused=True)
-    shares = s["groups"] // micro
-    for step in range(s["steps"]):
-        began, cpu, total = time.perf_counter(), time.process_time(), 0.0
-        batches = [batch(parts[index]) for index in range(step * shares, (step + 1) * shares)]
-        tokens = sum(int(scored.sum()) for _, _, scored in batches)
-        for index, inputs in enumerate(batches, step * shares):
-            if s["task"] == "sft":
-                loss = -log_probs(policy, *inputs).sum() / tokens
-                loss.backward()
-                total += loss.item()
-                continue
-            if strong:
-                before = known[index]
-            else:
-                with torch.no_grad():
-                    before = log_probs(reference, *inputs)
-            ratios = (log_probs(policy, *inputs) - before).view(-1, k)
-            rewards = torch.tensor([row["rewards"] for row in parts[index]])
-            loss = loss_of(ratios, rewards) / shares
-            loss.backward()
-            total += loss.item()
-        torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        report_step(total, began, cpu)
-    policy.save_pretrained(s["out"])
-
-
-def generate(s):
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    torch.set_num_threads(s["threads"])
-    tokenizer = AutoTokenizer.from_pretrained(s["model"], padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(s["model"], dtype=torch.bfloat16 if s["compute"] == "bf16" else torch.float32).eval()
-    with open(s["data"], encoding="utf-8") as lines:
-        prompts = [json.loads(line)["prompt"] for line in lines]
-    inputs = tokenizer(prompts, return_tensors="pt", padding=True)
-    torch.manual_seed(0)
-    began = time.perf_counter()
-    with torch.inference_mode():
-        out = model.generate(**inputs, do_sample=True, temperature=0.8, top_k=0, top_p=1.0, num_return_sequences=s["samples"],
-                             min_new_tokens=s["tokens"], max_new_tokens=s["tokens"], pad_token_id=tokenizer.pad_token_id)
-    seconds = time.perf_counter() - began
-    print(json.dumps({"tokens": out.shape[0] * s["tokens"], "seconds": seconds}), flush=True)
+def rival_environment(a):
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(a.threads)}
 
 
 # The comparisons.
@@ -346,10 +237,10 @@ def spread(values):
     return {"median": statistics.median(values), "smallest": min(values), "largest": max(values)}
 
 
-def step_seconds(result):
-    """Without the first step, where there are others."""
-    seconds = [line["seconds"] for line in result["lines"]]
-    return statistics.fmean(seconds[1:] or seconds)
+def of_step(result, what):
+    """The mean over steps, without the first where there are others; none where a step lacks it."""
+    lines = result["lines"][1:] or result["lines"]
+    return statistics.fmean(line[what] for line in lines) if all(what in line for line in lines) else None
 
 
 def compare_trainings(a):
@@ -363,17 +254,22 @@ def compare_trainings(a):
         rows = tldr_rows(posts(a.posts), tokenizer, count, a.completions, a.low, a.high)
     if a.comparison != "align":
         a.rivals = "torch-strong"
-    rivals = [name for name in a.rivals.split(",") if name and (a.completions == 2 or not name.startswith("trl"))]
+    rivals = [name for name in a.rivals.split(",") if name and (not name.startswith("trl") or a.completions == 2 and not a.lora_rank)]
     results = {name: [] for name in ["ours", *rivals]}
     with tempfile.TemporaryDirectory() as scratch:
+        adapter = first_adapter(a, rows, scratch) if a.lora_rank else None
+        if any(name.startswith("torch-shared") for name in rivals):
+            run_rival("torch-shared", a, rows[:1], scratch, adapter, check=True)
         for _ in range(a.repeats):
             for name in results:
-                result = run_ours(a, rows, scratch) if name == "ours" else run_rival(name, a, rows, scratch)
+                result = run_ours(a, rows, scratch) if name == "ours" else run_rival(name, a, rows, scratch, adapter)
                 results[name].append(result)
-                print(f"{name}: {result['seconds']:.1f} s ({result['cpu_seconds']:.1f} s of processors), {step_seconds(result):.2f} s a step, "
-                      f"{result['peak_bytes'] / 1e9:.2f} GB, losses {[round(it['loss'], 6) for it in result['lines']]}", flush=True)
+                cpu = of_step(result, "cpu_seconds")
+                print(f"{name}: {result['seconds']:.1f} s ({result['cpu_seconds']:.1f} s of processors), {of_step(result, 'seconds'):.2f} s a step "
+                      f"({'?' if cpu is None else round(cpu, 2)} s of processors), {result['peak_bytes'] / 1e9:.2f} GB, "
+                      f"losses {[round(line['loss'], 6) for line in result['lines']]}", flush=True)
     report = {"comparison": a.comparison, "compute": a.compute, "completions": a.completions, "groups": a.groups, "steps": a.steps, "shape": a.shape,
-              "loss": a.loss, "threads": a.threads, "results": results, "ratios": {}}
+              "loss": a.loss, "lora_rank": a.lora_rank, "threads": a.threads, "results": results, "ratios": {}}
     for name in rivals:
         pairs = list(zip(results["ours"], results[name]))
         differences = [abs(mine["loss"] - theirs["loss"]) / abs(theirs["loss"])
@@ -381,10 +277,13 @@ def compare_trainings(a):
         report["ratios"][name] = {
             "whole": spread([other["seconds"] / one["seconds"] for one, other in pairs]),
             "cpu": spread([other["cpu_seconds"] / one["cpu_seconds"] for one, other in pairs]),
-            "step": spread([step_seconds(other) / step_seconds(one) for one, other in pairs]),
+            "step": spread([of_step(other, "seconds") / of_step(one, "seconds") for one, other in pairs]),
             "memory": spread([one["peak_bytes"] / other["peak_bytes"] for one, other in pairs]),
             "largest_loss_difference": max(differences),
         }
+        steps = [(of_step(one, "cpu_seconds"), of_step(other, "cpu_seconds")) for one, other in pairs]
+        if all(one and other for one, other in steps):
+            report["ratios"][name]["step_cpu"] = spread([other / one for one, other in steps])
     return report
 
 
@@ -405,7 +304,7 @@ def compare_generate(a):
                        "--completions", str(a.samples), "--dtype", a.compute, "--temperature", "0.8", "--max-new-tokens", str(a.tokens)]
             results["ours"].append(child(command, {**os.environ, "RAYON_NUM_THREADS": str(a.threads)}))
             settings = {"name": "generate", "compute": a.compute, "model": a.model, "data": data, "samples": a.samples, "tokens": a.tokens, "threads": a.threads}
-            theirs = child([sys.executable, os.path.abspath(__file__), "--child", json.dumps(settings)], {**os.environ, "HF_HUB_OFFLINE": "1"})
+            theirs = child([sys.executable, RIVALS, json.dumps(settings)], {**os.environ, "HF_HUB_OFFLINE": "1"})
             # Theirs without its start-up, which ours includes.
             theirs["seconds"] = theirs["lines"][-1]["seconds"]
             results["transformers"].append(theirs)
@@ -419,8 +318,8 @@ def compare_generate(a):
 
 
 def table(paths):
-    print("| | rival | whole run | a step | processors | memory, ours / theirs | losses differ by |")
-    print("|---|---|---|---|---|---|---|")
+    print("| | rival | whole run | a step | processors | processors, a step | memory, ours / theirs | losses differ by |")
+    print("|---|---|---|---|---|---|---|---|")
     for path in paths:
         with open(path, encoding="utf-8") as file:
             report = json.load(file)
@@ -429,19 +328,16 @@ def table(paths):
             def cell(key):
                 if key not in ratios:
                     return ""
-                it = ratios[key]
-                return f"{it['median']:.2f}" + (f" ({it['smallest']:.2f}–{it['largest']:.2f})" if it["smallest"] != it["largest"] else "")
+                ratio = ratios[key]
+                return f"{ratio['median']:.2f}" + (f" ({ratio['smallest']:.2f}–{ratio['largest']:.2f})" if ratio["smallest"] != ratio["largest"] else "")
             whole = cell("whole") or cell("tokens_per_second")
             difference = f"{ratios['largest_loss_difference']:.0e}" if "largest_loss_difference" in ratios else ""
-            print(f"| {what} | {rival} | {whole} | {cell('step')} | {cell('cpu')} | {cell('memory')} | {difference} |")
+            print(f"| {what} | {rival} | {whole} | {cell('step')} | {cell('cpu')} | {cell('step_cpu')} | {cell('memory')} | {difference} |")
 
 
 def main():
     if sys.argv[1:2] == ["table"]:
         return table(sys.argv[2:])
-    if sys.argv[1:2] == ["--child"]:
-        settings = json.loads(sys.argv[2])
-        return {"trl": trl, "torch": torch_loop, "generate": generate}[settings["name"].split("-")[0]](settings)
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("comparison", choices=["align", "sft", "score", "generate"])
     p.add_argument("--model", required=True, help="a Hugging Face folder")
@@ -460,12 +356,16 @@ def main():
     p.add_argument("--shape", choices=["tldr", "hh"], default="tldr")
     p.add_argument("--low", type=int, default=300, help="shortest prompt of a post, in tokens")
     p.add_argument("--high", type=int, default=400, help="longest prompt of a post, in tokens")
-    p.add_argument("--rivals", default="trl,trl-precomputed,torch,torch-strong")
+    p.add_argument("--rivals", default="trl,trl-precomputed,torch,torch-strong,torch-shared")
+    p.add_argument("--shared-micro", type=int, default=1, help="prompts at once, torch-shared")
+    p.add_argument("--lora-rank", type=int, default=0, help="align: train adapters of this rank and no other weights")
+    p.add_argument("--base-dtype", help="align: type of the frozen weights, bf16; with --lora-rank")
     p.add_argument("--prompts", type=int, default=16)
     p.add_argument("--samples", type=int, default=8)
     p.add_argument("--tokens", type=int, default=64)
     a = p.parse_args()
     a.completions = a.completions or (2 if a.comparison == "align" else 1)
+    a.rate = ADAPTER_RATE if a.lora_rank else RATE
     a.steps = a.steps or (1 if a.comparison == "score" else 3)
     report = compare_generate(a) if a.comparison == "generate" else compare_trainings(a)
     print(json.dumps(report["ratios"], indent=1))
@@ -473,7 +373,7 @@ def main():
         with open(a.out, "w", encoding="utf-8") as out:
             json.dump(report, out, indent=1)
     far = 1e-3 if a.compute == "f32" else float("inf")  # in bf16 each rounds in its own way
-    too_far = [name for name, it in report["ratios"].items() if it.get("largest_loss_difference", 0) > far]
+    too_far = [name for name, ratios in report["ratios"].items() if ratios.get("largest_loss_difference", 0) > far]
     if too_far:
         sys.exit(f"losses differ by more than 1e-3 from: {', '.join(too_far)}")
 
