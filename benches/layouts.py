@@ -3,6 +3,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv
 
 
 @dataclass
@@ -22,6 +24,8 @@ class Batch:
 
 class Layout:
     """Tokenizes groups; sums the log-probs of each completion."""
+
+    attention = "sdpa"  # of the model, by transformers' names
 
     def __init__(self, tokenizer, dtype, narrow, every_logit=False):
         """`dtype` is that of the weights; `narrow` computes passes in bf16 where they are f32."""
@@ -70,35 +74,47 @@ class Repeated(Layout):
 
 
 class Shared(Layout):
-    """A row for every group, `[prompt | completion 1 | … | completion K]`, padded to the longest.
+    """One group a pass, in one row `[prompt | completion 1 | … | completion K]` without padding.
 
-    Positions start again after the prompt, and a mask lets a completion see the prompt and itself: the numbers are
-    those of `Repeated`.
+    Positions start again after the prompt, and a completion sees the prompt and itself: the numbers are those of
+    `Repeated`.
     """
 
+    attention = "shared_prompt"
+
     def batch(self, rows):
-        groups = [self.tokens(row) for row in rows]
-        width = max(len(prompt) + sum(map(len, completions)) for prompt, completions in groups)
-        ids = torch.zeros(len(groups), width, dtype=torch.long)
-        positions = torch.zeros_like(ids)
-        part = torch.full_like(ids, -1)  # 0: the prompt, k: completion k, -1: padding, which sees padding
-        reads, targets, owners, completion = [], [], [], 0
-        for row, (prompt, completions) in enumerate(groups):
-            end = len(prompt)
-            ids[row, :end], positions[row, :end], part[row, :end] = torch.tensor(prompt), torch.arange(end), 0
-            for index, tokens in enumerate(completions):
-                begin, end = end, end + len(tokens)
-                ids[row, begin:end] = torch.tensor(tokens)
-                positions[row, begin:end] = torch.arange(len(prompt), len(prompt) + len(tokens))
-                part[row, begin:end] = index + 1
-                # The prompt's last token predicts the first of each completion.
-                reads += [row * width + place for place in (len(prompt) - 1, *range(begin, end - 1))]
-                targets += tokens
-                owners += [completion] * len(tokens)
-                completion += 1
-        seen = (part[:, :, None] == part[:, None]) | (part[:, None] == 0)  # [groups, width, width]
-        seen = (seen & torch.ones(width, width).tril().bool())[:, None]
-        # As numbers: SDPA would turn truth values into these again in every layer.
-        mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill(~seen, torch.finfo(self.dtype).min)
-        inputs = {"input_ids": ids, "position_ids": positions, "attention_mask": mask}
-        return Batch(inputs, torch.tensor(reads), torch.tensor(targets), torch.tensor(owners), completion)
+        assert len(rows) == 1, "a pass takes one group"
+        prompt, completions = self.tokens(rows[0])
+        start, ids = len(prompt), prompt + sum(completions, [])
+        positions, part = list(range(start)), [0] * start
+        reads, targets, owners = [], [], []
+        for index, tokens in enumerate(completions):
+            begin = len(part)
+            positions += range(start, start + len(tokens))
+            part += [index + 1] * len(tokens)
+            # The prompt's last token predicts the first of each completion.
+            reads += [start - 1, *range(begin, begin + len(tokens) - 1)]
+            targets += tokens
+            owners += [index] * len(tokens)
+        part, width = torch.tensor(part), len(ids)
+        seen = ((part[:, None] == part) | (part == 0)) & torch.ones(width, width).tril().bool()
+        # Of the completions' tokens only. As numbers: SDPA would turn truth values into these again in every layer.
+        mask = torch.zeros(width - start, width, dtype=self.dtype).masked_fill(~seen[start:], torch.finfo(self.dtype).min)
+        inputs = {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions]), "attention_mask": mask[None, None]}
+        return Batch(inputs, torch.tensor(reads), torch.tensor(targets), torch.tensor(owners), len(completions))
+
+
+def shared_prompt(module, query, key, value, attention_mask, scaling=None, **_):
+    """Attention of `Shared`: the prompt's tokens are causal, and completions follow the mask.
+
+    In two parts, since the first needs no mask and never looks at completions.
+    """
+    attend, repeats = F.scaled_dot_product_attention, getattr(module, "num_key_value_groups", 1)
+    key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
+    start = key.shape[2] - attention_mask.shape[2]
+    first = attend(query[:, :, :start], key[:, :, :start], value[:, :, :start], is_causal=True, scale=scaling)
+    rest = attend(query[:, :, start:], key, value, attn_mask=attention_mask, scale=scaling)
+    return torch.cat([first, rest], 2).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("shared_prompt", shared_prompt)

