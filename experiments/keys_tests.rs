@@ -57,6 +57,8 @@ fn changes() -> BTreeMap<String, String> {
 fn other(key: &str, value: &Value) -> String {
     match (key, value) {
         ("dtype" | "training.compute", _) => "bf16".to_owned(),
+        ("training.base_dtype", _) => "q8".to_owned(),
+        ("training.recompute", _) => "always".to_owned(),
         ("optimizer.schedule", _) => "constant".to_owned(),
         ("checkpoint.best", _) => "loss".to_owned(),
         ("optimizer.betas", _) => "[0.8, 0.9]".to_owned(),
@@ -114,8 +116,8 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Sft { model: model(), data: data(), validation: None, settings })
     });
     insta::assert_snapshot!(told(sft.clone()), @r"
-    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.share
-    without effect: data.max_row_bytes validation.every
+    adapter.alpha adapter.alpha_pattern adapter.rank adapter.rank_pattern adapter.rslora adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.base_dtype training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size training.micro_completions validation.share
+    without effect: data.max_row_bytes training.recompute validation.every
     ");
     let reward = keys(Stage::Reward, |settings: TrainSettings| {
         key_of(&Reward { model: model(), data: data(), validation: None, settings })
@@ -126,8 +128,8 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Align { model: model(), reference: model(), data: data(), validation, settings })
     });
     insta::assert_snapshot!(told(align), @r"
-    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.share
-    without effect: data.max_row_bytes drift.kl_budget drift.max_new_tokens drift.prompts objective.alpha objective.beta_reward objective.clip_range objective.clip_range_high objective.desirable_weight objective.gae_lambda objective.gamma objective.grpo_deviation objective.grpo_length objective.ipo_average objective.kl_horizon objective.kl_target objective.kl_weight objective.label_smoothing objective.undesirable_weight objective.value_clip_range objective.value_weight validation.every
+    adapter.alpha adapter.alpha_pattern adapter.rank adapter.rank_pattern adapter.rslora adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.base_dtype training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size training.micro_completions validation.share
+    without effect: data.max_row_bytes drift.kl_budget drift.max_new_tokens drift.prompts objective.alpha objective.beta_reward objective.clip_range objective.clip_range_high objective.desirable_weight objective.gae_lambda objective.gamma objective.grpo_deviation objective.grpo_length objective.ipo_average objective.kl_horizon objective.kl_target objective.kl_weight objective.label_smoothing objective.undesirable_weight objective.value_clip_range objective.value_weight training.recompute validation.every
     ");
     // With records to validate on and a budget.
     let validated = keys(Stage::Align, |mut settings: AlignSettings| {
@@ -138,8 +140,8 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Align { model: model(), reference: model(), data: data(), validation, settings })
     });
     insta::assert_snapshot!(told(validated), @r"
-    adapter.alpha adapter.rank adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad drift.kl_budget drift.max_new_tokens drift.prompts dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size validation.every validation.share
-    without effect: data.max_row_bytes objective.alpha objective.beta_reward objective.clip_range objective.clip_range_high objective.desirable_weight objective.gae_lambda objective.gamma objective.grpo_deviation objective.grpo_length objective.ipo_average objective.kl_horizon objective.kl_target objective.kl_weight objective.label_smoothing objective.undesirable_weight objective.value_clip_range objective.value_weight
+    adapter.alpha adapter.alpha_pattern adapter.rank adapter.rank_pattern adapter.rslora adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad drift.kl_budget drift.max_new_tokens drift.prompts dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.base_dtype training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size training.micro_completions validation.every validation.share
+    without effect: data.max_row_bytes objective.alpha objective.beta_reward objective.clip_range objective.clip_range_high objective.desirable_weight objective.gae_lambda objective.gamma objective.grpo_deviation objective.grpo_length objective.ipo_average objective.kl_horizon objective.kl_target objective.kl_weight objective.label_smoothing objective.undesirable_weight objective.value_clip_range objective.value_weight training.recompute
     ");
     let sft = |validation: Option<&str>| {
         let validation = validation.map(source);

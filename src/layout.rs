@@ -63,6 +63,14 @@ pub enum AttentionLayout {
 }
 
 impl AttentionLayout {
+    /// The same without autodiff.
+    pub fn inner(self) -> Self {
+        match self {
+            Self::Mask(mask) => Self::Mask(Box::new(mask.inner())),
+            Self::SharedPrompts(groups) => Self::SharedPrompts(groups),
+        }
+    }
+
     /// Every token sees itself and those before it in its row of `row` tokens. Only the first
     /// `lengths` tokens of each row count: what stands behind them is padding, which they do not see
     /// and which may see anything.

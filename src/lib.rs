@@ -25,6 +25,7 @@
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
 //! | [`data`] | files → records → token ids → batches | guess: bad data is refused with its line |
 //! | [`kernels`] | faster forms of operations that are slow in burn's CPU backend, and the vocabulary head, forward and backward | know a model |
+//! | [`deferred`] | parts of a backward pass that are computed again when it comes to them | know what they compute |
 //! | [`layout`] | which tokens of a batch see which, as the attention of a device reads it | know a token |
 //! | [`hub`] | models and data sets by their hub id | read the files that it fetches |
 //! | [`statistics`] | means and shares with their intervals | know what the numbers measure |
@@ -107,6 +108,7 @@
 pub mod alignment;
 pub mod config;
 pub mod data;
+pub mod deferred;
 pub mod device;
 mod error;
 pub mod evaluation;

@@ -188,6 +188,7 @@ fn batch(k: usize, device: &Device) -> AlignmentBatch {
     };
     AlignmentBatch {
         groups: GroupBatch::new(&groups, device),
+        parts: Vec::new(),
         reference: table(&|i, j| -6.0 - ((2 * i + 3 * j) as f64).cos()),
         proposal: None,
         tokens: None,

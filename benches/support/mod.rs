@@ -94,6 +94,7 @@ pub fn micro_batch(groups: &[TokenGroup], of: usize, device: &Device) -> Micro<A
     let rewards = Tensor::<1>::from_floats(&rewards.collect::<Vec<f32>>()[..], device);
     let batch = AlignmentBatch {
         groups: batch,
+        parts: Vec::new(),
         reference: Tensor::zeros([rows, k], device),
         proposal: None,
         tokens: None,

@@ -6,13 +6,13 @@ use clap::Args;
 use exalign::alignment::objective_names;
 use exalign::config::{AlignSettings, Asking, OnlineSettings, Settings, Stage};
 use exalign::model::ModelFolder;
-use exalign::tuning::{Compared, Trained};
+use exalign::tuning::{Compared, Online, Trained};
 use exalign::{Error, Result};
 use serde_json::Value;
 
 use super::objective::ObjectiveFlags;
 use super::online::{self, AlignOnline, OnlineFlags};
-use super::training::{TrainingFlags, is_of_training, shaping};
+use super::training::{Answer, TrainingFlags, is_of_training, planned, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::set_date;
 use crate::rewarding::Rewarding;
@@ -84,7 +84,7 @@ impl AlignArgs {
 }
 
 /// Runs the command.
-pub fn run(args: AlignArgs, global: &Global) -> Result<Trained> {
+pub fn run(args: AlignArgs, global: &Global) -> Result<Answer> {
     if args.own_samples.online {
         return run_online(args, global);
     }
@@ -97,12 +97,18 @@ pub fn run(args: AlignArgs, global: &Global) -> Result<Trained> {
         validation: args.training.validation.map(Source::from),
         settings,
     };
+    if args.training.dry_run {
+        let fit = |align: &Align, opened: &Compared, device: &_| {
+            opened.fit(&align.settings.train, device)
+        };
+        return planned(align, &Context::for_training(global)?, fit);
+    }
     let context = Context::for_training(global)?.watched(args.watch, None)?;
-    perform(align, &Place::Folder(args.out), args.fresh, &context)
+    perform(align, &Place::Folder(args.out), args.fresh, &context).map(Answer::Trained)
 }
 
 /// Runs the command on the policy's own samples.
-fn run_online(args: AlignArgs, global: &Global) -> Result<Trained> {
+fn run_online(args: AlignArgs, global: &Global) -> Result<Answer> {
     if let Some(file) = &args.training.validation {
         return Err(Error::usage(format!(
             "--validation {}: expected none with --online, whose rounds are of new samples; each round's `reward` and \
@@ -123,7 +129,12 @@ fn run_online(args: AlignArgs, global: &Global) -> Result<Trained> {
         device: context.device.clone(),
         settings: settings.own,
     };
-    perform(align, &Place::Folder(args.out), args.fresh, &context)
+    if args.training.dry_run {
+        let fit =
+            |align: &AlignOnline, opened: &Online, device: &_| opened.fit(&align.settings, device);
+        return planned(align, &context, fit);
+    }
+    perform(align, &Place::Folder(args.out), args.fresh, &context).map(Answer::Trained)
 }
 
 /// Whether anything is compared with the reference.

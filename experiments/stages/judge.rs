@@ -47,7 +47,7 @@ pub struct JudgeArgs {
     /// judge.template: openai: generic, summarization, dialogue, instruction, or a file
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
-    /// dtype: reward: type of the weights in memory: f32, bf16 or f16
+    /// dtype: reward: type of the weights in memory: f32, bf16, f16, q8 or q4
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
 }

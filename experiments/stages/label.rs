@@ -41,7 +41,7 @@ pub struct LabelArgs {
     /// Label part I of N of the groups, from 1; `exalign merge-shards` joins the parts
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// dtype: type of the weights in memory: f32, bf16 or f16
+    /// dtype: type of the weights in memory: f32, bf16, f16, q8 or q4
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use clap::Args;
 use exalign::config::{OnlineSettings, Settings};
-use exalign::model::{ModelFolder, Precision};
+use exalign::model::{ModelFolder, WeightType};
 use exalign::rewards::{Opening, RewardSpecs};
 use exalign::tuning::{Online, ROUNDS, Trained};
 use exalign::{Error, Result};
@@ -105,7 +105,7 @@ impl stage::Stage for AlignOnline {
         let reference = ModelFolder::open(&self.reference.path)?;
         let rewards = self.reward.specs.open(&Opening {
             device: &self.device,
-            dtype: Precision::F32,
+            dtype: WeightType::F32,
             chat: &self.settings.align.train.chat,
             settings: &self.reward.settings,
         })?;

@@ -9,7 +9,7 @@ use exalign::model::ModelFolder;
 use exalign::tuning::{Labelled, Trained};
 use serde_json::Value;
 
-use super::training::{TrainingFlags, is_of_training, shaping};
+use super::training::{Answer, TrainingFlags, is_of_training, planned, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::set_date;
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
@@ -38,12 +38,18 @@ pub struct RewardArgs {
 }
 
 /// Runs the command.
-pub fn run(args: RewardArgs, global: &Global) -> Result<Trained> {
+pub fn run(args: RewardArgs, global: &Global) -> Result<Answer> {
     let settings = settings(global, Stage::Reward, args.training.settings())?;
     let validation = args.training.validation.map(Source::from);
     let reward = Reward { model: args.model.into(), data: args.data.into(), validation, settings };
+    if args.training.dry_run {
+        let context = Context::for_training(global)?;
+        return planned(reward, &context, |reward, opened, device| {
+            opened.fit(&reward.settings, device)
+        });
+    }
     let context = Context::for_training(global)?.watched(args.watch, None)?;
-    perform(reward, &Place::Folder(args.out), args.fresh, &context)
+    perform(reward, &Place::Folder(args.out), args.fresh, &context).map(Answer::Trained)
 }
 
 /// Training of a reward model on pairs, or of a classifier on labelled texts.

@@ -70,7 +70,7 @@ pub struct GenerationFlags {
     /// generation.stop: a text that ends the completion in which it appears; repeatable
     #[arg(long, value_name = "TEXT")]
     stop: Option<Vec<String>>,
-    /// dtype: type of the weights in memory: f32, bf16 or f16
+    /// dtype: type of the weights in memory: f32, bf16, f16, q8 or q4
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
 }

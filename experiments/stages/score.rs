@@ -44,7 +44,7 @@ pub struct ScoreArgs {
     /// Add "token_log_probs", one list per completion
     #[arg(long)]
     per_token: bool,
-    /// dtype: type of the weights in memory: f32, bf16 or f16
+    /// dtype: type of the weights in memory: f32, bf16, f16, q8 or q4
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
 }

@@ -9,7 +9,7 @@ use exalign::model::ModelFolder;
 use exalign::tuning::{Demonstrated, Trained};
 use serde_json::Value;
 
-use super::training::{TrainingFlags, is_of_training, shaping};
+use super::training::{Answer, TrainingFlags, is_of_training, planned, shaping};
 use crate::context::{Context, Global, settings};
 use crate::model_input::set_date;
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
@@ -38,12 +38,16 @@ pub struct SftArgs {
 }
 
 /// Runs the command.
-pub fn run(args: SftArgs, global: &Global) -> Result<Trained> {
+pub fn run(args: SftArgs, global: &Global) -> Result<Answer> {
     let settings = settings(global, Stage::Sft, args.training.settings())?;
     let validation = args.training.validation.map(Source::from);
     let sft = Sft { model: args.model.into(), data: args.data.into(), validation, settings };
+    if args.training.dry_run {
+        let context = Context::for_training(global)?;
+        return planned(sft, &context, |sft, opened, device| opened.fit(&sft.settings, device));
+    }
     let context = Context::for_training(global)?.watched(args.watch, None)?;
-    perform(sft, &Place::Folder(args.out), args.fresh, &context)
+    perform(sft, &Place::Folder(args.out), args.fresh, &context).map(Answer::Trained)
 }
 
 /// Fine-tuning of a model on demonstrations.

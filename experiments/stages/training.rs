@@ -2,10 +2,15 @@
 
 use std::path::PathBuf;
 
+use burn::tensor::Device;
 use clap::Args;
+use exalign::Result;
+use exalign::tuning::{Fit, Trained};
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::stage::Source;
+use crate::context::Context;
+use crate::stage::{Source, Stage};
 
 /// Options that stand for `training.*` settings.
 #[derive(Args, Debug, Default)]
@@ -25,10 +30,17 @@ pub struct TrainingFlags {
     /// training.compute: type of the forward and backward passes, f32 or bf16; weights and losses stay f32
     #[arg(long, value_name = "DTYPE")]
     compute: Option<String>,
+    /// training.base_dtype: with --lora-rank, type of the frozen weights in memory: f32, bf16, q8 (8.5 bits) or
+    /// q4 (4.5 bits)
+    #[arg(long, value_name = "DTYPE")]
+    base_dtype: Option<String>,
     /// Validation records, in the form of --data: loss and figures over them are taken every
     /// validation.every steps [default: none, or validation.share of the data]
     #[arg(long, value_name = "FILE")]
     pub validation: Option<PathBuf>,
+    /// Say how much memory the training takes and how it is cut to fit, and end
+    #[arg(long)]
+    pub dry_run: bool,
     /// training.max_steps: stop after this many steps; 0: no limit
     #[arg(long, value_name = "N")]
     max_steps: Option<usize>,
@@ -48,6 +60,28 @@ pub struct TrainingFlags {
     lora_targets: Option<Vec<String>>,
 }
 
+/// What a training command prints.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// What was trained.
+    Trained(Trained),
+    /// What the training would take.
+    Planned(Fit),
+}
+
+/// What the training of a stage would take of memory, nothing being loaded or written.
+pub fn planned<S: Stage>(
+    mut stage: S,
+    context: &Context,
+    fit: impl FnOnce(&S, &S::Opened, &Device) -> Result<Fit>,
+) -> Result<Answer> {
+    let opened = stage.open(None)?;
+    let fit = fit(&stage, &opened, &context.device)?;
+    tracing::info!("the training takes {}", fit.in_words());
+    Ok(Answer::Planned(fit))
+}
+
 impl TrainingFlags {
     /// As settings.
     pub fn settings(&self) -> Vec<(&'static str, Option<String>)> {
@@ -57,6 +91,7 @@ impl TrainingFlags {
             ("training.micro_batch_size", self.micro_batch_size.map(|it| it.to_string())),
             ("training.epochs", self.epochs.map(|it| it.to_string())),
             ("training.compute", self.compute.clone()),
+            ("training.base_dtype", self.base_dtype.clone()),
             ("training.max_steps", self.max_steps.map(|it| it.to_string())),
             ("dtype", self.dtype.clone()),
             ("adapter.rank", self.lora_rank.map(|it| it.to_string())),

@@ -5,9 +5,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::sections::{BestBy, LearningRateSchedule};
+use super::sections::{BestBy, LearningRateSchedule, Recompute};
 use crate::alignment::{Labels, ObjectiveName, objectives};
-use crate::model::Precision;
+use crate::model::{Precision, WeightType};
 
 /// The words that the setting `key` (its stage before it or not) may have; none where it takes any.
 pub(super) fn choices(key: &str) -> Option<Vec<&'static str>> {
@@ -17,7 +17,9 @@ pub(super) fn choices(key: &str) -> Option<Vec<&'static str>> {
         ["labels", "objective"] => variants::<Labels>(),
         ["best", "checkpoint"] => variants::<BestBy>(),
         ["schedule", "optimizer"] => variants::<LearningRateSchedule>(),
-        ["dtype", ..] | ["compute", "training"] => variants::<Precision>(),
+        ["recompute", "training"] => variants::<Recompute>(),
+        ["compute", "training"] => variants::<Precision>(),
+        ["dtype", ..] | ["base_dtype", "training"] => variants::<WeightType>(),
         _ => None,
     }
 }
@@ -86,7 +88,7 @@ mod tests {
     #[test]
     fn words_are_those_of_the_type() {
         assert_eq!(choices("align.optimizer.schedule"), Some(vec!["cosine", "constant"]));
-        assert_eq!(choices("dtype"), Some(vec!["f32", "bf16", "f16"]));
+        assert_eq!(choices("dtype"), Some(vec!["f32", "bf16", "f16", "q8", "q4"]));
         assert_eq!(choices("judge.model"), None);
     }
 }

@@ -14,8 +14,8 @@ mod tests;
 pub use experiment::ExperimentConfig;
 pub use sections::{
     BestBy, Checkpoint, DriftSettings, Generation, JudgeSettings, KeepReference,
-    LearningRateSchedule, OnlineRounds, Optimizer, RecordData, Refresh, RewardSettings, Section,
-    TokenData, Training, TrainingData, ValidationSettings, Violation,
+    LearningRateSchedule, OnlineRounds, Optimizer, Recompute, RecordData, Refresh, RewardSettings,
+    Section, TokenData, Training, TrainingData, ValidationSettings, Violation,
 };
 pub use settings::{
     AlignSettings, Asking, DataSettings, DrawSettings, EndpointSettings, JudgingSettings,

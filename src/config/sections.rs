@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::alignment::ObjectiveConfig;
 use crate::data::{ChatSettings, Limits};
 use crate::error::Error;
-use crate::model::Precision;
 use crate::model::adapter::LoraConfig;
+use crate::model::{Precision, WeightType};
 
 /// A dotted key whose value makes no sense, and why.
 pub type Violation = (String, String);
@@ -33,7 +33,10 @@ pub struct Training {
     pub epochs: usize,
     pub batch_size: usize,
     pub micro_batch_size: usize,
+    pub micro_completions: usize,
     pub compute: Precision,
+    pub base_dtype: WeightType,
+    pub recompute: Recompute,
     pub max_steps: usize,
 }
 
@@ -44,10 +47,23 @@ impl Section for Training {
             ("training.learning_rate", &self.learning_rate, "a number above 0", above_zero(self.learning_rate)),
             ("training.epochs", &self.epochs, "at least 1", self.epochs > 0),
             ("training.batch_size", &self.batch_size, "at least 1", self.batch_size > 0),
-            ("training.micro_batch_size", &self.micro_batch_size, "at least 1", self.micro_batch_size > 0),
+            ("training.base_dtype", &self.base_dtype.short_name(), "f32, bf16, q8 or q4 (the gradients of f16 vanish without a scale)", self.base_dtype != WeightType::F16),
             ("training.compute", &self.compute.short_name(), "f32 or bf16 (the gradients of f16 vanish without a scale)", self.compute != Precision::F16),
         ])
     }
+}
+
+/// Whether the backward pass computes the activations of blocks again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Where they would not fit.
+    #[default]
+    Auto,
+    /// It does: a third more time, and the memory of one block.
+    Always,
+    /// It keeps them.
+    Never,
 }
 
 /// `optimizer.*`
@@ -317,7 +333,18 @@ impl Section for ObjectiveConfig {
 
 impl Section for LoraConfig {
     fn violation(&self) -> Option<Violation> {
-        first([("adapter.alpha", &self.alpha, "a number above 0", above_zero(self.alpha))])
+        let ranks = self.rank_pattern.values().all(|&rank| rank > 0);
+        let alphas = self.alpha_pattern.values().all(|&alpha| above_zero(alpha));
+        first([
+            ("adapter.alpha", &self.alpha, "a number above 0", above_zero(self.alpha)),
+            ("adapter.rank_pattern", &format!("{:?}", self.rank_pattern), "ranks above 0", ranks),
+            (
+                "adapter.alpha_pattern",
+                &format!("{:?}", self.alpha_pattern),
+                "numbers above 0",
+                alphas,
+            ),
+        ])
     }
 }
 

@@ -16,8 +16,8 @@ use super::sources::{Known, Sources, internal, merge, parse_toml, typed};
 use crate::Result;
 use crate::alignment::ObjectiveConfig;
 use crate::data::ChatSettings;
-use crate::model::Precision;
 use crate::model::adapter::LoraConfig;
+use crate::model::{Precision, WeightType};
 
 /// A stage with settings and defaults of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ fn read<T: Settings>(all: Table) -> Result<Table> {
 }
 
 /// Keys that change how the work is done, but not its result.
-const WITHOUT_EFFECT: [(&str, &str); 12] = [
+const WITHOUT_EFFECT: [(&str, &str); 13] = [
     ("data", "max_row_bytes"),
     ("reward", "timeout"),
     ("reward", "restarts"),
@@ -147,6 +147,7 @@ const WITHOUT_EFFECT: [(&str, &str); 12] = [
     ("judge", "ca_file"),
     ("judge", "concurrency"),
     ("judge", "timeout"),
+    ("training", "recompute"),
     ("judge", "max_retries"),
     ("judge", "first_wait"),
     ("judge", "max_wait"),
@@ -197,8 +198,24 @@ fn without_effect(mut all: Value) -> Value {
             section.remove(key);
         }
     }
+    for (section, key, default) in NEW {
+        if let Some(section) = all.get_mut(section).and_then(Value::as_object_mut)
+            && section.get(key).is_some_and(|value| value.to_string() == default)
+        {
+            section.remove(key);
+        }
+    }
     all
 }
+
+/// Settings that earlier versions had not, with the value, as JSON, by which a stage does what it did then.
+const NEW: [(&str, &str, &str); 5] = [
+    ("training", "base_dtype", "\"f32\""),
+    ("training", "micro_completions", "0"),
+    ("adapter", "rslora", "false"),
+    ("adapter", "rank_pattern", "{}"),
+    ("adapter", "alpha_pattern", "{}"),
+];
 
 /// The settings of `data`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -226,6 +243,21 @@ pub struct TrainSettings {
     pub data: TrainingData,
     pub adapter: LoraConfig,
     pub chat: ChatSettings,
+}
+
+impl TrainSettings {
+    /// What frozen weights are kept as: those beside adapters. Weights that are trained are f32.
+    pub fn base_type(&self) -> WeightType {
+        if self.adapter.rank > 0 { self.training.base_dtype } else { WeightType::F32 }
+    }
+
+    /// What the reference is kept as, so that it is the policy as it begins.
+    pub fn reference_type(&self) -> WeightType {
+        match self.base_type() {
+            WeightType::F32 => self.training.compute.into(),
+            kept => kept,
+        }
+    }
 }
 
 impl Settings for TrainSettings {
@@ -299,7 +331,7 @@ impl Settings for OnlineSettings {
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct DrawSettings {
     pub seed: u64,
-    pub dtype: Precision,
+    pub dtype: WeightType,
     pub generation: Generation,
     pub data: TokenData,
     pub chat: ChatSettings,
@@ -333,7 +365,7 @@ impl Settings for DrawSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct LabelSettings {
-    pub dtype: Precision,
+    pub dtype: WeightType,
     pub data: RecordData,
     pub chat: ChatSettings,
 }
@@ -391,7 +423,7 @@ impl<T: Settings> Settings for Asking<T> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct ScoreSettings {
-    pub dtype: Precision,
+    pub dtype: WeightType,
     pub data: TokenData,
     pub chat: ChatSettings,
 }
@@ -434,7 +466,7 @@ impl Settings for PairSettings {
 #[allow(missing_docs, reason = "documented in assets/defaults/common.toml")]
 pub struct JudgingSettings {
     pub seed: u64,
-    pub dtype: Precision,
+    pub dtype: WeightType,
     pub data: RecordData,
     pub chat: ChatSettings,
     pub judge: JudgeSettings,

@@ -323,7 +323,8 @@ pub(super) fn check(origin: &Origin, defaults: &Table, given: &mut Table) -> Res
 
 /// The table with keys of the user's own that a key names, or stands in.
 fn free_form<'k>(defaults: &Table, key: &'k str) -> Option<&'k str> {
-    const FREE: [&str; 2] = ["chat.template_kwargs", "judge.extra"];
+    const FREE: [&str; 4] =
+        ["chat.template_kwargs", "judge.extra", "adapter.rank_pattern", "adapter.alpha_pattern"];
     let ends = key.match_indices('.').map(|(at, _)| at).chain([key.len()]);
     let is_free = |prefix: &&str| {
         let named = |name: &&str| {

@@ -170,7 +170,7 @@ fn a_whole_number_stands_for_a_number() {
 fn an_unknown_key_is_refused_with_its_source_and_the_nearest_known_key() {
     insta::assert_snapshot!(refusal("trainin.epochs=2"), @"`--set trainin.epochs`: unknown key; did you mean `training.epochs`?");
     insta::assert_snapshot!(refusal("epochs=2"), @"`--set epochs`: unknown key; put its section before it, for example `training.epochs`");
-    insta::assert_snapshot!(refusal("training=2"), @"`--set training`: unknown key; it is a section; set its keys, for example `training.batch_size`");
+    insta::assert_snapshot!(refusal("training=2"), @"`--set training`: unknown key; it is a section; set its keys, for example `training.base_dtype`");
     insta::assert_snapshot!(refusal("training.epochs.x=2"), @"`--set training.epochs.x`: unknown key; did you mean `training.epochs`?");
     insta::assert_snapshot!(refusal("training.epochs"), @"`--set training.epochs`: expected key=value, for example training.epochs=2");
     insta::assert_snapshot!(file_refusal("[optimizer]\nwarm_up = 3\n"), @"run.toml: unknown key `optimizer.warm_up`; did you mean `optimizer.warmup`?");
@@ -221,7 +221,10 @@ fn a_value_out_of_its_range_is_refused_with_the_range_and_its_source() {
         ("training.learning_rate=inf", "a number above 0, found inf"),
         ("training.epochs=0", "at least 1, found 0"),
         ("training.batch_size=0", "at least 1, found 0"),
-        ("training.micro_batch_size=0", "at least 1, found 0"),
+        (
+            "training.base_dtype=f16",
+            "f32, bf16, q8 or q4 (the gradients of f16 vanish without a scale), found f16",
+        ),
         ("optimizer.betas=[0.9, 1.0]", "two numbers in [0, 1), found [0.9, 1.0]"),
         ("optimizer.epsilon=0", "a number above 0, found 0"),
         ("optimizer.weight_decay=-1", "a number from 0, found -1"),
@@ -410,13 +413,15 @@ fn no_word_is_refused_without_those_that_may_stand_there() {
         })
         .collect();
     insta::assert_snapshot!(chosen.join("\n"), @r#"
-    `--set dtype`: expected one of f32, bf16, f16, found "nonsense"
+    `--set dtype`: expected one of f32, bf16, f16, q8, q4, found "nonsense"
     `--set chat.date`: expected a date such as 2024-07-26, found "nonsense"
     `--set checkpoint.best`: expected one of none, loss, accuracy, reward, found "nonsense"
     `--set objective.kl_weight`: expected a number, or "target", found "nonsense"
     `--set objective.labels`: expected one of paper, official, found "nonsense"
     `--set objective.name`: expected one of exo-pref, exo-rw, dpo, dpo-rw, alpha-pref, alpha-rw, jeffreys-rw, js-rw, dpo-list, cdpo, robust-dpo, dpo-norm, ipo, hinge, nca-pair, apo-zero, apo-down, sppo-hard, kto, simpo, orpo, nll, rloo, grpo, ppo, found "nonsense"
     `--set optimizer.schedule`: expected one of cosine, constant, found "nonsense"
+    `--set training.base_dtype`: expected one of f32, bf16, f16, q8, q4, found "nonsense"
     `--set training.compute`: expected one of f32, bf16, f16, found "nonsense"
+    `--set training.recompute`: expected one of auto, always, never, found "nonsense"
     "#);
 }

@@ -41,6 +41,20 @@ pub struct GroupBatch {
 }
 
 impl GroupBatch {
+    /// The same on the device without autodiff.
+    pub fn inner(self) -> Self {
+        Self {
+            tokens: self.tokens.inner(),
+            positions: self.positions.inner(),
+            attention: self.attention.inner(),
+            predictors: self.predictors.inner(),
+            targets: self.targets.inner(),
+            scored_of_completion: self.scored_of_completion.inner(),
+            last_tokens: self.last_tokens.inner(),
+            ..self
+        }
+    }
+
     /// Lays `groups` out on `device`. All must have the same number of completions, and every
     /// completion at least one token; the readers of [`crate::data`] see to both.
     ///

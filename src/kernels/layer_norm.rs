@@ -65,20 +65,23 @@ mod fused {
             &self,
             [x, gamma]: [FlexTensor; 2],
             grad: FlexTensor,
-            _: [bool; 3],
+            [_, for_gamma, for_beta]: [bool; 3],
         ) -> [Option<FlexTensor>; 3] {
-            layer_backward(x, gamma, self.epsilon, grad).map(Some)
+            let for_weights = for_gamma || for_beta;
+            let (x, [gamma, beta]) = layer_backward(x, gamma, self.epsilon, grad, for_weights);
+            [Some(x), gamma, beta]
         }
     }
 
     /// With `n = (x − mean) / size`: `∂β = Σ grad` and `∂γ = Σ grad · n` over the rows, and
-    /// `∂x = (w − mean(w) − n · mean(w · n)) / size` for `w = γ grad`. In the order x, γ, β.
+    /// `∂x = (w − mean(w) − n · mean(w · n)) / size` for `w = γ grad`. Those of γ and β where they are wanted.
     fn layer_backward(
         x: FlexTensor,
         gamma: FlexTensor,
         epsilon: f64,
         grad: FlexTensor,
-    ) -> [FlexTensor; 3] {
+        for_weights: bool,
+    ) -> (FlexTensor, [Option<FlexTensor>; 2]) {
         let (x, gamma) = (contiguous(x), contiguous(gamma));
         let (_, width) = rows_and_width(&x);
         let mut shares = Vec::new();
@@ -86,30 +89,40 @@ mod fused {
             let task = task_of_rows(width);
             let tasks = grad.par_chunks_mut(task).zip(values(&x).par_chunks(task));
             tasks
-                .map(|(grad, x)| widest(|| rows_backward(grad, x, values(&gamma), epsilon)))
+                .map(|(grad, x)| {
+                    widest(|| rows_backward(grad, x, values(&gamma), epsilon, for_weights))
+                })
                 .collect_into_vec(&mut shares);
         });
+        if !for_weights {
+            return (x_grad, [None, None]);
+        }
         let gamma_grad = total_of(width, shares.iter().map(|(of_gamma, _)| of_gamma));
         let beta_grad = total_of(width, shares.iter().map(|(_, of_beta)| of_beta));
-        [x_grad, tensor(gamma_grad, gamma.shape()), tensor(beta_grad, gamma.shape())]
+        (x_grad, [gamma_grad, beta_grad].map(|grad| Some(tensor(grad, gamma.shape()))))
     }
 
-    /// Turns `grad` into the gradient of `x`; returns the rows' shares of those of γ and β.
+    /// Turns `grad` into the gradient of `x`; returns the rows' shares of those of γ and β,
+    /// nothing where they are not wanted.
     #[inline(always)]
     fn rows_backward(
         grad: &mut [f32],
         x: &[f32],
         gamma: &[f32],
         epsilon: f64,
+        for_weights: bool,
     ) -> (Vec<f32>, Vec<f32>) {
         let width = gamma.len();
-        let (mut of_gamma, mut of_beta) = (vec![0.0; width], vec![0.0; width]);
+        let shares = if for_weights { width } else { 0 };
+        let (mut of_gamma, mut of_beta) = (vec![0.0; shares], vec![0.0; shares]);
         let (mut normal, mut weighted) = (vec![0.0; width], vec![0.0; width]);
         for (grad, x) in grad.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
             let (mean, inverse) = mean_and_inverse(x, epsilon);
             for i in 0..width {
                 normal[i] = (x[i] - mean) * inverse;
                 weighted[i] = grad[i] * gamma[i];
+            }
+            for i in 0..shares {
                 of_gamma[i] += grad[i] * normal[i];
                 of_beta[i] += grad[i];
             }

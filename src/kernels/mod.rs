@@ -12,6 +12,7 @@
 //! | [`rotary`] | rotary positions | slices and products |
 //! | [`embedding`] | rows of an embedding | burn's own module |
 //! | [`linear`] | linear layers | burn's own module |
+//! | [`packed`] | weights in few bits, and products with them | the weight unpacked |
 //! | [`cast`] | bf16 copies of weights | burn's own operation |
 //! | `skinny` | products of a few rows with a weight | burn's matrix product |
 //! | `operation` | an operation with its gradients, as burn's autodiff takes it | |
@@ -41,6 +42,7 @@ pub mod linear;
 mod matrix;
 #[cfg(feature = "flex")]
 mod operation;
+pub mod packed;
 pub mod rms_norm;
 pub mod rotary;
 #[cfg(feature = "flex")]

@@ -53,16 +53,23 @@ pub enum Inputs<B: Backend> {
     Two(FloatTensor<B>, FloatTensor<B>),
     /// Three.
     Three(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
+    /// Four.
+    Four(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
+    /// Five.
+    Five(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
 }
 
 impl<B: Backend, const N: usize> From<[FloatTensor<B>; N]> for Inputs<B> {
     fn from(inputs: [FloatTensor<B>; N]) -> Self {
         let mut inputs = inputs.into_iter();
-        match (inputs.next(), inputs.next(), inputs.next()) {
-            (Some(first), None, _) => Self::One(first),
-            (Some(first), Some(second), None) => Self::Two(first, second),
-            (Some(first), Some(second), Some(third)) => Self::Three(first, second, third),
-            (None, ..) => unreachable!("an operation has an input"),
+        let mut next = || inputs.next().expect("N of them");
+        match N {
+            1 => Self::One(next()),
+            2 => Self::Two(next(), next()),
+            3 => Self::Three(next(), next(), next()),
+            4 => Self::Four(next(), next(), next(), next()),
+            5 => Self::Five(next(), next(), next(), next(), next()),
+            _ => unreachable!("an operation has one to five inputs"),
         }
     }
 }
@@ -70,9 +77,11 @@ impl<B: Backend, const N: usize> From<[FloatTensor<B>; N]> for Inputs<B> {
 impl<B: Backend, const N: usize> From<Inputs<B>> for [FloatTensor<B>; N] {
     fn from(inputs: Inputs<B>) -> Self {
         let inputs = match inputs {
-            Inputs::One(first) => vec![first],
-            Inputs::Two(first, second) => vec![first, second],
-            Inputs::Three(first, second, third) => vec![first, second, third],
+            Inputs::One(a) => vec![a],
+            Inputs::Two(a, b) => vec![a, b],
+            Inputs::Three(a, b, c) => vec![a, b, c],
+            Inputs::Four(a, b, c, d) => vec![a, b, c, d],
+            Inputs::Five(a, b, c, d, e) => vec![a, b, c, d, e],
         };
         inputs.try_into().expect("`apply` takes N inputs")
     }

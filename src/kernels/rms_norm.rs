@@ -65,9 +65,10 @@ mod fused {
             &self,
             [x, gamma]: [FlexTensor; 2],
             grad: FlexTensor,
-            _: [bool; 2],
+            [_, for_gamma]: [bool; 2],
         ) -> [Option<FlexTensor>; 2] {
-            rms_backward(x, gamma, self.epsilon, grad).map(Some)
+            let (x_grad, gamma_grad) = rms_backward(x, gamma, self.epsilon, grad, for_gamma);
+            [Some(x_grad), gamma_grad]
         }
     }
 
@@ -78,7 +79,8 @@ mod fused {
         gamma: FlexTensor,
         epsilon: f64,
         grad: FlexTensor,
-    ) -> [FlexTensor; 2] {
+        for_gamma: bool,
+    ) -> (FlexTensor, Option<FlexTensor>) {
         let (x, gamma) = (contiguous(x), contiguous(gamma));
         let (_, width) = rows_and_width(&x);
         let mut shares = Vec::new();
@@ -87,23 +89,35 @@ mod fused {
                 .par_chunks_mut(task_of_rows(width))
                 .zip(values(&x).par_chunks(task_of_rows(width)));
             tasks
-                .map(|(grad, x)| widest(|| rows_backward(grad, x, values(&gamma), epsilon)))
+                .map(|(grad, x)| {
+                    widest(|| rows_backward(grad, x, values(&gamma), epsilon, for_gamma))
+                })
                 .collect_into_vec(&mut shares);
         });
-        [x_grad, tensor(total_of(width, &shares), gamma.shape())]
+        let gamma_grad = for_gamma.then(|| tensor(total_of(width, &shares), gamma.shape()));
+        (x_grad, gamma_grad)
     }
 
-    /// Turns `grad` into the gradient of `x`; returns the rows' share of that of γ.
+    /// Turns `grad` into the gradient of `x`; returns the rows' share of that of γ, nothing where it is not
+    /// wanted.
     #[inline(always)]
-    fn rows_backward(grad: &mut [f32], x: &[f32], gamma: &[f32], epsilon: f64) -> Vec<f32> {
+    fn rows_backward(
+        grad: &mut [f32],
+        x: &[f32],
+        gamma: &[f32],
+        epsilon: f64,
+        for_gamma: bool,
+    ) -> Vec<f32> {
         let width = gamma.len();
-        let mut share = vec![0.0; width];
+        let mut share = vec![0.0; if for_gamma { width } else { 0 }];
         let mut weighted = vec![0.0; width];
         for (grad, x) in grad.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
             let inverse = inverse_size(x, epsilon);
             for (i, share) in share.iter_mut().enumerate() {
                 *share += grad[i] * x[i] * inverse;
-                weighted[i] = grad[i] * gamma[i];
+            }
+            for (i, weighted) in weighted.iter_mut().enumerate() {
+                *weighted = grad[i] * gamma[i];
             }
             let along = dot(&weighted, x) * inverse * inverse / width as f32;
             for (i, grad) in grad.iter_mut().enumerate() {

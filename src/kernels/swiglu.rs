@@ -1,11 +1,8 @@
 //! The gated activation of the feed-forward part, `swiglu(g, u) = g σ(g) u`. The backward passes
 //! compute σ again from the saved inputs and hold nothing else.
 
-use burn::nn::Linear;
 use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
-
-use super::linear::linear;
 
 /// `silu(gate) · up`, both of one shape.
 pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
@@ -16,18 +13,12 @@ pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     plain_swiglu(gate, up)
 }
 
-/// `down(silu(gate) · up)`; with autodiff the product in between is not kept but computed again.
-pub fn swiglu_down<const D: usize>(gate: Tensor<D>, up: Tensor<D>, down: &Linear) -> Tensor<D> {
-    #[cfg(feature = "flex")]
-    if super::takes(&gate) && gate.device().is_autodiff() && down.bias.is_none() {
-        return fused::swiglu_down(gate, up, down.weight.val());
-    }
-    linear(down, swiglu(gate, up))
-}
-
 fn plain_swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     silu(gate) * up
 }
+
+#[cfg(feature = "flex")]
+pub(super) use fused::{backward, of_tensors};
 
 #[cfg(feature = "flex")]
 mod fused {
@@ -37,20 +28,11 @@ mod fused {
     use rayon::prelude::*;
 
     use crate::kernels::flex::{TASK, changed, contiguous, tensor, values, zeros};
-    use crate::kernels::linear::{gradient_of_rows, gradient_of_weight, of_rows};
     use crate::kernels::operation::{Operation, apply};
     use crate::kernels::vector::{sigmoid, widest};
 
     pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
         apply(Swiglu, [gate.into_dispatch(), up.into_dispatch()])
-    }
-
-    pub fn swiglu_down<const D: usize>(
-        gate: Tensor<D>,
-        up: Tensor<D>,
-        weight: Tensor<2>,
-    ) -> Tensor<D> {
-        apply(SwigluDown, [gate.into_dispatch(), up.into_dispatch(), weight.into_dispatch()])
     }
 
     #[derive(Clone, Debug)]
@@ -88,49 +70,17 @@ mod fused {
             grad: FlexTensor,
             _: [bool; 2],
         ) -> [Option<FlexTensor>; 2] {
-            swiglu_backward(inputs, grad).map(Some)
+            backward(inputs, grad).map(Some)
         }
     }
 
-    /// [`Swiglu`] and the product with a weight.
-    #[derive(Clone, Debug)]
-    struct SwigluDown;
-
-    impl Operation<3> for SwigluDown {
-        /// The inputs.
-        type Saved = [FlexTensor; 3];
-
-        fn forward(&self, [gate, up, weight]: [FlexTensor; 3]) -> FlexTensor {
-            of_rows(Swiglu.forward([gate, up]), weight)
-        }
-
-        fn forward_saving(
-            &self,
-            inputs: [FlexTensor; 3],
-            _: [bool; 3],
-        ) -> (FlexTensor, [FlexTensor; 3]) {
-            (self.forward(inputs.clone()), inputs)
-        }
-
-        fn backward(
-            &self,
-            [gate, up, weight]: [FlexTensor; 3],
-            grad: FlexTensor,
-            [.., for_weight]: [bool; 3],
-        ) -> [Option<FlexTensor>; 3] {
-            let grad = contiguous(grad);
-            let weight_grad = for_weight.then(|| {
-                let inner = Swiglu.forward([gate.clone(), up.clone()]);
-                gradient_of_weight(&inner, &grad, (weight.shape(), weight.dtype()))
-            });
-            let inner_grad = gradient_of_rows(&grad, &weight, gate.shape());
-            let [gate_grad, up_grad] = swiglu_backward([gate, up], inner_grad).map(Some);
-            [gate_grad, up_grad, weight_grad]
-        }
+    /// `silu(gate) · up`.
+    pub fn of_tensors(inputs: [FlexTensor; 2]) -> FlexTensor {
+        Swiglu.forward(inputs)
     }
 
     /// The gradients of the gate and of the other factor.
-    fn swiglu_backward(inputs: [FlexTensor; 2], grad: FlexTensor) -> [FlexTensor; 2] {
+    pub fn backward(inputs: [FlexTensor; 2], grad: FlexTensor) -> [FlexTensor; 2] {
         let [gate, up] = inputs.map(contiguous);
         let mut gate_grad = zeros(gate.shape().num_elements());
         let up_grad = changed(grad, |grad| {
@@ -153,8 +103,6 @@ mod fused {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use burn::module::Param;
-    use burn::nn::LinearConfig;
     use burn::tensor::{Device, Tensor};
 
     use super::*;
@@ -191,29 +139,6 @@ mod tests {
     #[test]
     fn swiglu_and_its_gradients_are_those_of_the_plain_form() {
         compare(swiglu, plain_swiglu);
-    }
-
-    #[test]
-    fn swiglu_with_its_projection_has_the_plain_forms_gradients() {
-        let device = Device::flex().autodiff();
-        let mut down = LinearConfig::new(67, 35).with_bias(false).init(&device);
-        down.weight = Param::from_tensor(spread([67, 35], 0.9, &device).require_grad());
-        let run = |function: &dyn Fn(Tensor<3>, Tensor<3>) -> Tensor<3>| {
-            let input = |turn| spread([301, 67], turn, &device).reshape([7, 43, 67]);
-            let (a, b) = (input(0.7).require_grad(), input(1.3).require_grad());
-            let out = function(a.clone(), b.clone());
-            let weights = spread([301, 35], 2.1, &device).reshape([7, 43, 35]);
-            let gradients = (out.clone() * weights).sum().backward();
-            let weight = down.weight.val().grad(&gradients).unwrap().reshape([1, 67, 35]);
-            [out.inner(), a.grad(&gradients).unwrap(), b.grad(&gradients).unwrap(), weight]
-        };
-        let ours = run(&|a, b| swiglu_down(a, b, &down));
-        for (ours, plain) in ours.into_iter().zip(run(&|a, b| down.forward(plain_swiglu(a, b)))) {
-            let size = plain.clone().abs().max().into_scalar::<f32>();
-            let difference = (ours - plain).abs().max().into_scalar::<f32>();
-            // f32 sums of up to 301 products, the largest of which cancel in part.
-            assert!(difference < 1e-5 * size, "{difference} of {size}");
-        }
     }
 
     #[test]

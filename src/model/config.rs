@@ -51,8 +51,8 @@ pub struct DecoderConfig {
 }
 
 impl DecoderConfig {
-    /// How many weights the matrices have: all of the weights but for norms and biases.
-    pub fn num_weights(&self) -> u128 {
+    /// How many weights the matrices of the blocks have.
+    pub fn num_block_weights(&self) -> u128 {
         let attention = [self.num_heads, self.num_kv_heads, self.num_kv_heads, self.num_heads]
             .map(|heads| product([self.hidden_size, heads, self.head_dim]));
         let matrices = match self.feed_forward {
@@ -61,11 +61,15 @@ impl DecoderConfig {
         };
         let feed_forward = product([matrices, self.hidden_size, self.intermediate_size]);
         let block = attention.into_iter().fold(feed_forward, u128::saturating_add);
+        block.saturating_mul(self.num_layers as u128)
+    }
+
+    /// How many weights the matrices have: all of the weights but for norms and biases.
+    pub fn num_weights(&self) -> u128 {
         let is_learned = self.position_encoding == PositionEncoding::Learned;
         let positions = if is_learned { self.max_positions } else { 0 };
         let heads = if self.tied_embeddings { 1 } else { 2 };
-        block
-            .saturating_mul(self.num_layers as u128)
+        self.num_block_weights()
             .saturating_add(product([heads, self.vocab_size, self.hidden_size]))
             .saturating_add(product([positions, self.hidden_size]))
     }

@@ -8,11 +8,12 @@ use super::attention::Attention;
 use super::cache::{KeysAndValues, LayerCache};
 use super::config::{DecoderConfig, FeedForwardKind, PositionEncoding};
 use super::norm::Norm;
+use super::recompute::{self, Reading};
 use super::rotary::Angles;
+use crate::deferred::Deferred;
 use crate::kernels::embedding::embed;
 use crate::kernels::gelu::{Gelu, gelu};
-use crate::kernels::linear::{linear, linears, product};
-use crate::kernels::swiglu::swiglu_down;
+use crate::kernels::linear::{gated_linear, linear, linears, product};
 use crate::layout::AttentionLayout;
 
 /// A decoder-only transformer.
@@ -30,6 +31,9 @@ pub struct Decoder {
     pub head: Option<Linear>,
     #[module(skip)]
     config: DecoderConfig,
+    /// Where the blocks leave what is left of their backward pass, where their activations are not kept.
+    #[module(skip)]
+    deferred: Option<Deferred>,
 }
 
 impl Decoder {
@@ -48,7 +52,19 @@ impl Decoder {
                     .init(device)
             }),
             config,
+            deferred: None,
         }
+    }
+
+    /// The decoder with blocks that do not keep their activations: after a backward pass,
+    /// [`Deferred::resume`] goes on with theirs. Results are the same.
+    pub fn recomputing(self, deferred: Deferred) -> Self {
+        Self { deferred: Some(deferred), ..self }
+    }
+
+    /// What is left of the backward pass, where activations are not kept.
+    pub fn deferred(&self) -> Option<&Deferred> {
+        self.deferred.as_ref()
     }
 
     /// The decoder's shape.
@@ -139,6 +155,10 @@ impl Decoder {
         mut keep: impl FnMut(KeysAndValues),
     ) -> Tensor<3> {
         let (mut x, angles) = self.embed(tokens, positions);
+        if let Some(deferred) = self.deferred.as_ref().filter(|_| x.device().is_autodiff()) {
+            let reading = Reading { angles, layout: layout.clone(), wanted: wanted.cloned() };
+            return self.norm.forward(recompute::read(&self.blocks, x, reading, deferred));
+        }
         for (index, block) in self.blocks.iter().enumerate() {
             let wanted = wanted.filter(|_| index + 1 == self.blocks.len());
             let (next, layer) = block.forward(x, angles.as_ref(), layout, wanted);
@@ -196,7 +216,7 @@ impl Block {
         }
     }
 
-    fn forward(
+    pub(super) fn forward(
         &self,
         x: Tensor<3>,
         angles: Option<&Angles>,
@@ -267,7 +287,7 @@ impl FeedForward {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         if let Some(gate) = &self.gate {
             let [gate, up] = linears([gate, &self.up], x);
-            return swiglu_down(gate, up, &self.down);
+            return gated_linear(&self.down, gate, up);
         }
         let form = match self.kind {
             FeedForwardKind::GeluErf => Gelu::Erf,

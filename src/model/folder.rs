@@ -10,10 +10,10 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
-use super::adapter::{AdapterFolder, Replacements};
+use super::adapter::{AdapterFolder, Adapters, Replacements};
 use super::config::DecoderConfig;
 use super::families::{Binding, Family, SCORE, end_of_text};
-use super::precision::Precision;
+use super::precision::{Precision, WeightType};
 use super::published::published_folder;
 use super::quantization;
 use super::weights::{self, INDEX, Load, SINGLE, SafetensorsFiles, Saving, weight_files};
@@ -29,7 +29,7 @@ pub struct ModelFolder {
     /// What others know it by: the hub id it was asked for by, or its path.
     pub name: String,
     /// What its weights are kept as when they are loaded.
-    pub precision: Precision,
+    pub kept: WeightType,
     /// The adapter that is added to the weights when they are loaded.
     pub adapter: Option<AdapterFolder>,
     /// `config.json`.
@@ -92,7 +92,7 @@ impl ModelFolder {
             path: path.to_owned(),
             name,
             adapter: None,
-            precision: Precision::F32,
+            kept: WeightType::F32,
             json,
             family,
             shape,
@@ -181,17 +181,23 @@ impl ModelFolder {
         }
     }
 
-    /// The model with its weights kept as `precision`.
-    pub fn kept_as(self, precision: Precision) -> Self {
-        Self { precision, ..self }
+    /// The model with its weights kept as a type.
+    pub fn kept_as(self, kept: impl Into<WeightType>) -> Self {
+        Self { kept: kept.into(), ..self }
     }
 
     /// Identifies what the model computes: the hash of its shape, its weights and what those are
     /// kept as.
     pub fn content_hash(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
-        if self.precision != Precision::F32 {
-            hasher.update(self.precision.name().as_bytes());
+        match self.kept {
+            WeightType::F32 => {}
+            WeightType::Q8 | WeightType::Q4 => {
+                hasher.update(self.kept.short_name().as_bytes());
+            }
+            WeightType::Bf16 | WeightType::F16 => {
+                hasher.update(self.kept.precision().name().as_bytes());
+            }
         }
         let adapter = self.adapter.iter().flat_map(AdapterFolder::files);
         let files = std::iter::once(self.path.join("config.json"));
@@ -256,10 +262,24 @@ impl ModelFolder {
     /// # Errors
     /// If a file cannot be read, or tensors are missing, unexpected or misshapen.
     pub fn load<M: Module>(&self, module: M, bindings: &[Binding], device: &Device) -> Result<M> {
-        self.load_with(module, bindings, &|_| false, device)
+        self.load_adapted(module, bindings, None, device)
     }
 
-    /// Like [`load`](Self::load), leaving the folder's vocabulary or scalar head aside.
+    /// Like [`load`](Self::load), the weights frozen and `adapters` beside them to be trained, if there are some.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn load_adapted<M: Module>(
+        &self,
+        module: M,
+        bindings: &[Binding],
+        adapters: Option<Adapters>,
+        device: &Device,
+    ) -> Result<M> {
+        self.load_with(module, bindings, adapters, &|_| false, device)
+    }
+
+    /// Like [`load_adapted`](Self::load_adapted), leaving the folder's vocabulary or scalar head aside.
     ///
     /// # Errors
     /// The same.
@@ -267,16 +287,18 @@ impl ModelFolder {
         &self,
         module: M,
         bindings: &[Binding],
+        adapters: Option<Adapters>,
         device: &Device,
     ) -> Result<M> {
         let heads = [self.family.head, SCORE];
-        self.load_with(module, bindings, &|name| heads.contains(&name), device)
+        self.load_with(module, bindings, adapters, &|name| heads.contains(&name), device)
     }
 
     fn load_with<M: Module>(
         &self,
         module: M,
         bindings: &[Binding],
+        adapters: Option<Adapters>,
         left_aside: &dyn Fn(&str) -> bool,
         device: &Device,
     ) -> Result<M> {
@@ -292,17 +314,34 @@ impl ModelFolder {
             folder: &self.path,
             bindings,
             ignores: &|name| self.family.ignores(&self.shape, name) || left_aside(name),
-            dtype: self.precision.dtype(),
+            kept: self.kept,
             device,
         };
-        let module = load.load(module, files)?;
-        let Some(adapter) = &self.adapter else { return Ok(module) };
+        let Some(adapter) = &self.adapter else { return load.load(module, files, adapters) };
         // A head that has no place in the module: of the embedding's weights, or not wanted.
         let head = self.family.head;
         let has_head = bindings.iter().any(|it| it.name == head);
         let of_head = format!("{}.", head.trim_end_matches(".weight"));
         let left_aside = |name: &str| !has_head && name.starts_with(&of_head);
-        Ok(adapter.read_beside(&module, bindings, &left_aside)?.merge(module, device))
+        let own = adapter.read_beside(&module, bindings, &left_aside)?;
+        if self.kept.format().is_none() {
+            let module = load.load(module, files, adapters)?;
+            return Ok(own.merge(module, device));
+        }
+        // Nothing can be added to weights in few bits, but factors can stand beside them.
+        if adapters.is_some() || !own.are_factors_alone() {
+            return Err(Error::file(
+                &adapter.path,
+                format!(
+                    "expected weights that the adapter can be added to, found {}; merge it first (exalign merge \
+                     --model {} --adapter {} --out FOLDER), or keep the weights as bf16",
+                    self.kept.short_name(),
+                    self.path.display(),
+                    adapter.path.display()
+                ),
+            ));
+        }
+        load.load(module, files, Some(own))
     }
 
     fn files(&self) -> Result<SafetensorsFiles> {

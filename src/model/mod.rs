@@ -13,6 +13,7 @@
 //! | [`precision`] | what weights are kept and written as |
 //! | [`weights`] | parameters from and to safetensors files |
 //! | [`cache`] | keys and values of prompts shared by samples |
+//! | `recompute` | blocks whose activations the backward pass computes again |
 //! | `text` | how a model folder reads text |
 
 pub mod adapter;
@@ -26,6 +27,7 @@ pub mod norm;
 pub mod precision;
 mod published;
 mod quantization;
+mod recompute;
 pub mod reward_model;
 pub mod rotary;
 mod text;
@@ -35,7 +37,7 @@ pub mod weights;
 pub use config::DecoderConfig;
 pub use decoder::Decoder;
 pub use folder::{ModelFolder, save};
-pub use precision::Precision;
+pub use precision::{Precision, WeightType};
 pub use reward_model::{RewardModel, reward_padding, reward_reading};
 pub use text::{plain_tokenizer, reads_date, reward_folder, tokenizer};
 pub use value_head::ValueHead;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::weights::ParameterPath;
 use crate::kernels::cast::to_bf16;
+use crate::kernels::packed::Format;
 
 /// The width of a float.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,67 @@ impl Precision {
             _ => Self::F32,
         }
     }
+}
+
+/// What weights are kept as in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightType {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, the exponent of f32.
+    Bf16,
+    /// 16 bits, IEEE half.
+    F16,
+    /// The matrices of the blocks in 8.5 bits, all else in bf16.
+    Q8,
+    /// The matrices of the blocks in 4.5 bits, all else in bf16.
+    Q4,
+}
+
+impl WeightType {
+    /// The floats of what is not packed.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 | Self::Q8 | Self::Q4 => Precision::Bf16,
+            Self::F16 => Precision::F16,
+        }
+    }
+
+    /// How the matrices of the blocks are packed, if they are.
+    pub fn format(self) -> Option<Format> {
+        match self {
+            Self::Q8 => Some(Format::Q8),
+            Self::Q4 => Some(Format::Q4),
+            Self::F32 | Self::Bf16 | Self::F16 => None,
+        }
+    }
+
+    /// As settings call it.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Self::Q8 => "q8",
+            Self::Q4 => "q4",
+            _ => self.precision().short_name(),
+        }
+    }
+}
+
+impl From<Precision> for WeightType {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+            Precision::F16 => Self::F16,
+        }
+    }
+}
+
+/// Whether a parameter's name is one of a matrix of a block.
+pub(super) fn is_of_block(name: &str) -> bool {
+    name.ends_with(".weight") && name.trim_start_matches("decoder.").starts_with("blocks.")
 }
 
 /// Whether a parameter's name is one of a normalisation, which is computed in f32 by weights that are.

@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::adapter::AdapterFolder;
+use super::adapter::{AdapterFolder, Adapters};
 use super::families::Binding;
 use super::folder::{ModelFolder, classifier_json, save};
 use super::weights::initialize;
@@ -49,9 +49,24 @@ impl RewardModel {
     /// # Errors
     /// If the folder has more labels than two, or cannot be loaded.
     pub fn load(folder: &ModelFolder, seed: u64, device: &Device) -> Result<Self> {
-        let Self { decoder, score } = Self::new(&folder.shape, device);
+        Self::load_adapted(folder, seed, &|_| Ok(None), device)
+    }
+
+    /// The same, the trunk frozen and the adapters that `adapters` makes for the model beside it, if it makes some.
+    ///
+    /// # Errors
+    /// The same, and those of `adapters`.
+    pub fn load_adapted(
+        folder: &ModelFolder,
+        seed: u64,
+        adapters: &dyn Fn(&Self) -> Result<Option<Adapters>>,
+        device: &Device,
+    ) -> Result<Self> {
+        let model = Self::new(&folder.shape, device);
+        let adapters = adapters(&model)?.map(|adapters| adapters.under("decoder."));
+        let Self { decoder, score } = model;
         let bindings = folder.family.trunk_bindings(&folder.shape, "");
-        let decoder = folder.load_trunk(decoder, &bindings, device)?;
+        let decoder = folder.load_trunk(decoder, &bindings, adapters, device)?;
         if !folder.is_classifier() {
             return Ok(Self { decoder, score: initialize(score, &folder.shape, seed, device) });
         }

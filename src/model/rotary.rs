@@ -17,6 +17,11 @@ pub struct Angles {
 }
 
 impl Angles {
+    /// The same without autodiff.
+    pub(super) fn inner(self) -> Self {
+        Self { cos: self.cos.inner(), sin: self.sin.inner(), ..self }
+    }
+
     /// Angles of `positions` `[batch, row]`, for queries and keys of type `dtype`.
     pub fn new(config: &RotaryConfig, positions: &Tensor<2, Int>, dtype: DType) -> Self {
         let device: Device = positions.device();

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use super::Policy;
 use crate::data::GroupBatch;
+use crate::deferred::Deferred;
 use crate::kernels::vocabulary_head::token_log_probs;
 use crate::model::{Decoder, ValueHead};
 
@@ -38,6 +39,10 @@ impl Policy for Decoder {
         let (weight, targets) = (self.head_weight(), batch.targets.clone());
         let log_probs = token_log_probs(hidden.clone(), weight, targets, temperature);
         [log_probs, head.values(hidden)].map(|per_token| by_completion(per_token, batch))
+    }
+
+    fn deferred(&self) -> Option<&Deferred> {
+        Decoder::deferred(self)
     }
 }
 

@@ -16,6 +16,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 
 use crate::data::GroupBatch;
+use crate::deferred::Deferred;
 use crate::model::ValueHead;
 
 pub use decoder::{by_completion, scored_log_probs, sum_by_completion};
@@ -43,4 +44,9 @@ pub trait Policy: Module + ModuleDisplay {
         temperature: f64,
         head: &ValueHead,
     ) -> [Tensor<3>; 2];
+
+    /// Where parts of the backward pass are left that are computed again, if there are such.
+    fn deferred(&self) -> Option<&Deferred> {
+        None
+    }
 }

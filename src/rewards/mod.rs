@@ -25,7 +25,7 @@ use burn::tensor::Device;
 
 use crate::config::RewardsSettings;
 use crate::data::{ChatSettings, Group, Intake, Located};
-use crate::model::Precision;
+use crate::model::WeightType;
 use crate::{Error, Result};
 use kind::Kind;
 
@@ -74,7 +74,7 @@ pub struct Opening<'a> {
     /// Where a reward model computes.
     pub device: &'a Device,
     /// What its weights are kept as.
-    pub dtype: Precision,
+    pub dtype: WeightType,
     /// How it writes conversations.
     pub chat: &'a ChatSettings,
     /// How programs and endpoints are asked.

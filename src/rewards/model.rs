@@ -13,7 +13,9 @@ use crate::data::{
     ChatSettings, Group, GroupBatch, Intake, Limits, Located, RewardReading, TokenGroup,
     Tokenization, Tokenizer,
 };
-use crate::model::{ModelFolder, Precision, RewardModel, reward_folder, reward_reading, tokenizer};
+use crate::model::{
+    ModelFolder, RewardModel, WeightType, reward_folder, reward_reading, tokenizer,
+};
 use crate::policy::{check_tokens, not_finite, read_in_batches};
 use crate::{Error, Result, interrupt};
 
@@ -87,7 +89,7 @@ impl RewardScorer {
     ///
     /// # Errors
     /// If the folder cannot be read, or its model gives no rewards.
-    pub fn open(path: &Path, dtype: Precision, chat: &ChatSettings) -> Result<Self> {
+    pub fn open(path: &Path, dtype: WeightType, chat: &ChatSettings) -> Result<Self> {
         let folder = reward_folder(path)?.kept_as(dtype);
         let tokenizer = tokenizer(&folder, chat)?;
         Self::new(folder, tokenizer)

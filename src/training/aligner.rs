@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 use super::step::{MicroLoss, Trainable};
 use crate::alignment::{Alignment, GroupLogProbs, TokenLogProbs, TokenValues};
 use crate::data::GroupBatch;
+use crate::deferred::{Deferred, backward_from};
 use crate::model::ValueHead;
 use crate::policy::Policy;
 
@@ -16,6 +17,9 @@ use crate::policy::Policy;
 pub struct AlignmentBatch {
     /// Prompts and completions.
     pub groups: GroupBatch,
+    /// The same in parts, each with some of the completions of every group, whose activations are in memory one
+    /// part after the other; none: all are at once.
+    pub parts: Vec<GroupBatch>,
     /// Σ log-prob of each completion under the reference at the same temperature, `[groups, K]`; zeros for
     /// an objective that needs none.
     pub reference: Tensor<2>,
@@ -69,12 +73,15 @@ pub struct Aligner<P: Module> {
     #[module(skip)]
     objective: Arc<dyn Alignment>,
     temperature: f64,
+    #[module(skip)]
+    deferred: Deferred,
 }
 
 impl<P: Policy> Aligner<P> {
     /// Aligns `policy` by `objective`, log-probs taken at `temperature`.
     pub fn new(policy: P, objective: Arc<dyn Alignment>, temperature: f64) -> Self {
-        Self { policy, value: None, objective, temperature }
+        let deferred = policy.deferred().cloned().unwrap_or_default();
+        Self { policy, value: None, objective, temperature, deferred }
     }
 
     /// With a head that learns values.
@@ -85,6 +92,10 @@ impl<P: Policy> Aligner<P> {
 
 impl<P: Policy + 'static> Trainable for Aligner<P> {
     type Batch = AlignmentBatch;
+
+    fn deferred(&self) -> Option<&Deferred> {
+        Some(&self.deferred)
+    }
 
     fn loss(&self, batch: &AlignmentBatch) -> MicroLoss {
         let (policy, tokens) = self.log_probs(batch);
@@ -101,21 +112,24 @@ impl<P: Policy + 'static> Trainable for Aligner<P> {
     }
 }
 
-impl<P: Policy> Aligner<P> {
+impl<P: Policy + 'static> Aligner<P> {
     /// The log-probs of completions, and of their tokens where those are wanted.
     fn log_probs(&self, batch: &AlignmentBatch) -> (Tensor<2>, Option<TokenLogProbs>) {
+        let temperature = self.temperature;
         let Some(GivenTokens { reference, proposal, values }) = batch.tokens.clone() else {
-            return (self.policy.log_probs(&batch.groups, self.temperature), None);
+            let read = move |policy: &P, _: Option<&ValueHead>, groups: &GroupBatch| {
+                vec![policy.log_probs(groups, temperature).unsqueeze_dim(2)]
+            };
+            return (self.in_parts(batch, 1, read).squeeze_dim(2), None);
         };
-        let (policy, new) = match &self.value {
-            None => (self.policy.token_log_probs(&batch.groups, self.temperature), None),
-            Some(head) => {
-                let temperature = self.temperature;
-                let [policy, values] =
-                    self.policy.token_log_probs_and_values(&batch.groups, temperature, head);
-                (policy, Some(values))
-            }
+        let longest = reference.dims()[2];
+        let read = move |policy: &P, head: Option<&ValueHead>, groups: &GroupBatch| match head {
+            None => vec![policy.token_log_probs(groups, temperature)],
+            Some(head) => policy.token_log_probs_and_values(groups, temperature, head).to_vec(),
         };
+        let read = self.in_parts(batch, longest, read); // [groups, K, longest], values behind log-probs
+        let policy = read.clone().narrow(2, 0, longest);
+        let new = self.value.as_ref().map(|_| read.narrow(2, longest, longest));
         let values = new.zip(values).map(|(new, given)| {
             let GivenValues { old, advantages, returns, tokens_per_group } = given;
             TokenValues { new, old, advantages, returns, tokens_per_group }
@@ -124,4 +138,60 @@ impl<P: Policy> Aligner<P> {
         let mask = batch.groups.token_mask().cast(reference.dtype());
         (sums, Some(TokenLogProbs { policy, reference, proposal, mask, values }))
     }
+
+    /// What `read` makes of all groups: tables `[groups, K, longest]` one behind the other. Where the batch has
+    /// parts, the backward pass reads each again, so that the activations of one are in memory at a time.
+    fn in_parts(
+        &self,
+        batch: &AlignmentBatch,
+        longest: usize,
+        read: impl Fn(&P, Option<&ValueHead>, &GroupBatch) -> Vec<Tensor<3>> + Send + 'static,
+    ) -> Tensor<3> {
+        let read = move |policy: &P, head: Option<&ValueHead>, groups: &GroupBatch| {
+            let tables = read(policy, head, groups).into_iter();
+            joined(tables.map(|table| padded(table, longest)).collect(), 2)
+        };
+        let (policy, head) = (self.policy.clone(), self.value.clone());
+        if batch.parts.is_empty() {
+            return read(&policy, head.as_ref(), &batch.groups);
+        }
+        if !batch.rewards.device().is_autodiff() {
+            let parts = batch.parts.iter().map(|part| read(&policy, head.as_ref(), part));
+            return joined(parts.collect(), 1);
+        }
+        let (plain, plain_head) = (policy.valid(), head.as_ref().map(|head| head.valid()));
+        let parts = batch.parts.iter().cloned().map(GroupBatch::inner);
+        let tables = parts.map(|part| read(&plain, plain_head.as_ref(), &part)).collect();
+        let (parts, deferred) = (batch.parts.clone(), self.deferred.clone());
+        self.deferred.leaf(Tensor::from_inner(joined(tables, 1)), move |gradient, emit| {
+            let mut first = 0;
+            for part in parts {
+                let table = read(&policy, head.as_ref(), &part);
+                let of_part = gradient.clone().narrow(1, first, part.num_completions);
+                let gradients = backward_from(table, of_part);
+                deferred.resume(&gradients, emit);
+                emit(gradients);
+                first += part.num_completions;
+            }
+        })
+    }
+}
+
+/// Tables side by side along an axis.
+fn joined(mut tables: Vec<Tensor<3>>, axis: usize) -> Tensor<3> {
+    match tables.len() {
+        1 => tables.remove(0),
+        _ => Tensor::cat(tables, axis),
+    }
+}
+
+/// A table with zeros behind its rows, up to a length.
+fn padded(table: Tensor<3>, longest: usize) -> Tensor<3> {
+    let [groups, completions, own] = table.dims();
+    if own == longest {
+        return table;
+    }
+    let shape = [groups, completions, longest - own];
+    let zeros = Tensor::zeros(shape, (&table.device(), table.dtype()));
+    Tensor::cat(vec![table, zeros], 2)
 }

@@ -4,6 +4,7 @@ use burn::module::Module;
 
 use super::step::{MicroLoss, Trainable};
 use crate::data::GroupBatch;
+use crate::deferred::Deferred;
 use crate::model::Decoder;
 use crate::policy::scored_log_probs;
 
@@ -18,6 +19,10 @@ pub struct FineTuner {
 
 impl Trainable for FineTuner {
     type Batch = GroupBatch;
+
+    fn deferred(&self) -> Option<&Deferred> {
+        self.decoder.deferred()
+    }
 
     fn loss(&self, batch: &GroupBatch) -> MicroLoss {
         (scored_log_probs(&self.decoder, batch, 1.0).mean().neg(), Vec::new())

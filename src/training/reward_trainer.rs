@@ -7,6 +7,7 @@ use burn::tensor::activation::log_sigmoid;
 use super::step::{MicroLoss, Trainable};
 use crate::alignment::Statistic;
 use crate::data::GroupBatch;
+use crate::deferred::Deferred;
 use crate::model::RewardModel;
 
 /// Texts and what is known about them.
@@ -30,6 +31,10 @@ pub struct RewardTrainer {
 
 impl Trainable for RewardTrainer {
     type Batch = ScoredBatch;
+
+    fn deferred(&self) -> Option<&Deferred> {
+        self.model.decoder.deferred()
+    }
 
     fn loss(&self, batch: &ScoredBatch) -> MicroLoss {
         let rewards = self.model.rewards(&batch.batch); // [groups, K]

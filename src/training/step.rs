@@ -6,11 +6,12 @@ use burn::backend::ExecutionError;
 use burn::module::{Module, ModuleDisplay};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
 use super::gradients::add;
 use crate::alignment::Statistic;
+use crate::deferred::Deferred;
 use crate::model::Precision;
 use crate::model::precision::computing_in;
 
@@ -117,6 +118,11 @@ pub trait Trainable: Module + ModuleDisplay + 'static {
 
     /// The mean loss of a micro-batch and the objective's own figures.
     fn loss(&self, batch: &Self::Batch) -> MicroLoss;
+
+    /// Where parts of the backward pass are left that are computed again, if there are such.
+    fn deferred(&self) -> Option<&Deferred> {
+        None
+    }
 }
 
 /// A trainable module as burn's `Learner` takes it.
@@ -165,8 +171,7 @@ impl<T: Trainable> TrainStep for Trainee<T> {
             let (mean, statistics) = module.loss(&micro.batch);
             let weighted = mean * micro.share;
             output.add(weighted.clone().into_scalar::<f32>() as f64, statistics, micro.share);
-            let gradients = GradientsParams::from_grads(weighted.backward(), self);
-            sums = add(self, sums, gradients);
+            sums = add(self, sums, self.gradients(weighted.backward()));
         }
         TrainOutput { grads: sums, item: output }
     }
@@ -181,6 +186,20 @@ impl<T: Trainable> TrainStep for Trainee<T> {
         let module = optimizer.step(rate, self, gradients);
         slot.fill(optimizer);
         module
+    }
+}
+
+impl<T: Trainable> Trainee<T> {
+    /// The gradients of the parameters, those of the parts that were deferred with them.
+    fn gradients(&self, gradients: Gradients) -> GradientsParams {
+        let mut sums = GradientsParams::new();
+        if let Some(deferred) = self.module.deferred() {
+            deferred.resume(&gradients, &mut |part| {
+                let part = GradientsParams::from_grads(part, self);
+                sums = add(self, std::mem::take(&mut sums), part);
+            });
+        }
+        add(self, sums, GradientsParams::from_grads(gradients, self))
     }
 }
 

@@ -3,15 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::tensor::Device;
+
 use super::batches::Source;
+use super::fit::{Fit, Size, fit};
 use super::reference::reference_token_log_probs;
-use super::referenced::{Referenced, alignment_batch, mismatched, prepare, referenced};
+use super::referenced::{Batching, Referenced, alignment_batch, mismatched, prepare, referenced};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
 use super::{TrainingSite, limits, tokenizer};
 use crate::alignment::{Alignment, ObjectiveConfig, Takes};
-use crate::config::AlignSettings;
+use crate::config::{AlignSettings, TrainSettings};
 use crate::data::{self, TokenGroup, Tokenizer, today};
 use crate::model::{Decoder, ModelFolder};
 use crate::training::{Aligner, Measure};
@@ -83,7 +86,7 @@ impl Compared {
             )));
         }
         // Rounded as the policy is, so that the two are alike where nothing is learned yet.
-        let reference = reference.kept_as(train.training.compute);
+        let reference = reference.kept_as(train.reference_type());
         let tokenizer = tokenizer(&folder, &train.chat)?;
         let data = &train.data.tokens;
         let limits = limits(data, &folder);
@@ -110,15 +113,26 @@ impl Compared {
         Ok(Self { folder, reference, tokenizer, objective, groups, held_out })
     }
 
+    /// What the training takes of memory, and how it is cut to fit.
+    ///
+    /// # Errors
+    /// If it cannot fit.
+    pub fn fit(&self, settings: &TrainSettings, device: &Device) -> Result<Fit> {
+        let most = settings.training.micro_completions;
+        fit(&self.folder, settings, self.groups.iter().map(|group| Size::of(group, most)), device)
+    }
+
     /// Trains, or goes on from the newest checkpoint at the site.
     ///
     /// # Errors
     /// As [`Training::run`](crate::training::Training::run).
     pub fn train(self, settings: AlignSettings, site: &TrainingSite<'_>) -> Result<Trained> {
+        let device = site.device();
+        let fitted = self.fit(&settings.train, device)?;
         let Self { folder, reference, tokenizer, objective, groups, held_out } = self;
         let AlignSettings { train, objective: ObjectiveConfig { temperature, .. }, drift } =
             settings;
-        let device = site.device();
+        let train = fitted.applied(train);
         let drift = (drift.kl_budget > 0.0).then(|| {
             let policy = (&folder, tokenizer.as_ref());
             let of = (temperature, train.seed);
@@ -142,7 +156,10 @@ impl Compared {
         let num_groups = groups.len();
         let mut records = referenced([groups, held_out].concat(), mismatched, log_probs);
         let held_out = records.split_off(num_groups);
-        let needs_tokens = objective.needs_tokens();
+        let batching = Batching {
+            tokens: objective.needs_tokens(),
+            completions: train.training.micro_completions,
+        };
         let trained_on = device.clone().autodiff();
         let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
@@ -161,7 +178,7 @@ impl Compared {
             }),
             beside: None,
             batch: Arc::new(move |records: &[Referenced], device| {
-                (alignment_batch(records, needs_tokens, device), records.len() as f64)
+                (alignment_batch(records, batching, device), records.len() as f64)
             }),
             prepare: objective.needs_mismatched_kl().then(|| prepare(temperature, device)),
         }

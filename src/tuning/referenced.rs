@@ -94,10 +94,19 @@ pub(super) fn prepare(temperature: f64, device: &Device) -> Prepare<Aligner<Deco
     })
 }
 
-/// The batch of some records; with the log-probs of `tokens` where the objective needs them.
+/// How the batches of an alignment are made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batching {
+    /// Whether the objective needs the log-probs of tokens.
+    pub tokens: bool,
+    /// Completions of a group whose activations are in memory at once; 0: all.
+    pub completions: usize,
+}
+
+/// The batch of some records.
 pub(super) fn alignment_batch(
     records: &[Referenced],
-    tokens: bool,
+    Batching { tokens, completions }: Batching,
     device: &Device,
 ) -> AlignmentBatch {
     let table = |row: &dyn Fn(&Referenced) -> Vec<f64>| {
@@ -108,6 +117,7 @@ pub(super) fn alignment_batch(
     let is_weighted = records.iter().any(|record| !record.group.log_probs.is_empty());
     AlignmentBatch {
         groups: GroupBatch::new(records.iter().map(|record| &record.group), device),
+        parts: parts(records, completions, device),
         reference: table(&|record| sums(&record.reference)),
         proposal: is_weighted.then(|| table(&|record| sums(record.proposal()))),
         tokens: tokens.then(|| GivenTokens {
@@ -118,6 +128,25 @@ pub(super) fn alignment_batch(
         rewards: table(&|record| record.group.rewards.clone()),
         mismatched_kl: records[0].mismatched_kl,
     }
+}
+
+/// The groups with `most` of their completions at a time; nothing where they have no more.
+fn parts(records: &[Referenced], most: usize, device: &Device) -> Vec<GroupBatch> {
+    let count = records[0].group.completions.len();
+    if most == 0 || count <= most {
+        return Vec::new();
+    }
+    let part = |first: usize| {
+        let some = first..(first + most).min(count);
+        let group = |record: &Referenced| TokenGroup {
+            prompt: record.group.prompt.clone(),
+            completions: record.group.completions[some.clone()].to_vec(),
+            ..TokenGroup::default()
+        };
+        let groups: Vec<TokenGroup> = records.iter().map(group).collect();
+        GroupBatch::new(&groups, device)
+    };
+    (0..count).step_by(most).map(part).collect()
 }
 
 /// What values are learned from; none where they are not.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::batches::Source;
+use super::fit::{Fit, Size, fit};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
@@ -62,11 +63,20 @@ impl Labelled {
         Ok(Self { folder, tokenizer, reading, groups, held_out })
     }
 
+    /// What the training takes of memory, and how it is cut to fit.
+    ///
+    /// # Errors
+    /// If it cannot fit.
+    pub fn fit(&self, settings: &TrainSettings, device: &Device) -> Result<Fit> {
+        fit(&self.folder, settings, self.groups.iter().map(|group| Size::of(group, 0)), device)
+    }
+
     /// Trains, or goes on from the newest checkpoint at the site.
     ///
     /// # Errors
     /// As [`Training::run`](crate::training::Training::run).
     pub fn train(self, settings: &TrainSettings, site: &TrainingSite<'_>) -> Result<Trained> {
+        let settings = &self.fit(settings, site.device())?.applied(settings.clone());
         let Self { folder, tokenizer, reading, groups, held_out } = self;
         let device = site.device().clone().autodiff();
         let subject = Subject::new(folder, tokenizer, settings)?;

@@ -6,12 +6,13 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::load_decoder;
-use crate::config::TrainSettings;
+use crate::config::{Recompute, TrainSettings};
 use crate::data::{RewardReading, Tokenizer};
+use crate::deferred::Deferred;
 use crate::model::adapter::{AdapterFolder, AdapterTarget, Adapters, LoraConfig};
 use crate::model::families::Binding;
 use crate::model::folder::with_precision;
-use crate::model::{self, Decoder, ModelFolder, Precision, RewardModel};
+use crate::model::{self, Decoder, ModelFolder, Precision, RewardModel, WeightType};
 use crate::{Error, Result};
 
 /// A model being trained: where it comes from, and whether by adapters.
@@ -25,6 +26,8 @@ pub struct Subject {
     pub adapter: LoraConfig,
     /// The seed of new weights.
     pub seed: u64,
+    /// Whether the activations of blocks are computed again in the backward pass.
+    pub recompute: bool,
 }
 
 impl Subject {
@@ -47,25 +50,46 @@ impl Subject {
                 ),
             ));
         }
-        Ok(Self { folder, tokenizer, adapter: config.adapter.clone(), seed: config.seed })
+        let asked = config.training.base_dtype;
+        if config.adapter.rank == 0 && asked != WeightType::F32 {
+            return Err(Error::usage(format!(
+                "training.base_dtype: expected f32 where the whole model is trained, found {}; train adapters beside \
+                 frozen weights (--lora-rank 16), or leave it out",
+                asked.short_name()
+            )));
+        }
+        let folder = folder.kept_as(config.base_type());
+        Ok(Self {
+            folder,
+            tokenizer,
+            adapter: config.adapter.clone(),
+            seed: config.seed,
+            recompute: config.training.recompute == Recompute::Always,
+        })
     }
 
     /// A model with all of its weights its own.
     pub fn whole(folder: ModelFolder, tokenizer: Option<Tokenizer>) -> Self {
-        let adapter = LoraConfig { rank: 0, alpha: 1.0, target_modules: Vec::new() };
-        Self { folder, tokenizer, adapter, seed: 0 }
+        let adapter = LoraConfig::none();
+        Self { folder, tokenizer, adapter, seed: 0, recompute: false }
     }
 
     /// The language model, from a checkpoint or as it was before.
     pub fn load_decoder(&self, checkpoint: Option<&Path>, device: &Device) -> Result<Decoder> {
+        let decoder = self.loaded_decoder(checkpoint, device)?;
+        Ok(if self.recompute { decoder.recomputing(Deferred::default()) } else { decoder })
+    }
+
+    fn loaded_decoder(&self, checkpoint: Option<&Path>, device: &Device) -> Result<Decoder> {
         match checkpoint {
             Some(checkpoint) if self.adapter.rank == 0 => {
                 load_decoder(&ModelFolder::open(checkpoint)?, device)
             }
             _ => {
-                let decoder = load_decoder(&self.folder, device)?;
+                let decoder = Decoder::new(self.folder.shape.clone(), device);
                 let bindings = self.folder.family.bindings(&self.folder.shape);
-                self.with_adapters(decoder, &bindings, checkpoint, device)
+                let adapters = self.adapters(&decoder, &bindings, checkpoint)?;
+                self.folder.load_adapted(decoder, &bindings, adapters, device)
             }
         }
     }
@@ -76,12 +100,27 @@ impl Subject {
         checkpoint: Option<&Path>,
         device: &Device,
     ) -> Result<RewardModel> {
+        let mut model = self.loaded_reward_model(checkpoint, device)?;
+        if self.recompute {
+            model.decoder = model.decoder.recomputing(Deferred::default());
+        }
+        Ok(model)
+    }
+
+    fn loaded_reward_model(
+        &self,
+        checkpoint: Option<&Path>,
+        device: &Device,
+    ) -> Result<RewardModel> {
         match checkpoint {
             Some(checkpoint) if self.adapter.rank == 0 => {
                 RewardModel::load(&ModelFolder::open(checkpoint)?, self.seed, device)
             }
             _ => {
-                let mut model = RewardModel::load(&self.folder, self.seed, device)?;
+                let bindings = RewardModel::bindings(&self.folder);
+                let adapters = |model: &RewardModel| self.adapters(model, &bindings, checkpoint);
+                let mut model =
+                    RewardModel::load_adapted(&self.folder, self.seed, &adapters, device)?;
                 if let Some((_, head)) = checkpoint
                     .map(|folder| AdapterFolder::open(folder)?.score())
                     .transpose()?
@@ -89,27 +128,26 @@ impl Subject {
                 {
                     model = model.with_head(head, device);
                 }
-                let bindings = RewardModel::bindings(&self.folder);
-                self.with_adapters(model, &bindings, checkpoint, device)
+                Ok(model)
             }
         }
     }
 
-    fn with_adapters<M: Module>(
+    /// The adapters of `module`, from a checkpoint or as they begin; none where the whole model is trained.
+    fn adapters<M: Module>(
         &self,
-        module: M,
+        module: &M,
         bindings: &[Binding],
         checkpoint: Option<&Path>,
-        device: &Device,
-    ) -> Result<M> {
+    ) -> Result<Option<Adapters>> {
         if self.adapter.rank == 0 {
-            return Ok(module);
+            return Ok(None);
         }
         let adapters = match checkpoint {
-            Some(folder) => AdapterFolder::open(folder)?.read(&module, bindings)?,
-            None => Adapters::new(&self.adapter, &module, bindings, self.seed)?,
+            Some(folder) => AdapterFolder::open(folder)?.read(module, bindings)?,
+            None => Adapters::new(&self.adapter, module, bindings, self.seed)?,
         };
-        Ok(adapters.attach(module, device))
+        Ok(Some(adapters))
     }
 
     /// Writes the language model, or its adapters, with tokenizer and companions.
@@ -159,6 +197,6 @@ impl Subject {
     ) -> Result<()> {
         let (base, dtype) = (&self.folder.name, precision.dtype());
         let of = AdapterTarget { bindings, base, reward, dtype };
-        Adapters::of(module, &self.adapter).write(&self.adapter, of, target)
+        Adapters::of(module, &self.adapter, bindings)?.write(&self.adapter, of, target)
     }
 }

@@ -134,7 +134,7 @@ fn adapters_made_by_peft_give_the_log_probs_of_peft() {
 }
 
 fn lora(rank: usize) -> LoraConfig {
-    LoraConfig { rank, alpha: 6.0, target_modules: Vec::new() }
+    LoraConfig { rank, alpha: 6.0, ..LoraConfig::none() }
 }
 
 /// Adapters of every matrix of the blocks, written as a training would write them.
@@ -148,7 +148,7 @@ fn write_trained(base: &Path, config: &LoraConfig, folder: &Path) {
     let base = base.display().to_string();
     let target =
         AdapterTarget { bindings: &bindings, base: &base, reward: None, dtype: DType::F32 };
-    Adapters::of(&trained, config).write(config, target, folder).unwrap();
+    Adapters::of(&trained, config, target.bindings).unwrap().write(config, target, folder).unwrap();
 }
 
 /// Puts values into the factors that are zero at the start, each parameter's apart.

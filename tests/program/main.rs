@@ -13,6 +13,7 @@ mod finished;
 mod hub;
 mod judge;
 mod limits;
+mod memory;
 mod not_finite;
 mod objectives;
 mod online;

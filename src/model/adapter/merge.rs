@@ -1,10 +1,11 @@
 //! Merges adapters into the weights they belong to.
 
-use burn::module::{LoraAdapter, Module, Param, Reparameterizer};
+use burn::module::{Module, Param, Reparameterizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::factors::Factors;
 use super::{Adapters, EmbeddingRows};
+use crate::kernels::linear::Frozen;
 use crate::model::precision::as_type;
 use crate::model::weights::ParameterPath;
 
@@ -19,13 +20,13 @@ struct Merge {
 }
 
 impl Reparameterizer for Merge {
-    type Reparam = LoraAdapter;
+    type Reparam = Frozen;
 
     fn reparameterize<const D: usize>(
         &mut self,
         path: &str,
         param: Param<Tensor<D>>,
-    ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
+    ) -> (Param<Tensor<D>>, Option<Frozen>) {
         let path = ParameterPath::of(path).dotted();
         let factors = self.adapters.factors.remove(&path);
         let bias = self.adapters.biases.remove(&path);

@@ -1,7 +1,7 @@
 //! LoRA adapters (Hu et al. 2021), in and out as PEFT folders.
 //!
 //! A weight `[in, out]` with an adapter is `base + alpha / rank · a b`, `a` `[in, rank]`,
-//! `b` `[rank, out]`; burn's own [`LoraAdapter`] computes it. PEFT keeps one pair of factors for a
+//! `b` `[rank, out]`; [`Frozen`] computes it. PEFT keeps one pair of factors for a
 //! stored tensor. Where that tensor holds several of our parameters (GPT-2's queries, keys and
 //! values), the file has their factors side by side: `a` one after the other, `b` block by block,
 //! with a rank that many times as large.
@@ -24,21 +24,25 @@ mod settings;
 mod without;
 mod write;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use burn::module::{LoraAdapter, Module, ModuleVisitor, Param, Reparameterizer};
+use burn::module::{Module, ModuleVisitor, Param, Reparameterizer};
 use burn::tensor::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use super::families::{Binding, SCORE};
+use super::precision::is_of_block;
 use super::weights::ParameterPath;
+use crate::kernels::linear::Frozen;
+use crate::kernels::packed::Packed;
 use crate::{Error, Result, memory};
 use factors::{Factors, Matrix};
 
 pub use folder::AdapterFolder;
 pub(super) use folder::Replacements;
-pub use without::without_adapters;
+pub(super) use without::is_packed;
+pub use without::{with_adapters_added, without_adapters};
 pub use write::AdapterTarget;
 
 /// Name of the weights in a PEFT folder.
@@ -57,6 +61,12 @@ pub struct LoraConfig {
     pub rank: usize,
     /// The product of the factors counts `alpha / rank`.
     pub alpha: f64,
+    /// Whether it counts `alpha / √rank` instead (rsLoRA, Kalajdzievski 2023).
+    pub rslora: bool,
+    /// Other ranks, by names as PEFT's `rank_pattern` has them.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Other alphas, by names as PEFT's `alpha_pattern` has them.
+    pub alpha_pattern: BTreeMap<String, f64>,
     /// Names of the adapted modules as the model's files have them (`q_proj`); none: all matrices
     /// of the blocks.
     pub target_modules: Vec<String>,
@@ -94,62 +104,68 @@ impl Adapters {
         seed: u64,
     ) -> Result<Self> {
         let shapes = super::weights::shapes(module);
-        let adapted: Vec<&Binding> =
-            bindings.iter().filter(|binding| binding.is_adapted(&config.target_modules)).collect();
-        if let Some(target) = config
-            .target_modules
-            .iter()
-            .find(|target| !adapted.iter().any(|binding| names(binding, target)))
-        {
-            let known: BTreeSet<&str> =
-                bindings.iter().filter(|it| it.is_adapted(&[])).map(last_name).collect();
-            let known: Vec<&str> = known.into_iter().collect();
-            return Err(Error::usage(format!(
-                "`adapter.target_modules`: expected names among {}, found `{target}`",
-                known.join(", ")
-            )));
-        }
-        let adapted: Vec<&String> = adapted.into_iter().flat_map(|it| &it.parameters).collect();
-        config.check_memory(adapted.iter().map(|&it| shapes[it]))?;
+        let adapted = config.adapted(bindings)?;
+        let sizes = adapted.iter().map(|(parameter, rank, _)| (shapes[*parameter], *rank));
+        check_memory(sizes)?;
         let factors = adapted
             .into_iter()
-            .map(|parameter| {
+            .map(|(parameter, rank, scale)| {
                 let [input, output] = shapes[parameter];
                 let bound = (input as f32).powf(-0.5);
                 let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(
                     seed ^ ParameterPath::of(parameter).number(),
                 );
-                let mut a = Matrix::zeros(input, config.rank);
+                let mut a = Matrix::zeros(input, rank);
                 a.values.fill_with(|| random.random_range(-bound..bound));
-                let b = Matrix::zeros(config.rank, output);
-                (parameter.clone(), Factors::new(a, b, config.scale()))
+                let b = Matrix::zeros(rank, output);
+                (parameter.clone(), Factors::new(a, b, scale))
             })
             .collect();
         Ok(Self { factors, ..Self::default() })
     }
 
-    /// The adapters of a trained `module`, which were made as `config` says.
-    pub fn of<M: Module>(module: &M, config: &LoraConfig) -> Self {
+    /// The adapters of a trained `module`, whose parameters are stored as `bindings` say; they were made as
+    /// `config` says.
+    ///
+    /// # Errors
+    /// If a pattern of the settings cannot be read.
+    pub fn of<M: Module>(module: &M, config: &LoraConfig, bindings: &[Binding]) -> Result<Self> {
         let mut collector = Collector::default();
         module.visit(&mut collector);
         let mut found = collector.found;
         let score = found.remove(SCORE).map(|score| (SCORE.to_owned(), score));
-        let factors = found
-            .keys()
-            .filter_map(|path| path.strip_suffix(".lora.a"))
-            .map(|path| {
+        let factors = config
+            .adapted(bindings)?
+            .into_iter()
+            .filter(|(path, ..)| found.contains_key(&format!("{path}.lora.a")))
+            .map(|(path, _, scale)| {
                 let factor = |name: &str| found[&format!("{path}.lora.{name}")].clone();
-                let scale = config.scale();
-                (path.to_owned(), Factors::new(factor("a"), factor("b"), scale))
+                (path.clone(), Factors::new(factor("a"), factor("b"), scale))
             })
             .collect();
-        Self { factors, score, ..Self::default() }
+        Ok(Self { factors, score, ..Self::default() })
     }
 
-    /// `module` with these adapters to be trained, and nothing else but a scalar head. They are those
-    /// of [`new`](Self::new), or of a folder that [`write`](Self::write) wrote: factors alone.
+    /// `module` frozen, with these adapters to be trained. They are those of [`new`](Self::new), or of a folder
+    /// that [`write`](Self::write) wrote: factors alone.
     pub fn attach<M: Module>(self, module: M, device: &Device) -> M {
-        module.apply_reparameterization(Attach { adapters: self, device: device.clone() })
+        frozen(module, Some(self), HashMap::new(), device)
+    }
+
+    /// Whether there is nothing but factors.
+    pub(super) fn are_factors_alone(&self) -> bool {
+        self.biases.is_empty()
+            && self.rows.is_empty()
+            && self.factors.values().all(|factors| factors.magnitude.is_none())
+    }
+
+    /// The adapters of the module under `prefix`, whose parameters are called without it.
+    pub(super) fn under(mut self, prefix: &str) -> Self {
+        let short = |(path, factors): (String, Factors)| {
+            (path.strip_prefix(prefix).map_or(path.clone(), str::to_owned), factors)
+        };
+        self.factors = self.factors.into_iter().map(short).collect();
+        self
     }
 
     /// `module` with the adapters added into its weights.
@@ -159,50 +175,168 @@ impl Adapters {
 }
 
 impl LoraConfig {
-    /// Refuses factors for which there is no room: of each the values, their gradients and Adam's two
-    /// averages. `shapes` are those of the parameters that get them.
-    fn check_memory(&self, shapes: impl Iterator<Item = [usize; 2]>) -> Result<()> {
-        const COPIES: usize = 4;
-        let of = |[input, output]: [usize; 2]| {
-            let width = input.saturating_add(output);
-            memory::product([width, self.rank, COPIES, size_of::<f32>()])
-        };
-        memory::check(
-            shapes.map(of).fold(0, memory::Bytes::saturating_add),
-            &format!("`adapter.rank` {}", self.rank),
-            "lower it (--lora-rank), or adapt fewer matrices (--lora-targets)",
-        )
+    /// None: the whole model is trained.
+    pub fn none() -> Self {
+        Self {
+            rank: 0,
+            alpha: 1.0,
+            rslora: false,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            target_modules: Vec::new(),
+        }
     }
 
-    fn scale(&self) -> f64 {
-        self.alpha / self.rank as f64
+    /// How many weights the adapters of a module have.
+    ///
+    /// # Errors
+    /// If no module has one of the names asked for.
+    pub fn num_parameters<M: Module>(&self, module: &M, bindings: &[Binding]) -> Result<u128> {
+        let shapes = super::weights::shapes(module);
+        let adapted = self.adapted(bindings)?;
+        check_memory(adapted.iter().map(|(name, rank, _)| (shapes[*name], *rank)))?;
+        let size = |(name, rank, _): (&String, usize, f64)| {
+            memory::product([shapes[name].iter().sum(), rank])
+        };
+        Ok(adapted.into_iter().map(size).sum())
     }
+
+    /// The parameters that get adapters, each with its rank and what the product of the factors counts.
+    fn adapted<'b>(&self, bindings: &'b [Binding]) -> Result<Vec<(&'b String, usize, f64)>> {
+        let adapted: Vec<&Binding> =
+            bindings.iter().filter(|binding| binding.is_adapted(&self.target_modules)).collect();
+        let lacks = |name: &&String| !adapted.iter().any(|binding| names(binding, name));
+        if let Some(target) = self.target_modules.iter().find(lacks) {
+            return Err(unknown("target_modules", target, bindings));
+        }
+        let mut all = Vec::new();
+        for binding in &adapted {
+            let rank = patterned("rank_pattern", &self.rank_pattern, binding)?.unwrap_or(self.rank);
+            let alpha =
+                patterned("alpha_pattern", &self.alpha_pattern, binding)?.unwrap_or(self.alpha);
+            let scale = alpha / if self.rslora { (rank as f64).sqrt() } else { rank as f64 };
+            if binding.parameters.len() > 1 && rank != self.rank {
+                return Err(Error::usage(format!(
+                    "`adapter.rank_pattern`: expected modules of one matrix, found `{}`, which holds {}; leave it out, \
+                     or set adapter.rank",
+                    last_name(binding),
+                    binding.parameters.len()
+                )));
+            }
+            all.extend(binding.parameters.iter().map(|parameter| (parameter, rank, scale)));
+        }
+        self.check_patterns(&adapted, bindings)?;
+        Ok(all)
+    }
+
+    /// Refuses a pattern that takes none of the adapted modules.
+    fn check_patterns(&self, adapted: &[&Binding], bindings: &[Binding]) -> Result<()> {
+        let ranks = self.rank_pattern.keys().map(|name| ("rank_pattern", name));
+        let alphas = self.alpha_pattern.keys().map(|name| ("alpha_pattern", name));
+        for (key, name) in ranks.chain(alphas) {
+            let takes = |binding: &&Binding| pattern::takes(name, module_name(binding)) == Ok(true);
+            if !adapted.iter().any(takes) {
+                return Err(unknown(key, name, bindings));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value of the first pattern that takes a module.
+fn patterned<T: Copy>(
+    key: &str,
+    patterns: &BTreeMap<String, T>,
+    binding: &Binding,
+) -> Result<Option<T>> {
+    for (expression, &value) in patterns {
+        let takes = pattern::takes(expression, module_name(binding)).map_err(|error| {
+            Error::usage(format!(
+                "`adapter.{key}`: expected a regular expression, found `{expression}`: {error}"
+            ))
+        })?;
+        if takes {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// A name that no module has.
+fn unknown(key: &str, name: &str, bindings: &[Binding]) -> Error {
+    let known: BTreeSet<&str> =
+        bindings.iter().filter(|it| it.is_adapted(&[])).map(last_name).collect();
+    let known: Vec<&str> = known.into_iter().collect();
+    Error::usage(format!(
+        "`adapter.{key}`: expected names among {}, found `{name}`",
+        known.join(", ")
+    ))
+}
+
+/// Refuses factors for which there is no room: of each the values, their gradients and Adam's two averages.
+/// Given are the shapes of the parameters that get them, and the ranks.
+fn check_memory(sizes: impl Iterator<Item = ([usize; 2], usize)>) -> Result<()> {
+    const COPIES: usize = 4;
+    let of = |([input, output], rank): ([usize; 2], usize)| {
+        let width = input.saturating_add(output);
+        memory::product([width, rank, COPIES, size_of::<f32>()])
+    };
+    let (mut largest, mut needed) = (0, 0);
+    for (shape, rank) in sizes {
+        largest = largest.max(rank);
+        needed = memory::Bytes::saturating_add(needed, of((shape, rank)));
+    }
+    memory::check(
+        needed,
+        &format!("`adapter.rank` {largest}"),
+        "lower it (--lora-rank), or adapt fewer matrices (--lora-targets)",
+    )
+}
+
+/// `module` frozen, with `adapters` to be trained if there are some, and with the weights of `packed` in few bits,
+/// by path.
+pub(super) fn frozen<M: Module>(
+    module: M,
+    adapters: Option<Adapters>,
+    packed: HashMap<String, Packed>,
+    device: &Device,
+) -> M {
+    if adapters.is_none() && packed.is_empty() {
+        return module;
+    }
+    module.apply_reparameterization(Attach {
+        adapters: adapters.unwrap_or_default(),
+        packed,
+        device: device.clone(),
+    })
 }
 
 struct Attach {
     adapters: Adapters,
+    packed: HashMap<String, Packed>,
     device: Device,
 }
 
 impl Reparameterizer for Attach {
-    type Reparam = LoraAdapter;
+    type Reparam = Frozen;
 
     fn reparameterize<const D: usize>(
         &mut self,
         path: &str,
         param: Param<Tensor<D>>,
-    ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
+    ) -> (Param<Tensor<D>>, Option<Frozen>) {
         let path = ParameterPath::of(path).dotted();
         if path == SCORE {
             return (param, None);
         }
-        let adapter = self.adapters.factors.remove(&path).map(|Factors { a, b, scale, .. }| {
+        let packed = self.packed.remove(&path);
+        let factors = self.adapters.factors.remove(&path).map(|Factors { a, b, scale, .. }| {
             let factor = |matrix: Matrix| {
                 Param::from_tensor(matrix.tensor(&self.device)).set_require_grad(true)
             };
-            LoraAdapter { a: factor(a), b: factor(b), scale }
+            (factor(a), factor(b), scale)
         });
-        (param.set_require_grad(false), adapter)
+        (param.set_require_grad(false), Frozen::new(factors, packed))
     }
 }
 
@@ -249,9 +383,7 @@ fn names(binding: &Binding, target: &str) -> bool {
 impl Binding {
     /// Whether it is a matrix of a block and one of the `targets`, or any where there are none.
     fn is_adapted(&self, targets: &[String]) -> bool {
-        let matrix = self.parameters.iter().all(|it| {
-            it.ends_with(".weight") && it.trim_start_matches("decoder.").starts_with("blocks.")
-        });
+        let matrix = self.parameters.iter().all(|it| is_of_block(it));
         matrix && (targets.is_empty() || targets.iter().any(|target| names(self, target)))
     }
 }

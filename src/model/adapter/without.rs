@@ -1,13 +1,36 @@
-//! The model that adapters were trained on.
+//! The model that adapters were trained on, and the one they make of it.
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::Tensor;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Int, Tensor};
 
 use crate::model::weights::ParameterPath;
 
-/// The module as it is without its adapters, its weights shared with it. Adapted weights are copied.
+/// The module with its adapters added into its weights, which are then copies. Weights in few bits keep
+/// their adapters beside them.
+pub fn with_adapters_added<M: Module>(module: M) -> M {
+    if is_packed(&module) { module } else { module.materialize() }
+}
+
+/// The module as it is without its adapters, its weights shared with it. Adapted weights are copied, unless
+/// they are in few bits.
 pub fn without_adapters<M: Module>(module: M) -> M {
-    module.map(&mut Without(ParameterPath::default())).materialize()
+    with_adapters_added(module.map(&mut Without(ParameterPath::default())))
+}
+
+/// Whether weights of the module are in few bits.
+pub(in crate::model) fn is_packed<M: Module>(module: &M) -> bool {
+    /// Whether there are integers among the parameters: nothing else has them.
+    struct Integers(bool);
+
+    impl ModuleVisitor for Integers {
+        fn visit_int<const D: usize>(&mut self, _: &Param<Tensor<D, Int>>) {
+            self.0 = true;
+        }
+    }
+
+    let mut integers = Integers(false);
+    module.visit(&mut integers);
+    integers.0
 }
 
 /// Makes adapters add nothing: their second factor becomes zero.

@@ -48,9 +48,14 @@ impl Adapters {
             let packing = Packing::new(binding, parts.iter().map(|part| part.b.columns).collect());
             let (a, b) = packed(&parts, &packing);
             modules.insert(last_name(binding));
+            // Where a tensor holds several parameters, each has its share of the ranks.
+            let own = a.rows as f64;
+            let alpha = parts[0].scale * if config.rslora { own.sqrt() } else { own };
             if a.rows != config.rank {
                 ranks.insert(module, a.rows);
-                alphas.insert(module, parts[0].scale * a.rows as f64);
+            }
+            if (alpha - config.alpha).abs() > 1e-9 * config.alpha {
+                alphas.insert(module, alpha);
             }
             for (factor, Matrix { rows, columns, values }) in [("A", a), ("B", b)] {
                 let name = format!("{PREFIX}{module}.lora_{factor}.weight");
@@ -78,7 +83,7 @@ impl Adapters {
                 "alpha_pattern": alphas,
                 "modules_to_save": if self.score.is_some() { json!(["score"]) } else { json!(null) },
                 "inference_mode": true,
-                "use_rslora": false,
+                "use_rslora": config.rslora,
                 "use_dora": false,
         });
         if let Some(reading) = target.reward {

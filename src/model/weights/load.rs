@@ -12,8 +12,11 @@ use rayon::prelude::*;
 use super::packing::{Matrix, Packing, Segment, transpose};
 use super::parameters::{ParameterPath, parameter};
 use super::{SafetensorsFiles, abridged};
+use crate::kernels::packed::{Format, Packed};
+use crate::memory::Bytes;
+use crate::model::adapter::{Adapters, frozen};
 use crate::model::families::Binding;
-use crate::model::precision::is_of_norm;
+use crate::model::precision::{WeightType, is_of_block, is_of_norm};
 use crate::{Error, Result, memory};
 
 /// How the parameters of a module are read from files.
@@ -25,17 +28,22 @@ pub struct Load<'a> {
     /// Tensors that may stand in the files and have no place in the module.
     pub ignores: &'a dyn Fn(&str) -> bool,
     /// What the parameters are kept as.
-    pub dtype: DType,
+    pub kept: WeightType,
     /// Where they are kept.
     pub device: &'a Device,
 }
 
 impl Load<'_> {
-    /// The module with the parameters of `files`.
+    /// The module with the parameters of `files`; frozen, with `adapters` beside them, where there are some.
     ///
     /// # Errors
     /// If tensors are missing, unexpected or misshapen: all of them are named.
-    pub fn load<M: Module>(&self, module: M, files: SafetensorsFiles) -> Result<M> {
+    pub fn load<M: Module>(
+        &self,
+        module: M,
+        files: SafetensorsFiles,
+        adapters: Option<Adapters>,
+    ) -> Result<M> {
         let shapes = shapes(&module);
         self.check(&files, &shapes)?;
         self.check_memory(&shapes)?;
@@ -46,14 +54,27 @@ impl Load<'_> {
             .map(|(binding, part)| self.parameter(binding, part, &shapes))
             .collect();
         // Several at once: most of the time goes into pages that memory is taken of.
-        parameters.par_iter_mut().try_for_each(|it| it.fill(&files))?;
-        let values =
-            parameters.into_iter().map(|it| (it.name.to_owned(), it.values.into_data())).collect();
-        let mut loader =
-            Loader { load: self, values, path: ParameterPath::default(), left: vec![] };
+        parameters.par_iter_mut().try_for_each(|it| it.fill(&files, self.device))?;
+        let mut loader = Loader {
+            device: self.device,
+            values: HashMap::new(),
+            path: ParameterPath::default(),
+            left: vec![],
+        };
+        let mut packed = HashMap::new();
+        for Parameter { name, values, .. } in parameters {
+            let kept = match values.into_kept() {
+                Kept::Packed(weight) => {
+                    packed.insert(name.to_owned(), *weight);
+                    None
+                }
+                Kept::Dense(data) => Some(data),
+            };
+            loader.values.insert(name.to_owned(), kept);
+        }
         let module = module.map(&mut loader);
         if loader.left.is_empty() {
-            return Ok(module);
+            return Ok(frozen(module, adapters, packed, self.device));
         }
         let left = abridged(&loader.left);
         Err(Error::file(self.folder, format!("no tensor is known to hold the parameters {left}")))
@@ -70,24 +91,40 @@ impl Load<'_> {
         let name = &binding.parameters[part];
         let widths = binding.parameters.iter().map(|name| shapes[name][1]).collect();
         let shape = shapes[name];
-        let dtype = if is_of_norm(name) { DType::F32 } else { self.dtype };
-        let values = Values::zeros(dtype, shape[0] * shape[1]);
+        let values = match self.format(name) {
+            Some(format) => Values::Packed(format, None),
+            None => Values::zeros(self.dtype(name), shape[0] * shape[1]),
+        };
         let packing = Packing::new(binding, widths);
         Parameter { name, place: Place { binding, packing, part, shape }, values }
+    }
+
+    /// How a parameter is packed, if it is: the matrices of the blocks.
+    fn format(&self, name: &str) -> Option<Format> {
+        self.kept.format().filter(|_| is_of_block(name))
+    }
+
+    /// The type of a parameter that is not packed.
+    fn dtype(&self, name: &str) -> DType {
+        if is_of_norm(name) { DType::F32 } else { self.kept.precision().dtype() }
     }
 
     /// Refuses weights for which there is no room, before any is taken.
     fn check_memory(&self, shapes: &HashMap<String, [usize; 2]>) -> Result<()> {
         let of = |name: &String| {
-            let size = if is_of_norm(name) { DType::F32.size() } else { self.dtype.size() };
-            memory::product([shapes[name][0], shapes[name][1], size])
+            let [inputs, outputs] = shapes[name];
+            match self.format(name) {
+                Some(format) => Bytes::from(format.num_bytes(inputs) as u64) * outputs as Bytes,
+                None => memory::product([inputs, outputs, self.dtype(name).size()]),
+            }
         };
         let parameters = self.bindings.iter().flat_map(|it| &it.parameters);
         let needed = parameters.map(of).fold(0, memory::Bytes::saturating_add);
         memory::check(
             needed,
-            &format!("{}: the weights as {:?}", self.folder.display(), self.dtype),
-            "keep them as bf16 where the command has --dtype, or take a smaller model or a larger machine",
+            &format!("{}: the weights as {}", self.folder.display(), self.kept.short_name()),
+            "keep them in fewer bits where the command has --dtype or --base-dtype (bf16, q8, q4), or take a smaller \
+             model or a larger machine",
         )
     }
 
@@ -176,8 +213,14 @@ struct Parameter<'a> {
 }
 
 impl Parameter<'_> {
-    fn fill(&mut self, files: &SafetensorsFiles) -> Result<()> {
+    fn fill(&mut self, files: &SafetensorsFiles, device: &Device) -> Result<()> {
         match &mut self.values {
+            Values::Packed(format, packed) => {
+                let columns = self.place.read_columns(files)?;
+                *packed =
+                    Some(Box::new(Packed::new(&columns, self.place.shape[0], *format, device)));
+                Ok(())
+            }
             Values::F32(values) => self.place.read(files, values),
             Values::F16(values) => {
                 self.place.read(files, values)?;
@@ -202,6 +245,8 @@ fn beyond_f16(name: &str) -> Error {
 
 /// Values of the type they are kept in.
 enum Values {
+    /// Packed once they are read.
+    Packed(Format, Option<Box<Packed>>),
     F32(Vec<f32>),
     F16(Vec<f16>),
     BF16(Vec<bf16>),
@@ -216,13 +261,22 @@ impl Values {
         }
     }
 
-    fn into_data(self) -> TensorData {
-        match self {
+    fn into_kept(self) -> Kept {
+        Kept::Dense(match self {
+            Self::Packed(_, packed) => {
+                return Kept::Packed(packed.expect("a parameter that was filled"));
+            }
             Self::F32(values) => flat(values),
             Self::F16(values) => flat(values),
             Self::BF16(values) => flat(values),
-        }
+        })
     }
+}
+
+/// A parameter that was read.
+enum Kept {
+    Packed(Box<Packed>),
+    Dense(TensorData),
 }
 
 fn flat<T: Element>(values: Vec<T>) -> TensorData {
@@ -241,6 +295,32 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// The columns of the parameter one after the other, in f32.
+    fn read_columns(&self, files: &SafetensorsFiles) -> Result<Vec<f32>> {
+        let [rows, columns] = self.shape;
+        let mut out = zeroed_vec(rows * columns);
+        if self.binding.transposed {
+            files.read_rows(&self.binding.name, rows, |first, stored| {
+                let end = first + stored.len() / rows;
+                for Segment { stored: of, own } in self.packing.segments(self.part) {
+                    let here = of.start.max(first)..of.end.min(end);
+                    if !here.is_empty() {
+                        let own = own + here.start - of.start;
+                        out[own * rows..(own + here.len()) * rows].copy_from_slice(
+                            &stored[(here.start - first) * rows..(here.end - first) * rows],
+                        );
+                    }
+                }
+            })?;
+            return Ok(out);
+        }
+        let mut by_rows = zeroed_vec(rows * columns);
+        self.read(files, &mut by_rows)?;
+        let from = Matrix { values: &by_rows[..], width: columns, first: 0 };
+        transpose(from, 0..rows, Matrix { values: &mut out[..], width: rows, first: 0 });
+        Ok(out)
+    }
+
     fn read<T: Element>(&self, files: &SafetensorsFiles, out: &mut [T]) -> Result<()> {
         let [rows, columns] = self.shape;
         let name = &self.binding.name;
@@ -275,8 +355,9 @@ impl Place<'_> {
 }
 
 struct Loader<'a> {
-    load: &'a Load<'a>,
-    values: HashMap<String, TensorData>,
+    device: &'a Device,
+    /// Nothing for a weight that is packed: its parameter says the shape alone.
+    values: HashMap<String, Option<TensorData>>,
     path: ParameterPath,
     /// Parameters that no tensor holds.
     left: Vec<String>,
@@ -298,7 +379,11 @@ impl ModuleMapper for Loader<'_> {
             return param;
         };
         let shape: [usize; D] = param.lazy_shape().dims();
+        let Some(values) = values else {
+            let zero = Tensor::<D>::zeros([1; D], (self.device, DType::BF16));
+            return Param::from_tensor(zero.expand(shape));
+        };
         let (bytes, _, dtype) = values.into_parts();
-        parameter(TensorData::from_bytes(bytes, shape, dtype), dtype, self.load.device)
+        parameter(TensorData::from_bytes(bytes, shape, dtype), dtype, self.device)
     }
 }

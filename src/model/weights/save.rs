@@ -14,6 +14,7 @@ use super::packing::{Matrix, Packing, transpose};
 use super::parameters::ParameterPath;
 use crate::files::Output;
 use crate::files::{persist, temporary};
+use crate::model::adapter::is_packed;
 use crate::model::families::Binding;
 use crate::{Error, Result};
 
@@ -29,8 +30,15 @@ pub struct Saving<'a> {
 /// Writes `module`'s parameters into the safetensors file `file`, one tensor at a time.
 ///
 /// # Errors
-/// If the file cannot be written, or a value is beyond what `dtype` can hold.
+/// If the file cannot be written, weights are in few bits, or a value is beyond what `dtype` can hold.
 pub fn save<M: Module>(module: &M, saving: Saving, file: &Path) -> Result<()> {
+    if is_packed(module) {
+        return Err(Error::file(
+            file,
+            "expected weights in f32, bf16 or f16 to write, found some in q8 or q4, which have lost digits; load \
+             the model with its weights as bf16 or f32",
+        ));
+    }
     let mut collector = Collector { path: ParameterPath::default(), found: HashMap::new() };
     module.visit(&mut collector);
     let tensors = saving.bindings.iter().map(|binding| {

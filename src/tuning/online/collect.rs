@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use burn::module::Module;
 use burn::tensor::Device;
 
 use super::reference::Reference;
@@ -15,6 +14,7 @@ use crate::alignment::{Alignment, Takes};
 use crate::config::Refresh;
 use crate::data::{Group, Located, TokenGroup, Tokenizer};
 use crate::generation::{Sample, Sampling};
+use crate::model::adapter::with_adapters_added;
 use crate::model::{Decoder, ValueHead};
 use crate::policy::{token_log_probs_of, token_values_of};
 use crate::rewards::{Rewards, Scores};
@@ -89,7 +89,9 @@ impl Collector {
     ) -> Result<(Vec<Group>, Beside)> {
         let started = Instant::now();
         let samples = match self.refresh {
-            Refresh::Policy => self.draw(&(policy.decoder)().materialize(), number, prompts)?,
+            Refresh::Policy => {
+                self.draw(&with_adapters_added((policy.decoder)()), number, prompts)?
+            }
             Refresh::Reference => {
                 let reference = self.reference.decoder(policy.decoder, &self.device)?;
                 let reference = reference.ok_or_else(|| {

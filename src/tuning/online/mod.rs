@@ -22,15 +22,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::{Module, ModuleDisplay};
+use burn::tensor::Device;
 
 use super::batches::{Source, StepRecords};
 use super::drawing::{PromptToComplete, read_prompts, sampling};
-use super::referenced::{Referenced, alignment_batch};
+use super::fit::{Fit, Size, fit};
+use super::referenced::{Batching, Referenced, alignment_batch};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::{TrainingSite, tokenizer};
 use crate::alignment::{Alignment, Takes};
-use crate::config::{BestBy, OnlineSettings};
+use crate::config::{BestBy, Generation, OnlineSettings};
 use crate::data::{Intake, Located, Tokenizer};
 use crate::model::precision::computing_in;
 use crate::model::{Decoder, ModelFolder, Precision, ValueHead};
@@ -73,8 +75,25 @@ impl Online {
         let file: Arc<Path> = prompts.into();
         let prompts = read_prompts(prompts, asked, &folder, tokenizer.as_ref())?;
         check_rewards(&rewards, &file, &prompts, tokenizer.as_ref())?;
-        let reference = reference.kept_as(train.training.compute);
+        let reference = reference.kept_as(train.reference_type());
         Ok(Self { folder, reference, tokenizer, objective, prompts, rewards })
+    }
+
+    /// What the training takes of memory, and how it is cut to fit, where every completion is as long as it may be.
+    ///
+    /// # Errors
+    /// If it cannot fit.
+    pub fn fit(&self, settings: &OnlineSettings, device: &Device) -> Result<Fit> {
+        let Generation { completions, max_new_tokens, .. } = settings.generation;
+        let completions = match settings.align.train.training.micro_completions {
+            0 => completions,
+            most => completions.min(most),
+        };
+        let size = |prompt: &PromptToComplete| {
+            let scored = completions.saturating_mul(max_new_tokens);
+            Size { tokens: scored.saturating_add(prompt.ids.len()), scored }
+        };
+        fit(&self.folder, &settings.align.train, self.prompts.iter().map(size), device)
     }
 
     /// Trains, or goes on from the newest checkpoint at the site; `site.out/rounds` has what was drawn.
@@ -82,9 +101,10 @@ impl Online {
     /// # Errors
     /// As [`Training::run`](crate::training::Training::run); those of the rewards.
     pub fn train(self, settings: OnlineSettings, site: &TrainingSite<'_>) -> Result<Trained> {
+        let fitted = self.fit(&settings, site.device())?;
         let Self { folder, reference, tokenizer, objective, prompts, rewards } = self;
         let OnlineSettings { align, mut generation, online, .. } = settings;
-        let (train, temperature) = (align.train, align.objective.temperature);
+        let (train, temperature) = (fitted.applied(align.train), align.objective.temperature);
         let device = site.device();
         generation.log_probs = true;
         let rewards = Arc::new(Mutex::new(rewards));
@@ -102,7 +122,11 @@ impl Online {
             prompts,
         };
         let plan = Plan::new(collector.prompts.len(), &train, &online);
-        let (trained_on, needs_tokens) = (device.clone().autodiff(), objective.needs_tokens());
+        let trained_on = device.clone().autodiff();
+        let batching = Batching {
+            tokens: objective.needs_tokens(),
+            completions: train.training.micro_completions,
+        };
         let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
         let trained = Train {
@@ -130,7 +154,7 @@ impl Online {
                 aligner.value.as_ref().map_or(Ok(()), |head| head.save(folder))
             })),
             batch: Arc::new(move |records: &[Referenced], device| {
-                (alignment_batch(records, needs_tokens, device), records.len() as f64)
+                (alignment_batch(records, batching, device), records.len() as f64)
             }),
             prepare: None,
         }

@@ -684,6 +684,11 @@ fn trainee(config: &ObjectiveConfig, temperature: f64) -> Trainee<Aligner<Table>
 
 /// Groups of K completions of the prompt 0, by their numbers; their reference log-probs and rewards.
 fn part(groups: std::ops::Range<usize>, k: usize) -> AlignmentBatch {
+    part_of(groups, k, 0)
+}
+
+/// The same, `most` of the completions at a time where that is no 0.
+fn part_of(groups: std::ops::Range<usize>, k: usize, most: usize) -> AlignmentBatch {
     let completion = |group: usize, it: usize| ((3 * group + 2 * it) % 8) as u32;
     let value = |group: usize, it: usize, turn: f64| ((group * k + it) as f64 * turn).sin() * 2.0;
     let values = |turn: f64| -> Vec<f64> {
@@ -697,6 +702,16 @@ fn part(groups: std::ops::Range<usize>, k: usize) -> AlignmentBatch {
     let all: Vec<TokenGroup> = groups.clone().map(group).collect();
     AlignmentBatch {
         groups: GroupBatch::new(&all, &device()),
+        parts: (0..if most == 0 { 0 } else { k })
+            .step_by(most.max(1))
+            .map(|first| {
+                let some = |group: &TokenGroup| TokenGroup {
+                    completions: group.completions[first..(first + most).min(k)].to_vec(),
+                    ..group.clone()
+                };
+                GroupBatch::new(&all.iter().map(some).collect::<Vec<_>>(), &device())
+            })
+            .collect(),
         reference: matrix(&values(1.7), k),
         proposal: None,
         tokens: Some(GivenTokens {
@@ -723,10 +738,20 @@ impl ModuleVisitor for Gradient<'_> {
 
 /// Loss, figures and gradient of a step on the table, in parts of so many groups.
 fn step_of(trainee: &Trainee<Aligner<Table>>, sizes: &[usize], k: usize) -> (StepOutput, Vec<f64>) {
+    step_with(trainee, sizes, k, 0)
+}
+
+/// The same, `most` completions at a time where that is no 0.
+fn step_with(
+    trainee: &Trainee<Aligner<Table>>,
+    sizes: &[usize],
+    k: usize,
+    most: usize,
+) -> (StepOutput, Vec<f64>) {
     let mut first = 0;
     let parts = sizes.iter().map(|&size| {
         first += size;
-        (part(first - size..first, k), size as f64, 0)
+        (part_of(first - size..first, k, most), size as f64, 0)
     });
     let micro_batches = Micro::weighted(parts.collect());
     let step = Step { micro_batches, num_groups: first, ..Step::default() };
@@ -751,6 +776,12 @@ fn any_split_of_a_step_has_the_same_loss_gradient_and_figures() {
             {
                 assert_close(*found, *expected, DOUBLE, name);
             }
+            assert_all_close(&again, &gradient, DOUBLE, "gradient");
+        }
+        // Some of the completions at a time.
+        for most in 1..k {
+            let (in_parts, again) = step_with(&trainee, &[3, 4], k, most);
+            assert_close(in_parts.loss, whole.loss, 1e-6, "loss");
             assert_all_close(&again, &gradient, DOUBLE, "gradient");
         }
         // The mean of what each group has alone.

@@ -1,0 +1,299 @@
+//! What a training takes of memory, and how it is cut so that it fits.
+
+use burn::tensor::Device;
+use serde::Serialize;
+
+use crate::config::{Recompute, TrainSettings};
+use crate::data::TokenGroup;
+use crate::device::has_own_memory;
+use crate::memory::{Bytes, available, in_words};
+use crate::model::{Decoder, DecoderConfig, ModelFolder, Precision, WeightType};
+use crate::{Error, Result};
+
+/// Bytes of an f32.
+const FLOAT: Bytes = 4;
+/// The share of the free memory that a training is cut to.
+const SHARE: f64 = 0.9;
+/// Most groups of a micro-batch that is chosen: larger ones are not faster.
+const MOST_GROUPS: usize = 8;
+
+/// How large a group is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size {
+    /// Tokens of the prompt and of all completions.
+    pub tokens: usize,
+    /// Tokens of the completions.
+    pub scored: usize,
+}
+
+impl Size {
+    /// Of a group, or of its largest part where `most` of its completions are in memory at once; 0: all.
+    pub fn of(group: &TokenGroup, most: usize) -> Self {
+        let most = if most == 0 { usize::MAX } else { most };
+        let lengths: Vec<usize> = group.completions.iter().map(Vec::len).collect();
+        let scored = lengths.chunks(most.min(lengths.len().max(1))).map(|it| it.iter().sum()).max();
+        let scored = scored.unwrap_or(0);
+        Self { tokens: group.prompt.len() + scored, scored }
+    }
+}
+
+/// How a training is cut, and what it then takes of memory, in bytes. The figures are estimates.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Fit {
+    /// Groups in memory at once.
+    pub micro_batch_size: usize,
+    /// Whether the activations of blocks are computed again in the backward pass.
+    pub recompute: bool,
+    /// Tokens of the largest micro-batch.
+    pub tokens: usize,
+    /// Parameters, and those of them that are trained.
+    pub parameters: Bytes,
+    /// Parameters that are trained.
+    pub trained: Bytes,
+    /// All weights, as they are kept.
+    pub weights: Bytes,
+    /// Gradients, and their sum over the micro-batches of a step.
+    pub gradients: Bytes,
+    /// Adam's two averages.
+    pub moments: Bytes,
+    /// What the forward pass of a micro-batch keeps for the backward pass.
+    pub activations: Bytes,
+    /// What a block and the vocabulary head need while they are computed.
+    pub working: Bytes,
+    /// All of it.
+    pub total: Bytes,
+    /// What is free; none where the device does not say.
+    pub free: Option<Bytes>,
+}
+
+/// A training as far as its memory goes.
+struct Work<'a> {
+    shape: &'a DecoderConfig,
+    kept: WeightType,
+    parameters: Bytes,
+    /// Parameters of the blocks' matrices.
+    packed: Bytes,
+    trained: Bytes,
+    batch_size: usize,
+    /// Whether passes are computed with bf16 copies of the weights.
+    copies: bool,
+    /// Of all groups, the largest first.
+    sizes: Vec<Size>,
+}
+
+/// How the training of a model on `groups` is cut so that it fits: the settings' choice where they make one.
+///
+/// # Errors
+/// If it does not fit: with what it takes, and settings that do fit, if there are some.
+pub fn fit(
+    model: &ModelFolder,
+    settings: &TrainSettings,
+    sizes: impl IntoIterator<Item = Size>,
+    device: &Device,
+) -> Result<Fit> {
+    let mut sizes: Vec<Size> = sizes.into_iter().collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let free = if has_own_memory(device) { None } else { available().map(Bytes::from) };
+    let limit = free.map(|free| (free as f64 * SHARE) as Bytes);
+    match cut(&work(model, settings, sizes.clone())?, settings, limit) {
+        Ok(fit) => Ok(Fit { free, ..fit }),
+        Err(tightest) => Err(Error::usage(format!(
+            "the training: expected what fits in the {} of free memory, found {}; {}",
+            in_words(free.unwrap_or(0)),
+            tightest.in_words(),
+            remedy(model, settings, &sizes, limit)
+        ))),
+    }
+}
+
+/// Settings with which a training fits that else does not.
+fn remedy(
+    model: &ModelFolder,
+    settings: &TrainSettings,
+    sizes: &[Size],
+    limit: Option<Bytes>,
+) -> String {
+    let mut smaller = settings.clone();
+    smaller.training.micro_batch_size = 0;
+    smaller.training.recompute = Recompute::Auto;
+    let fits = |settings: &TrainSettings| {
+        let work = work(model, settings, sizes.to_vec()).ok()?;
+        cut(&work, settings, limit).ok()
+    };
+    if let Some(fit) = fits(&smaller) {
+        return format!(
+            "training.micro_batch_size={} and training.recompute={} take {}",
+            fit.micro_batch_size,
+            if fit.recompute { "always" } else { "never" },
+            in_words(fit.total)
+        );
+    }
+    if smaller.adapter.rank == 0 {
+        smaller.adapter.rank = 16;
+    }
+    for kept in [WeightType::F32, WeightType::Bf16, WeightType::Q4] {
+        smaller.training.base_dtype = kept;
+        if let Some(fit) = fits(&smaller) {
+            return format!(
+                "--lora-rank {} --base-dtype {} --micro-batch-size 0 takes {}",
+                smaller.adapter.rank,
+                kept.short_name(),
+                in_words(fit.total)
+            );
+        }
+    }
+    "shorten the texts (data.max_length), take a smaller model, or a larger machine".to_owned()
+}
+
+/// The first cut that fits the limit, or the smallest.
+fn cut(
+    work: &Work<'_>,
+    settings: &TrainSettings,
+    limit: Option<Bytes>,
+) -> std::result::Result<Fit, Fit> {
+    let training = &settings.training;
+    let groups: Vec<usize> = match training.micro_batch_size {
+        0 => {
+            let most = training.batch_size.min(MOST_GROUPS);
+            std::iter::successors(Some(most), |groups| (*groups > 1).then_some(groups / 2))
+                .collect()
+        }
+        given => vec![given.min(training.batch_size)],
+    };
+    let recompute = match training.recompute {
+        Recompute::Auto => &[false, true][..],
+        Recompute::Always => &[true],
+        Recompute::Never => &[false],
+    };
+    let mut last = None;
+    for &recompute in recompute {
+        for &groups in &groups {
+            let fit = work.fit(groups, recompute);
+            if limit.is_none_or(|limit| fit.total <= limit) {
+                return Ok(fit);
+            }
+            last = Some(fit);
+        }
+    }
+    Err(last.unwrap_or_else(|| work.fit(1, true)))
+}
+
+fn work<'a>(
+    model: &'a ModelFolder,
+    settings: &TrainSettings,
+    sizes: Vec<Size>,
+) -> Result<Work<'a>> {
+    let shape = &model.shape;
+    // Parameters have no memory before they are asked for.
+    let decoder = Decoder::new(shape.clone(), &Device::default());
+    let bindings = model.family.bindings(shape);
+    let adapter = &settings.adapter;
+    let trained = match adapter.rank {
+        0 => shape.num_weights(),
+        _ => adapter.num_parameters(&decoder, &bindings)?,
+    };
+    Ok(Work {
+        shape,
+        kept: settings.base_type(),
+        parameters: shape.num_weights(),
+        packed: shape.num_block_weights(),
+        trained,
+        batch_size: settings.training.batch_size,
+        copies: settings.training.compute != Precision::F32,
+        sizes,
+    })
+}
+
+impl Work<'_> {
+    fn fit(&self, micro_batch_size: usize, recompute: bool) -> Fit {
+        let largest = || self.sizes.iter().take(micro_batch_size);
+        let tokens: usize = largest().map(|size| size.tokens).sum();
+        let scored: usize = largest().map(|size| size.scored).sum();
+        let shape = self.shape;
+        let (hidden, layers) = (shape.hidden_size as Bytes, shape.num_layers as Bytes);
+        let weights = self.weights();
+        let sets = if self.batch_size > micro_batch_size { 2 } else { 1 };
+        let floats = |per_token: Bytes, tokens: usize| per_token * tokens as Bytes * FLOAT;
+        let of_block = self.floats_of_block();
+        let activations = match recompute {
+            true => floats(hidden * (layers + 1) + of_block, tokens),
+            false => floats(of_block * layers + hidden, tokens),
+        };
+        // Gradients of a block's inner values, and the gradients of hidden states in eight runs.
+        let inner = shape.intermediate_size as Bytes;
+        let working = floats(4 * inner + 4 * hidden, tokens) + floats(8 * hidden, scored);
+        let gradients = sets * self.trained * FLOAT;
+        let moments = 2 * self.trained * FLOAT;
+        let copies = if self.copies { 2 * self.parameters } else { 0 };
+        Fit {
+            micro_batch_size,
+            recompute,
+            tokens,
+            parameters: self.parameters,
+            trained: self.trained,
+            weights: weights + copies,
+            gradients,
+            moments,
+            activations,
+            working,
+            total: weights + copies + gradients + moments + activations + working,
+            free: None,
+        }
+    }
+
+    fn weights(&self) -> Bytes {
+        let size = self.kept.precision().dtype().size() as Bytes;
+        let own = if self.trained < self.parameters { self.trained * FLOAT } else { 0 };
+        own + match self.kept.format() {
+            Some(format) => {
+                let blocks = self.packed * format.num_bytes(1024) as Bytes / 1024;
+                blocks + (self.parameters - self.packed) * size
+            }
+            None => self.parameters * size,
+        }
+    }
+
+    /// Floats that a block keeps of a token: its inputs and what attention and the feed-forward part multiply.
+    fn floats_of_block(&self) -> Bytes {
+        let shape = self.shape;
+        let queries = (shape.num_heads * shape.head_dim) as Bytes;
+        let keys = (shape.num_kv_heads * shape.head_dim) as Bytes;
+        // Gate and up, or what goes into GELU and what comes out.
+        let of_feed_forward = 2 * shape.intermediate_size as Bytes;
+        4 * shape.hidden_size as Bytes + 2 * queries + 2 * keys + of_feed_forward
+    }
+}
+
+impl Fit {
+    /// The settings with what was chosen.
+    pub fn applied(&self, mut settings: TrainSettings) -> TrainSettings {
+        settings.training.micro_batch_size = self.micro_batch_size;
+        settings.training.recompute =
+            if self.recompute { Recompute::Always } else { Recompute::Never };
+        settings
+    }
+
+    /// In a line for people.
+    pub fn in_words(&self) -> String {
+        let parts = [
+            ("weights", self.weights),
+            ("gradients", self.gradients),
+            ("moments", self.moments),
+            ("activations", self.activations),
+            ("working memory", self.working),
+        ];
+        let parts: Vec<String> =
+            parts.into_iter().map(|(name, bytes)| format!("{name} {}", in_words(bytes))).collect();
+        format!(
+            "about {} ({}; {} in micro-batches of {} and at most {} tokens)",
+            in_words(self.total),
+            parts.join(", "),
+            if self.recompute { "activations computed again" } else { "activations kept" },
+            match self.micro_batch_size {
+                1 => "1 group".to_owned(),
+                more => format!("{more} groups"),
+            },
+            self.tokens
+        )
+    }
+}
