@@ -2,16 +2,18 @@
 //!
 //! Everything that is kept is written here: [whole files](write_atomic), files [that grow line by
 //! line](Journal), and JSON [with a checksum](write_sealed). [`Content`] tells whether a finished output has
-//! changed.
+//! changed. A [`DiskList`] is not kept: it holds what is too long for memory while the process runs.
 
 mod cache;
 mod content;
+mod disk_list;
 mod journal;
 mod output;
 mod sealed;
 
 pub use cache::cache_folder;
 pub use content::{Change, Content, carry_aside};
+pub use disk_list::{DiskList, DiskListWriter};
 pub use journal::Journal;
 pub use output::{Output, write_through};
 pub use sealed::{read_sealed, write_sealed};
@@ -58,6 +60,19 @@ pub(crate) fn temporary(path: &Path) -> Result<NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(as_the_user_has_them(0o666));
     builder.prefix(&part_prefix(path)).tempfile_in(folder).map_err(Error::io(folder, "write into"))
+}
+
+/// A new file in `folder` under a name of its own with this ending, for this process to write and for others
+/// to read. The name has reached the disk when this returns.
+pub(crate) fn new_file(folder: &Path, ending: &str) -> Result<(File, PathBuf)> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(as_the_user_has_them(0o666));
+    let write = || Error::io(folder, "write into");
+    let file = builder.prefix("").suffix(ending).rand_bytes(16).tempfile_in(folder);
+    let kept = file.map_err(write())?.keep().map_err(|error| write()(error.error))?;
+    sync_folder(folder)?;
+    Ok(kept)
 }
 
 /// A temporary folder beside `path`, under a name that tells what [`sweep`] may remove for it.

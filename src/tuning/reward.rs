@@ -16,6 +16,7 @@ use crate::data::{
     self, Group, GroupBatch, Intake, LabelledText, Located, RewardReading, TokenGroup,
     Tokenization, Tokenize, Tokenizer,
 };
+use crate::files::DiskList;
 use crate::model::{ModelFolder, reward_padding};
 use crate::training::{RewardTrainer, ScoredBatch};
 
@@ -24,8 +25,8 @@ pub struct Labelled {
     folder: ModelFolder,
     tokenizer: Option<Tokenizer>,
     reading: RewardReading,
-    groups: Vec<TokenGroup>,
-    held_out: Vec<TokenGroup>,
+    groups: DiskList<TokenGroup>,
+    held_out: DiskList<TokenGroup>,
 }
 
 impl Labelled {
@@ -50,12 +51,11 @@ impl Labelled {
             vocab_size: folder.shape.vocab_size,
         };
         let read = |path: &Path| {
-            let (mut groups, intake) = match is_text {
+            let (groups, intake) = match is_text {
                 true => texts(path, skip_bad, &tokenization, &reading)?,
                 false => pairs(path, skip_bad, &tokenization, &reading)?,
             };
             intake.tell(path);
-            groups.iter_mut().for_each(TokenGroup::chosen_first);
             Ok(groups)
         };
         let (groups, held_out) = read_both(data, validation, settings, read)?;
@@ -75,7 +75,7 @@ impl Labelled {
             name: "reward model",
             settings,
             source: Source::of_all(groups, settings),
-            held_out,
+            held_out: Some(Arc::new(held_out)),
             drift: None,
             load: &|checkpoint| {
                 Ok(RewardTrainer { model: subject.load_reward_model(checkpoint, &device)? })
@@ -99,7 +99,7 @@ fn texts(
     skip_bad: usize,
     tokenization: &Tokenization<'_>,
     reading: &RewardReading,
-) -> Result<(Vec<TokenGroup>, Intake)> {
+) -> Result<(DiskList<TokenGroup>, Intake)> {
     let read = |located: Located<LabelledText>, intake: &mut Intake| {
         let mut group = LabelledText::tokenize(&located, tokenization, intake)?;
         let is_templated = located.record.is_conversation();
@@ -109,16 +109,16 @@ fn texts(
         tokenization.check(&located, "text", &group.completions[0])?;
         Ok(group)
     };
-    data::read_records(path, skip_bad, read)
+    data::list_records(path, skip_bad, read)
 }
 
-/// Pairs as the reward model reads them.
+/// Pairs as the reward model reads them, the better completion first.
 fn pairs(
     path: &Path,
     skip_bad: usize,
     tokenization: &Tokenization<'_>,
     reading: &RewardReading,
-) -> Result<(Vec<TokenGroup>, Intake)> {
+) -> Result<(DiskList<TokenGroup>, Intake)> {
     let read = |located: Located<Group>, intake: &mut Intake| {
         located.check_for_alignment()?;
         if located.record.completions.len() > 2 {
@@ -127,9 +127,11 @@ fn pairs(
                 located.record.completions.len()
             )));
         }
-        reading.tokens(&located, tokenization, intake)
+        let mut tokens = reading.tokens(&located, tokenization, intake)?;
+        tokens.chosen_first();
+        Ok(tokens)
     };
-    data::read_records(path, skip_bad, read)
+    data::list_records(path, skip_bad, read)
 }
 
 fn scored_batch(groups: &[TokenGroup], device: &Device) -> ScoredBatch {

@@ -11,6 +11,7 @@ use super::{TrainingSite, limits, tokenizer};
 use crate::Result;
 use crate::config::TrainSettings;
 use crate::data::{self, Demonstration, GroupBatch, TokenGroup, Tokenizer};
+use crate::files::DiskList;
 use crate::model::ModelFolder;
 use crate::training::FineTuner;
 
@@ -18,8 +19,8 @@ use crate::training::FineTuner;
 pub struct Demonstrated {
     folder: ModelFolder,
     tokenizer: Option<Tokenizer>,
-    groups: Vec<TokenGroup>,
-    held_out: Vec<TokenGroup>,
+    groups: DiskList<TokenGroup>,
+    held_out: DiskList<TokenGroup>,
 }
 
 impl Demonstrated {
@@ -64,7 +65,7 @@ impl Demonstrated {
             name: "fine-tuning",
             settings,
             source: Source::of_all(groups, settings),
-            held_out,
+            held_out: Some(Arc::new(held_out)),
             drift: None,
             load: &|checkpoint| {
                 Ok(FineTuner { decoder: subject.load_decoder(checkpoint, &device)? })

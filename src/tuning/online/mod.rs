@@ -109,7 +109,7 @@ impl Online {
             name: objective.name(),
             settings: &train,
             source: source(plan, collector, train.training.compute),
-            held_out: Vec::new(),
+            held_out: None,
             drift: None,
             load: &|checkpoint| {
                 let decoder = subject.load_decoder(checkpoint, &trained_on)?;
