@@ -5,8 +5,11 @@
 //!        for each entry its values (f32) and their seal
 //! ```
 //!
-//! Numbers are little-endian. What does not have its seal, the beginning of a BLAKE3 hash, is not believed: a
-//! killed process or a full disk leaves the last block cut, which ends what is read of the file.
+//! Numbers are little-endian. What does not have its seal, the beginning of a BLAKE3 hash, is not believed.
+//!
+//! A block has reached the disk before the next one is begun. So a kill, a full disk or a power cut leaves the
+//! last block alone incomplete, and that block counts as a whole or not at all: its groups are then computed
+//! with the same groups beside them as before, and have the same rounding.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
@@ -42,27 +45,23 @@ impl StoreFile {
     /// An existing file, and what it holds: each entry's key and the place of its values.
     pub fn open(path: &Path) -> std::io::Result<(Self, Vec<(Key, u64)>)> {
         let file = File::open(path)?;
-        let len = file.metadata()?.len();
-        let mut entries = Vec::new();
+        let (mut entries, mut last, mut end) = (Vec::new(), Vec::new(), 0);
         let mut reader = BufReader::new(&file);
-        let mut end = 0;
         while let Some(table) = read_table(&mut reader) {
-            let mut start = end + table_len(table.len());
+            entries.extend(last.drain(..).map(|(key, start, _)| (key, start)));
+            end += table_len(table.len());
             for (key, count) in table {
-                let next = start + values_len(count as usize);
-                if next <= len {
-                    entries.push((key, start));
-                }
-                start = next;
+                last.push((key, end, count as usize));
+                end += values_len(count as usize);
             }
-            let skipped = start - end;
-            end = start;
-            if end >= len || reader.seek(SeekFrom::Start(end)).is_err() || skipped == 0 {
-                break;
-            }
+            reader.seek(SeekFrom::Start(end))?;
         }
         drop(reader);
-        Ok((Self { path: path.to_owned(), file: Mutex::new(file), end }, entries))
+        let file = Self { path: path.to_owned(), file: Mutex::new(file), end };
+        if last.iter().all(|(key, start, count)| file.read(key, *start, *count).is_some()) {
+            entries.extend(last.into_iter().map(|(key, start, _)| (key, start)));
+        }
+        Ok((file, entries))
     }
 
     /// Adds a block, which has reached the disk when this returns; the place of each entry's values.
