@@ -62,19 +62,6 @@ pub(crate) fn temporary(path: &Path) -> Result<NamedTempFile> {
     builder.prefix(&part_prefix(path)).tempfile_in(folder).map_err(Error::io(folder, "write into"))
 }
 
-/// A new file in `folder` under a name of its own with this ending, for this process to write and for others
-/// to read. The name has reached the disk when this returns.
-pub(crate) fn new_file(folder: &Path, ending: &str) -> Result<(File, PathBuf)> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(as_the_user_has_them(0o666));
-    let write = || Error::io(folder, "write into");
-    let file = builder.prefix("").suffix(ending).rand_bytes(16).tempfile_in(folder);
-    let kept = file.map_err(write())?.keep().map_err(|error| write()(error.error))?;
-    sync_folder(folder)?;
-    Ok(kept)
-}
-
 /// A temporary folder beside `path`, under a name that tells what [`sweep`] may remove for it.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Key, SHARD};
-use crate::files::new_file;
+use crate::files::write_atomic;
 use crate::{Error, Result};
 
 /// Bytes of a seal.
@@ -36,10 +36,24 @@ pub(super) struct StoreFile {
 }
 
 impl StoreFile {
-    /// A new file in `folder`, of this process alone.
-    pub fn create(folder: &Path) -> Result<Self> {
-        let (file, path) = new_file(folder, ENDING)?;
-        Ok(Self { path, file: Mutex::new(file), end: 0 })
+    /// A new file in `folder`, of this process alone, with its first block, which has reached the disk when this
+    /// returns; the place of each entry's values. The file is called after the block.
+    ///
+    /// # Errors
+    /// If it cannot be written; there is no file then.
+    pub fn create(folder: &Path, entries: &[(Key, Vec<f32>)]) -> Result<(Self, Vec<u64>)> {
+        let (block, places) = block_at(0, entries);
+        let name = blake3::hash(&block).to_hex()[..32].to_owned();
+        let named = |number: usize| match number {
+            // Another process may have begun with the same groups.
+            0 => folder.join(format!("{name}{ENDING}")),
+            _ => folder.join(format!("{name}-{number}{ENDING}")),
+        };
+        let path = (0..).map(named).find(|path| !path.exists()).unwrap_or_else(|| named(0));
+        write_atomic(&path, |writer| writer.write_all(&block))?;
+        let file = File::options().read(true).write(true).open(&path);
+        let file = Mutex::new(file.map_err(Error::io(&path, "read"))?);
+        Ok((Self { path, file, end: block.len() as u64 }, places))
     }
 
     /// An existing file, and what it holds: each entry's key and the place of its values.
@@ -69,19 +83,7 @@ impl StoreFile {
     /// # Errors
     /// If the file cannot be written; the block may be there in part, and is not believed then.
     pub fn append(&mut self, entries: &[(Key, Vec<f32>)]) -> Result<Vec<u64>> {
-        let mut table = (entries.len() as u32).to_le_bytes().to_vec();
-        for (key, values) in entries {
-            table.extend_from_slice(key);
-            table.extend_from_slice(&(values.len() as u32).to_le_bytes());
-        }
-        let mut block = [&table[..], &seal(&[&table])].concat();
-        let mut places = Vec::with_capacity(entries.len());
-        for (key, values) in entries {
-            places.push(self.end + block.len() as u64);
-            let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            block.extend_from_slice(&values);
-            block.extend_from_slice(&seal(&[key, &values]));
-        }
+        let (block, places) = block_at(self.end, entries);
         let write = || Error::io(&self.path, "write");
         let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(self.end)).map_err(write())?;
@@ -105,6 +107,24 @@ impl StoreFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The bytes of a block at a place in its file, and the place of each entry's values.
+fn block_at(start: u64, entries: &[(Key, Vec<f32>)]) -> (Vec<u8>, Vec<u64>) {
+    let mut table = (entries.len() as u32).to_le_bytes().to_vec();
+    for (key, values) in entries {
+        table.extend_from_slice(key);
+        table.extend_from_slice(&(values.len() as u32).to_le_bytes());
+    }
+    let mut block = [&table[..], &seal(&[&table])].concat();
+    let mut places = Vec::with_capacity(entries.len());
+    for (key, values) in entries {
+        places.push(start + block.len() as u64);
+        let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        block.extend_from_slice(&values);
+        block.extend_from_slice(&seal(&[key, &values]));
+    }
+    (block, places)
 }
 
 /// The table that begins here; none where there is none that can be believed.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use burn::data::dataset::Dataset;
 
 use crate::data::TokenGroup;
-use crate::files::{create_dir, sweep_stale};
+use crate::files::sweep_stale;
 use crate::{Error, Result};
 use file::{ENDING, StoreFile};
 
@@ -185,20 +185,19 @@ impl ReferenceStore {
 
     /// Adds the log-probs of groups, which have reached the disk when this returns.
     fn keep(&mut self, groups: &[TokenGroup], log_probs: Vec<GroupTokens>) -> Result<()> {
-        let own = match self.own.filter(|&own| self.files[own].end < FULL) {
-            Some(own) => own,
-            None => {
-                create_dir(&self.folder)?;
-                sweep_stale(&self.folder);
-                self.files.push(StoreFile::create(&self.folder)?);
-                *self.own.insert(self.files.len() - 1)
-            }
-        };
         let keys = groups.iter().map(|group| self.key(group));
         let entries: Vec<(Key, Vec<f32>)> =
             keys.zip(log_probs.iter().map(|group| group.concat())).collect();
-        let places = self.files[own].append(&entries)?;
-        let file = own as u32;
+        let (file, places) = match self.own.filter(|&own| self.files[own].end < FULL) {
+            Some(own) => (own as u32, self.files[own].append(&entries)?),
+            None => {
+                sweep_stale(&self.folder);
+                let (file, places) = StoreFile::create(&self.folder, &entries)?;
+                self.own = Some(self.files.len());
+                self.files.push(file);
+                (self.files.len() as u32 - 1, places)
+            }
+        };
         let places = places.into_iter().map(|start| Place { file, start });
         self.index.extend(entries.into_iter().map(|(key, _)| key).zip(places));
         Ok(())

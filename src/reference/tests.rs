@@ -175,3 +175,19 @@ fn two_processes_that_write_at_once_both_keep_what_they_compute() {
     assert_eq!(store_files(cache.path()).len(), 2);
     assert_eq!(computed(cache.path(), &groups(1..=250)), 0);
 }
+
+#[test]
+fn two_processes_that_begin_with_the_same_groups_write_into_files_of_their_own() {
+    let cache = tempfile::tempdir().unwrap();
+    let (mut one, mut other) = (open(cache.path()), open(cache.path()));
+    let numbers = |shard: &[TokenGroup]| Ok(shard.iter().map(numbers).collect());
+    let (same, more) = (groups(1..=10), [groups(11..=20), groups(21..=30)]);
+    for store in [&mut one, &mut other] {
+        let found = store.look_up(&same).unwrap();
+        store.complete(&same, found, numbers).unwrap();
+    }
+    for (store, more) in [&mut one, &mut other].into_iter().zip(&more) {
+        assert_eq!(computed_by(store, more), 10);
+    }
+    assert_eq!(computed(cache.path(), &groups(1..=30)), 0);
+}

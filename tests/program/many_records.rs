@@ -25,7 +25,13 @@ fn computed(place: &Workplace, name: &str) -> usize {
 #[test]
 fn rows_in_front_removed_or_shuffled_cost_only_what_is_new() {
     let place = Workplace::new();
-    let groups = json_lines(&place.groups("groups.jsonl", 151, 2));
+    let group = |i: usize| {
+        json!({
+            "prompt_ids": [i % 22, i / 22, 3], "completion_ids": [[i % 7, 22], [8, i % 5, 22]],
+            "rewards": [0.5, 1.5],
+        })
+    };
+    let groups: Vec<Value> = (0..151).map(group).collect();
     let (new, known) = groups.split_last().unwrap();
     place.lines("known.jsonl", known.to_vec());
     assert_eq!(computed(&place, "known.jsonl"), 300);
