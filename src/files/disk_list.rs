@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_list_reads_back_from_memory_and_from_its_file() {
-        let values: Vec<(Option<Value>, Vec<u32>, Vec<f64>, Vec<f32>)> = (0..300u32)
+        type Record = (Option<Value>, Vec<u32>, Vec<f64>, Vec<f32>);
+        let values: Vec<Record> = (0..300u32)
             .map(|i| {
                 let id = (i % 3 > 0).then(|| json!({"a": [i, -1, 0.1, "ü", null]}));
                 (id, (0..i).collect(), vec![f64::from(i) / 3.0, 1e-300], vec![f32::MIN_POSITIVE])

@@ -13,8 +13,11 @@ pub struct BatchOrder {
     num_steps: usize,
     shuffle: Option<u64>,
     /// The epoch that was asked for last, and its order: shuffling a million records takes as long as a step.
-    current: Arc<Mutex<Option<(usize, Arc<Vec<usize>>)>>>,
+    current: Arc<Mutex<Option<EpochOrder>>>,
 }
+
+/// An epoch and its records in their order.
+type EpochOrder = (usize, Arc<Vec<usize>>);
 
 impl BatchOrder {
     /// `epochs` passes in batches of `batch_size`, stopped after `max_steps` steps (0: not stopped).
