@@ -3,7 +3,10 @@ use super::*;
 const ENOUGH: Enough = Enough { demonstrations: 30, labelled: 20, prompts: 10, held_out: 5 };
 
 fn review(number: usize) -> Example {
-    Example::Labelled { text: format!("film {number} is one of many"), label: number % 2 == 0 }
+    Example::Labelled {
+        text: format!("film {number} is one of many"),
+        label: number.is_multiple_of(2),
+    }
 }
 
 fn answered(number: usize) -> Example {
