@@ -48,10 +48,11 @@ impl Shard {
     /// This shard's part of groups of tokens.
     ///
     /// # Errors
-    /// The same.
-    pub fn of_groups(self, groups: &[TokenGroup]) -> Result<Portion> {
-        let size = |it: &TokenGroup| (it.completions.len(), it.num_tokens());
-        self.of_sizes(&groups.iter().map(size).collect::<Vec<_>>())
+    /// The same; the first error among the groups.
+    pub fn of_groups(self, groups: impl Iterator<Item = Result<TokenGroup>>) -> Result<Portion> {
+        let size = |group: TokenGroup| (group.completions.len(), group.num_tokens());
+        let sizes: Vec<_> = groups.map(|group| group.map(size)).collect::<Result<_>>()?;
+        self.of_sizes(&sizes)
     }
 
     /// This shard's part of groups of so many completions and tokens.
@@ -98,6 +99,11 @@ impl Portion {
         let mut records = self.blocks.concat();
         records.sort_unstable();
         records
+    }
+
+    /// For each of its records in the file's order, its place in the order of the blocks.
+    pub fn places(&self) -> Vec<usize> {
+        order_by(&self.blocks.concat(), Ord::cmp)
     }
 
     /// Its records' entries in `all`, in the file's order.

@@ -69,7 +69,7 @@
 //! `burn` models, autodiff, optimizers, backends · `tokenizers` the token ids of `transformers` ·
 //! `safetensors` weights that other libraries read · `config` layered settings · `clap` the command line ·
 //! `tracing-subscriber` logs · `indicatif` progress · `maud` the page of a report, escaped by construction · `comfy-table` tables in the terminal · `blake3` content
-//! keys · `tempfile` files that appear complete · `flate2` gzip · `parquet` and `arrow` published tables ·
+//! keys · `tempfile` files that appear complete · `rmp-serde` lists on disk · `flate2` gzip · `parquet` and `arrow` published tables ·
 //! `rand_chacha` random numbers that are the same everywhere · `prost` and `base64` tokenizers published as
 //! sentencepiece or tiktoken files, and with `crc32c` the event files of TensorBoard · `rustix` the modes of a terminal, and the end of a program with all that it started · `shlex` command lines in words · `gemm` matrix products inside kernels, as in burn's CPU backend · `pulp`
 //! the widest vectors of a processor, chosen at run time · `chrono` today's date for chat templates · `ureq`

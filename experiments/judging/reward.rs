@@ -49,7 +49,7 @@ impl Judge for RewardModel {
         for (tokens, comparison) in tokens.iter_mut().zip(comparisons) {
             tokens.line = comparison.line.unwrap_or(tokens.line);
         }
-        let all = Shard::WHOLE.of_groups(&tokens)?;
+        let all = Shard::WHOLE.of_groups(tokens.iter().cloned().map(Ok))?;
         let rewards = portion_rewards(&self.scorer, &tokens, &all, &self.reading.device)?;
         Ok(rewards.iter().map(|rewards| by_scores(Some(rewards))).collect())
     }

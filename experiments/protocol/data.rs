@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::grammar::Grammar;
 use crate::output::write_lines;
 use crate::stage::{GROUPS, Input, Keyed, Source, Step};
-use crate::stages::data::{Lengths, Records, Shape, in_words, needed_tokenizer};
+use crate::stages::data::{Enough, Lengths, Records, Shape, in_words, needed_tokenizer};
 use crate::tasks::{Example, Task};
 
 /// To fine-tune on.
@@ -114,7 +114,15 @@ fn of_published(
     let tokenizer = needed_tokenizer(&ModelFolder::open(model)?)?;
     let kind = task.published();
     let shape = Shape { kind, tokenizer: Some(&tokenizer), lengths: sizes.lengths };
-    let mut records = shape.all(&mut set)?;
+    // 0 takes all there are.
+    let enough = |wanted: usize| if wanted == 0 { usize::MAX } else { wanted };
+    let enough = Enough {
+        demonstrations: enough(sizes.demonstrations),
+        labelled: enough(sizes.labelled),
+        prompts: enough(sizes.prompts),
+        held_out: enough(sizes.held_out),
+    };
+    let mut records = shape.records(&mut set, enough)?;
     if records.labelled.is_empty() && !records.demonstrations.is_empty() {
         return Err(Error::usage(
             "data.labelled: expected comparisons for the reward model, found demonstrations alone; give a \
@@ -145,14 +153,16 @@ fn of_published(
         records.truncate(enough);
     }
     let manifest = json!({
-        "sources": set.sources, "read": set.rows(), "fitting": records.used, "dropped": set.dropped,
+        "sources": set.sources, "read": set.rows(), "looked_at": set.looked_at, "fitting": records.used,
+        "dropped": set.dropped,
         "columns_not_used": set.columns_not_used, "has_own_split": set.has_own_split, "proxy": records.proxy,
     });
     files::write_json(&folder.join(MANIFEST), &manifest)?;
     if let Some(proxy) = records.proxy {
         tracing::info!("the pairs are a proxy, since the set has no comparisons: {proxy}");
     }
-    tracing::info!("{} rows of published data read, {dropped}", set.rows());
+    let (rows, looked_at) = (set.rows(), set.looked_at);
+    tracing::info!("{rows} rows of published data read, {looked_at} looked at, {dropped}");
     Ok(records)
 }
 

@@ -1,21 +1,24 @@
 //! `exalign label`: rewards for the completions of groups.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use burn::data::dataset::Dataset;
 use burn::tensor::Device;
 use clap::Args;
 use exalign::config::{Asking, LabelSettings, Settings, Stage};
-use exalign::data::{self, Group, Intake, Located};
+use exalign::data::{self, Fields, Group, Intake, Located, Record};
+use exalign::files::DiskList;
 use exalign::progress::Progress;
 use exalign::rewards::{Opening, RewardSpecs, Rewards};
-use exalign::{Result, interrupt};
+use exalign::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
 use crate::model_input::set_date;
-use crate::output::write_lines;
+use crate::output::write_lines_as_made;
 use crate::partial::{self, Partial};
 use crate::rewarding::{self, Rewarding};
 use crate::shard::{Portion, Shard, ShardOutput};
@@ -92,7 +95,7 @@ pub struct Label {
 }
 
 /// What a labelling came to.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Labelling {
     groups: usize,
     completions: usize,
@@ -104,8 +107,24 @@ pub struct Labelling {
 /// Groups that were checked, with their sizes: completions and tokens; and their rewards, opened.
 pub struct Unlabelled {
     rewards: Rewards,
-    groups: Vec<Located<Group>>,
+    groups: Groups,
     sizes: Vec<(usize, usize)>,
+}
+
+/// Groups on disk.
+struct Groups {
+    file: Arc<Path>,
+    /// The line that each stands in, and the group as JSON.
+    records: DiskList<(usize, String)>,
+}
+
+impl Groups {
+    fn get(&self, record: usize) -> Result<Located<Group>> {
+        let (line, json) = self.records.get(record)?;
+        let group = Fields::parse(json.as_bytes()).and_then(|fields| Group::from_fields(&fields));
+        let record = group.map_err(|problem| Error::record(&self.file, line, problem))?;
+        Ok(Located { file: self.file.clone(), line, record })
+    }
 }
 
 /// The rewards of a group: their sum, and those of each reward where there are several.
@@ -142,17 +161,20 @@ impl stage::Stage for Label {
         let models = self.reward.specs.models()?;
         set_date(&mut self.settings.chat, &models.iter().collect::<Vec<_>>(), record)?;
         let rewards = self.opened()?;
+        let (mut file, mut sizes) = (Arc::from(&*self.data.path), Vec::new());
         let read = |located: Located<Group>, intake: &mut Intake| {
             let size = (located.record.completions.len(), rewards.look_at(&located, intake)?);
-            Ok((located, size))
+            let json = json!(located.record).to_string();
+            sizes.push(size);
+            file = located.file;
+            Ok((located.line, json))
         };
-        let (read, mut intake) =
-            data::read_records(&self.data.path, self.settings.data.skip_bad, read)?;
+        let (records, mut intake) =
+            data::list_records(&self.data.path, self.settings.data.skip_bad, read)?;
         // They are carried into the output.
         intake.unread.clear();
         intake.tell(&self.data.path);
-        let (groups, sizes) = read.into_iter().unzip();
-        Ok(Unlabelled { rewards, groups, sizes })
+        Ok(Unlabelled { rewards, groups: Groups { file, records }, sizes })
     }
 
     fn make(self, opened: Unlabelled, site: &Site<'_>) -> Result<Labelling> {
@@ -160,20 +182,23 @@ impl stage::Stage for Label {
         let out = site.out()?;
         let portion = self.shard.unwrap_or(Shard::WHOLE).of_sizes(&sizes)?;
         let mut partial: Partial<Labelled> = Partial::open(out, &site.key)?;
-        let done = label(&mut rewards, &groups, &portion, &mut partial);
+        let done = label(&mut rewards, (&groups, &sizes), &portion, &mut partial);
         if rewards.is_in_doubt() {
             partial::remove(out);
         }
         done?;
-        let labelled = portion.records().into_iter().filter_map(|record| {
-            let (rewards, reward_parts) = partial.made.remove(&record)?;
-            let group = groups[record].record.clone();
-            Some(Group { rewards: Some(rewards), reward_parts, ..group })
-        });
-        let labelled: Vec<Group> = labelled.collect();
-        write_lines(out, &labelled)?;
+        let mut labelling = Labelling::default();
+        write_lines_as_made(out, |lines| {
+            for record in portion.records() {
+                let Some((rewards, reward_parts)) = partial.made.remove(&record) else { continue };
+                let group = groups.get(record)?.record;
+                labelling.add(&rewards);
+                lines.put(&Group { rewards: Some(rewards), reward_parts, ..group })?;
+            }
+            Ok(())
+        })?;
         let shard = ShardOutput::of(self.shard, &portion, out)?;
-        Ok(Labelling { shard, ..Labelling::of(&labelled) })
+        Ok(Labelling { shard, ..labelling.with_mean() })
     }
 
     fn finished(place: &Place) {
@@ -194,11 +219,11 @@ impl Label {
 /// Gives the groups of a portion rewards, block by block, where they have none yet.
 fn label(
     rewards: &mut Rewards,
-    groups: &[Located<Group>],
+    (groups, sizes): (&Groups, &[(usize, usize)]),
     portion: &Portion,
     partial: &mut Partial<Labelled>,
 ) -> Result<()> {
-    let count = |record: &usize| groups[*record].record.completions.len();
+    let count = |record: &usize| sizes[*record].0;
     let is_done = |partial: &Partial<Labelled>, block: &[usize]| {
         block.iter().all(|record| partial.made.contains_key(record))
     };
@@ -211,7 +236,7 @@ fn label(
         }
         interrupt::check()?;
         let located: Vec<Located<Group>> =
-            block.iter().map(|&record| groups[record].clone()).collect();
+            block.iter().map(|&record| groups.get(record)).collect::<Result<_>>()?;
         let scores = rewards.score(&located)?;
         let labelled = located.into_iter().enumerate().map(|(index, mut group)| {
             scores.write_into(index, &mut group.record);
@@ -225,23 +250,27 @@ fn label(
 }
 
 impl Labelling {
-    fn of(groups: &[Group]) -> Self {
-        let all: Vec<f64> =
-            groups.iter().filter_map(|group| group.rewards.as_ref()).flatten().copied().collect();
-        Self {
-            groups: groups.len(),
-            completions: all.len(),
-            mean_reward: all.iter().sum::<f64>() / all.len().max(1) as f64,
-            shard: None,
-        }
+    /// Counts a group, its rewards as a sum.
+    fn add(&mut self, rewards: &[f64]) {
+        self.groups += 1;
+        self.completions += rewards.len();
+        rewards.iter().for_each(|reward| self.mean_reward += reward);
+    }
+
+    /// With the sum of rewards as their mean.
+    fn with_mean(self) -> Self {
+        let mean_reward = self.mean_reward / self.completions.max(1) as f64;
+        Self { mean_reward, ..self }
     }
 }
 
 impl Mergeable for Label {
     fn merged(whole: &Whole<'_>, _: Vec<Labelling>) -> Result<Labelling> {
-        let read = data::read_all::<Group>(whole.out, 0)?;
-        let groups: Vec<Group> = read.into_iter().map(|located| located.record).collect();
-        Ok(Labelling::of(&groups))
+        let mut labelling = Labelling::default();
+        for located in data::read::<Group>(whole.out, 0)? {
+            labelling.add(&located?.record.rewards.unwrap_or_default());
+        }
+        Ok(labelling.with_mean())
     }
 
     fn shard_of(summary: &Labelling) -> Option<&ShardOutput> {

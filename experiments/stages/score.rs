@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::data::dataset::Dataset;
 use clap::Args;
 use exalign::config::{ScoreSettings, Settings, Stage};
 use exalign::data::{self, Answered, TokenGroup};
+use exalign::files::{DiskList, DiskListWriter};
 use exalign::model::ModelFolder;
 use exalign::policy::token_log_probs_of;
 use exalign::progress::Progress;
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use crate::context::{Context, Global, settings};
 use crate::merging::{Mergeable, Whole};
 use crate::model_input::set_date;
-use crate::output::{print_line, write_lines};
+use crate::output::{print_line, write_lines_as_made};
 use crate::shard::{Portion, Shard, ShardOutput};
 use crate::stage::{self, Input, Keyed, Place, Site, Source, perform};
 
@@ -92,7 +94,7 @@ pub struct Scored {
 /// A model and what it is to score, as tokens.
 pub struct Given {
     folder: ModelFolder,
-    groups: Vec<TokenGroup>,
+    groups: DiskList<TokenGroup>,
     portion: Portion,
 }
 
@@ -131,20 +133,21 @@ impl stage::Stage for Score {
             folder.shape.vocab_size,
         )?;
         intake.tell(&self.data.path);
-        let portion = self.shard.unwrap_or(Shard::WHOLE).of_groups(&groups)?;
+        let portion = self.shard.unwrap_or(Shard::WHOLE).of_groups(groups.iter())?;
         Ok(Given { folder, groups, portion })
     }
 
     fn make(self, opened: Given, site: &Site<'_>) -> Result<Scored> {
-        let records = opened.portion.records();
         let scored = self.log_probs(&opened, site.context)?;
-        let mut lines =
-            records.iter().map(|&record| self.line(&opened.groups[record], &scored[record]));
+        let records = opened.portion.records();
+        let mut lines = records.iter().zip(scored.iter()).map(|(&record, scored)| {
+            Ok::<_, Error>(self.line(&opened.groups.get(record)?, &scored?))
+        });
         let mut shard = None;
         match site.kept() {
-            None => lines.try_for_each(|line| print_line(&line))?,
+            None => lines.try_for_each(|line| print_line(&line?))?,
             Some(out) => {
-                write_lines(out, lines)?;
+                write_lines_as_made(out, |file| lines.try_for_each(|line| file.put(&line?)))?;
                 shard = ShardOutput::of(self.shard, &opened.portion, out)?;
             }
         }
@@ -163,21 +166,22 @@ impl Mergeable for Score {
 }
 
 impl Score {
-    /// The log-prob of every token of a portion's completions, by record.
-    fn log_probs(&self, opened: &Given, context: &Context) -> Result<Vec<Vec<Vec<f32>>>> {
+    /// The log-prob of every token of a portion's completions, in the order of its records.
+    fn log_probs(&self, opened: &Given, context: &Context) -> Result<DiskList<Vec<Vec<f32>>>> {
         let Given { folder, groups, portion } = opened;
         let decoder = load_decoder(folder, &context.device)?;
-        let completions =
-            portion.records().iter().map(|&record| groups[record].completions.len()).sum();
-        let mut progress = Progress::new("scoring", "completions", 0, completions);
-        let scored = portion.by_record(groups, |block| {
-            token_log_probs_of(&decoder, block, self.temperature, &context.device, |finished| {
-                progress.advance(finished, "");
-                interrupt::check()
-            })
-        })?;
+        let mut progress = Progress::new("scoring", "records", 0, portion.blocks.concat().len());
+        let mut scored = DiskListWriter::default();
+        for block in &portion.blocks {
+            let groups = groups.get_many(block.clone())?;
+            let check = |_| interrupt::check();
+            let (temperature, device) = (self.temperature, &context.device);
+            let of_block = token_log_probs_of(&decoder, &groups, temperature, device, check)?;
+            of_block.iter().try_for_each(|log_probs| scored.push(log_probs))?;
+            progress.advance(block.len(), "");
+        }
         progress.finish();
-        Ok(scored)
+        Ok(scored.finish()?.select(&portion.places()))
     }
 
     /// What is written of a group whose completions have these log-probs, token by token.

@@ -34,7 +34,7 @@ pub use records::{
 pub use token_group::TokenGroup;
 pub(crate) use tokenization::ENDS;
 pub use tokenization::{
-    Intake, Limits, RewardReading, Tokenization, Tokenize, read_alignment_tokens, read_records,
-    read_tokens, read_unpaired_tokens,
+    Intake, Limits, RewardReading, Tokenization, Tokenize, list_records, read_alignment_tokens,
+    read_records, read_tokens, read_unpaired_tokens,
 };
 pub use tokenizer::{COMPANIONS, Tokenizer, companion_files};

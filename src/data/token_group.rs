@@ -1,7 +1,9 @@
 //! A group as token ids, the form that models and stores use.
 
+use serde::{Deserialize, Serialize};
+
 /// A prompt and its completions as token ids.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenGroup {
     /// The record's `id`.
     pub id: Option<serde_json::Value>,

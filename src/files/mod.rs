@@ -2,16 +2,18 @@
 //!
 //! Everything that is kept is written here: [whole files](write_atomic), files [that grow line by
 //! line](Journal), and JSON [with a checksum](write_sealed). [`Content`] tells whether a finished output has
-//! changed.
+//! changed. A [`DiskList`] is not kept: it holds what is too long for memory while the process runs.
 
 mod cache;
 mod content;
+mod disk_list;
 mod journal;
 mod output;
 mod sealed;
 
 pub use cache::cache_folder;
 pub use content::{Change, Content, carry_aside};
+pub use disk_list::{DiskList, DiskListWriter};
 pub use journal::Journal;
 pub use output::{Output, write_through};
 pub use sealed::{read_sealed, write_sealed};

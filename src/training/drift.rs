@@ -36,16 +36,23 @@ pub struct Drift {
 
 impl Drift {
     /// Of `count` prompts of `groups` at most, evenly over their order, each prompt once.
-    pub fn prompts(groups: &[TokenGroup], count: usize) -> Vec<Vec<u32>> {
-        let mut distinct: Vec<&Vec<u32>> = Vec::new();
+    ///
+    /// # Errors
+    /// The first error among the groups.
+    pub fn prompts(
+        groups: impl IntoIterator<Item = Result<TokenGroup>>,
+        count: usize,
+    ) -> Result<Vec<Vec<u32>>> {
+        let mut distinct: Vec<Vec<u32>> = Vec::new();
         let mut seen = std::collections::HashSet::new();
-        for group in groups.iter().filter(|group| !group.prompt.is_empty()) {
-            if seen.insert(&group.prompt) {
-                distinct.push(&group.prompt);
+        for group in groups {
+            let prompt = group?.prompt;
+            if !prompt.is_empty() && seen.insert(prompt.clone()) {
+                distinct.push(prompt);
             }
         }
         let taken = count.min(distinct.len());
-        (0..taken).map(|it| distinct[it * distinct.len() / taken].clone()).collect()
+        Ok((0..taken).map(|it| distinct[it * distinct.len() / taken].clone()).collect())
     }
 
     /// The mean of `policy` after `step` steps in nats, as `kl`, with the ends of its 95 % bootstrap
@@ -158,10 +165,9 @@ mod tests {
 
     #[test]
     fn prompts_are_spread_over_the_records_each_once_and_none_empty() {
-        let group = |prompt: Vec<u32>| TokenGroup { prompt, ..TokenGroup::default() };
-        let groups: Vec<TokenGroup> =
-            (0..20).map(|it| group(vec![it / 2])).chain([group(Vec::new())]).collect();
-        let of = |count| Drift::prompts(&groups, count).concat();
+        let group = |prompt: Vec<u32>| Ok(TokenGroup { prompt, ..TokenGroup::default() });
+        let groups = || (0..20).map(|it| group(vec![it / 2])).chain([group(Vec::new())]);
+        let of = |count| Drift::prompts(groups(), count).unwrap().concat();
         assert_eq!(of(5), [0, 2, 4, 6, 8]);
         assert_eq!(of(100), (0..10).collect::<Vec<u32>>());
     }

@@ -1,5 +1,7 @@
 //! The records of each step: a function of the seed and the step alone; and the parts of a step.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
@@ -10,7 +12,12 @@ pub struct BatchOrder {
     batch_size: usize,
     num_steps: usize,
     shuffle: Option<u64>,
+    /// The epoch that was asked for last, and its order: shuffling a million records takes as long as a step.
+    current: Arc<Mutex<Option<EpochOrder>>>,
 }
+
+/// An epoch and its records in their order.
+type EpochOrder = (usize, Arc<Vec<usize>>);
 
 impl BatchOrder {
     /// `epochs` passes in batches of `batch_size`, stopped after `max_steps` steps (0: not stopped).
@@ -24,7 +31,7 @@ impl BatchOrder {
     ) -> Self {
         let whole = epochs.saturating_mul(num_records.div_ceil(batch_size));
         let num_steps = if max_steps == 0 { whole } else { whole.min(max_steps) };
-        Self { num_records, batch_size, num_steps, shuffle }
+        Self { num_records, batch_size, num_steps, shuffle, current: Arc::default() }
     }
 
     /// Number of optimizer steps.
@@ -36,17 +43,29 @@ impl BatchOrder {
     pub fn records(&self, step: usize) -> (usize, Vec<usize>) {
         let per_epoch = self.num_records.div_ceil(self.batch_size);
         let (epoch, batch) = (step / per_epoch, step % per_epoch);
+        let order = self.order(epoch);
+        let range = batch * self.batch_size
+            ..(batch + 1).saturating_mul(self.batch_size).min(self.num_records);
+        let mut records = order[range].to_vec();
+        records.sort_unstable();
+        (epoch, records)
+    }
+
+    /// The records in the order of an epoch.
+    fn order(&self, epoch: usize) -> Arc<Vec<usize>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, order)) = current.as_ref().filter(|(known, _)| *known == epoch) {
+            return order.clone();
+        }
         let mut order: Vec<usize> = (0..self.num_records).collect();
         if let Some(seed) = self.shuffle {
             let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(seed);
             random.set_stream(epoch as u64);
             order.shuffle(&mut random);
         }
-        let range = batch * self.batch_size
-            ..(batch + 1).saturating_mul(self.batch_size).min(self.num_records);
-        let mut records = order[range].to_vec();
-        records.sort_unstable();
-        (epoch, records)
+        let order = Arc::new(order);
+        *current = Some((epoch, order.clone()));
+        order
     }
 }
 

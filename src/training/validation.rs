@@ -101,17 +101,18 @@ pub(super) fn write_before(line: &mut Value, figures: Figures) {
 /// The objective's `kl` to its target is called `kl_target` here: `kl` is the drift from the reference.
 pub fn means<T: Trainable>(
     module: &T,
-    batches: impl IntoIterator<Item = (T::Batch, f64)>,
-) -> Figures {
+    batches: impl IntoIterator<Item = Result<(T::Batch, f64)>>,
+) -> Result<Figures> {
     let (mut sums, mut whole) = (StepOutput::default(), 0.0);
-    for (batch, weight) in batches {
+    for batch in batches {
+        let (batch, weight) = batch?;
         let (mean, statistics) = module.loss(&batch);
         sums.add(f64::from(mean.into_scalar::<f32>()) * weight, statistics, weight);
         whole += weight;
     }
     let name = |name: &str| if name == DRIFT[0] { "kl_target".to_owned() } else { name.to_owned() };
     let statistics = sums.statistics(whole).into_iter().map(|(key, mean)| (name(key), mean));
-    std::iter::once(("loss".to_owned(), sums.loss / whole)).chain(statistics).collect()
+    Ok(std::iter::once(("loss".to_owned(), sums.loss / whole)).chain(statistics).collect())
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -157,7 +158,7 @@ mod tests {
     fn validation(rules: Rules, batches: Vec<Vec<f32>>) -> Validation<Scaled> {
         let measure = move |_: usize, module: &Scaled| {
             let weighted = batches.iter().map(|batch| (batch.clone(), batch.len() as f64));
-            Ok(means(module, weighted))
+            means(module, weighted.map(Ok))
         };
         Validation { every: 4, measure: Arc::new(measure), rules }
     }

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::data::dataset::Dataset;
 use burn::tensor::Device;
 
 use super::batches::Source;
-use super::fit::{Fit, Size, fit};
-use super::reference::reference_token_log_probs;
-use super::referenced::{Batching, Referenced, alignment_batch, mismatched, prepare, referenced};
+use super::fit::{Fit, fit, sizes};
+use super::reference::{TokenLogProbs, reference_token_log_probs};
+use super::referenced::{Batching, Mismatched, Referenced, alignment_batch, prepare, referenced};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
@@ -16,6 +17,7 @@ use super::{TrainingSite, limits, tokenizer};
 use crate::alignment::{Alignment, ObjectiveConfig, Takes};
 use crate::config::{AlignSettings, TrainSettings};
 use crate::data::{self, TokenGroup, Tokenizer, today};
+use crate::files::DiskList;
 use crate::model::{Decoder, ModelFolder};
 use crate::training::{Aligner, Measure};
 use crate::{Error, Result};
@@ -60,8 +62,8 @@ pub struct Compared {
     reference: ModelFolder,
     tokenizer: Option<Tokenizer>,
     objective: Arc<dyn Alignment>,
-    groups: Vec<TokenGroup>,
-    held_out: Vec<TokenGroup>,
+    groups: DiskList<TokenGroup>,
+    held_out: DiskList<TokenGroup>,
 }
 
 impl Compared {
@@ -96,7 +98,7 @@ impl Compared {
                 Takes::Labels => data::read_unpaired_tokens,
                 Takes::Pairs | Takes::Rewards => data::read_alignment_tokens,
             };
-            let (mut groups, intake) = read(
+            let (groups, intake) = read(
                 path,
                 data.skip_bad,
                 tokenizer.as_ref(),
@@ -105,7 +107,6 @@ impl Compared {
                 &takes,
             )?;
             intake.tell(path);
-            groups.iter_mut().for_each(TokenGroup::chosen_first);
             check_proposals(&*objective, &groups, path)?;
             Ok(groups)
         };
@@ -119,7 +120,7 @@ impl Compared {
     /// If it cannot fit.
     pub fn fit(&self, settings: &TrainSettings, device: &Device) -> Result<Fit> {
         let most = settings.training.micro_completions;
-        fit(&self.folder, settings, self.groups.iter().map(|group| Size::of(group, most)), device)
+        fit(&self.folder, settings, sizes(&self.groups, most)?, device)
     }
 
     /// Trains, or goes on from the newest checkpoint at the site.
@@ -144,18 +145,17 @@ impl Compared {
         });
         let drift = drift.transpose()?;
         let max_length = limits(&train.data.tokens, &folder).max_length;
-        let mismatched = match objective.needs_mismatched_kl() {
-            true => [&groups, &held_out].map(|part| mismatched(part, max_length)).concat(),
-            false => Vec::new(),
-        };
-        let parts = [&groups[..], &held_out, &mismatched];
+        let groups = [groups, held_out].map(Arc::new);
+        let mismatched = groups.clone().map(|groups| Mismatched { groups, max_length });
+        let mut parts: Vec<&dyn Dataset<TokenGroup, Error>> = vec![&*groups[0], &*groups[1]];
+        if objective.needs_mismatched_kl() {
+            parts.extend([&mismatched[0] as &dyn Dataset<_, _>, &mismatched[1]]);
+        }
         let log_probs = match objective.needs_reference() {
             true => reference_token_log_probs(&reference, temperature, &parts, device)?,
-            false => parts.concat().iter().map(zeros).collect(),
+            false => parts.iter().map(|_| TokenLogProbs::Zeros).collect(),
         };
-        let num_groups = groups.len();
-        let mut records = referenced([groups, held_out].concat(), mismatched, log_probs);
-        let held_out = records.split_off(num_groups);
+        let [records, held_out] = referenced(groups, mismatched, log_probs);
         let batching = Batching {
             tokens: objective.needs_tokens(),
             completions: train.training.micro_completions,
@@ -167,7 +167,7 @@ impl Compared {
             name: objective.name(),
             settings: &train,
             source: Source::of_all(records, &train),
-            held_out,
+            held_out: Some(Arc::new(held_out)),
             drift,
             load: &|checkpoint| {
                 let decoder = subject.load_decoder(checkpoint, &trained_on)?;
@@ -186,25 +186,28 @@ impl Compared {
     }
 }
 
-/// Zeros for the log-prob of every scored token of a group, where nothing is compared with a reference.
-fn zeros(group: &TokenGroup) -> Vec<Vec<f32>> {
-    let unscored = usize::from(group.prompt.is_empty());
-    group.completions.iter().map(|ids| vec![0.0; ids.len() - unscored]).collect()
-}
-
 /// Refuses groups without the log-probs that they were drawn with, where the objective needs them.
-fn check_proposals(objective: &dyn Alignment, groups: &[TokenGroup], path: &Path) -> Result<()> {
-    let missing = groups.iter().find(|group| group.log_probs.is_empty());
-    match missing.filter(|_| objective.needs_proposal()) {
-        None => Ok(()),
-        Some(group) => Err(Error::record(
-            path,
-            group.line,
-            format!(
-                "`log_probs`: {} learns from samples and the log-probs they were drawn with, found none; draw \
-                 them with `exalign sample --log-probs`, or let it draw its own: `exalign align --online`",
-                objective.name()
-            ),
-        )),
+fn check_proposals(
+    objective: &dyn Alignment,
+    groups: &DiskList<TokenGroup>,
+    path: &Path,
+) -> Result<()> {
+    if !objective.needs_proposal() {
+        return Ok(());
     }
+    for group in groups.iter() {
+        let TokenGroup { line, log_probs, .. } = group?;
+        if log_probs.is_empty() {
+            return Err(Error::record(
+                path,
+                line,
+                format!(
+                    "`log_probs`: {} learns from samples and the log-probs they were drawn with, found none; draw \
+                     them with `exalign sample --log-probs`, or let it draw its own: `exalign align --online`",
+                    objective.name()
+                ),
+            ));
+        }
+    }
+    Ok(())
 }

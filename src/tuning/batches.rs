@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use burn::data::dataset::{Dataset, DatasetError, InMemDataset};
+use burn::data::dataset::Dataset;
 use burn::tensor::Device;
 
 use crate::config::TrainSettings;
 use crate::training::BatchOrder;
 use crate::{Error, Result};
+
+/// Records that are read one by one, since all of them may be too many for memory.
+pub(super) type Records<I> = Arc<dyn Dataset<I, Error>>;
 
 /// A batch and its weight within its step: the number of groups or tokens its loss is a mean over.
 pub(super) type Weighted<B> = (B, f64);
@@ -41,9 +44,9 @@ pub(super) struct Source<T, I> {
     pub of_step: RecordsOfStep<T, I>,
 }
 
-impl<T, I: Clone + Send + Sync + 'static> Source<T, I> {
+impl<T, I: 'static> Source<T, I> {
     /// All `records`, epoch after epoch, as the settings say.
-    pub fn of_all(records: Vec<I>, settings: &TrainSettings) -> Self {
+    pub fn of_all(records: impl Dataset<I, Error> + 'static, settings: &TrainSettings) -> Self {
         let TrainSettings { training, data, seed, .. } = settings;
         let order = BatchOrder::new(
             records.len(),
@@ -52,18 +55,12 @@ impl<T, I: Clone + Send + Sync + 'static> Source<T, I> {
             training.max_steps,
             data.shuffle.then_some(*seed),
         );
-        let dataset = InMemDataset::new(records);
         let num_steps = order.num_steps();
         let of_step = move |step: usize, _: &T| {
             let (epoch, numbers) = order.records(step);
-            let read = |number| -> Result<I> { dataset.get(number).map_err(unread) };
-            let records = numbers.into_iter().map(read).collect::<Result<_>>()?;
+            let records = records.get_many(numbers)?;
             Ok(StepRecords { epoch, records, preparation: Vec::new(), figures: Vec::new() })
         };
         Self { num_steps, of_step: Arc::new(of_step) }
     }
-}
-
-fn unread(error: DatasetError) -> Error {
-    Error::usage(format!("a record cannot be read again: {error}"))
 }

@@ -1,11 +1,13 @@
 //! What a training takes of memory, and how it is cut so that it fits.
 
+use burn::data::dataset::Dataset;
 use burn::tensor::Device;
 use serde::Serialize;
 
 use crate::config::{Recompute, TrainSettings};
 use crate::data::TokenGroup;
 use crate::device::has_own_memory;
+use crate::files::DiskList;
 use crate::memory::{Bytes, available, in_words};
 use crate::model::{Decoder, DecoderConfig, ModelFolder, Precision, WeightType};
 use crate::{Error, Result};
@@ -19,7 +21,7 @@ const MOST_GROUPS: usize = 8;
 
 /// How large a group is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size {
+pub(super) struct Size {
     /// Tokens of the prompt and of all completions.
     pub tokens: usize,
     /// Tokens of the completions.
@@ -28,13 +30,18 @@ pub struct Size {
 
 impl Size {
     /// Of a group, or of its largest part where `most` of its completions are in memory at once; 0: all.
-    pub fn of(group: &TokenGroup, most: usize) -> Self {
+    fn of(group: &TokenGroup, most: usize) -> Self {
         let most = if most == 0 { usize::MAX } else { most };
         let lengths: Vec<usize> = group.completions.iter().map(Vec::len).collect();
         let scored = lengths.chunks(most.min(lengths.len().max(1))).map(|it| it.iter().sum()).max();
         let scored = scored.unwrap_or(0);
         Self { tokens: group.prompt.len() + scored, scored }
     }
+}
+
+/// The sizes of groups, of their largest parts where `most` of their completions are in memory at once.
+pub(super) fn sizes(groups: &DiskList<TokenGroup>, most: usize) -> Result<Vec<Size>> {
+    (0..groups.len()).map(|number| Ok(Size::of(&groups.get(number)?, most))).collect()
 }
 
 /// How a training is cut, and what it then takes of memory, in bytes. The figures are estimates.
@@ -85,13 +92,12 @@ struct Work<'a> {
 ///
 /// # Errors
 /// If it does not fit: with what it takes, and settings that do fit, if there are some.
-pub fn fit(
+pub(super) fn fit(
     model: &ModelFolder,
     settings: &TrainSettings,
-    sizes: impl IntoIterator<Item = Size>,
+    mut sizes: Vec<Size>,
     device: &Device,
 ) -> Result<Fit> {
-    let mut sizes: Vec<Size> = sizes.into_iter().collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     let free = if has_own_memory(device) { None } else { available().map(Bytes::from) };
     let limit = free.map(|free| (free as f64 * SHARE) as Bytes);

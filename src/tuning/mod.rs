@@ -38,7 +38,7 @@ use crate::training::Watch;
 
 pub use align::{AlignFiles, Compared, align};
 pub use drawing::{PromptToComplete, draw, read_prompts, sampling};
-pub use fit::{Fit, Size};
+pub use fit::Fit;
 pub use input::{
     end_of_text, limits, load_decoder, plain_tokenizer, reads_date, reward_folder, tokenizer,
 };

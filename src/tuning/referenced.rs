@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use burn::data::dataset::Dataset;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::batches::Prepare;
-use super::reference::sums;
+use super::reference::{TokenLogProbs, sums};
 use crate::data::{GroupBatch, TokenGroup};
+use crate::files::DiskList;
 use crate::model::Decoder;
 use crate::policy::token_log_probs_of;
 use crate::training::{Aligner, AlignmentBatch, GivenTokens, GivenValues};
+use crate::{Error, Result};
 
 /// A group with what the objective needs to know of it.
 #[derive(Clone, Debug)]
@@ -42,36 +45,75 @@ impl AsRef<TokenGroup> for Referenced {
     }
 }
 
-/// Groups with the log-probs of their completions and, after all of them, of their mismatched ones.
+/// Groups with what the objective needs to know of them. Each is read when it is asked for.
+pub(super) struct ReferencedSet {
+    groups: Arc<DiskList<TokenGroup>>,
+    reference: TokenLogProbs,
+    mismatched: Option<(Mismatched, TokenLogProbs)>,
+}
+
+/// The groups of two parts with the log-probs of their completions and, where there are more log-probs than
+/// parts, of their mismatched ones.
 pub(super) fn referenced(
-    groups: Vec<TokenGroup>,
-    mismatched: Vec<TokenGroup>,
-    mut log_probs: Vec<Vec<Vec<f32>>>,
-) -> Vec<Referenced> {
-    let of_mismatched = log_probs.split_off(groups.len()).into_iter().map(|row| sums(&row)[0]);
-    let mut mismatched = mismatched.into_iter().zip(of_mismatched);
-    let record = |(group, reference)| Referenced {
-        mismatched: mismatched.next(),
-        ..Referenced::new(group, reference)
-    };
-    groups.into_iter().zip(log_probs).map(record).collect()
+    groups: [Arc<DiskList<TokenGroup>>; 2],
+    mismatched: [Mismatched; 2],
+    log_probs: Vec<TokenLogProbs>,
+) -> [ReferencedSet; 2] {
+    let mut log_probs = log_probs.into_iter();
+    let sets = groups.map(|groups| {
+        let reference = log_probs.next().unwrap_or(TokenLogProbs::Zeros);
+        ReferencedSet { groups, reference, mismatched: None }
+    });
+    let mut mismatched = mismatched.into_iter();
+    sets.map(|set| ReferencedSet { mismatched: mismatched.next().zip(log_probs.next()), ..set })
+}
+
+impl Dataset<Referenced, Error> for ReferencedSet {
+    fn get(&self, index: usize) -> Result<Referenced> {
+        let group = self.groups.get(index)?;
+        let mut record = Referenced::new(group.clone(), self.reference.of(index, &group)?);
+        if let Some((mismatched, log_probs)) = &self.mismatched {
+            let group = mismatched.get(index)?;
+            let log_prob = sums(&log_probs.of(index, &group)?)[0];
+            record.mismatched = Some((group, log_prob));
+        }
+        Ok(record)
+    }
+
+    fn len(&self) -> usize {
+        self.groups.len()
+    }
 }
 
 /// Each prompt with the first completion of the next record that has another prompt (of the next record,
 /// where all have the same), of at most `max_length` tokens together where that is no 0.
-pub(super) fn mismatched(groups: &[TokenGroup], max_length: usize) -> Vec<TokenGroup> {
-    let pair = |(i, group): (usize, &TokenGroup)| {
-        let mut after = groups[i + 1..].iter().chain(&groups[..=i]).peekable();
-        let next = after.peek().map_or(group, |next| *next);
-        let other = after.find(|other| other.prompt != group.prompt).unwrap_or(next);
-        let mut completion = other.completions[0].clone();
-        if max_length > 0 {
-            completion.truncate(max_length.saturating_sub(group.prompt.len()).max(1));
+pub(super) struct Mismatched {
+    pub groups: Arc<DiskList<TokenGroup>>,
+    pub max_length: usize,
+}
+
+impl Dataset<TokenGroup, Error> for Mismatched {
+    fn get(&self, index: usize) -> Result<TokenGroup> {
+        let (prompt, count) = (self.groups.get(index)?.prompt, self.groups.len());
+        let mut other = self.groups.get((index + 1) % count)?;
+        let mut after = index + 2;
+        while other.prompt == prompt && after <= index + count {
+            let next = self.groups.get(after % count)?;
+            if next.prompt != prompt {
+                other = next;
+            }
+            after += 1;
         }
-        let prompt = group.prompt.clone();
-        TokenGroup { prompt, completions: vec![completion], ..TokenGroup::default() }
-    };
-    groups.iter().enumerate().map(pair).collect()
+        let mut completion = std::mem::take(&mut other.completions[0]);
+        if self.max_length > 0 {
+            completion.truncate(self.max_length.saturating_sub(prompt.len()).max(1));
+        }
+        Ok(TokenGroup { prompt, completions: vec![completion], ..TokenGroup::default() })
+    }
+
+    fn len(&self) -> usize {
+        self.groups.len()
+    }
 }
 
 /// Estimates the KL to the reference before a step, from all of its records, so that each part of the step

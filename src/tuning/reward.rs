@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::batches::Source;
-use super::fit::{Fit, Size, fit};
+use super::fit::{Fit, fit, sizes};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
@@ -17,6 +17,7 @@ use crate::data::{
     self, Group, GroupBatch, Intake, LabelledText, Located, RewardReading, TokenGroup,
     Tokenization, Tokenize, Tokenizer,
 };
+use crate::files::DiskList;
 use crate::model::{ModelFolder, reward_padding};
 use crate::training::{RewardTrainer, ScoredBatch};
 
@@ -25,8 +26,8 @@ pub struct Labelled {
     folder: ModelFolder,
     tokenizer: Option<Tokenizer>,
     reading: RewardReading,
-    groups: Vec<TokenGroup>,
-    held_out: Vec<TokenGroup>,
+    groups: DiskList<TokenGroup>,
+    held_out: DiskList<TokenGroup>,
 }
 
 impl Labelled {
@@ -51,12 +52,11 @@ impl Labelled {
             vocab_size: folder.shape.vocab_size,
         };
         let read = |path: &Path| {
-            let (mut groups, intake) = match is_text {
+            let (groups, intake) = match is_text {
                 true => texts(path, skip_bad, &tokenization, &reading)?,
                 false => pairs(path, skip_bad, &tokenization, &reading)?,
             };
             intake.tell(path);
-            groups.iter_mut().for_each(TokenGroup::chosen_first);
             Ok(groups)
         };
         let (groups, held_out) = read_both(data, validation, settings, read)?;
@@ -68,7 +68,7 @@ impl Labelled {
     /// # Errors
     /// If it cannot fit.
     pub fn fit(&self, settings: &TrainSettings, device: &Device) -> Result<Fit> {
-        fit(&self.folder, settings, self.groups.iter().map(|group| Size::of(group, 0)), device)
+        fit(&self.folder, settings, sizes(&self.groups, 0)?, device)
     }
 
     /// Trains, or goes on from the newest checkpoint at the site.
@@ -85,7 +85,7 @@ impl Labelled {
             name: "reward model",
             settings,
             source: Source::of_all(groups, settings),
-            held_out,
+            held_out: Some(Arc::new(held_out)),
             drift: None,
             load: &|checkpoint| {
                 Ok(RewardTrainer { model: subject.load_reward_model(checkpoint, &device)? })
@@ -109,7 +109,7 @@ fn texts(
     skip_bad: usize,
     tokenization: &Tokenization<'_>,
     reading: &RewardReading,
-) -> Result<(Vec<TokenGroup>, Intake)> {
+) -> Result<(DiskList<TokenGroup>, Intake)> {
     let read = |located: Located<LabelledText>, intake: &mut Intake| {
         let mut group = LabelledText::tokenize(&located, tokenization, intake)?;
         let is_templated = located.record.is_conversation();
@@ -119,16 +119,16 @@ fn texts(
         tokenization.check(&located, "text", &group.completions[0])?;
         Ok(group)
     };
-    data::read_records(path, skip_bad, read)
+    data::list_records(path, skip_bad, read)
 }
 
-/// Pairs as the reward model reads them.
+/// Pairs as the reward model reads them, the better completion first.
 fn pairs(
     path: &Path,
     skip_bad: usize,
     tokenization: &Tokenization<'_>,
     reading: &RewardReading,
-) -> Result<(Vec<TokenGroup>, Intake)> {
+) -> Result<(DiskList<TokenGroup>, Intake)> {
     let read = |located: Located<Group>, intake: &mut Intake| {
         located.check_for_alignment()?;
         if located.record.completions.len() > 2 {
@@ -137,9 +137,11 @@ fn pairs(
                 located.record.completions.len()
             )));
         }
-        reading.tokens(&located, tokenization, intake)
+        let mut tokens = reading.tokens(&located, tokenization, intake)?;
+        tokens.chosen_first();
+        Ok(tokens)
     };
-    data::read_records(path, skip_bad, read)
+    data::list_records(path, skip_bad, read)
 }
 
 fn scored_batch(groups: &[TokenGroup], device: &Device) -> ScoredBatch {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::batches::Source;
-use super::fit::{Fit, Size, fit};
+use super::fit::{Fit, fit, sizes};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
@@ -14,6 +14,7 @@ use burn::tensor::Device;
 use crate::Result;
 use crate::config::TrainSettings;
 use crate::data::{self, Demonstration, GroupBatch, TokenGroup, Tokenizer};
+use crate::files::DiskList;
 use crate::model::ModelFolder;
 use crate::training::FineTuner;
 
@@ -21,8 +22,8 @@ use crate::training::FineTuner;
 pub struct Demonstrated {
     folder: ModelFolder,
     tokenizer: Option<Tokenizer>,
-    groups: Vec<TokenGroup>,
-    held_out: Vec<TokenGroup>,
+    groups: DiskList<TokenGroup>,
+    held_out: DiskList<TokenGroup>,
 }
 
 impl Demonstrated {
@@ -59,7 +60,7 @@ impl Demonstrated {
     /// # Errors
     /// If it cannot fit.
     pub fn fit(&self, settings: &TrainSettings, device: &Device) -> Result<Fit> {
-        fit(&self.folder, settings, self.groups.iter().map(|group| Size::of(group, 0)), device)
+        fit(&self.folder, settings, sizes(&self.groups, 0)?, device)
     }
 
     /// Trains, or goes on from the newest checkpoint at the site.
@@ -76,7 +77,7 @@ impl Demonstrated {
             name: "fine-tuning",
             settings,
             source: Source::of_all(groups, settings),
-            held_out,
+            held_out: Some(Arc::new(held_out)),
             drift: None,
             load: &|checkpoint| {
                 Ok(FineTuner { decoder: subject.load_decoder(checkpoint, &device)? })

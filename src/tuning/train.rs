@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::TrainingSite;
-use super::batches::{MakeBatch, Prepare, Source, StepRecords};
+use super::batches::{MakeBatch, Prepare, Records, Source, StepRecords};
 use super::validation::validation;
 use crate::Result;
 use crate::config::{LearningRateSchedule, TrainSettings};
@@ -24,8 +24,8 @@ pub(super) struct Train<'a, T: Trainable, I> {
     pub name: &'a str,
     pub settings: &'a TrainSettings,
     pub source: Source<T, I>,
-    /// The records of validation; none: there is none.
-    pub held_out: Vec<I>,
+    /// The records of validation, if there are any.
+    pub held_out: Option<Records<I>>,
     /// The drift from the reference at each validation, and its budget in nats.
     pub drift: Option<(Measure<T>, f64)>,
     /// Loads the module: from the folder of a checkpoint, or anew.
@@ -76,7 +76,7 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
             prepare.clone(),
             self.drift,
             device,
-        );
+        )?;
         let training = Training {
             name: self.name,
             dir: out,

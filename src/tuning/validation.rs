@@ -1,15 +1,16 @@
 //! Validation while training: which records it is over, when it is, and what is taken over them.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::data::dataset::Dataset;
 use burn::tensor::Device;
 
-use super::batches::{MakeBatch, Prepare};
+use super::batches::{MakeBatch, Prepare, Records};
 use super::{end_of_text, load_decoder};
 use crate::config::{BestBy, DriftSettings, TrainSettings};
 use crate::data::{TokenGroup, Tokenizer};
+use crate::files::DiskList;
 use crate::generation::{Choice, Sampling};
 use crate::model::ModelFolder;
 use crate::training::{
@@ -52,18 +53,19 @@ pub(super) fn read_both(
     data: &Path,
     file: Option<&Path>,
     settings: &TrainSettings,
-    read: impl Fn(&Path) -> Result<Vec<TokenGroup>>,
-) -> Result<(Vec<TokenGroup>, Vec<TokenGroup>)> {
+    read: impl Fn(&Path) -> Result<DiskList<TokenGroup>>,
+) -> Result<(DiskList<TokenGroup>, DiskList<TokenGroup>)> {
     let groups = read(data)?;
     let share = settings.validation.share;
     if let Some(file) = file {
         return Ok((groups, read(file)?));
     }
     if share == 0.0 {
-        return Ok((groups, Vec::new()));
+        let none = groups.select(&[]);
+        return Ok((groups, none));
     }
     let count = groups.len();
-    let (kept, held_out) = hold_out(groups, share, settings.seed);
+    let (kept, held_out) = hold_out(&groups, share, settings.seed)?;
     if held_out.is_empty() {
         return Err(Error::file(
             data,
@@ -77,50 +79,57 @@ pub(super) fn read_both(
         share * 100.0,
         settings.seed
     );
-    Ok((kept, held_out))
+    Ok((groups.select(&kept), groups.select(&held_out)))
 }
 
 /// How a training of `num_steps` steps is validated on `records`; none where there are none.
+///
+/// # Errors
+/// If a record cannot be read.
 pub(super) fn validation<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static>(
     settings: &TrainSettings,
     num_steps: usize,
-    records: Vec<I>,
+    records: Option<Records<I>>,
     batch: MakeBatch<I, T::Batch>,
     prepare: Option<Prepare<T, I>>,
     drift: Option<(Measure<T>, f64)>,
     device: Device,
-) -> Option<Validation<T>> {
-    if records.is_empty() {
-        return None;
-    }
+) -> Result<Option<Validation<T>>> {
+    let Some(records) = records.filter(|records| !records.is_empty()) else { return Ok(None) };
     let every = match settings.validation.every {
         0 => num_steps.div_ceil(10).max(1),
         every => every,
     };
     let count = records.len();
     let size = |record: usize| {
-        let group = records[record].as_ref();
-        (group.completions.len(), group.num_tokens())
+        let record = records.get(record)?;
+        Ok((record.as_ref().completions.len(), record.as_ref().num_tokens()))
     };
-    let parts = micro_batches(count, settings.training.micro_batch_size, size);
+    let sizes: Vec<(usize, usize)> = (0..count).map(size).collect::<Result<_>>()?;
+    let parts = micro_batches(count, settings.training.micro_batch_size, |record| sizes[record]);
     let (drift, kl_budget) = drift.unzip();
     let measure = move |step: usize, module: &T| {
-        let mut records = Cow::Borrowed(&records[..]);
+        let mut prepared = None;
         if let Some(prepare) = &prepare {
-            prepare(module, records.to_mut())?;
+            let mut all = records.get_many((0..count).collect())?;
+            prepare(module, &mut all)?;
+            prepared = Some(all);
         }
         let batches = parts.iter().map(|part| {
-            let part: Vec<I> = part.iter().map(|&record| records[record].clone()).collect();
-            batch(&part, &device)
+            let part: Vec<I> = match &prepared {
+                Some(all) => part.iter().map(|&record| all[record].clone()).collect(),
+                None => records.get_many(part.clone())?,
+            };
+            Ok(batch(&part, &device))
         });
-        let mut figures = means(module, batches);
+        let mut figures = means(module, batches)?;
         if let Some(drift) = &drift {
             figures.extend(drift(step, module)?);
         }
         Ok(figures)
     };
     let rules = Rules { best: settings.checkpoint.best, kl_budget };
-    Some(Validation { every, measure: Arc::new(measure), rules })
+    Ok(Some(Validation { every, measure: Arc::new(measure), rules }))
 }
 
 /// How the drift of `policy` from `reference` is measured on the prompts of `groups`; it loads the
@@ -129,10 +138,10 @@ pub(super) fn drift(
     settings: &DriftSettings,
     (policy, tokenizer): (&ModelFolder, Option<&Tokenizer>),
     (reference, device): (&ModelFolder, &Device),
-    groups: &[TokenGroup],
+    groups: &DiskList<TokenGroup>,
     (temperature, seed): (f64, u64),
 ) -> Result<Drift> {
-    let prompts = Drift::prompts(groups, settings.prompts);
+    let prompts = Drift::prompts(groups.iter(), settings.prompts)?;
     if prompts.len() < 2 {
         return Err(Error::usage(format!(
             "--kl-budget: expected two validation prompts or more, for an interval, found {}; give more validation \

@@ -13,6 +13,7 @@ mod finished;
 mod hub;
 mod judge;
 mod limits;
+mod many_records;
 mod memory;
 mod not_finite;
 mod objectives;

@@ -17,7 +17,7 @@ use exalign::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub use shape::{Lengths, Records, Shape};
+pub use shape::{Enough, Lengths, Records, Shape};
 
 use crate::context::{Global, settings as settings_of};
 use crate::output::{print_line, print_text, table, write_lines};
@@ -168,7 +168,7 @@ pub fn needed_tokenizer(folder: &ModelFolder) -> Result<Tokenizer> {
 
 /// Writes the records of a set.
 fn write(args: &DataArgs, mut published: Published, shape: &Shape) -> Result<Manifest> {
-    let records = shape.all(&mut published)?;
+    let records = shape.records(&mut published, Enough::ALL)?;
     let is_reviews = args.experiment.published() == SetKind::Reviews;
     let (labelled, held_out_labelled) = match is_reviews {
         true => ("labelled.jsonl", "held-out-labelled.jsonl"),

@@ -72,6 +72,11 @@ impl Part {
         Some(self.with(given.into_iter().flatten().collect()))
     }
 
+    /// Whether it is a text with a label or a pair.
+    pub fn has_label(&self) -> bool {
+        self.review.is_some() || self.rejected.is_some()
+    }
+
     /// A text with its label, or a pair; none of a demonstration.
     pub fn labelled(&self) -> Option<Value> {
         if let Some((text, label)) = &self.review {

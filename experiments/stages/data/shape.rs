@@ -83,15 +83,44 @@ pub struct Shape<'a> {
     pub lengths: Lengths,
 }
 
+/// How many records of each kind are enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Enough {
+    pub demonstrations: usize,
+    pub labelled: usize,
+    pub prompts: usize,
+    pub held_out: usize,
+}
+
+impl Enough {
+    /// All that there are.
+    pub const ALL: Self = Self {
+        demonstrations: usize::MAX,
+        labelled: usize::MAX,
+        prompts: usize::MAX,
+        held_out: usize::MAX,
+    };
+}
+
 impl Shape<'_> {
-    /// All records of a set; what is too long or too short is counted there.
+    /// The records of a set; what is too long or too short is counted there. Where there are `enough` of
+    /// each kind, the examples after them are not looked at, unless they could change those before them.
     ///
     /// # Errors
     /// If limits are in tokens and there is no tokenizer, or a conversation has no chat template.
-    pub fn all(&self, published: &mut Published) -> Result<Records> {
+    pub fn records(&self, published: &mut Published, enough: Enough) -> Result<Records> {
         self.lengths.check(self.kind)?;
-        let train = self.fitting(std::mem::take(&mut published.train), published)?;
-        let held_out = self.fitting(std::mem::take(&mut published.held_out), published)?;
+        let held_out =
+            self.fitting(std::mem::take(&mut published.held_out), published, |parts| {
+                asked(parts).filter(|part| part.answer().is_some()).count() >= enough.held_out
+            })?;
+        let others: HashSet<[u8; 16]> = asked(&held_out).map(Part::key).collect();
+        let train = self.fitting(std::mem::take(&mut published.train), published, |parts| {
+            let is_new = |part: &&Part| !others.contains(&part.key());
+            parts.iter().filter(|part| part.has_label()).count() >= enough.labelled
+                && demonstrations(parts).count() >= enough.demonstrations
+                && asked(parts).filter(is_new).count() >= enough.prompts
+        })?;
         let mut records = Records {
             demonstrations: demonstrations(&train).map(Part::demonstration).collect(),
             labelled: train.iter().filter_map(Part::labelled).collect(),
@@ -114,7 +143,7 @@ impl Shape<'_> {
                 records.held_out.push(part.with(vec![]));
                 records.chosen.extend(part.answer());
             }
-            if !(is_asked || is_proxy || part.labelled().is_some()) {
+            if !(is_asked || is_proxy || part.has_label()) {
                 published.drop(Reason::OtherHeldOut);
             } else {
                 records.used += 1;
@@ -130,18 +159,45 @@ impl Shape<'_> {
         Ok(records)
     }
 
-    /// The examples that fit, in parts.
-    fn fitting(&self, examples: Vec<Example>, published: &mut Published) -> Result<Vec<Part>> {
-        let parts: Vec<std::result::Result<Part, Reason>> =
-            examples.into_par_iter().map(|it| self.part(it)).collect::<Result<_>>()?;
-        let mut fitting = Vec::with_capacity(parts.len());
-        for part in parts {
-            match part {
-                Ok(part) => fitting.push(part),
-                Err(reason) => published.drop(reason),
+    /// The examples that fit, in parts; so many of them, where those after them change nothing, that
+    /// `is_enough` says so.
+    fn fitting(
+        &self,
+        examples: Vec<Example>,
+        published: &mut Published,
+        is_enough: impl Fn(&[Part]) -> bool,
+    ) -> Result<Vec<Part>> {
+        /// Examples that are looked at first; then as many as before again.
+        const FIRST: usize = 1024;
+        let can_stop = self.are_alike(&examples);
+        let mut fitting = Vec::new();
+        let (mut looked_at, mut rest) = (0, examples.into_iter());
+        while !(can_stop && is_enough(&fitting)) {
+            let next: Vec<Example> = rest.by_ref().take(FIRST.max(looked_at)).collect();
+            if next.is_empty() {
+                break;
+            }
+            looked_at += next.len();
+            let parts: Vec<std::result::Result<Part, Reason>> =
+                next.into_par_iter().map(|it| self.part(it)).collect::<Result<_>>()?;
+            for part in parts {
+                match part {
+                    Ok(part) => fitting.push(part),
+                    Err(reason) => published.drop(reason),
+                }
             }
         }
+        published.looked_at += looked_at;
         Ok(fitting)
+    }
+
+    /// Whether each example becomes the same records whatever the others are. The sides of posts that nobody
+    /// compared come from all of them; demonstrations are learned from instead of pairs where there are any.
+    fn are_alike(&self, examples: &[Example]) -> bool {
+        let form = |example: &Example| std::mem::discriminant(example);
+        let is_compared = |example: &Example| !matches!(example, Example::Demonstration { .. });
+        examples.windows(2).all(|two| form(&two[0]) == form(&two[1]))
+            && (self.kind != SetKind::Posts || examples.iter().all(is_compared))
     }
 
     fn part(&self, example: Example) -> Result<std::result::Result<Part, Reason>> {
@@ -277,9 +333,20 @@ fn demonstrations(parts: &[Part]) -> impl Iterator<Item = &Part> {
         .filter(move |it| own || seen.insert((it.key(), json!(side("", "", &it.chosen.passage)))))
 }
 
+/// The first part of each prompt that prompts are taken from.
+fn asked(parts: &[Part]) -> impl Iterator<Item = &Part> {
+    let is_asked = prompted(parts);
+    let mut seen = HashSet::new();
+    parts.iter().filter(move |part| is_asked(part) && seen.insert(part.key()))
+}
+
 /// What prompts are taken from: pairs where there are any, so that the reward model knows the like
 /// of them.
 fn prompted(parts: &[Part]) -> impl Fn(&Part) -> bool + use<> {
     let pairs = parts.iter().any(|it| it.rejected.is_some());
     move |it| !pairs || it.rejected.is_some()
 }
+
+#[cfg(test)]
+#[path = "shape_tests.rs"]
+mod tests;

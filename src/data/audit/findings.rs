@@ -33,19 +33,21 @@ pub(super) struct Findings {
     pub bad_lines: Vec<(usize, Problem)>,
     equal_sides: usize,
     ties: usize,
-    prompts: Vec<usize>,
-    completions: Vec<usize>,
-    totals: Vec<usize>,
+    /// Lengths, and how many there are of each.
+    prompts: BTreeMap<usize, usize>,
+    completions: BTreeMap<usize, usize>,
+    totals: BTreeMap<usize, usize>,
     cut: usize,
     tokens_lost: usize,
     too_long: usize,
     enough: usize,
     duplicates: usize,
-    seen: HashSet<Vec<Key>>,
+    /// Records, where nothing in them was chosen.
+    seen: HashSet<Key>,
     /// Prompts and how many records have each.
     seen_prompts: HashMap<Key, usize>,
-    /// Two texts of a prompt in a fixed order, and which was chosen in which line.
-    seen_choices: HashMap<Vec<Key>, (bool, usize)>,
+    /// Two texts of a prompt in a fixed order, and which was chosen in which line first.
+    seen_choices: HashMap<Key, (bool, usize)>,
     contradictions: usize,
     contradicting_lines: Vec<(usize, usize)>,
     checked_seams: usize,
@@ -54,6 +56,18 @@ pub(super) struct Findings {
     groups: Groups,
     spreads: Vec<f64>,
     bias: length_bias::Samples,
+}
+
+/// Counts a length.
+fn count(counts: &mut BTreeMap<usize, usize>, length: usize) {
+    *counts.entry(length).or_default() += 1;
+}
+
+/// The key of several texts in their order.
+fn joined(keys: &[Key]) -> Key {
+    let mut joined = Key::default();
+    blake3::Hasher::new().update(keys.as_flattened()).finalize_xof().fill(&mut joined);
+    joined
 }
 
 impl Findings {
@@ -109,15 +123,15 @@ impl Findings {
         let Limits { max_length, max_prompt_length } = auditor.limits;
         let (prompt, longest) =
             (tokens.prompt.len(), tokens.completions.iter().map(Vec::len).max().unwrap_or(0));
-        self.completions.extend(tokens.completions.iter().map(Vec::len));
-        self.totals.push(prompt + longest);
+        tokens.completions.iter().for_each(|ids| count(&mut self.completions, ids.len()));
+        count(&mut self.totals, prompt + longest);
         if kind.is_text() {
             let lost = if max_length > 0 { longest.saturating_sub(max_length) } else { 0 };
             self.cut += usize::from(lost > 0);
             self.tokens_lost += lost;
             return;
         }
-        self.prompts.push(prompt);
+        count(&mut self.prompts, prompt);
         let needed = prompt.min(1);
         if max_length > 0 && longest + needed > max_length {
             self.too_long += 1;
@@ -141,28 +155,27 @@ impl Findings {
             _ => passage_key(&group.prompt),
         };
         *self.seen_prompts.entry(prompt).or_default() += 1;
-        let mut all = vec![prompt];
-        all.extend(&texts);
-        let is_new = self.seen.insert(all);
         let (choice, is_first) = match kind {
-            Kind::LabelledTexts => (vec![prompt], group.rewards.as_deref() == Some(&[1.0])),
+            Kind::LabelledTexts => (prompt, group.rewards.as_deref() == Some(&[1.0])),
             Kind::Preferences => {
                 let (one, two) = (texts[0].min(texts[1]), texts[0].max(texts[1]));
-                (vec![prompt, one, two], texts[0] == one)
+                (joined(&[prompt, one, two]), texts[0] == one)
             }
             _ => {
+                let is_new = self.seen.insert(joined(&[&[prompt], &texts[..]].concat()));
                 self.duplicates += usize::from(!is_new);
                 return;
             }
         };
-        let (said, before) = *self.seen_choices.entry(choice).or_insert((is_first, line));
-        if said != is_first {
-            self.contradictions += 1;
-            if self.contradicting_lines.len() < SHOWN {
-                self.contradicting_lines.push((before, line));
+        match self.seen_choices.get(&choice) {
+            None => _ = self.seen_choices.insert(choice, (is_first, line)),
+            Some((said, _)) if *said == is_first => self.duplicates += 1,
+            Some((_, before)) => {
+                self.contradictions += 1;
+                if self.contradicting_lines.len() < SHOWN {
+                    self.contradicting_lines.push((*before, line));
+                }
             }
-        } else {
-            self.duplicates += usize::from(!is_new);
         }
     }
 
@@ -231,9 +244,9 @@ impl Findings {
             bad_lines: self.bad_lines,
             equal_sides: self.equal_sides,
             ties: self.ties,
-            prompts: Lengths::of(self.prompts),
-            completions: Lengths::of(self.completions),
-            totals: Lengths::of(self.totals),
+            prompts: Lengths::of(&self.prompts),
+            completions: Lengths::of(&self.completions),
+            totals: Lengths::of(&self.totals),
             too_long: TooLong {
                 max_length: auditor.limits.max_length,
                 max_prompt_length: auditor.limits.max_prompt_length,

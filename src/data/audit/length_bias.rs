@@ -1,5 +1,7 @@
 //! Length bias: how far "the longer answer wins" explains the labels.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::Kind;
@@ -27,25 +29,29 @@ pub struct LengthBias {
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     /// Length of the chosen side less that of the rejected.
-    differences: Vec<f64>,
+    differences: Counts,
     /// Lengths of texts by label.
-    by_label: [Vec<f64>; 2],
+    by_label: [Counts; 2],
     correlations: Vec<f64>,
 }
 
+/// Lengths or differences of lengths, and how many there are of each.
+type Counts = BTreeMap<i64, usize>;
+
 impl Samples {
     pub fn add(&mut self, kind: Kind, tokens: &TokenGroup) {
-        let lengths: Vec<f64> = tokens.completions.iter().map(|it| it.len() as f64).collect();
+        let lengths: Vec<i64> = tokens.completions.iter().map(|it| it.len() as i64).collect();
         match (kind, lengths.as_slice(), tokens.rewards.as_slice()) {
             (Kind::LabelledTexts, [length], [label]) => {
-                self.by_label[usize::from(*label == 1.0)].push(*length);
+                *self.by_label[usize::from(*label == 1.0)].entry(*length).or_default() += 1;
             }
             (_, [one, two], [first, second]) if first != second => {
                 let difference = if first > second { one - two } else { two - one };
-                self.differences.push(difference);
+                *self.differences.entry(difference).or_default() += 1;
             }
             (_, lengths, rewards) if lengths.len() > 2 && lengths.len() == rewards.len() => {
-                self.correlations.extend(spearman(lengths, rewards));
+                let lengths: Vec<f64> = lengths.iter().map(|length| *length as f64).collect();
+                self.correlations.extend(spearman(&lengths, rewards));
             }
             _ => {}
         }
@@ -53,9 +59,10 @@ impl Samples {
 
     /// The estimates, if there is anything to estimate from.
     pub fn estimate(self) -> Option<LengthBias> {
-        let unequal = self.differences.iter().filter(|it| **it != 0.0).count();
-        let longer = self.differences.iter().filter(|it| **it > 0.0).count();
-        let turned: Vec<f64> = self.differences.iter().map(|it| -it).collect();
+        let equal = self.differences.get(&0).copied().unwrap_or(0);
+        let unequal = size(&self.differences) - equal;
+        let longer: usize = self.differences.range(1..).map(|(_, count)| count).sum();
+        let turned: Counts = self.differences.iter().map(|(it, count)| (-it, *count)).collect();
         let [negative, positive] = &self.by_label;
         let auc = match self.differences.is_empty() {
             false => auc(&self.differences, &turned),
@@ -64,7 +71,7 @@ impl Samples {
         let bias = LengthBias {
             longer_wins: (unequal > 0)
                 .then(|| wilson(longer as f64 / unequal as f64, unequal as f64)),
-            equal_lengths: self.differences.len() - unequal,
+            equal_lengths: equal,
             auc,
             correlation: (!self.correlations.is_empty()).then(|| bootstrap(&self.correlations, 0)),
         };
@@ -74,14 +81,23 @@ impl Samples {
 
 /// How often a value of `ones` is larger than one of `others`, ties as half (Mann and Whitney
 /// 1947); none without both.
-fn auc(ones: &[f64], others: &[f64]) -> Option<f64> {
+fn auc(ones: &Counts, others: &Counts) -> Option<f64> {
     if ones.is_empty() || others.is_empty() {
         return None;
     }
-    let all: Vec<f64> = ones.iter().chain(others).copied().collect();
-    let sum: f64 = ranks(&all)[..ones.len()].iter().sum();
-    let (n, m) = (ones.len() as f64, others.len() as f64);
-    Some((sum - n * (n + 1.0) / 2.0) / (n * m))
+    let (mut wins, mut below, mut rest) = (0.0, 0, others.iter().peekable());
+    for (one, count) in ones {
+        while let Some((_, count)) = rest.next_if(|(other, _)| *other < one) {
+            below += count;
+        }
+        let tied = others.get(one).copied().unwrap_or(0);
+        wins += *count as f64 * (below as f64 + tied as f64 / 2.0);
+    }
+    Some(wins / (size(ones) as f64 * size(others) as f64))
+}
+
+fn size(counts: &Counts) -> usize {
+    counts.values().sum()
 }
 
 /// Spearman's correlation; none where either does not vary.
@@ -116,7 +132,12 @@ mod tests {
     #[test]
     fn ranks_auc_and_correlation_are_those_of_their_definitions() {
         assert_eq!(ranks(&[5.0, 1.0, 5.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
-        let (ones, others) = ([3.0, 1.0, 2.0], [2.0, 0.0]);
+        let (ones, others) = ([3, 1, 2, 2], [2, 0, 2, 5]);
+        let counts = |values: &[i64]| {
+            let mut counts = Counts::new();
+            values.iter().for_each(|value| *counts.entry(*value).or_default() += 1);
+            counts
+        };
         let pairs = ones.iter().flat_map(|a| others.iter().map(move |b| (a, b)));
         let wins: f64 = pairs
             .map(|(a, b)| {
@@ -129,8 +150,8 @@ mod tests {
                 }
             })
             .sum();
-        assert!((auc(&ones, &others).unwrap() - wins / 6.0).abs() < 1e-12);
-        assert_eq!(auc(&[], &others), None);
+        assert_eq!(auc(&counts(&ones), &counts(&others)).unwrap(), wins / 16.0);
+        assert_eq!(auc(&counts(&[]), &counts(&others)), None);
         assert!((spearman(&[1.0, 2.0, 9.0], &[0.1, 0.2, 0.3]).unwrap() - 1.0).abs() < 1e-12);
         // 1 − 6 Σd² / (n (n² − 1)) with d = (1, −1, 0).
         assert!((spearman(&[1.0, 2.0, 3.0], &[2.0, 1.0, 3.0]).unwrap() - 0.5).abs() < 1e-12);

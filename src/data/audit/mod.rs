@@ -43,11 +43,21 @@ pub struct Lengths {
 }
 
 impl Lengths {
-    fn of(mut lengths: Vec<usize>) -> Option<Self> {
-        lengths.sort_unstable();
-        let last = lengths.len().checked_sub(1)?;
-        let at = |share: f64| lengths[(last as f64 * share).round() as usize];
-        Some(Self { min: at(0.0), median: at(0.5), p95: at(0.95), max: at(1.0) })
+    /// Of lengths and how many there are of each.
+    fn of(counts: &BTreeMap<usize, usize>) -> Option<Self> {
+        let last = counts.values().sum::<usize>().checked_sub(1)?;
+        let at = |share: f64| {
+            let mut left = (last as f64 * share).round() as usize;
+            let found = counts.iter().find(|(_, count)| match left.checked_sub(**count) {
+                Some(rest) => {
+                    left = rest;
+                    false
+                }
+                None => true,
+            });
+            found.map(|(length, _)| *length)
+        };
+        Some(Self { min: at(0.0)?, median: at(0.5)?, p95: at(0.95)?, max: at(1.0)? })
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Published {
     pub sources: Vec<SourceCount>,
     /// Examples that are not used.
     pub dropped: Dropped,
+    /// Examples that were looked at for records: no more than are needed.
+    pub looked_at: usize,
     /// Rows that are no examples and were passed over.
     pub skipped: usize,
     /// Columns that are not used, each with the number of used rows in which it says something.

@@ -5,9 +5,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use serde::Serialize;
+
 use super::{Limits, Tokenization, Tokenize};
 use crate::data::audit::count as counted;
 use crate::data::{Group, Located, Record, TokenGroup, Tokenizer, Unpaired, read};
+use crate::files::{DiskList, DiskListWriter};
 use crate::progress::stages;
 use crate::{Error, Result};
 
@@ -157,25 +160,54 @@ pub fn read_records<R: Record, T>(
     skip_bad: usize,
     mut take: impl FnMut(Located<R>, &mut Intake) -> Result<T>,
 ) -> Result<(Vec<T>, Intake)> {
+    let mut taken = Vec::new();
+    let intake = take_records(path, skip_bad, |located, intake| {
+        taken.push(take(located, intake)?);
+        Ok(())
+    })?;
+    Ok((taken, intake))
+}
+
+/// As [`read_records`], in a list on disk: what is in memory does not grow with the records' lengths.
+///
+/// # Errors
+/// The same; if the list cannot be written.
+pub fn list_records<R: Record, T: Serialize>(
+    path: &Path,
+    skip_bad: usize,
+    mut take: impl FnMut(Located<R>, &mut Intake) -> Result<T>,
+) -> Result<(DiskList<T>, Intake)> {
+    let mut taken = DiskListWriter::default();
+    let intake = take_records(path, skip_bad, |located, intake| {
+        let value = take(located, intake)?;
+        taken.push(&value)
+    })?;
+    Ok((taken.finish()?, intake))
+}
+
+/// Hands `take` the records of a file, one after the other.
+fn take_records<R: Record>(
+    path: &Path,
+    skip_bad: usize,
+    mut take: impl FnMut(Located<R>, &mut Intake) -> Result<()>,
+) -> Result<Intake> {
     let mut reader = read::<R>(path, skip_bad)?;
     let mut intake = Intake::default();
-    let mut taken = Vec::new();
     while let Some(located) = reader.next().transpose()? {
         match take(located, &mut intake) {
-            Ok(it) => taken.push(it),
+            Ok(()) => intake.records += 1,
             Err(error) => reader.refuse(error)?,
         }
     }
     let census = reader.into_census();
-    if taken.is_empty() {
+    if intake.records == 0 {
         return Err(Error::file(path, format!("expected records, but {}", census.none_good())));
     }
-    intake.records = taken.len();
     intake.rows = census.rows;
     intake.skipped = census.skipped;
     intake.passed_over = census.passed_over;
     intake.unread = census.unread;
-    Ok((taken, intake))
+    Ok(intake)
 }
 
 /// The records of a file as token ids, of which up to `skip_bad` may be bad, and what became of them.
@@ -185,13 +217,13 @@ pub fn read_tokens<R: Tokenize>(
     tokenizer: Option<&Tokenizer>,
     limits: &Limits,
     vocab_size: usize,
-) -> Result<(Vec<TokenGroup>, Intake)> {
+) -> Result<(DiskList<TokenGroup>, Intake)> {
     let tokenization = Tokenization { tokenizer, limits: *limits, vocab_size };
-    read_records(path, skip_bad, |located, intake| R::tokenize(&located, &tokenization, intake))
+    list_records(path, skip_bad, |located, intake| R::tokenize(&located, &tokenization, intake))
 }
 
 /// As [`read_tokens`], of groups that [an alignment can learn from](Group::check_for_alignment), and of a
-/// number of completions that `takes` has nothing against.
+/// number of completions that `takes` has nothing against. A pair's better completion comes first.
 pub fn read_alignment_tokens(
     path: &Path,
     skip_bad: usize,
@@ -199,9 +231,9 @@ pub fn read_alignment_tokens(
     limits: &Limits,
     vocab_size: usize,
     takes: &dyn Fn(usize) -> Result<()>,
-) -> Result<(Vec<TokenGroup>, Intake)> {
+) -> Result<(DiskList<TokenGroup>, Intake)> {
     let tokenization = Tokenization { tokenizer, limits: *limits, vocab_size };
-    read_records(path, skip_bad, |located: Located<Group>, intake| {
+    list_records(path, skip_bad, |located: Located<Group>, intake| {
         located.check_for_alignment()?;
         takes(located.record.completions.len())
             .map_err(|error| located.error(error.to_string()))?;
@@ -210,7 +242,7 @@ pub fn read_alignment_tokens(
 }
 
 /// As [`read_tokens`], of completions with [labels of their own](Unpaired), and of groups of a number of
-/// completions that `takes` has nothing against.
+/// completions that `takes` has nothing against. A pair's better completion comes first.
 pub fn read_unpaired_tokens(
     path: &Path,
     skip_bad: usize,
@@ -218,9 +250,9 @@ pub fn read_unpaired_tokens(
     limits: &Limits,
     vocab_size: usize,
     takes: &dyn Fn(usize) -> Result<()>,
-) -> Result<(Vec<TokenGroup>, Intake)> {
+) -> Result<(DiskList<TokenGroup>, Intake)> {
     let tokenization = Tokenization { tokenizer, limits: *limits, vocab_size };
-    read_records(path, skip_bad, |located: Located<Unpaired>, intake| {
+    list_records(path, skip_bad, |located: Located<Unpaired>, intake| {
         located.record.check().map_err(|problem| located.error(problem))?;
         let Located { file, line, record: Unpaired(record) } = located;
         let located = Located { file, line, record };
@@ -230,15 +262,16 @@ pub fn read_unpaired_tokens(
     })
 }
 
-/// The tokens of a group of which a model says something.
+/// The tokens of a group of which a model says something, a pair's better completion first.
 fn predicted(
     located: &Located<Group>,
     tokenization: &Tokenization<'_>,
     intake: &mut Intake,
 ) -> Result<TokenGroup> {
-    let tokens = Group::tokenize(located, tokenization, intake)?;
+    let mut tokens = Group::tokenize(located, tokenization, intake)?;
     tokens
         .check_predicted(|i| located.record.completion_field(i))
         .map_err(|problem| located.error(problem))?;
+    tokens.chosen_first();
     Ok(tokens)
 }

@@ -17,7 +17,9 @@ use super::{Ending, TokenGroup, Tokenizer};
 use crate::{Error, Result};
 use seam::Asked;
 
-pub use intake::{Intake, read_alignment_tokens, read_records, read_tokens, read_unpaired_tokens};
+pub use intake::{
+    Intake, list_records, read_alignment_tokens, read_records, read_tokens, read_unpaired_tokens,
+};
 pub(crate) use reward::ENDS;
 pub use reward::RewardReading;
 

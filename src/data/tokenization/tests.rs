@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use burn::data::dataset::Dataset;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -146,6 +147,7 @@ fn what_is_cut_and_what_is_skipped_is_reported() {
         read_alignment_tokens(&path, skip_bad, Some(&tokenizer), &limits, VOCABULARY, &|_| Ok(()))
     };
     let (groups, report) = read(3).unwrap();
+    let groups: Vec<TokenGroup> = groups.iter().collect::<Result<_>>().unwrap();
     assert_eq!(groups.iter().map(|group| group.line).collect::<Vec<_>>(), [1, 3]);
     assert_eq!(groups[0].prompt, [3, 4, 5]);
     insta::assert_snapshot!(report, @"2 records, 1 prompt cut from the left, 3 bad records skipped");

@@ -93,7 +93,7 @@ impl Online {
             let scored = completions.saturating_mul(max_new_tokens);
             Size { tokens: scored.saturating_add(prompt.ids.len()), scored }
         };
-        fit(&self.folder, &settings.align.train, self.prompts.iter().map(size), device)
+        fit(&self.folder, &settings.align.train, self.prompts.iter().map(size).collect(), device)
     }
 
     /// Trains, or goes on from the newest checkpoint at the site; `site.out/rounds` has what was drawn.
@@ -133,7 +133,7 @@ impl Online {
             name: objective.name(),
             settings: &train,
             source: source(plan, collector, train.training.compute),
-            held_out: Vec::new(),
+            held_out: None,
             drift: None,
             load: &|checkpoint| {
                 let decoder = subject.load_decoder(checkpoint, &trained_on)?;
