@@ -200,7 +200,7 @@ fn without_effect(mut all: Value) -> Value {
     }
     for (section, key, default) in NEW {
         if let Some(section) = all.get_mut(section).and_then(Value::as_object_mut)
-            && section.get(key).is_some_and(|value| value.to_string() == default)
+            && section.get(key) == serde_json::from_str(default).ok().as_ref()
         {
             section.remove(key);
         }

@@ -156,7 +156,7 @@ fn cut(
     work: &Work<'_>,
     settings: &TrainSettings,
     limit: Option<Bytes>,
-) -> std::result::Result<Fit, Fit> {
+) -> std::result::Result<Fit, Box<Fit>> {
     let training = &settings.training;
     let groups: Vec<usize> = match training.micro_batch_size {
         0 => {
@@ -181,7 +181,7 @@ fn cut(
             last = Some(fit);
         }
     }
-    Err(last.unwrap_or_else(|| work.fit(1, true)))
+    Err(Box::new(last.unwrap_or_else(|| work.fit(1, true))))
 }
 
 fn work<'a>(

@@ -1,7 +1,8 @@
 //! The product of a layer with all that may be beside its weight, and its gradients.
 
-use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Dispatch, TensorMetadata};
 use burn::module::Param;
 use burn::tensor::{DType, Shape, Tensor};
 
@@ -12,43 +13,41 @@ use crate::kernels::operation::{Operation, apply};
 use crate::kernels::packed::PackedMatrix;
 use crate::kernels::swiglu;
 
-/// What a layer reads.
-pub enum Input<const D: usize> {
-    /// `[.., in]`
-    Rows(Tensor<D>),
-    /// `silu(gate) · up`, both `[.., in]`.
-    Gated(Tensor<D>, Tensor<D>),
-}
-
-/// `x · weight`, and what the adapter of the weight adds, `[.., in]` → `[.., out]`.
-pub fn product<const D: usize>(input: Input<D>, weight: &Param<Tensor<2>>) -> Tensor<D> {
+/// `x · weight`, and what the factors beside the weight add, `[.., in]` → `[.., out]`. What is read is x alone, or
+/// gate and up, whose x is `silu(gate) · up`.
+pub fn product<const N: usize, const D: usize>(
+    read: [Tensor<D>; N],
+    weight: &Param<Tensor<2>>,
+) -> Tensor<D> {
     let frozen = weight.reparameterization::<Frozen>();
     let packed = frozen.and_then(Frozen::packed).map(PackedMatrix::new);
     let factors = frozen.and_then(Frozen::factors);
     let scale = factors.map(|factors| factors.scale as f32);
-    let weight = packed.is_none().then(|| weight.base().into_dispatch());
-    let factors = factors.map(|Factors { a, b, .. }| [a, b].map(|it| it.val().into_dispatch()));
-    match input {
-        Input::Rows(x) => {
-            let product = Product { gated: false, packed, scale };
-            let x = x.into_dispatch();
-            match (weight, factors) {
-                (None, None) => apply(product, [x]),
-                (Some(weight), None) => apply(product, [x, weight]),
-                (None, Some([a, b])) => apply(product, [x, a, b]),
-                (Some(weight), Some([a, b])) => apply(product, [x, weight, a, b]),
-            }
-        }
-        Input::Gated(gate, up) => {
-            let product = Product { gated: true, packed, scale };
-            let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
-            match (weight, factors) {
-                (None, None) => apply(product, [gate, up]),
-                (Some(weight), None) => apply(product, [gate, up, weight]),
-                (None, Some([a, b])) => apply(product, [gate, up, a, b]),
-                (Some(weight), Some([a, b])) => apply(product, [gate, up, weight, a, b]),
-            }
-        }
+    let mut inputs: Vec<_> = read.into_iter().map(Tensor::into_dispatch).collect();
+    if packed.is_none() {
+        inputs.push(weight.base().into_dispatch());
+    }
+    if let Some(Factors { a, b, .. }) = factors {
+        inputs.extend([a.val().into_dispatch(), b.val().into_dispatch()]);
+    }
+    applied(Product { gated: N == 2, packed, scale }, inputs)
+}
+
+/// The product of one to five inputs.
+fn applied<const D: usize>(product: Product, inputs: Vec<FloatTensor<Dispatch>>) -> Tensor<D> {
+    fn of<const N: usize, const D: usize>(
+        product: Product,
+        inputs: Vec<FloatTensor<Dispatch>>,
+    ) -> Tensor<D> {
+        let Ok(inputs) = <[_; N]>::try_from(inputs) else { unreachable!("N inputs") };
+        apply(product, inputs)
+    }
+    match inputs.len() {
+        1 => of::<1, D>(product, inputs),
+        2 => of::<2, D>(product, inputs),
+        3 => of::<3, D>(product, inputs),
+        4 => of::<4, D>(product, inputs),
+        _ => of::<5, D>(product, inputs),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) use products::is_narrow;
 pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if super::takes(&x) {
-        return with_bias(layer, layer::product(layer::Input::Rows(x), &layer.weight));
+        return with_bias(layer, layer::product([x], &layer.weight));
     }
     plain(layer, x)
 }
@@ -47,7 +47,7 @@ pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
 pub fn gated_linear<const D: usize>(layer: &Linear, gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if super::takes(&gate) && gate.device().is_autodiff() {
-        return with_bias(layer, layer::product(layer::Input::Gated(gate, up), &layer.weight));
+        return with_bias(layer, layer::product([gate, up], &layer.weight));
     }
     linear(layer, super::swiglu::swiglu(gate, up))
 }
