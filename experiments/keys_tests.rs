@@ -109,6 +109,20 @@ fn source(name: &str) -> crate::stage::Source {
 }
 
 #[test]
+fn the_type_of_weights_beside_adapters_changes_the_key() {
+    let key = |set: &[&str]| {
+        let set = set.iter().map(|&set| set.to_owned()).collect();
+        let settings = TrainSettings::load(Stage::Sft, &Sources { set, ..Sources::default() });
+        let (model, data) = (source("model"), source("data"));
+        key_of(&Sft { model, data, validation: None, settings: settings.unwrap() })
+    };
+    let kept = |kept: &str| key(&["adapter.rank=2", &format!("training.base_dtype={kept}")]);
+    assert_eq!(kept("f32"), key(&["adapter.rank=2"]));
+    assert_ne!(kept("q8"), kept("f32"));
+    assert_ne!(kept("q8"), kept("q4"));
+}
+
+#[test]
 fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
     let model = || source("model");
     let data = || source("data");
@@ -116,7 +130,7 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Sft { model: model(), data: data(), validation: None, settings })
     });
     insta::assert_snapshot!(told(sft.clone()), @r"
-    adapter.alpha adapter.alpha_pattern adapter.rank adapter.rank_pattern adapter.rslora adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.base_dtype training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size training.micro_completions validation.share
+    adapter.alpha adapter.alpha_pattern adapter.rank adapter.rank_pattern adapter.rslora adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size training.micro_completions validation.share
     without effect: data.max_row_bytes training.recompute validation.every
     ");
     let reward = keys(Stage::Reward, |settings: TrainSettings| {
@@ -128,7 +142,7 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Align { model: model(), reference: model(), data: data(), validation, settings })
     });
     insta::assert_snapshot!(told(align), @r"
-    adapter.alpha adapter.alpha_pattern adapter.rank adapter.rank_pattern adapter.rslora adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.base_dtype training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size training.micro_completions validation.share
+    adapter.alpha adapter.alpha_pattern adapter.rank adapter.rank_pattern adapter.rslora adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size training.micro_completions validation.share
     without effect: data.max_row_bytes drift.kl_budget drift.max_new_tokens drift.prompts objective.alpha objective.beta_reward objective.clip_range objective.clip_range_high objective.desirable_weight objective.gae_lambda objective.gamma objective.grpo_deviation objective.grpo_length objective.ipo_average objective.kl_horizon objective.kl_target objective.kl_weight objective.label_smoothing objective.undesirable_weight objective.value_clip_range objective.value_weight training.recompute validation.every
     ");
     // With records to validate on and a budget.
@@ -140,7 +154,7 @@ fn every_setting_changes_the_keys_of_the_stages_that_read_it_and_of_no_other() {
         key_of(&Align { model: model(), reference: model(), data: data(), validation, settings })
     });
     insta::assert_snapshot!(told(validated), @r"
-    adapter.alpha adapter.alpha_pattern adapter.rank adapter.rank_pattern adapter.rslora adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad drift.kl_budget drift.max_new_tokens drift.prompts dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.base_dtype training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size training.micro_completions validation.every validation.share
+    adapter.alpha adapter.alpha_pattern adapter.rank adapter.rank_pattern adapter.rslora adapter.target_modules chat.date chat.template_kwargs checkpoint.best checkpoint.every checkpoint.keep data.max_length data.max_prompt_length data.shuffle data.skip_bad drift.kl_budget drift.max_new_tokens drift.prompts dtype objective.beta_policy objective.epsilon objective.labels objective.name objective.nll_weight objective.temperature optimizer.betas optimizer.clip_norm optimizer.epsilon optimizer.schedule optimizer.warmup optimizer.weight_decay seed training.batch_size training.compute training.epochs training.learning_rate training.max_steps training.micro_batch_size training.micro_completions validation.every validation.share
     without effect: data.max_row_bytes objective.alpha objective.beta_reward objective.clip_range objective.clip_range_high objective.desirable_weight objective.gae_lambda objective.gamma objective.grpo_deviation objective.grpo_length objective.ipo_average objective.kl_horizon objective.kl_target objective.kl_weight objective.label_smoothing objective.undesirable_weight objective.value_clip_range objective.value_weight training.recompute
     ");
     let sft = |validation: Option<&str>| {

@@ -60,7 +60,7 @@ pub enum Recompute {
     /// Where they would not fit.
     #[default]
     Auto,
-    /// It does: a third more time, and the memory of one block.
+    /// It does: a third more time, half more with adapters, and the memory of one block.
     Always,
     /// It keeps them.
     Never,

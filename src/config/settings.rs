@@ -260,9 +260,25 @@ impl TrainSettings {
     }
 }
 
+/// What the sections say together.
+impl Section for TrainSettings {
+    fn violation(&self) -> Option<Violation> {
+        let kept = self.training.base_dtype;
+        (self.adapter.rank == 0 && kept != WeightType::F32).then(|| {
+            let message = format!(
+                "expected f32 where the whole model is trained, found {}; train adapters beside frozen weights \
+                 (--lora-rank 16), or leave it out",
+                kept.short_name()
+            );
+            ("training.base_dtype".to_owned(), message)
+        })
+    }
+}
+
 impl Settings for TrainSettings {
     fn sections(&self) -> Vec<&dyn Section> {
         vec![
+            self,
             &self.training,
             &self.optimizer,
             &self.checkpoint,

@@ -12,7 +12,7 @@ use crate::deferred::Deferred;
 use crate::model::adapter::{AdapterFolder, AdapterTarget, Adapters, LoraConfig};
 use crate::model::families::Binding;
 use crate::model::folder::with_precision;
-use crate::model::{self, Decoder, ModelFolder, Precision, RewardModel, WeightType};
+use crate::model::{self, Decoder, ModelFolder, Precision, RewardModel};
 use crate::{Error, Result};
 
 /// A model being trained: where it comes from, and whether by adapters.
@@ -49,14 +49,6 @@ impl Subject {
                     adapter.path.display()
                 ),
             ));
-        }
-        let asked = config.training.base_dtype;
-        if config.adapter.rank == 0 && asked != WeightType::F32 {
-            return Err(Error::usage(format!(
-                "training.base_dtype: expected f32 where the whole model is trained, found {}; train adapters beside \
-                 frozen weights (--lora-rank 16), or leave it out",
-                asked.short_name()
-            )));
         }
         let folder = folder.kept_as(config.base_type());
         Ok(Self {

@@ -90,7 +90,8 @@ fn adapters_are_trained_beside_weights_in_few_bits_and_read_by_every_command() {
     place.lines("prompts.jsonl", [json!({"prompt_ids": [1, 2]})]);
     for dtype in ["q8", "q4"] {
         place.succeeds(&format!(
-            "sample --model model --data prompts.jsonl --out {dtype}.jsonl --completions 2 --dtype {dtype}"
+            "sample --model model --data prompts.jsonl --out {dtype}.jsonl --completions 2 \
+             --max-new-tokens 4 --dtype {dtype}"
         ));
     }
 }
@@ -98,7 +99,7 @@ fn adapters_are_trained_beside_weights_in_few_bits_and_read_by_every_command() {
 #[test]
 fn what_makes_no_sense_or_cannot_fit_is_refused() {
     let place = workplace();
-    insta::assert_snapshot!(place.refuses(&align("out", "--base-dtype q4"), 2), @"error: training.base_dtype: expected f32 where the whole model is trained, found q4; train adapters beside frozen weights (--lora-rank 16), or leave it out");
+    insta::assert_snapshot!(place.refuses(&align("out", "--base-dtype q4"), 2), @"error: `--base-dtype`: expected f32 where the whole model is trained, found q4; train adapters beside frozen weights (--lora-rank 16), or leave it out");
     insta::assert_snapshot!(place.refuses(&align("out", "--lora-rank 2 --base-dtype q5"), 2), @r#"error: `--base-dtype`: expected one of f32, bf16, f16, q8, q4, found "q5""#);
     // A shape that no machine has room for; its weights are never asked for.
     let config = std::fs::read_to_string(place.path("model/config.json")).unwrap();
