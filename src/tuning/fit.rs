@@ -53,7 +53,7 @@ pub struct Fit {
     pub recompute: bool,
     /// Tokens of the largest micro-batch.
     pub tokens: usize,
-    /// Parameters, and those of them that are trained.
+    /// All parameters.
     pub parameters: Bytes,
     /// Parameters that are trained.
     pub trained: Bytes,
