@@ -5,11 +5,14 @@
 //! gradient is written once; the gradients of the hidden states are summed over a fixed number of runs of
 //! tiles.
 
+use std::borrow::Cow;
+
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
+use burn::tensor::DType;
 use rayon::prelude::*;
 
-use crate::kernels::flex::{contiguous, indices, of_type, tensor, values, widened, zeros};
+use crate::kernels::flex::{contiguous, indices, of_type, tensor, values, zeros};
 use crate::kernels::linear::is_narrow;
 use crate::kernels::matrix::{Matrix, Target, bf16, multiply};
 use crate::kernels::vector::{add, exp, max, sum_exp, widest};
@@ -24,7 +27,7 @@ const RUNS: usize = 8;
 /// The arguments of the head: see [`super::token_log_probs`].
 pub struct Head<'a> {
     hidden: &'a [f32],
-    weight: &'a [f32],
+    weight: Rows<'a>,
     /// Of the weight's rows and columns.
     strides: [usize; 2],
     targets: &'a [usize],
@@ -33,6 +36,26 @@ pub struct Head<'a> {
     inverse_temperature: f32,
     /// Whether products are those of bf16.
     is_narrow: bool,
+}
+
+/// The weight, which may be bf16.
+enum Rows<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [half::bf16]),
+}
+
+/// Some rows of the weight in f32.
+struct Tile<'a> {
+    values: Cow<'a, [f32]>,
+    rows: usize,
+    width: usize,
+    strides: [usize; 2],
+}
+
+impl Tile<'_> {
+    fn matrix(&self) -> Matrix<'_> {
+        Matrix::strided(&self.values, [self.rows, self.width], self.strides)
+    }
 }
 
 /// Calls `work` with the head on these tensors.
@@ -45,12 +68,15 @@ fn with_head<R>(
 ) -> R {
     let (hidden, targets) = (contiguous(hidden), indices(targets));
     let is_narrow = is_narrow(weight.dtype());
-    let weight = &widened(weight.clone());
+    let start = weight.layout().start_offset();
     let [vocabulary, width] = [0, 1].map(|axis| weight.shape()[axis]);
     let strides = [0, 1].map(|axis| weight.layout().strides()[axis].unsigned_abs());
     work(&Head {
         hidden: values(&hidden),
-        weight: &weight.storage::<f32>()[weight.layout().start_offset()..],
+        weight: match weight.dtype() {
+            DType::BF16 => Rows::Bf16(&weight.storage()[start..]),
+            _ => Rows::F32(&weight.storage()[start..]),
+        },
         strides,
         targets: &targets,
         width,
@@ -112,11 +138,31 @@ impl Head<'_> {
         (0..self.vocabulary).step_by(TILE).collect()
     }
 
-    /// Rows `first..` of the weight, as many as a tile has.
-    fn tile(&self, first: usize) -> (usize, Matrix<'_>) {
-        let rows = TILE.min(self.vocabulary - first);
-        let from = &self.weight[first * self.strides[0]..];
-        (rows, Matrix::strided(from, [rows, self.width], self.strides))
+    /// Rows `first..` of the weight, as many as a tile has. Of a bf16 weight they are copies: all of it in f32
+    /// would take twice its memory.
+    fn tile(&self, first: usize) -> Tile<'_> {
+        let (rows, width) = (TILE.min(self.vocabulary - first), self.width);
+        let [row_stride, column_stride] = self.strides;
+        let start = first * row_stride;
+        match self.weight {
+            Rows::F32(weight) => {
+                Tile { values: Cow::Borrowed(&weight[start..]), rows, width, strides: self.strides }
+            }
+            Rows::Bf16(weight) => {
+                let mut values = Vec::with_capacity(rows * width);
+                for row in 0..rows {
+                    let row = &weight[start + row * row_stride..];
+                    match column_stride {
+                        1 => values.extend(row[..width].iter().map(|entry| entry.to_f32())),
+                        _ => {
+                            let entries = row.iter().step_by(column_stride).take(width);
+                            values.extend(entries.map(|entry| entry.to_f32()));
+                        }
+                    }
+                }
+                Tile { values: Cow::Owned(values), rows, width, strides: [width, 1] }
+            }
+        }
     }
 
     fn positions(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
@@ -126,9 +172,10 @@ impl Head<'_> {
 
     /// Logits of some positions over a tile, the temperature left out, `[positions, tile]`.
     fn logits(&self, positions: &std::ops::Range<usize>, first: usize, into: &mut Vec<f32>) {
-        let (rows, tile) = self.tile(first);
-        into.resize(positions.len() * rows, 0.0);
-        self.multiply(Target::set(into, rows), self.hidden_rows(positions), tile.transposed());
+        let tile = self.tile(first);
+        into.resize(positions.len() * tile.rows, 0.0);
+        let target = Target::set(into, tile.rows);
+        self.multiply(target, self.hidden_rows(positions), tile.matrix().transposed());
     }
 
     fn multiply(&self, target: Target<'_>, a: Matrix<'_>, b: Matrix<'_>) {
@@ -260,10 +307,10 @@ impl Head<'_> {
         hidden_grad: &mut [f32],
         weight_grad: Option<&mut [f32]>,
     ) {
-        let (rows, tile) = self.tile(first);
-        let slopes = Matrix::rows(slopes, positions.len(), rows, rows);
+        let tile = self.tile(first);
+        let slopes = Matrix::rows(slopes, positions.len(), tile.rows, tile.rows);
         let from = positions.start * self.width;
-        self.multiply(Target::add(&mut hidden_grad[from..], self.width), slopes, tile);
+        self.multiply(Target::add(&mut hidden_grad[from..], self.width), slopes, tile.matrix());
         if let Some(weight_grad) = weight_grad {
             let hidden = self.hidden_rows(positions);
             self.multiply(Target::add(weight_grad, self.width), slopes.transposed(), hidden);
