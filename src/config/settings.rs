@@ -209,7 +209,8 @@ fn without_effect(mut all: Value) -> Value {
 }
 
 /// Settings that earlier versions had not, with the value, as JSON, by which a stage does what it did then.
-const NEW: [(&str, &str, &str); 5] = [
+const NEW: [(&str, &str, &str); 6] = [
+    ("generation", "log_probs", "false"),
     ("training", "base_dtype", "\"f32\""),
     ("training", "micro_completions", "0"),
     ("adapter", "rslora", "false"),
@@ -363,17 +364,6 @@ impl DrawSettings {
 impl Settings for DrawSettings {
     fn sections(&self) -> Vec<&dyn Section> {
         vec![&self.generation, &self.data, &self.chat]
-    }
-
-    fn shaping(&self) -> Value {
-        let mut shaping = without_effect(serde_json::json!(self));
-        if !self.generation.log_probs
-            && let Some(generation) = shaping["generation"].as_object_mut()
-        {
-            // As before there was such a key.
-            generation.remove("log_probs");
-        }
-        shaping
     }
 }
 

@@ -85,7 +85,7 @@ struct Work<'a> {
     /// Whether passes are computed with bf16 copies of the weights.
     copies: bool,
     /// Of all groups, the largest first.
-    sizes: Vec<Size>,
+    sizes: &'a [Size],
 }
 
 /// How the training of a model on `groups` is cut so that it fits: the settings' choice where they make one.
@@ -101,7 +101,7 @@ pub(super) fn fit(
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     let free = if has_own_memory(device) { None } else { available().map(Bytes::from) };
     let limit = free.map(|free| (free as f64 * SHARE) as Bytes);
-    match cut(&work(model, settings, sizes.clone())?, settings, limit) {
+    match cut(&work(model, settings, &sizes)?, settings, limit) {
         Ok(fit) => Ok(Fit { free, ..fit }),
         Err(tightest) => Err(Error::usage(format!(
             "the training: expected what fits in the {} of free memory, found {}; {}",
@@ -123,7 +123,7 @@ fn remedy(
     smaller.training.micro_batch_size = 0;
     smaller.training.recompute = Recompute::Auto;
     let fits = |settings: &TrainSettings| {
-        let work = work(model, settings, sizes.to_vec()).ok()?;
+        let work = work(model, settings, sizes).ok()?;
         cut(&work, settings, limit).ok()
     };
     if let Some(fit) = fits(&smaller) {
@@ -187,7 +187,7 @@ fn cut(
 fn work<'a>(
     model: &'a ModelFolder,
     settings: &TrainSettings,
-    sizes: Vec<Size>,
+    sizes: &'a [Size],
 ) -> Result<Work<'a>> {
     let shape = &model.shape;
     // Parameters have no memory before they are asked for.

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::tensor::Device;
+
 use super::batches::Source;
 use super::fit::{Fit, fit, sizes};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
 use super::{TrainingSite, limits, tokenizer};
-use burn::tensor::Device;
-
 use crate::Result;
 use crate::config::TrainSettings;
 use crate::data::{self, Demonstration, GroupBatch, TokenGroup, Tokenizer};

@@ -31,7 +31,7 @@ use burn::tensor::module;
 
 pub use frozen::{Factors, Frozen};
 #[cfg(feature = "flex")]
-pub(super) use products::is_narrow;
+pub(super) use products::{is_narrow, shape_of_product};
 
 /// What `layer` makes of `x`, `[.., in]` → `[.., out]`.
 pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {

@@ -28,7 +28,7 @@ pub fn products_of_few<const N: usize, const D: usize>(
     let mut products = few_products(&x, &weights).into_iter();
     weights.map(|weight| {
         let product = products.next().expect("as many as there are weights");
-        Tensor::from_primitive::<Flex>(tensor(product, shape_of_product(&x, &weight)))
+        Tensor::from_primitive::<Flex>(tensor(product, shape_of_product(&x, weight.shape()[1])))
     })
 }
 
@@ -36,7 +36,7 @@ pub fn products_of_few<const N: usize, const D: usize>(
 pub fn of_rows(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
     let x = contiguous(x);
     let (count, _) = rows_and_width(&x);
-    let shape = shape_of_product(&x, &weight);
+    let shape = shape_of_product(&x, weight.shape()[1]);
     let out = match count {
         1..=skinny::MOST => few_products(&x, &[weight]).swap_remove(0),
         _ => product_with(rows(&x), weight),
@@ -44,10 +44,11 @@ pub fn of_rows(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
     tensor(out, shape)
 }
 
-fn shape_of_product(x: &FlexTensor, weight: &FlexTensor) -> Shape {
+/// The shape of a product of `x` with a weight of so many outputs.
+pub fn shape_of_product(x: &FlexTensor, outputs: usize) -> Shape {
     let mut shape = x.shape().to_vec();
     let last = shape.len() - 1;
-    shape[last] = weight.shape()[1];
+    shape[last] = outputs;
     Shape::from(shape)
 }
 
@@ -83,10 +84,7 @@ pub fn plus_product(out: FlexTensor, x: &FlexTensor, weight: &FlexTensor) -> Fle
         out.par_chunks_mut(task).zip(x).for_each(|(out, x)| {
             let x = Matrix::rows(x, x.len() / inner, inner, inner);
             let target = Target::add(out, width);
-            match narrow {
-                true => bf16::multiply(target, x, matrix::<f32>(&weight)),
-                false => products::multiply(target, x, matrix::<f32>(&weight)),
-            }
+            products::multiply_as(narrow, target, x, matrix(&weight));
         });
     })
 }

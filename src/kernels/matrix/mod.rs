@@ -88,6 +88,14 @@ pub fn multiply(target: Target<'_>, a: Matrix<'_>, b: Matrix<'_>) {
     }
 }
 
+/// [`multiply`], or [`bf16::multiply`] where the product is a `narrow` one.
+pub fn multiply_as(narrow: bool, target: Target<'_>, a: Matrix<'_>, b: Matrix<'_>) {
+    match narrow {
+        true => bf16::multiply(target, a, b),
+        false => multiply(target, a, b),
+    }
+}
+
 /// `a · b` row by row, on all cores where that pays. The result's memory is written once: what is
 /// allocated is not cleared first.
 pub fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {

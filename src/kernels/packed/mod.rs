@@ -72,10 +72,4 @@ impl Packed {
     pub fn unpacked(&self) -> Tensor<2> {
         plain::unpacked(self.codes.val(), self.scales.val(), self.format, self.inputs)
     }
-
-    /// Bytes of codes and scales.
-    pub fn num_bytes(&self) -> usize {
-        self.codes.dims().iter().product::<usize>() * 4
-            + self.scales.dims().iter().product::<usize>() * 2
-    }
 }

@@ -10,7 +10,8 @@ use rayon::prelude::*;
 
 use super::{BLOCK, Format, Packed};
 use crate::kernels::flex::{contiguous, primitive, rows_and_width, tensor, values};
-use crate::kernels::matrix::{Matrix, Target, bf16 as narrow, multiply};
+use crate::kernels::linear::shape_of_product;
+use crate::kernels::matrix::{Matrix, Target, bf16 as narrow, multiply_as};
 use crate::kernels::skinny;
 use crate::kernels::vector::{dot, widest};
 
@@ -50,9 +51,7 @@ impl PackedMatrix {
     pub fn of_rows(&self, x: FlexTensor) -> FlexTensor {
         let x = contiguous(x);
         let (count, inputs) = rows_and_width(&x);
-        let mut shape = x.shape().to_vec();
-        let last = shape.len() - 1;
-        shape[last] = self.outputs;
+        let shape = shape_of_product(&x, self.outputs);
         let x = Matrix::rows(values(&x), count, inputs, inputs);
         let out = match count {
             1..=skinny::MOST => self.of_few(x),
@@ -61,7 +60,7 @@ impl PackedMatrix {
                 Matrix::rows(part, outputs.len(), inputs, inputs).transposed()
             }),
         };
-        tensor(out, Shape::from(shape))
+        tensor(out, shape)
     }
 
     /// The gradient of `x` in `x · weight`, of the shape of `x`.
@@ -95,10 +94,7 @@ impl PackedMatrix {
                 let mut out = vec![0.0; count * columns.len()];
                 let target = Target::set(&mut out, columns.len());
                 // Codes and scales have few bits, so that rounding to bf16 adds next to nothing.
-                match narrow_products {
-                    true => narrow::multiply(target, x, weight),
-                    false => multiply(target, x, weight),
-                }
+                multiply_as(narrow_products, target, x, weight);
                 out
             })
             .collect();

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use crate::kernels::flex::{contiguous, indices, of_type, tensor, values, zeros};
 use crate::kernels::linear::is_narrow;
-use crate::kernels::matrix::{Matrix, Target, bf16, multiply};
+use crate::kernels::matrix::{Matrix, Target, multiply_as};
 use crate::kernels::vector::{add, exp, max, sum_exp, widest};
 
 /// Rows of the weight in a tile.
@@ -179,10 +179,7 @@ impl Head<'_> {
     }
 
     fn multiply(&self, target: Target<'_>, a: Matrix<'_>, b: Matrix<'_>) {
-        match self.is_narrow {
-            true => bf16::multiply(target, a, b),
-            false => multiply(target, a, b),
-        }
+        multiply_as(self.is_narrow, target, a, b);
     }
 
     fn hidden_rows(&self, positions: &std::ops::Range<usize>) -> Matrix<'_> {
