@@ -280,7 +280,7 @@ mod fused {
         inputs.gather(query, block, head, inputs.scale(), &mut scratch.queries);
         inputs.against(&scratch.queries, &inputs.key, block, head, &mut scratch.scores);
         let keys = block.keys();
-        widest(|| {
+        widest!({
             for (index, scores) in scratch.scores.chunks_exact_mut(keys).enumerate() {
                 let (row, query) = (index % rows, head * sharing + index / rows);
                 let (seen, unseen) = scores.split_at_mut(block.visible(row));
@@ -346,7 +346,7 @@ mod fused {
                     .zip(sum.keys.par_chunks(key_width).zip(sum.values.par_chunks(key_width)))
                     .with_min_len(64)
                     .for_each(|((keys, values), (more_keys, more_values))| {
-                        widest(|| {
+                        widest!({
                             add(keys, more_keys);
                             add(values, more_values);
                         });
@@ -384,7 +384,7 @@ mod fused {
                     block_backward(saved, grad, &block, head, scratch, rows, &mut sums);
                 }
                 let scale = inputs.scale();
-                widest(|| rows.iter_mut().for_each(|it| *it *= scale));
+                widest!(rows.iter_mut().for_each(|it| *it *= scale));
             }
             sums
         }
@@ -452,7 +452,7 @@ mod fused {
         let (width, sharing, rows) = (inputs.heads.width, inputs.sharing(), block.queries.len());
         let keys = block.keys();
         let out = values(&saved.out);
-        widest(|| {
+        widest!({
             let both = scores.chunks_exact_mut(keys).zip(slopes.chunks_exact_mut(keys));
             for (index, (scores, slopes)) in both.enumerate() {
                 let (row, query) = (index % rows, head * sharing + index / rows);

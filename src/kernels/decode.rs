@@ -147,7 +147,7 @@ mod fused {
                 let query = Matrix::rows(&queries, rows, width, width);
                 multiply(Target::set(&mut scores, keys), query, matrix(prompt_keys).transposed());
             }
-            widest(|| {
+            widest!({
                 let both = scores.chunks_exact_mut(keys).zip(queries.chunks_exact(width));
                 for (row, (scores, query)) in task.rows.clone().zip(both) {
                     if self.few {
@@ -165,7 +165,7 @@ mod fused {
                 let weights = Matrix::rows(&scores, rows, prompt, keys);
                 multiply(Target::set(&mut mixed, width), weights, matrix(prompt_values));
             }
-            widest(|| {
+            widest!({
                 let both = scores.chunks_exact(keys).zip(mixed.chunks_exact_mut(width));
                 for (row, (weights, mixed)) in task.rows.clone().zip(both) {
                     if self.few {

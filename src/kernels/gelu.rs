@@ -64,9 +64,17 @@ mod fused {
         fn forward(&self, [x]: [FlexTensor; 1]) -> FlexTensor {
             changed(x, |x| {
                 x.par_chunks_mut(TASK).for_each(|x| {
-                    widest(|| match self {
-                        Self::Tanh => x.iter_mut().for_each(|x| *x *= gate(*x)),
-                        Self::Erf => x.iter_mut().for_each(|x| *x *= normal(*x).0),
+                    widest!(match self {
+                        Self::Tanh => {
+                            for x in x {
+                                *x *= gate(*x);
+                            }
+                        }
+                        Self::Erf => {
+                            for x in x {
+                                *x *= normal(*x).0;
+                            }
+                        }
                     });
                 });
             })
@@ -86,9 +94,17 @@ mod fused {
             let grad = changed(grad, |grad| {
                 grad.par_chunks_mut(TASK).zip(values(&x).par_chunks(TASK)).for_each(|(grad, x)| {
                     let both = grad.iter_mut().zip(x);
-                    widest(|| match self {
-                        Self::Tanh => both.for_each(|(grad, &x)| *grad *= tanh_slope(x)),
-                        Self::Erf => both.for_each(|(grad, &x)| *grad *= erf_slope(x)),
+                    widest!(match self {
+                        Self::Tanh => {
+                            for (grad, &x) in both {
+                                *grad *= tanh_slope(x);
+                            }
+                        }
+                        Self::Erf => {
+                            for (grad, &x) in both {
+                                *grad *= erf_slope(x);
+                            }
+                        }
                     });
                 });
             });

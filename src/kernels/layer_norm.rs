@@ -90,7 +90,7 @@ mod fused {
             let tasks = grad.par_chunks_mut(task).zip(values(&x).par_chunks(task));
             tasks
                 .map(|(grad, x)| {
-                    widest(|| rows_backward(grad, x, values(&gamma), epsilon, for_weights))
+                    widest!(rows_backward(grad, x, values(&gamma), epsilon, for_weights))
                 })
                 .collect_into_vec(&mut shares);
         });

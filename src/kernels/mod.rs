@@ -62,7 +62,9 @@ use burn::tensor::{DType, Tensor};
 #[cfg(feature = "flex")]
 pub(crate) fn exponentials(x: &[f32], shift: f32, scale: f32) -> Vec<f32> {
     let mut out = x.to_vec();
-    vector::widest(|| out.iter_mut().for_each(|x| *x = vector::exp(scale * (*x - shift))));
+    vector::widest!(for x in &mut out {
+        *x = vector::exp(scale * (*x - shift));
+    });
     out
 }
 

@@ -41,7 +41,7 @@ mod fused {
             let (_, width) = rows_and_width(&x);
             changed(x, |x| {
                 x.par_chunks_mut(task_of_rows(width)).for_each(|rows| {
-                    widest(|| {
+                    widest!({
                         for x in rows.chunks_exact_mut(width) {
                             let inverse = inverse_size(x, self.epsilon);
                             for (x, &gamma) in x.iter_mut().zip(values(&gamma)) {
@@ -90,7 +90,7 @@ mod fused {
                 .zip(values(&x).par_chunks(task_of_rows(width)));
             tasks
                 .map(|(grad, x)| {
-                    widest(|| rows_backward(grad, x, values(&gamma), epsilon, for_gamma))
+                    widest!(rows_backward(grad, x, values(&gamma), epsilon, for_gamma))
                 })
                 .collect_into_vec(&mut shares);
         });

@@ -69,7 +69,7 @@ mod fused {
             let tasks = x.par_chunks_mut(rows * width);
             let angles = cos.par_chunks(rows * pairs).zip(sin.par_chunks(rows * pairs));
             tasks.zip(angles).for_each(|(x, (cos, sin))| {
-                widest(|| {
+                widest!({
                     let angles = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
                     for (heads, (cos, sin)) in x.chunks_exact_mut(width).zip(angles) {
                         for head in heads.chunks_exact_mut(head_dim) {

@@ -19,8 +19,12 @@ pub const MOST: usize = 4;
 
 /// Runs of inputs that are summed apart.
 const RUNS: usize = 8;
-/// Outputs of a task.
+/// Inputs whose products are added at once, so that the sums pass through the caches once for all of them.
+const INPUTS: usize = 4;
+/// Outputs of a task where the weight's columns are contiguous.
 const COLUMNS: usize = 1024;
+/// Outputs of a task where its rows are: so many that reading on within a row is most of the reading.
+const OUTPUTS: usize = 8192;
 
 /// An entry of a weight.
 trait Entry: Copy + Send + Sync {
@@ -82,7 +86,7 @@ impl Product {
         let weight = if by_columns { weight } else { contiguous(weight) };
         let cut = match outputs {
             _ if by_columns => Cut::Columns,
-            outputs if outputs > COLUMNS * RUNS => Cut::Outputs,
+            outputs if outputs > 2 * OUTPUTS => Cut::Outputs,
             _ => Cut::Inputs,
         };
         Self { x, weight, cut, rows, inputs, outputs }
@@ -90,7 +94,8 @@ impl Product {
 
     fn pieces(&self) -> usize {
         match self.cut {
-            Cut::Columns | Cut::Outputs => self.outputs.div_ceil(COLUMNS),
+            Cut::Columns => self.outputs.div_ceil(COLUMNS),
+            Cut::Outputs => self.outputs.div_ceil(OUTPUTS),
             Cut::Inputs => self.inputs.div_ceil(self.run()),
         }
     }
@@ -120,14 +125,14 @@ impl Product {
                 dots(x, &weight[columns.start * inputs..columns.end * inputs])
             }
             Cut::Outputs => {
-                let columns = some(outputs, COLUMNS);
+                let columns = some(outputs, OUTPUTS);
                 let weight = weight.chunks_exact(outputs).map(|it| &it[columns.clone()]);
-                widest(|| accumulate(x, weight, 0..inputs, columns.len()))
+                widest!(accumulate(x, weight, 0..inputs, columns.len()))
             }
             Cut::Inputs => {
                 let from = some(inputs, self.run());
                 let weight = weight[from.start * outputs..].chunks_exact(outputs);
-                widest(|| accumulate(x, weight, from, outputs))
+                widest!(accumulate(x, weight, from, outputs))
             }
         }
     }
@@ -165,7 +170,7 @@ struct Rows<'a> {
 /// The products of every row with every column.
 fn dots(x: Rows<'_>, columns: &[impl Entry]) -> Vec<f32> {
     let mut out = vec![0.0; columns.len() / x.inputs * x.rows];
-    widest(|| {
+    widest!({
         let columns = columns.chunks_exact(x.inputs);
         for (out, column) in out.chunks_exact_mut(x.rows).zip(columns) {
             for (out, x) in out.iter_mut().zip(x.values.chunks_exact(x.inputs)) {
@@ -185,11 +190,25 @@ fn accumulate<'a, W: Entry + 'a>(
     outputs: usize,
 ) -> Vec<f32> {
     let mut sums = vec![0.0; x.rows * outputs];
-    for (input, weight) in from.zip(weight) {
+    let weight: Vec<&[W]> = weight.take(from.len()).collect();
+    for (first, weight) in from.step_by(INPUTS).zip(weight.chunks(INPUTS)) {
         for (row, sums) in sums.chunks_exact_mut(outputs).enumerate() {
-            let x = x.values[row * x.inputs + input];
-            for (sum, weight) in sums.iter_mut().zip(weight) {
-                *sum += x * weight.wide();
+            let x = &x.values[row * x.inputs + first..][..weight.len()];
+            match *weight {
+                [a, b, c, d] => {
+                    let pairs = a.iter().zip(b).zip(c.iter().zip(d));
+                    for (sum, ((a, b), (c, d))) in sums.iter_mut().zip(pairs) {
+                        *sum += (x[0] * a.wide() + x[1] * b.wide())
+                            + (x[2] * c.wide() + x[3] * d.wide());
+                    }
+                }
+                _ => {
+                    for (x, weight) in x.iter().zip(weight) {
+                        for (sum, weight) in sums.iter_mut().zip(*weight) {
+                            *sum += x * weight.wide();
+                        }
+                    }
+                }
             }
         }
     }
@@ -212,7 +231,7 @@ mod tests {
             Tensor::from_data(TensorData::new(values, shape), &device)
         };
         for rows in 1..=MOST {
-            for (inputs, outputs) in [(67, 35), (5, 9001), (600, 33), (3, 2)] {
+            for (inputs, outputs) in [(67, 35), (5, 17001), (600, 33), (3, 2)] {
                 let x = spread([rows, inputs], 0.7);
                 let by_rows = spread([inputs, outputs], 1.3);
                 let by_columns = spread([outputs, inputs], 2.1).transpose();

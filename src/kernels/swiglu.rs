@@ -47,7 +47,7 @@ mod fused {
             let up = values(&up);
             changed(gate, |gate| {
                 gate.par_chunks_mut(TASK).zip(up.par_chunks(TASK)).for_each(|(gate, up)| {
-                    widest(|| {
+                    widest!({
                         for (gate, &up) in gate.iter_mut().zip(up) {
                             *gate = *gate * sigmoid(*gate) * up;
                         }
@@ -87,7 +87,7 @@ mod fused {
             let inputs = values(&gate).par_chunks(TASK).zip(values(&up).par_chunks(TASK));
             let outputs = gate_grad.par_chunks_mut(TASK).zip(grad.par_chunks_mut(TASK));
             outputs.zip(inputs).for_each(|((gate_grad, grad), (gate, up))| {
-                widest(|| {
+                widest!({
                     let outputs = gate_grad.iter_mut().zip(grad);
                     for ((gate_grad, grad), (&gate, &up)) in outputs.zip(gate.iter().zip(up)) {
                         let open = sigmoid(gate);

@@ -46,22 +46,21 @@ mod fused {
         let sum = changed(primitive(a), |a| {
             a.par_chunks_mut(TASK)
                 .zip(values(&b).par_chunks(TASK))
-                .for_each(|(a, b)| widest(|| add(a, b)));
+                .for_each(|(a, b)| widest!(add(a, b)));
         });
         Tensor::from_primitive::<Flex>(sum)
     }
 
     pub fn scaled<const D: usize>(x: Tensor<D>, factor: f32) -> Tensor<D> {
         let scaled = changed(primitive(x), |x| {
-            x.par_chunks_mut(TASK)
-                .for_each(|x| widest(|| x.iter_mut().for_each(|it| *it *= factor)));
+            x.par_chunks_mut(TASK).for_each(|x| widest!(x.iter_mut().for_each(|it| *it *= factor)));
         });
         Tensor::from_primitive::<Flex>(scaled)
     }
 
     pub fn square_sum<const D: usize>(x: Tensor<D>) -> f64 {
         let x = contiguous(primitive(x));
-        let parts: Vec<f32> = values(&x).par_chunks(TASK).map(|x| widest(|| dot(x, x))).collect();
+        let parts: Vec<f32> = values(&x).par_chunks(TASK).map(|x| widest!(dot(x, x))).collect();
         parts.into_iter().map(f64::from).sum()
     }
 
@@ -99,7 +98,7 @@ mod fused {
             .zip(second.storage_mut::<f32>().par_chunks_mut(TASK));
         let factors = Factors::new(step);
         blocks.for_each(|(((parameter, gradient), first), second)| {
-            widest(|| factors.update(parameter, gradient, first, second));
+            widest!(factors.update(parameter, gradient, first, second));
         });
         let [parameter, first, second] =
             [parameter, first, second].map(Tensor::from_primitive::<Flex>);

@@ -5,11 +5,26 @@
 //! order.
 
 /// Running sums of a reduction.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
-/// Runs `work` in the widest vectors the processor has. What `work` calls must be inlined.
+/// What an expression is, computed in the widest vectors that the processor has.
+///
+/// The expression is compiled once for every instruction set; only what the compiler puts into these copies gets
+/// their instructions. So every function in it is to be marked `#[inline(always)]`, as this macro marks the
+/// expression itself: a closure is not inlined by itself once it has several callers.
+macro_rules! widest {
+    ($work:expr) => {
+        $crate::kernels::vector::in_widest(
+            #[inline(always)]
+            || $work,
+        )
+    };
+}
+pub(in crate::kernels) use widest;
+
+/// Runs the closure of [`widest`].
 #[inline(always)]
-pub fn widest<R>(work: impl FnOnce() -> R) -> R {
+pub fn in_widest<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
         use pulp::x86::{V3, V4};
@@ -57,12 +72,12 @@ pub fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 pub fn sum2<B: Copy>(a: &[f32], b: &[B], f: impl Fn(f32, B) -> f32) -> f32 {
     let mut sums = [0.0; LANES];
-    let (a_blocks, b_blocks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 =
-        a_blocks.remainder().iter().zip(b_blocks.remainder()).map(|(&a, &b)| f(a, b)).sum();
-    for (a, b) in a_blocks.zip(b_blocks) {
-        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += f(a, b);
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(&a, &b)| f(a, b)).sum();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            sums[lane] += f(a[lane], b[lane]);
         }
     }
     total(sums) + rest
@@ -79,29 +94,29 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 pub fn max(x: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if a > b { a } else { b };
     let mut most = [f32::NEG_INFINITY; LANES];
-    let blocks = x.chunks_exact(LANES);
-    let rest = blocks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
+    let (blocks, rest) = x.as_chunks::<LANES>();
     for block in blocks {
-        for (most, &x) in most.iter_mut().zip(block) {
-            *most = larger(x, *most);
+        for lane in 0..LANES {
+            most[lane] = larger(block[lane], most[lane]);
         }
     }
-    most.into_iter().fold(rest, larger)
+    let rest = rest.iter().copied().fold(f32::NEG_INFINITY, larger);
+    whole(most).into_iter().fold(rest, larger)
 }
 
 /// Replaces every x by e^(scale · x − shift) and returns their sum.
 #[inline(always)]
 pub fn exp_in_place(x: &mut [f32], scale: f32, shift: f32) -> f32 {
     let mut sums = [0.0; LANES];
-    let mut blocks = x.chunks_exact_mut(LANES);
-    for block in &mut blocks {
-        for (sum, x) in sums.iter_mut().zip(block) {
-            *x = exp(*x * scale - shift);
-            *sum += *x;
+    let (blocks, others) = x.as_chunks_mut::<LANES>();
+    for block in blocks {
+        for lane in 0..LANES {
+            block[lane] = exp(block[lane] * scale - shift);
+            sums[lane] += block[lane];
         }
     }
     let mut rest = 0.0;
-    for x in blocks.into_remainder() {
+    for x in others {
         *x = exp(*x * scale - shift);
         rest += *x;
     }
@@ -125,13 +140,21 @@ pub fn add(into: &mut [f32], x: &[f32]) {
 /// The sum of vectors of `width` entries, one after the other.
 pub fn total_of<'a>(width: usize, vectors: impl IntoIterator<Item = &'a Vec<f32>>) -> Vec<f32> {
     let mut total = vec![0.0; width];
-    vectors.into_iter().for_each(|it| widest(|| add(&mut total, it)));
+    vectors.into_iter().for_each(|it| widest!(add(&mut total, it)));
     total
 }
 
+/// Lanes as they are, in memory. Without this the compiler forms its vectors from the end of what is made of the
+/// lanes, a pair, and keeps pairs up to the loop: two numbers an instruction.
 #[inline(always)]
-fn total(sums: [f32; LANES]) -> f32 {
-    let mut sums = sums;
+fn whole(lanes: [f32; LANES]) -> [f32; LANES] {
+    std::hint::black_box(lanes)
+}
+
+/// The sum of the running sums.
+#[inline(always)]
+pub fn total(sums: [f32; LANES]) -> f32 {
+    let mut sums = whole(sums);
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
@@ -152,20 +175,33 @@ mod tests {
         use crate::skipped::or_skip;
         use pulp::x86::{V3, V4};
         let x: Vec<f32> = (0..1003).map(|it| (it as f32 * 0.7).sin()).collect();
-        let work = || {
-            let mut powers = x.clone();
+        #[inline(always)]
+        fn work(x: &[f32]) -> Vec<u32> {
+            let mut powers = x.to_vec();
             let sum = exp_in_place(&mut powers, 2.0, 0.5);
-            add(&mut powers, &x);
-            powers.extend([sum, dot(&x, &x), max(&x), sum_exp(&x, 2.0, 0.5), sigmoid(x[1])]);
-            powers.iter().map(|it| it.to_bits()).collect::<Vec<_>>()
-        };
-        let narrow = work();
-        assert_eq!(widest(work), narrow);
+            add(&mut powers, x);
+            powers.extend([sum, dot(x, x), max(x), sum_exp(x, 2.0, 0.5), sigmoid(x[1])]);
+            powers.iter().map(|it| it.to_bits()).collect()
+        }
+        let narrow = work(&x);
+        assert_eq!(widest!(work(&x)), narrow);
         if let Some(avx2) = or_skip(V3::try_new(), "this processor has no AVX2") {
-            assert_eq!(avx2.vectorize(work), narrow);
+            assert_eq!(
+                avx2.vectorize(
+                    #[inline(always)]
+                    || work(&x)
+                ),
+                narrow
+            );
         }
         if let Some(avx512) = or_skip(V4::try_new(), "this processor has no AVX-512") {
-            assert_eq!(avx512.vectorize(work), narrow);
+            assert_eq!(
+                avx512.vectorize(
+                    #[inline(always)]
+                    || work(&x)
+                ),
+                narrow
+            );
         }
     }
 

@@ -27,7 +27,7 @@ impl Operation<2> for Bias {
         let (_, width) = rows_and_width(&x);
         changed(x, |x| {
             x.par_chunks_mut(task_of_rows(width)).for_each(|rows| {
-                widest(|| rows.chunks_exact_mut(width).for_each(|x| add(x, values(&bias))));
+                widest!(rows.chunks_exact_mut(width).for_each(|x| add(x, values(&bias))));
             });
         })
     }
@@ -55,7 +55,7 @@ fn column_sums(x: &FlexTensor) -> FlexTensor {
         .par_chunks(task_of_rows(width))
         .map(|rows| {
             let mut sums = vec![0.0; width];
-            widest(|| rows.chunks_exact(width).for_each(|row| add(&mut sums, row)));
+            widest!(rows.chunks_exact(width).for_each(|row| add(&mut sums, row)));
             sums
         })
         .collect();

@@ -133,7 +133,7 @@ fn panels<T: Entry, const LANES: usize>(
     let mut panels = vec![[0; LANES]; rows.len().div_ceil(LANES) * steps];
     let fill = |(index, panel): (usize, &mut [Step<LANES>])| {
         let first = rows.start + index * LANES;
-        widest(|| pack(matrix, first..(first + LANES).min(rows.end), depth, panel));
+        widest!(pack(matrix, first..(first + LANES).min(rows.end), depth, panel));
     };
     if together {
         panels.par_chunks_exact_mut(steps).enumerate().for_each(fill);

@@ -36,12 +36,6 @@ impl<'a, T> Matrix<'a, T> {
         self.rows
     }
 
-    /// A row whose entries follow one another.
-    pub fn row(self, row: usize) -> &'a [T] {
-        let start = row * self.row_stride;
-        &self.values[start..start + self.columns]
-    }
-
     /// The same entries with rows and columns exchanged.
     pub fn transposed(self) -> Self {
         Self {

@@ -40,6 +40,14 @@ impl Format {
 
     /// Packs a column into its codes and scales.
     pub(super) fn pack(self, column: &[f32], codes: &mut [i32], scales: &mut [bf16]) {
+        #[cfg(feature = "flex")]
+        crate::kernels::vector::widest!(self.pack_blocks(column, codes, scales));
+        #[cfg(not(feature = "flex"))]
+        self.pack_blocks(column, codes, scales);
+    }
+
+    #[inline(always)]
+    fn pack_blocks(self, column: &[f32], codes: &mut [i32], scales: &mut [bf16]) {
         let codes: &mut [u8] = bytemuck::cast_slice_mut(codes);
         let codes = codes.chunks_exact_mut(4 * self.words());
         for ((entries, codes), scale) in column.chunks(BLOCK).zip(codes).zip(scales) {
@@ -49,12 +57,14 @@ impl Format {
             *scale = found;
             match self {
                 Self::Q8 => {
-                    codes.iter_mut().zip(chosen).for_each(|(byte, code)| *byte = code as i8 as u8);
+                    for i in 0..BLOCK {
+                        codes[i] = chosen[i] as i8 as u8;
+                    }
                 }
                 Self::Q4 => {
-                    for (i, byte) in codes.iter_mut().enumerate() {
-                        let nibble = |code: f32| (code + 8.0) as u8;
-                        *byte = nibble(chosen[i]) | nibble(chosen[i + HALF]) << 4;
+                    for i in 0..HALF {
+                        let [low, high] = [chosen[i], chosen[HALF + i]].map(|it| (it + 8.0) as u8);
+                        codes[i] = low | high << 4;
                     }
                 }
             }
@@ -62,28 +72,37 @@ impl Format {
     }
 
     /// The scale and the codes that are nearest to a block, of some that are tried.
+    #[inline(always)]
     fn chosen(self, block: &[f32; BLOCK]) -> (bf16, [f32; BLOCK]) {
         /// The share of the range that the largest entry takes up: more than all of it cuts that entry off and
         /// brings the others nearer.
         const SHARES: [f32; 4] = [1.0, 0.93, 0.86, 0.79];
         let [least, most] = self.range();
-        let largest =
-            block.iter().copied().fold(0.0f32, |a, b| if b.abs() > a.abs() { b } else { a });
+        let largest = largest(block);
         let mut best = (f32::INFINITY, bf16::ZERO, [0.0; BLOCK]);
-        if largest == 0.0 {
+        // What is next to nothing has no inverse.
+        if largest.abs() < 1e-30 {
             return (best.1, best.2);
         }
         let shares = if self == Self::Q4 { &SHARES[..] } else { &SHARES[..1] };
         for share in shares {
             // The end of the range with one code more is for the largest entry, whatever its sign.
-            let scale = largest / least * share;
-            let codes = block.map(|entry| (entry / scale).round_ties_even().clamp(least, most));
-            let product = |a: &[f32; BLOCK], b: &[f32; BLOCK]| {
-                a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>()
-            };
-            let scale = bf16::from_f32(product(&codes, block) / product(&codes, &codes));
-            let far = |(code, entry): (&f32, &f32)| (entry - code * scale.to_f32()).powi(2);
-            let error: f32 = codes.iter().zip(block).map(far).sum();
+            let per_entry = least / (largest * share);
+            let (mut codes, mut of_entries, mut of_codes) =
+                ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+            for i in 0..BLOCK {
+                codes[i] = rounded(block[i] * per_entry).clamp(least, most);
+                of_entries[i] = codes[i] * block[i];
+                of_codes[i] = codes[i] * codes[i];
+            }
+            let scale = bf16::from_f32(sum(of_entries) / sum(of_codes));
+            let wide = scale.to_f32();
+            let mut far = [0.0; BLOCK];
+            for i in 0..BLOCK {
+                let difference = block[i] - codes[i] * wide;
+                far[i] = difference * difference;
+            }
+            let error = sum(far);
             if error < best.0 {
                 best = (error, scale, codes);
             }
@@ -109,6 +128,43 @@ impl Format {
         }
         entries
     }
+}
+
+/// The entry that is farthest from zero.
+#[inline(always)]
+fn largest(block: &[f32; BLOCK]) -> f32 {
+    let (mut least, mut most) = (*block, *block);
+    let mut width = BLOCK / 2;
+    while width > 0 {
+        for i in 0..width {
+            let smaller = |a: f32, b: f32| if a < b { a } else { b };
+            least[i] = smaller(least[i], least[i + width]);
+            most[i] = -smaller(-most[i], -most[i + width]);
+        }
+        width /= 2;
+    }
+    if most[0] >= -least[0] { most[0] } else { least[0] }
+}
+
+/// The nearest whole number of one below 2²², ties to even.
+#[inline(always)]
+fn rounded(x: f32) -> f32 {
+    /// 1.5 · 2²³: what is added to it loses its fraction.
+    const ROUND: f32 = 12_582_912.0;
+    (x + ROUND) - ROUND
+}
+
+/// The sum in pairs of entries, of pairs, and so on.
+#[inline(always)]
+fn sum(mut terms: [f32; BLOCK]) -> f32 {
+    let mut width = BLOCK / 2;
+    while width > 0 {
+        for i in 0..width {
+            terms[i] += terms[i + width];
+        }
+        width /= 2;
+    }
+    terms[0]
 }
 
 #[cfg(test)]

@@ -13,8 +13,11 @@
 //! | `blocks` | entries to codes and back, block by block |
 //! | `plain` | the whole weight by every backend's own operations |
 //! | `product` | products that unpack some rows or columns at a time |
+//! | `columns` | columns of codes: their entries, and their products with a few rows |
 
 mod blocks;
+#[cfg(feature = "flex")]
+mod columns;
 mod plain;
 #[cfg(feature = "flex")]
 mod product;

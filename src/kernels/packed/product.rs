@@ -8,17 +8,17 @@ use burn::tensor::Shape;
 use half::bf16;
 use rayon::prelude::*;
 
+use super::columns::{Columns, TOGETHER};
 use super::{BLOCK, Format, Packed};
 use crate::kernels::flex::{contiguous, primitive, rows_and_width, tensor, values};
 use crate::kernels::linear::shape_of_product;
-use crate::kernels::matrix::{Matrix, Target, bf16 as narrow, multiply_as};
-use crate::kernels::skinny;
-use crate::kernels::vector::{dot, widest};
+use crate::kernels::matrix::{Matrix, bf16 as narrow, product};
 
-/// Parts of a weight that are unpacked apart, at least, and the most rows or columns of one.
-const PARTS: usize = 8;
-const MOST: usize = 256;
-/// Outputs of a task where the product has few rows.
+/// Entries of a weight that are unpacked at a time.
+const ENTRIES: usize = 1 << 24;
+/// Rows of a product that makes numbers of the codes as it goes, and does not unpack.
+const FEW: usize = 8;
+/// Outputs of a task where the product has few rows, and where a weight is unpacked.
 const OUTPUTS: usize = 64;
 
 /// A packed weight `[in, out]` as slices.
@@ -52,13 +52,14 @@ impl PackedMatrix {
         let x = contiguous(x);
         let (count, inputs) = rows_and_width(&x);
         let shape = shape_of_product(&x, self.outputs);
-        let x = Matrix::rows(values(&x), count, inputs, inputs);
-        let out = match count {
-            1..=skinny::MOST => self.of_few(x),
-            _ => self.in_parts(x, self.outputs, 1, |outputs, part| {
-                self.unpack(outputs.clone(), 0..inputs, part);
-                Matrix::rows(part, outputs.len(), inputs, inputs).transposed()
-            }),
+        let out = if count <= FEW {
+            self.of_few(values(&x))
+        } else {
+            let x = Matrix::rows(values(&x), count, inputs, inputs);
+            product_in_parts(x, self.outputs, (ENTRIES / inputs.max(1)).max(1), |outputs| {
+                let columns = self.unpacked(outputs.clone(), 0..inputs);
+                (columns, [outputs.len(), inputs], true)
+            })
         };
         tensor(out, shape)
     }
@@ -67,99 +68,104 @@ impl PackedMatrix {
     pub fn gradient_of_rows(&self, grad: &FlexTensor, shape: Shape) -> FlexTensor {
         let (count, outputs) = rows_and_width(grad);
         let grad = Matrix::rows(values(grad), count, outputs, outputs);
-        let x_grad = self.in_parts(grad, self.inputs, BLOCK, |inputs, part| {
-            self.unpack(0..outputs, inputs.clone(), part);
-            Matrix::rows(part, outputs, inputs.len(), inputs.len())
+        let part = (ENTRIES / outputs.max(1)).next_multiple_of(BLOCK);
+        let x_grad = product_in_parts(grad, self.inputs, part, |inputs| {
+            let columns = self.unpacked(0..outputs, inputs.clone());
+            (columns, [outputs, inputs.len()], false)
         });
         tensor(x_grad, shape)
     }
 
-    /// `x · weight` in parts of its `width` columns, multiples of `step`; `unpack` makes the matrix of a part.
-    fn in_parts<'a>(
-        &self,
-        x: Matrix<'_>,
-        width: usize,
-        step: usize,
-        unpack: impl for<'b> Fn(Range<usize>, &'b mut Vec<f32>) -> Matrix<'b> + Sync + 'a,
-    ) -> Vec<f32> {
-        let part = width.div_ceil(PARTS).next_multiple_of(step.max(16)).min(MOST);
-        let parts: Vec<Range<usize>> =
-            (0..width).step_by(part).map(|start| start..(start + part).min(width)).collect();
-        let count = x.num_rows();
-        let narrow_products = narrow::available();
-        let products: Vec<Vec<f32>> = parts
-            .par_iter()
-            .map_init(Vec::new, |unpacked, columns| {
-                let weight = unpack(columns.clone(), unpacked);
-                let mut out = vec![0.0; count * columns.len()];
-                let target = Target::set(&mut out, columns.len());
-                // Codes and scales have few bits, so that rounding to bf16 adds next to nothing.
-                multiply_as(narrow_products, target, x, weight);
-                out
-            })
-            .collect();
-        let mut joined = vec![0.0; count * width];
-        joined.par_chunks_mut(width.max(1)).enumerate().for_each(|(row, joined)| {
-            for (columns, product) in parts.iter().zip(&products) {
-                let len = columns.len();
-                joined[columns.clone()].copy_from_slice(&product[row * len..(row + 1) * len]);
-            }
-        });
-        joined
-    }
-
     /// The entries of some outputs and inputs, output by output; the inputs begin with a block.
-    fn unpack(&self, outputs: Range<usize>, inputs: Range<usize>, into: &mut Vec<f32>) {
-        into.clear();
-        into.resize(outputs.len() * inputs.len(), 0.0);
-        let first = inputs.start / BLOCK;
-        widest(|| {
-            for (output, into) in outputs.zip(into.chunks_exact_mut(inputs.len())) {
-                let blocks = self.blocks(output).skip(first);
-                for ((codes, scale), into) in blocks.zip(into.chunks_mut(BLOCK)) {
-                    let entries = self.format.entries(codes);
-                    for (into, entry) in into.iter_mut().zip(entries) {
-                        *into = entry * scale;
-                    }
-                }
-            }
+    fn unpacked(&self, outputs: Range<usize>, inputs: Range<usize>) -> Vec<f32> {
+        let width = inputs.len().max(1);
+        let mut entries = vec![0.0; outputs.len() * inputs.len()];
+        entries.par_chunks_mut(width).zip(outputs).for_each(|(entries, output)| {
+            self.columns(output..output + 1).from(inputs.start / BLOCK).unpack(entries);
         });
+        entries
     }
 
-    /// The codes and the scale of each block of an output.
-    #[inline(always)]
-    fn blocks(&self, output: usize) -> impl Iterator<Item = (&[u8], f32)> {
+    /// Some outputs' columns.
+    fn columns(&self, outputs: Range<usize>) -> Columns<'_> {
         let blocks = self.inputs.div_ceil(BLOCK);
-        let bytes = 4 * self.format.words();
+        let bytes = blocks * 4 * self.format.words();
         let codes: &[u8] = bytemuck::cast_slice(self.codes.storage::<i32>());
         let scales = self.scales.storage::<bf16>();
-        let codes = &codes[output * blocks * bytes..(output + 1) * blocks * bytes];
-        let scales = &scales[output * blocks..(output + 1) * blocks];
-        codes.chunks_exact(bytes).zip(scales.iter().map(|scale| scale.to_f32()))
+        Columns {
+            format: self.format,
+            codes: &codes[outputs.start * bytes..outputs.end * bytes],
+            scales: &scales[outputs.start * blocks..outputs.end * blocks],
+        }
     }
 
-    /// The product of few rows: every code is read once.
-    fn of_few(&self, x: Matrix<'_>) -> Vec<f32> {
-        let (count, inputs) = (x.num_rows(), self.inputs);
-        let mut by_output = vec![0.0; self.outputs * count];
-        let tasks = by_output.par_chunks_mut(OUTPUTS * count).enumerate();
-        tasks.for_each(|(task, out)| {
-            widest(|| {
-                for (i, out) in out.chunks_exact_mut(count).enumerate() {
-                    for (block, (codes, scale)) in self.blocks(task * OUTPUTS + i).enumerate() {
-                        let entries = self.format.entries(codes);
-                        let from = block * BLOCK;
-                        let len = BLOCK.min(inputs - from);
-                        for (row, out) in out.iter_mut().enumerate() {
-                            *out += scale * dot(&x.row(row)[from..from + len], &entries[..len]);
-                        }
-                    }
-                }
+    /// The product of few rows of `x`, `[rows, in]`: the codes are read once for [`TOGETHER`] of them.
+    fn of_few(&self, x: &[f32]) -> Vec<f32> {
+        let inputs = self.inputs.max(1);
+        let rows = x.len() / inputs;
+        let mut out = vec![0.0; rows * self.outputs];
+        let some = x.chunks(TOGETHER * inputs).zip(out.chunks_mut(TOGETHER * self.outputs.max(1)));
+        for (x, out) in some {
+            let x = self.in_blocks(x);
+            let rows = out.len() / self.outputs;
+            let mut by_output = vec![0.0; out.len()];
+            let tasks = by_output.par_chunks_mut(OUTPUTS * rows).enumerate();
+            tasks.for_each(|(task, products)| {
+                let first = task * OUTPUTS;
+                self.columns(first..first + products.len() / rows).times(&x, products, rows);
             });
-        });
-        let row = |row: usize| by_output.iter().skip(row).step_by(count.max(1));
-        (0..count).flat_map(row).copied().collect()
+            for (row, out) in out.chunks_exact_mut(self.outputs).enumerate() {
+                let products = by_output.iter().skip(row).step_by(rows);
+                out.iter_mut().zip(products).for_each(|(out, &product)| *out = product);
+            }
+        }
+        out
     }
+
+    /// Rows in whole blocks; what follows the entries of a row is zero.
+    fn in_blocks(&self, x: &[f32]) -> Vec<[f32; BLOCK]> {
+        // As in a product of many rows, so that a row is the same among few and many.
+        let rounded = |x: f32| if narrow::available() { bf16::from_f32(x).to_f32() } else { x };
+        let blocks = self.inputs.div_ceil(BLOCK).max(1);
+        let mut padded = vec![[0.0; BLOCK]; x.len() / self.inputs.max(1) * blocks];
+        for (blocks, row) in padded.chunks_exact_mut(blocks).zip(x.chunks_exact(self.inputs.max(1)))
+        {
+            let entries = blocks.as_flattened_mut().iter_mut();
+            entries.zip(row).for_each(|(entry, &x)| *entry = rounded(x));
+        }
+        padded
+    }
+}
+
+/// `x · weight` in parts of so many of its `width` columns. `unpack` makes the entries of a part, their rows and
+/// columns, and whether these stand for the part's columns and rows.
+fn product_in_parts(
+    x: Matrix<'_>,
+    width: usize,
+    part: usize,
+    unpack: impl Fn(Range<usize>) -> (Vec<f32>, [usize; 2], bool),
+) -> Vec<f32> {
+    let product = |columns: Range<usize>| {
+        let (entries, [rows, columns], transposed) = unpack(columns);
+        let weight = Matrix::rows(&entries, rows, columns, columns);
+        let weight = if transposed { weight.transposed() } else { weight };
+        // Codes and scales have few bits, so that rounding to bf16 adds next to nothing.
+        match narrow::available() {
+            true => narrow::product(x, weight),
+            false => product(x, weight),
+        }
+    };
+    if width <= part {
+        return product(0..width);
+    }
+    let mut joined = vec![0.0; x.num_rows() * width];
+    for start in (0..width).step_by(part) {
+        let columns = start..(start + part).min(width);
+        let product = product(columns.clone());
+        let rows = joined.par_chunks_mut(width).zip(product.par_chunks(columns.len()));
+        rows.for_each(|(joined, product)| joined[columns.clone()].copy_from_slice(product));
+    }
+    joined
 }
 
 #[cfg(test)]
@@ -173,7 +179,9 @@ mod tests {
     fn products_are_those_of_the_unpacked_weight() {
         let device = Device::flex();
         // 67 inputs: two blocks and a short one; more outputs than a task has.
-        for (format, rows) in [(Format::Q8, 3), (Format::Q8, 90), (Format::Q4, 1), (Format::Q4, 90)]
+        for (format, rows) in [1, 2, 3, 4, 7, 16, 90]
+            .into_iter()
+            .flat_map(|rows| [(Format::Q8, rows), (Format::Q4, rows)])
         {
             let columns: Tensor<2> = waves([150, 67], 1.3, &device);
             let columns: Vec<f32> = columns.into_data().try_into_vec().unwrap();
@@ -203,12 +211,11 @@ mod tests {
         for format in [Format::Q8, Format::Q4] {
             let columns: Vec<f32> = (0..5 * 100).map(|it| (it as f32 * 0.7).sin()).collect();
             let packed = Packed::new(&columns, 100, format, &device);
-            let mut entries = Vec::new();
-            PackedMatrix::new(&packed).unpack(0..5, 0..100, &mut entries);
+            let matrix = PackedMatrix::new(&packed);
+            let entries = matrix.unpacked(0..5, 0..100);
             let plain: Vec<f32> = packed.unpacked().transpose().into_data().try_into_vec().unwrap();
             assert_eq!(plain, entries);
-            let mut some = Vec::new();
-            PackedMatrix::new(&packed).unpack(2..4, 32..100, &mut some);
+            let some = matrix.unpacked(2..4, 32..100);
             assert_eq!(some[..68], entries[2 * 100 + 32..3 * 100]);
         }
     }

@@ -197,7 +197,7 @@ impl Head<'_> {
                     self.logits(&positions, first, logits);
                     let rows = logits.len() / positions.len();
                     let of_target = self.targets[positions].iter();
-                    widest(|| {
+                    widest!({
                         for (logits, &target) in logits.chunks_exact(rows).zip(of_target) {
                             parts.push(self.part(logits, target, first));
                         }
@@ -267,7 +267,7 @@ impl Head<'_> {
         drop(sinks);
         let mut sums = sums.into_iter();
         let mut hidden_grad = sums.next().unwrap_or_default();
-        sums.for_each(|sum| widest(|| add(&mut hidden_grad, &sum)));
+        sums.for_each(|sum| widest!(add(&mut hidden_grad, &sum)));
         (hidden_grad, for_weight.then_some(weight_grad))
     }
 
@@ -281,7 +281,7 @@ impl Head<'_> {
         logits: &mut [f32],
     ) {
         let rows = logits.len() / positions.len();
-        widest(|| {
+        widest!({
             for (logits, token) in logits.chunks_exact_mut(rows).zip(positions.clone()) {
                 let scale = grad[token] * self.inverse_temperature;
                 for logit in logits.iter_mut() {
