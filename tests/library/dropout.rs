@@ -34,7 +34,6 @@ fn entries_are_dropped_again_where_activations_are_computed_again() {
                 assert_eq!(kept, run(true, Some(dropout)), "{name}, {most} at a time");
                 let others = [None, Some(Dropout::new(0.3, 2))].map(|other| run(false, other));
                 assert!(others.iter().all(|other| *other != kept), "{name}: nothing is dropped");
-                assert_eq!(others[0], run(false, Some(Dropout::new(0.0, 1))), "a rate of 0");
             }
         }
     }

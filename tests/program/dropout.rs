@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::resume::until_done;
 use crate::support::{Workplace, metrics, text};
 
-const SETTINGS: &str = "--lora-rank 2 --set training.learning_rate=1e-2 --set training.batch_size=8 --set training.micro_batch_size=3 \
+const SETTINGS: &str = "--lora-rank 2 --set training.learning_rate=1e-3 --set training.batch_size=8 --set training.micro_batch_size=3 \
      --set training.epochs=4 --set checkpoint.every=3 --seed 5";
 const DROPOUT: &str = "--set adapter.dropout=0.1";
 
@@ -52,9 +52,11 @@ fn trainings_with_dropout_killed_at_any_moment_end_with_the_same_factors() {
         assert!(kills > 0, "nothing was killed; the claim was not tried");
         let result = |out: &str| result(&place.path(out));
         assert!(result(&killed) == result(&whole), "{stage}: the factors differ");
-        let without = format!("{stage}-without");
+        let [without, zero] = ["without", "zero"].map(|name| format!("{stage}-{name}"));
         place.succeeds(&command(&without, ""));
+        place.succeeds(&command(&zero, "--set adapter.dropout=0"));
         assert!(result(&without) != result(&whole), "{stage}: nothing was dropped");
+        assert!(result(&without) == result(&zero), "{stage}: something was dropped");
     }
 }
 
@@ -106,7 +108,7 @@ fn a_rate_that_is_no_share_is_refused() {
     let place = workplace();
     let refusal =
         |rate: &str| place.refuses(&sft("out", &format!("--set adapter.dropout={rate}")), 2);
-    insta::assert_snapshot!(refusal("1.0"), @"");
-    insta::assert_snapshot!(refusal("-0.1"), @"");
+    insta::assert_snapshot!(refusal("1.0"), @"error: `--set adapter.dropout`: expected a number from 0 to less than 1, found 1");
+    insta::assert_snapshot!(refusal("-0.1"), @"error: `--set adapter.dropout`: expected a number from 0 to less than 1, found -0.1");
     assert!(!place.path("out").exists());
 }

@@ -172,18 +172,3 @@ fn the_factors_read_what_is_kept_and_the_weight_reads_all() {
         assert!(largest(found - expected.clone()) < 1e-5 * largest(expected));
     }
 }
-
-#[test]
-fn a_rate_of_zero_leaves_every_bit() {
-    let device = Device::flex().autodiff();
-    for layer in forms(&device) {
-        let run = |dropout| {
-            let (out, gradients, weight) = gradients(&layer, &|[x, up]| {
-                Dropout::during(dropout, || gated_linear(&layer, x, up))
-            });
-            let gradients: Vec<_> = gradients.into_iter().map(Tensor::into_data).collect();
-            (out.into_data(), gradients, weight.map(Tensor::into_data))
-        };
-        assert_eq!(run(None), run(Some(Dropout::new(0.0, 5))));
-    }
-}
