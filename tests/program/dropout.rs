@@ -88,6 +88,26 @@ fn neither_threads_nor_what_is_kept_nor_devices_change_what_is_dropped() {
     }
 }
 
+/// Weights that do not move, and the same records in every step: the gradient changes by what is dropped alone.
+#[test]
+fn every_step_drops_other_entries() {
+    let place = workplace();
+    let norms = |out: &str, more: &str| -> Vec<f64> {
+        place.succeeds(&format!(
+            "sft --model model --data data.jsonl --out {out} --lora-rank 2 --batch-size 30 --micro-batch-size 10 \
+             --learning-rate 1e-30 --epochs 4 --set data.shuffle=false {more}"
+        ));
+        let lines = metrics(&place.path(out));
+        lines.iter().map(|line| line["grad_norm"].as_f64().unwrap()).collect()
+    };
+    let (without, with) = (norms("without", ""), norms("with", "--set adapter.dropout=0.3"));
+    assert!(without.iter().all(|norm| *norm == without[0]), "{without:?}");
+    for (number, norm) in with.iter().enumerate() {
+        let others = with[..number].iter().chain([&without[0]]);
+        assert!(others.clone().all(|other| (norm / other - 1.0).abs() > 1e-4), "{with:?}");
+    }
+}
+
 #[test]
 fn an_adapter_trained_with_dropout_says_so_and_is_scored_without() {
     let place = workplace();

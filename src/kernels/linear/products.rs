@@ -98,10 +98,8 @@ pub fn plus_product(
             let mut product = vec![0.0; out.len()];
             let target = Target::set(&mut product, width);
             products::multiply_as(narrow, target, x, matrix(&weight));
-            widest(|| {
-                dropout.apply(number * task, &mut product);
-                add(out, &product);
-            });
+            dropout.apply(number * task, &mut product);
+            widest(|| add(out, &product));
         });
     })
 }
@@ -110,7 +108,7 @@ pub fn plus_product(
 pub fn dropped(x: FlexTensor, dropout: &Dropout) -> FlexTensor {
     changed(x, |x| {
         x.par_chunks_mut(TASK).enumerate().for_each(|(number, entries)| {
-            widest(|| dropout.apply(number * TASK, entries));
+            dropout.apply(number * TASK, entries);
         });
     })
 }
