@@ -385,7 +385,7 @@ fn fifty_steps_have_the_losses_of_flex(device: &Device) {
 /// A step of one batch.
 fn step(batch: &AlignmentBatch) -> Step<AlignmentBatch> {
     Step {
-        micro_batches: vec![Micro { batch: batch.clone(), share: 1.0, device: 0 }],
+        micro_batches: vec![Micro { batch: batch.clone(), share: 1.0, device: 0, dropout: None }],
         num_groups: 3,
         ..Step::default()
     }

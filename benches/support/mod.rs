@@ -101,7 +101,7 @@ pub fn micro_batch(groups: &[TokenGroup], of: usize, device: &Device) -> Micro<A
         rewards: rewards.reshape([rows, k]),
         mismatched_kl: 0.0,
     };
-    Micro { batch, share: groups.len() as f64 / of as f64, device: 0 }
+    Micro { batch, share: groups.len() as f64 / of as f64, device: 0, dropout: None }
 }
 
 /// The most memory the process ever held, in bytes; 0 where the system does not tell.

@@ -344,6 +344,12 @@ impl Section for LoraConfig {
                 "numbers above 0",
                 alphas,
             ),
+            (
+                "adapter.dropout",
+                &self.dropout,
+                "a number from 0 to less than 1",
+                (0.0..1.0).contains(&self.dropout),
+            ),
         ])
     }
 }

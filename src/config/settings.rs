@@ -16,6 +16,7 @@ use super::sources::{Known, Sources, internal, merge, parse_toml, typed};
 use crate::Result;
 use crate::alignment::ObjectiveConfig;
 use crate::data::ChatSettings;
+use crate::kernels::linear::Dropout;
 use crate::model::adapter::LoraConfig;
 use crate::model::{Precision, WeightType};
 
@@ -209,13 +210,14 @@ fn without_effect(mut all: Value) -> Value {
 }
 
 /// Settings that earlier versions had not, with the value, as JSON, by which a stage does what it did then.
-const NEW: [(&str, &str, &str); 6] = [
+const NEW: [(&str, &str, &str); 7] = [
     ("generation", "log_probs", "false"),
     ("training", "base_dtype", "\"f32\""),
     ("training", "micro_completions", "0"),
     ("adapter", "rslora", "false"),
     ("adapter", "rank_pattern", "{}"),
     ("adapter", "alpha_pattern", "{}"),
+    ("adapter", "dropout", "0.0"),
 ];
 
 /// The settings of `data`.
@@ -250,6 +252,12 @@ impl TrainSettings {
     /// What frozen weights are kept as: those beside adapters. Weights that are trained are f32.
     pub fn base_type(&self) -> WeightType {
         if self.adapter.rank > 0 { self.training.base_dtype } else { WeightType::F32 }
+    }
+
+    /// Dropout of what adapters read, where they are trained with it.
+    pub fn dropout(&self) -> Option<Dropout> {
+        let LoraConfig { rank, dropout, .. } = self.adapter;
+        (rank > 0 && dropout > 0.0).then(|| Dropout::new(dropout, self.seed))
     }
 
     /// What the reference is kept as, so that it is the policy as it begins.

@@ -6,6 +6,7 @@ use burn::tensor::{Int, Tensor};
 use super::decoder::Block;
 use super::rotary::Angles;
 use crate::deferred::{Deferred, backward_from};
+use crate::kernels::linear::Dropout;
 use crate::layout::AttentionLayout;
 
 /// What all blocks read beside the residual stream.
@@ -41,7 +42,7 @@ pub(super) fn read(
     reading: Reading,
     deferred: &Deferred,
 ) -> Tensor<3> {
-    let tracked = blocks.to_vec();
+    let (tracked, dropout) = (blocks.to_vec(), Dropout::current());
     // What has no history frees its memory at once.
     let (plain, plain_reading) = (blocks.to_vec().valid(), reading.inner());
     let mut inputs = Vec::with_capacity(blocks.len());
@@ -58,7 +59,8 @@ pub(super) fn read(
                 0 => x.clone(),
                 _ => Tensor::from_inner(input).require_grad(),
             };
-            let output = reading.block(&tracked, index, input.clone());
+            let again = || reading.block(&tracked, index, input.clone());
+            let output = Dropout::during(dropout, again);
             let gradients = backward_from(output, gradient.clone());
             if index > 0 {
                 let of_input = input.grad(&gradients).expect("a leaf that the block reads");

@@ -9,6 +9,7 @@ use super::step::{MicroLoss, Trainable};
 use crate::alignment::{Alignment, GroupLogProbs, TokenLogProbs, TokenValues};
 use crate::data::GroupBatch;
 use crate::deferred::{Deferred, backward_from};
+use crate::kernels::linear::Dropout;
 use crate::model::ValueHead;
 use crate::policy::Policy;
 
@@ -160,13 +161,19 @@ impl<P: Policy + 'static> Aligner<P> {
             return joined(parts.collect(), 1);
         }
         let (plain, plain_head) = (policy.valid(), head.as_ref().map(|head| head.valid()));
-        let parts = batch.parts.iter().cloned().map(GroupBatch::inner);
-        let tables = parts.map(|part| read(&plain, plain_head.as_ref(), &part)).collect();
+        let dropout = Dropout::current();
+        let dropout_of = move |number| dropout.map(|dropout| dropout.part(number));
+        let parts = (0..).zip(batch.parts.iter().cloned().map(GroupBatch::inner));
+        let read_plain = |part| read(&plain, plain_head.as_ref(), &part);
+        let tables =
+            parts.map(|(number, part)| Dropout::during(dropout_of(number), || read_plain(part)));
+        let tables = tables.collect();
         let (parts, deferred) = (batch.parts.clone(), self.deferred.clone());
         self.deferred.leaf(Tensor::from_inner(joined(tables, 1)), move |gradient, emit| {
             let mut first = 0;
-            for part in parts {
-                let table = read(&policy, head.as_ref(), &part);
+            for (number, part) in (0..).zip(parts) {
+                let again = || read(&policy, head.as_ref(), &part);
+                let table = Dropout::during(dropout_of(number), again);
                 let of_part = gradient.clone().narrow(1, first, part.num_completions);
                 let gradients = backward_from(table, of_part);
                 deferred.resume(&gradients, emit);

@@ -12,6 +12,7 @@ use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use super::gradients::add;
 use crate::alignment::Statistic;
 use crate::deferred::Deferred;
+use crate::kernels::linear::Dropout;
 use crate::model::Precision;
 use crate::model::precision::computing_in;
 
@@ -24,6 +25,8 @@ pub struct Micro<B> {
     pub share: f64,
     /// Which of the training's devices the batch is on, from 0.
     pub device: usize,
+    /// Dropout of what adapters read, if there is one.
+    pub dropout: Option<Dropout>,
 }
 
 impl<B> Micro<B> {
@@ -31,7 +34,10 @@ impl<B> Micro<B> {
     /// or tokens that its loss is a mean over.
     pub fn weighted(parts: Vec<(B, f64, usize)>) -> Vec<Self> {
         let whole: f64 = parts.iter().map(|(_, weight, _)| weight).sum();
-        let part = |(batch, weight, device)| Self { batch, share: weight / whole, device };
+        let part = |(batch, weight, device)| {
+            let share = weight / whole;
+            Self { batch, share, device, dropout: None }
+        };
         parts.into_iter().map(part).collect()
     }
 }
@@ -70,6 +76,14 @@ impl<B> Default for Step<B> {
 }
 
 impl<B> Step<B> {
+    /// The step with dropout of what adapters read, another one in each micro-batch.
+    pub fn with_dropout(mut self, dropout: Option<Dropout>) -> Self {
+        for (number, micro) in (0..).zip(&mut self.micro_batches) {
+            micro.dropout = dropout.map(|of_step| of_step.part(number));
+        }
+        self
+    }
+
     /// The part of each of `count` devices; none for a device without a micro-batch.
     pub(super) fn by_device(self, count: usize) -> Vec<Option<Self>> {
         let Self { epoch, num_groups, num_tokens, .. } = self;
@@ -168,7 +182,7 @@ impl<T: Trainable> TrainStep for Trainee<T> {
         for micro in step.micro_batches {
             output.device = micro.device;
             let module = computing_in(self.module.clone(), self.compute);
-            let (mean, statistics) = module.loss(&micro.batch);
+            let (mean, statistics) = Dropout::during(micro.dropout, || module.loss(&micro.batch));
             let weighted = mean * micro.share;
             output.add(weighted.clone().into_scalar::<f32>() as f64, statistics, micro.share);
             sums = add(self, sums, self.gradients(weighted.backward()));

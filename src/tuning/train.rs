@@ -67,6 +67,7 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
         let (batch, places) = (self.batch, devices.clone());
         let (prepare, compute) = (self.prepare, config.training.compute);
         let largest = largest_micro_batch(config, devices.len());
+        let dropout = config.dropout();
         let device = site.device().clone();
         let validation = validation(
             config,
@@ -107,7 +108,7 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
                     let (batch, weight) = batch(&part, &places[place]);
                     (batch, weight, place)
                 });
-                Ok(Step {
+                let taken = Step {
                     epoch,
                     micro_batches: Micro::weighted(batches.collect()),
                     num_groups: records.len(),
@@ -115,7 +116,8 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
                     records: all().map(TokenGroup::name).collect(),
                     preparation,
                     figures,
-                })
+                };
+                Ok(taken.with_dropout(dropout.map(|dropout| dropout.part(step as u64))))
             }),
             validation,
             devices,

@@ -10,6 +10,7 @@ use burn::train::TrainStep;
 use exalign::alignment::{Alignment, ObjectiveConfig, objectives};
 use exalign::data::{GroupBatch, TokenGroup};
 use exalign::deferred::Deferred;
+use exalign::kernels::linear::Dropout;
 use exalign::model::adapter::{AdapterFolder, AdapterTarget, Adapters, LoraConfig};
 use exalign::model::{Decoder, ModelFolder, Precision, ValueHead, WeightType};
 use exalign::training::{Aligner, AlignmentBatch, GivenTokens, GivenValues, Micro, Step, Trainee};
@@ -29,7 +30,7 @@ fn group(k: usize) -> TokenGroup {
 }
 
 /// The batch of two groups, some of their completions at a time where `most` is no 0.
-fn batch(k: usize, most: usize, device: &Device) -> AlignmentBatch {
+pub fn batch(k: usize, most: usize, device: &Device) -> AlignmentBatch {
     let groups = [group(k), TokenGroup { prompt: vec![2], ..group(k) }];
     let some = |first: usize| {
         let part = |group: &TokenGroup| TokenGroup {
@@ -72,9 +73,9 @@ fn batch(k: usize, most: usize, device: &Device) -> AlignmentBatch {
 }
 
 /// The gradients of all parameters that have one.
-struct Collected<'a> {
-    all: &'a GradientsParams,
-    values: Vec<f32>,
+pub struct Collected<'a> {
+    pub all: &'a GradientsParams,
+    pub values: Vec<f32>,
 }
 
 impl ModuleVisitor for Collected<'_> {
@@ -85,7 +86,7 @@ impl ModuleVisitor for Collected<'_> {
     }
 }
 
-fn objective(name: &str) -> Arc<dyn Alignment> {
+pub fn objective(name: &str) -> Arc<dyn Alignment> {
     let name = objectives().into_iter().find(|objective| objective.name == name).unwrap();
     ObjectiveConfig { name, ..ObjectiveConfig::default() }.init().unwrap()
 }
@@ -96,6 +97,16 @@ fn step(
     objective: &Arc<dyn Alignment>,
     batch: AlignmentBatch,
 ) -> (f64, Vec<f32>) {
+    step_with(decoder, objective, batch, None)
+}
+
+/// Loss and gradients of a step, with dropout of what adapters read if there is one.
+pub fn step_with(
+    decoder: Decoder,
+    objective: &Arc<dyn Alignment>,
+    batch: AlignmentBatch,
+    dropout: Option<Dropout>,
+) -> (f64, Vec<f32>) {
     let (hidden, device) = (decoder.config().hidden_size, decoder.device());
     let mut aligner = Aligner::new(decoder, objective.clone(), 0.8);
     if objective.gae().is_some() {
@@ -103,15 +114,15 @@ fn step(
     }
     let trainee = Trainee::new(aligner, Precision::F32);
     let micro_batches = Micro::weighted(vec![(batch, 2.0, 0)]);
-    let output =
-        TrainStep::step(&trainee, Step { micro_batches, num_groups: 2, ..Step::default() });
+    let step = Step { micro_batches, num_groups: 2, ..Step::default() };
+    let output = TrainStep::step(&trainee, step.with_dropout(dropout));
     let mut collected = Collected { all: &output.grads, values: Vec::new() };
     trainee.visit(&mut collected);
     (output.item.loss, collected.values)
 }
 
 /// The adapters of a new training beside a model, with second factors that are not zero.
-fn adapted(folder: &ModelFolder, kept: WeightType, device: &Device) -> Decoder {
+pub fn adapted(folder: &ModelFolder, kept: WeightType, device: &Device) -> Decoder {
     let config = LoraConfig { rank: 2, alpha: 6.0, ..LoraConfig::none() };
     let bindings = folder.family.bindings(&folder.shape);
     let decoder = Decoder::new(folder.shape.clone(), device);
@@ -140,7 +151,7 @@ impl burn::module::ModuleMapper for Filled {
     }
 }
 
-const CASES: [Case; 4] = [families::GPT2, families::GPT_NEOX, families::QWEN3, families::GLM];
+pub const CASES: [Case; 4] = [families::GPT2, families::GPT_NEOX, families::QWEN3, families::GLM];
 
 #[test]
 fn activations_computed_again_give_the_same_bits() {

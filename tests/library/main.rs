@@ -6,6 +6,7 @@ mod support;
 
 mod adapter;
 mod decoder;
+mod dropout;
 mod less_memory;
 mod mutated;
 mod objectives;

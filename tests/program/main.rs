@@ -7,6 +7,7 @@ mod support;
 mod command_line;
 mod conversations;
 mod devices;
+mod dropout;
 mod faults;
 mod figures;
 mod finished;

@@ -3,6 +3,7 @@
 use burn::module::{Module, Param, Reparameterization};
 use burn::tensor::{DType, Tensor};
 
+use super::Dropout;
 use crate::kernels::packed::Packed;
 
 /// Factors of LoRA (Hu et al. 2021) beside a weight `[in, out]`, the weight itself in few bits, or both. The
@@ -16,6 +17,8 @@ pub struct Frozen {
     b: Option<Param<Tensor<2>>>,
     scale: f64,
     packed: Option<Packed>,
+    /// Stands for the weight among those of its model.
+    number: u64,
 }
 
 /// Factors beside a weight.
@@ -27,24 +30,29 @@ pub struct Factors<'a> {
     pub b: &'a Param<Tensor<2>>,
     /// What their product counts.
     pub scale: f64,
+    /// Dropout of what `a` reads, where this is a pass with dropout.
+    pub dropout: Option<Dropout>,
 }
 
 impl Frozen {
     /// Factors, `a` `[in, rank]` and `b` `[rank, out]` with what their product counts, and a weight in few bits,
-    /// whose parameter says the shape alone; nothing where there is neither.
+    /// whose parameter says the shape alone; nothing where there is neither. `number` stands for the weight among
+    /// those of its model: by the number it has a dropout of its own.
     pub fn new(
         factors: Option<(Param<Tensor<2>>, Param<Tensor<2>>, f64)>,
         packed: Option<Packed>,
+        number: u64,
     ) -> Option<Self> {
         let scale = factors.as_ref().map_or(1.0, |(.., scale)| *scale);
         let (a, b) = factors.map(|(a, b, _)| (a, b)).unzip();
-        (a.is_some() || packed.is_some()).then_some(Self { a, b, scale, packed })
+        (a.is_some() || packed.is_some()).then_some(Self { a, b, scale, packed, number })
     }
 
     /// The factors, if there are some.
     pub fn factors(&self) -> Option<Factors<'_>> {
         let (a, b) = self.a.as_ref().zip(self.b.as_ref())?;
-        Some(Factors { a, b, scale: self.scale })
+        let dropout = Dropout::current().map(|pass| pass.part(self.number));
+        Some(Factors { a, b, scale: self.scale, dropout })
     }
 
     /// The weight, where it is kept in few bits.
@@ -64,7 +72,7 @@ impl Reparameterization for Frozen {
         };
         match self.factors() {
             None => weight.cast(dtype),
-            Some(Factors { a, b, scale }) => {
+            Some(Factors { a, b, scale, .. }) => {
                 let delta = (a.val().matmul(b.val()) * scale).reshape(shape);
                 (weight.cast(DType::F32) + delta.cast(DType::F32)).cast(dtype)
             }

@@ -6,8 +6,8 @@ use burn::backend::{Dispatch, TensorMetadata};
 use burn::module::Param;
 use burn::tensor::{DType, Shape, Tensor};
 
-use super::products::{gradient_of_rows, gradient_of_weight, of_rows, plus_product};
-use super::{Factors, Frozen};
+use super::products::{dropped, gradient_of_rows, gradient_of_weight, of_rows, plus_product};
+use super::{Dropout, Factors, Frozen};
 use crate::kernels::flex::{changed, contiguous};
 use crate::kernels::operation::{Operation, apply};
 use crate::kernels::packed::PackedMatrix;
@@ -22,7 +22,8 @@ pub fn product<const N: usize, const D: usize>(
     let frozen = weight.reparameterization::<Frozen>();
     let packed = frozen.and_then(Frozen::packed).map(PackedMatrix::new);
     let factors = frozen.and_then(Frozen::factors);
-    let scale = factors.map(|factors| factors.scale as f32);
+    let adapter =
+        factors.map(|factors| Adapter { scale: factors.scale as f32, dropout: factors.dropout });
     let mut inputs: Vec<_> = read.into_iter().map(Tensor::into_dispatch).collect();
     if packed.is_none() {
         inputs.push(weight.base().into_dispatch());
@@ -30,7 +31,7 @@ pub fn product<const N: usize, const D: usize>(
     if let Some(Factors { a, b, .. }) = factors {
         inputs.extend([a.val().into_dispatch(), b.val().into_dispatch()]);
     }
-    applied(Product { gated: N == 2, packed, scale }, inputs)
+    applied(Product { gated: N == 2, packed, adapter }, inputs)
 }
 
 /// The product of one to five inputs.
@@ -54,18 +55,26 @@ fn applied<const D: usize>(product: Product, inputs: Vec<FloatTensor<Dispatch>>)
 /// `x · weight`, `[rows, in] · [in, out]` → `[rows, out]`.
 pub fn dense(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     apply(
-        Product { gated: false, packed: None, scale: None },
+        Product { gated: false, packed: None, adapter: None },
         [x.into_dispatch(), weight.into_dispatch()],
     )
 }
 
-/// `x · weight + scale · (x · a) · b`. Its inputs, in this order: x, or gate and up; the weight, unless it is
-/// packed; a and b, where there is a scale.
+/// `x · weight + scale · (dropout(x) · a) · b`. Its inputs, in this order: x, or gate and up; the weight, unless it
+/// is packed; a and b, where there is an adapter.
 #[derive(Clone, Debug)]
 struct Product {
     gated: bool,
     packed: Option<PackedMatrix>,
-    scale: Option<f32>,
+    adapter: Option<Adapter>,
+}
+
+/// How an adapter counts.
+#[derive(Clone, Copy, Debug)]
+struct Adapter {
+    scale: f32,
+    /// The backward pass drops the same entries again; which they are is not kept.
+    dropout: Option<Dropout>,
 }
 
 /// Something for each input of a product.
@@ -117,7 +126,7 @@ struct Saved {
     weight: Option<FlexTensor>,
     /// The weight's shape and type, where it is an input.
     of_weight: Option<(Shape, DType)>,
-    /// a, b and `scale · x · a`, `[.., rank]`.
+    /// a, b and `scale · dropout(x) · a`, `[.., rank]`.
     adapter: Option<[FlexTensor; 3]>,
 }
 
@@ -130,7 +139,7 @@ impl Product {
         }
     }
 
-    /// The product, and `scale · x · a` where there are factors.
+    /// The product, and `scale · dropout(x) · a` where there are factors.
     fn multiply(&self, inputs: &Each<FlexTensor>) -> (FlexTensor, Option<FlexTensor>) {
         let x = Self::rows(&inputs.x);
         let out = match (&self.packed, &inputs.weight) {
@@ -141,22 +150,34 @@ impl Product {
         match &inputs.factors {
             None => (out, None),
             Some([a, b]) => {
-                let inner = self.scaled(of_rows(x, a.clone()));
-                (plus_product(out, &inner, b), Some(inner))
+                let inner = self.scaled(of_rows(self.dropped(x), a.clone()));
+                (plus_product(out, &inner, b, None), Some(inner))
             }
         }
     }
 
     fn scaled(&self, x: FlexTensor) -> FlexTensor {
-        let scale = self.scale.unwrap_or(1.0);
+        let scale = self.adapter.map_or(1.0, |adapter| adapter.scale);
         changed(x, |x| x.iter_mut().for_each(|x| *x *= scale))
     }
 
-    /// The gradients of the factors where they are `wanted`, and that of `x · a`.
+    fn dropout(&self) -> Option<&Dropout> {
+        self.adapter.as_ref()?.dropout.as_ref()
+    }
+
+    /// What the adapter reads of x.
+    fn dropped(&self, x: FlexTensor) -> FlexTensor {
+        match self.dropout() {
+            Some(dropout) => dropped(x, dropout),
+            None => x,
+        }
+    }
+
+    /// The gradients of the factors where they are `wanted`, and that of `dropout(x) · a`.
     fn of_factors(
         &self,
         [a, b, inner]: &[FlexTensor; 3],
-        rows: Option<&FlexTensor>,
+        rows: Option<FlexTensor>,
         grad: &FlexTensor,
         wanted: bool,
     ) -> ([Option<FlexTensor>; 2], FlexTensor) {
@@ -164,7 +185,7 @@ impl Product {
         let of = |x: &FlexTensor, grad: &FlexTensor, factor: &FlexTensor| {
             gradient_of_weight(x, grad, (factor.shape(), factor.dtype()))
         };
-        let of_a = rows.filter(|_| wanted).map(|x| of(x, &of_inner, a));
+        let of_a = rows.filter(|_| wanted).map(|x| of(&self.dropped(x), &of_inner, a));
         let of_b = wanted.then(|| of(inner, grad, b));
         ([of_a, of_b], of_inner)
     }
@@ -209,14 +230,15 @@ impl<const N: usize> Operation<N> for Product {
             .map(|(rows, of_weight)| gradient_of_weight(rows, &grad, of_weight));
         let of_adapter = adapter
             .as_ref()
-            .map(|adapter| self.of_factors(adapter, rows.as_ref(), &grad, wanted.of_factors()));
-        drop(rows);
+            .map(|adapter| self.of_factors(adapter, rows, &grad, wanted.of_factors()));
         let base_grad = wanted.of_x().then(|| match (&self.packed, &weight) {
             (Some(packed), _) => Some(packed.gradient_of_rows(&grad, x_shape)),
             (None, weight) => weight.as_ref().map(|it| gradient_of_rows(&grad, it, x_shape)),
         });
         let x_grad = base_grad.flatten().map(|base| match adapter.iter().zip(&of_adapter).next() {
-            Some(([a, ..], (_, of_inner))) => plus_product(base, of_inner, &a.transpose(0, 1)),
+            Some(([a, ..], (_, of_inner))) => {
+                plus_product(base, of_inner, &a.transpose(0, 1), self.dropout())
+            }
             None => base,
         });
         let x = match (&x[..], x_grad) {

@@ -8,17 +8,21 @@
 //!
 //! A weight that is not trained may have factors beside it, and may be kept in few bits: [`Frozen`]. The
 //! product is then `x · weight + scale · (x · a) · b`: the sum of weight and factors is never made, and the
-//! weight gets no gradient.
+//! weight gets no gradient. In a pass with [`Dropout`] the factors read `dropout(x)`.
 //!
 //! | part | what |
 //! |---|---|
 //! | [`Frozen`] | what stands beside a weight, or for it |
+//! | [`Dropout`] | which entries the factors do not read |
 //! | `layer` | the product of a layer, with its gradients |
 //! | `products` | products of tensors by the types of their weights |
 //! | `bias` | adding a bias |
 
+#[cfg(all(test, feature = "flex"))]
+mod adapted_tests;
 #[cfg(feature = "flex")]
 mod bias;
+mod dropout;
 mod frozen;
 #[cfg(feature = "flex")]
 mod layer;
@@ -26,9 +30,10 @@ mod layer;
 mod products;
 
 use burn::nn::Linear;
-use burn::tensor::Tensor;
 use burn::tensor::module;
+use burn::tensor::{DType, Tensor, TensorData};
 
+pub use dropout::Dropout;
 pub use frozen::{Factors, Frozen};
 #[cfg(feature = "flex")]
 pub(super) use products::{is_narrow, shape_of_product};
@@ -87,9 +92,23 @@ fn plain<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
     };
     let bias = layer.bias.as_ref().map(|bias| bias.val().cast(dtype));
     let out = module::linear(x.clone(), weight.cast(dtype), bias);
-    let Some(Factors { a, b, scale }) = frozen.factors() else { return out };
+    let Some(Factors { a, b, scale, dropout }) = frozen.factors() else { return out };
+    let x = match dropout {
+        Some(dropout) => plain_dropped(x, &dropout),
+        None => x,
+    };
     let inner = module::linear(x, a.val().cast(dtype), None) * scale; // [.., rank]
     out + module::linear(inner, b.val().cast(dtype), None)
+}
+
+/// `x` with entries dropped, the same on every backend.
+fn plain_dropped<const D: usize>(x: Tensor<D>, dropout: &Dropout) -> Tensor<D> {
+    let (shape, dtype) = (x.dims(), x.dtype());
+    let mut factors = vec![1.0; shape.iter().product()];
+    dropout.apply(0, &mut factors);
+    let factors = TensorData::new(factors, shape);
+    let factors: Tensor<D> = Tensor::from_data(factors, (&x.device(), DType::F32));
+    (x.cast(DType::F32) * factors).cast(dtype)
 }
 
 #[cfg(feature = "flex")]
@@ -107,9 +126,9 @@ fn with_bias<const D: usize>(layer: &Linear, out: Tensor<D>) -> Tensor<D> {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use burn::module::{Module, Param};
+    use burn::module::Param;
     use burn::nn::LinearConfig;
-    use burn::tensor::{DType, Device};
+    use burn::tensor::Device;
 
     use super::*;
     use crate::kernels::waves::waves;
@@ -238,102 +257,6 @@ mod tests {
             if let (Some(x), Some(plain_x)) = (x, plain_x) {
                 assert!(largest(x - plain_x) < 1e-4);
             }
-        }
-    }
-
-    /// A layer `67 → 35` with factors of rank 5 beside a weight that is trained or not, in a type.
-    fn adapted(trained: bool, dtype: DType, device: &Device) -> Linear {
-        let tracked = |tensor: Tensor<2>| Param::from_tensor(tensor.detach().require_grad());
-        let mut layer = LinearConfig::new(67, 35).with_bias(false).init(device);
-        let weight = waves([67, 35], 0.3, device).cast(dtype);
-        layer.weight = tracked(weight).set_require_grad(trained);
-        struct Attach(Option<Frozen>);
-        impl burn::module::Reparameterizer for Attach {
-            type Reparam = Frozen;
-            fn reparameterize<const D: usize>(
-                &mut self,
-                _: &str,
-                weight: Param<Tensor<D>>,
-            ) -> (Param<Tensor<D>>, Option<Frozen>) {
-                (weight, self.0.take())
-            }
-        }
-        let (a, b) = (waves([67, 5], 0.9, device), waves([5, 35], 1.7, device));
-        let factor = |factor: Tensor<2>| tracked(factor.cast(dtype));
-        let factors = Frozen::new(Some((factor(a), factor(b), 0.7)), None);
-        layer.apply_reparameterization(Attach(factors))
-    }
-
-    /// The output and the gradients of what a layer reads, of its factors and of its weight.
-    fn gradients(
-        layer: &Linear,
-        function: &dyn Fn([Tensor<3>; 2]) -> Tensor<3>,
-    ) -> (Tensor<3>, Vec<Tensor<3>>, Option<Tensor<2>>) {
-        let device = layer.weight.base().device();
-        let inputs = [0.7, 1.3].map(|turn| waves([2, 151, 67], turn, &device).require_grad());
-        let out = function(inputs.clone());
-        let gradients = (out.clone() * waves([2, 151, 35], 2.1, &device)).sum().backward();
-        let factors = layer.weight.reparameterization::<Frozen>().unwrap().factors().unwrap();
-        let factors = [factors.a, factors.b]
-            .map(|factor| factor.val().grad(&gradients).unwrap().cast(DType::F32).unsqueeze());
-        let inputs = inputs.iter().filter_map(|input| input.grad(&gradients));
-        let weight = layer.weight.base().grad(&gradients);
-        (out.inner(), inputs.chain(factors).collect(), weight)
-    }
-
-    #[test]
-    fn a_layer_with_an_adapter_is_the_dense_layer_of_their_sum() {
-        let device = Device::flex().autodiff();
-        let swiglu = |[gate, up]: [Tensor<3>; 2]| crate::kernels::swiglu::swiglu(gate, up);
-        for (trained, is_gated) in [(false, false), (false, true), (true, false), (true, true)] {
-            let layer = adapted(trained, DType::F32, &device);
-            let ours = gradients(&layer, &|[x, up]| match is_gated {
-                true => gated_linear(&layer, x, up),
-                false => linear(&layer, x),
-            });
-            let dense = gradients(&layer, &|[x, up]| {
-                let weight = layer.weight.val().unsqueeze();
-                if is_gated { swiglu([x, up]).matmul(weight) } else { x.matmul(weight) }
-            });
-            let close = |ours: Tensor<3>, dense: Tensor<3>| {
-                let size = dense.clone().abs().max().into_scalar::<f32>();
-                // f32 sums of up to 302 products, the largest of which cancel in part.
-                let far = (ours - dense).abs().max().into_scalar::<f32>();
-                assert!(far < 1e-5 * size, "{far} of {size}");
-            };
-            close(ours.0, dense.0);
-            assert_eq!(ours.1.len(), if is_gated { 4 } else { 3 });
-            ours.1.into_iter().zip(dense.1).for_each(|(ours, dense)| close(ours, dense));
-            assert_eq!(ours.2.is_some(), trained, "a frozen weight gets no gradient");
-            ours.2.into_iter().zip(dense.2).for_each(|(a, b)| close(a.unsqueeze(), b.unsqueeze()));
-        }
-    }
-
-    #[test]
-    fn an_adapter_beside_a_weight_in_bf16_is_within_its_rounding() {
-        let device = Device::flex().autodiff();
-        let run = |dtype| {
-            let layer = adapted(false, dtype, &device);
-            gradients(&layer, &|[x, up]| gated_linear(&layer, x, up))
-        };
-        let (narrow, wide) = (run(DType::BF16), run(DType::F32));
-        let pairs = narrow.1.into_iter().zip(wide.1).chain([(narrow.0, wide.0)]);
-        for (narrow, wide) in pairs {
-            let size = wide.clone().abs().max().into_scalar::<f32>();
-            let far = (narrow - wide).abs().max().into_scalar::<f32>();
-            assert!(far < 3e-2 * size, "{far} of {size}"); // three roundings of 2⁻⁸, terms cancel
-        }
-    }
-
-    #[test]
-    fn the_plain_form_of_an_adapted_layer_is_the_kernels() {
-        let device = Device::flex().autodiff();
-        let layer = adapted(false, DType::F32, &device);
-        let ours = gradients(&layer, &|[x, _]| linear(&layer, x));
-        let plain = gradients(&layer, &|[x, _]| plain(&layer, x));
-        for (ours, plain) in ours.1.into_iter().zip(plain.1).chain([(ours.0, plain.0)]) {
-            let size = plain.clone().abs().max().into_scalar::<f32>();
-            assert!((ours - plain).abs().max().into_scalar::<f32>() < 1e-5 * size);
         }
     }
 

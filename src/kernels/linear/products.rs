@@ -5,11 +5,13 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::Dropout;
 use crate::kernels::flex::{
-    changed, contiguous, matrix, of_type, primitive, rows, rows_and_width, task_of_rows, tensor,
-    values, widened,
+    TASK, changed, contiguous, matrix, of_type, primitive, rows, rows_and_width, task_of_rows,
+    tensor, values, widened,
 };
 use crate::kernels::matrix::{Matrix, Target, bf16};
+use crate::kernels::vector::{add, widest};
 use crate::kernels::{matrix as products, skinny};
 
 /// Whether `x` has few rows and no gradients are wanted.
@@ -72,8 +74,14 @@ fn product_with(x: Matrix<'_>, weight: FlexTensor) -> Vec<f32> {
     }
 }
 
-/// `out + x · weight`, of a contiguous `x` `[.., in]` with few columns.
-pub fn plus_product(out: FlexTensor, x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
+/// `out + x · weight`, of a contiguous `x` `[.., in]` with few columns; entries of the product are dropped first,
+/// if there is a dropout.
+pub fn plus_product(
+    out: FlexTensor,
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    dropout: Option<&Dropout>,
+) -> FlexTensor {
     let (_, inner) = rows_and_width(x);
     let (_, width) = rows_and_width(&out);
     let narrow = is_narrow(weight.dtype());
@@ -81,10 +89,26 @@ pub fn plus_product(out: FlexTensor, x: &FlexTensor, weight: &FlexTensor) -> Fle
     let task = task_of_rows(width);
     changed(out, |out| {
         let x = values(x).par_chunks(task / width * inner);
-        out.par_chunks_mut(task).zip(x).for_each(|(out, x)| {
+        out.par_chunks_mut(task).zip(x).enumerate().for_each(|(number, (out, x))| {
             let x = Matrix::rows(x, x.len() / inner, inner, inner);
-            let target = Target::add(out, width);
+            let Some(dropout) = dropout else {
+                let target = Target::add(out, width);
+                return products::multiply_as(narrow, target, x, matrix(&weight));
+            };
+            let mut product = vec![0.0; out.len()];
+            let target = Target::set(&mut product, width);
             products::multiply_as(narrow, target, x, matrix(&weight));
+            dropout.apply(number * task, &mut product);
+            widest(|| add(out, &product));
+        });
+    })
+}
+
+/// `x` with entries dropped, in place where nobody else holds it.
+pub fn dropped(x: FlexTensor, dropout: &Dropout) -> FlexTensor {
+    changed(x, |x| {
+        x.par_chunks_mut(TASK).enumerate().for_each(|(number, entries)| {
+            dropout.apply(number * TASK, entries);
         });
     })
 }

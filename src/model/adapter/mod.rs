@@ -67,6 +67,9 @@ pub struct LoraConfig {
     pub rank_pattern: BTreeMap<String, usize>,
     /// Other alphas, by names as PEFT's `alpha_pattern` has them.
     pub alpha_pattern: BTreeMap<String, f64>,
+    /// The share of the entries that adapters do not read in a pass of a training, from 0 to less than 1; of use
+    /// to the training, none to the adapters themselves.
+    pub dropout: f64,
     /// Names of the adapted modules as the model's files have them (`q_proj`); none: all matrices
     /// of the blocks.
     pub target_modules: Vec<String>,
@@ -183,6 +186,7 @@ impl LoraConfig {
             rslora: false,
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
+            dropout: 0.0,
             target_modules: Vec::new(),
         }
     }
@@ -325,7 +329,8 @@ impl Reparameterizer for Attach {
         path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<Frozen>) {
-        let path = ParameterPath::of(path).dotted();
+        let path = ParameterPath::of(path);
+        let (number, path) = (path.number(), path.dotted());
         if path == SCORE {
             return (param, None);
         }
@@ -336,7 +341,7 @@ impl Reparameterizer for Attach {
             };
             (factor(a), factor(b), scale)
         });
-        (param.set_require_grad(false), Frozen::new(factors, packed))
+        (param.set_require_grad(false), Frozen::new(factors, packed, number))
     }
 }
 

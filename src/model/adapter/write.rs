@@ -75,7 +75,7 @@ impl Adapters {
                 "base_model_name_or_path": target.base,
                 "r": config.rank,
                 "lora_alpha": config.alpha,
-                "lora_dropout": 0.0,
+                "lora_dropout": config.dropout,
                 "bias": "none",
                 "fan_in_fan_out": target.bindings.iter().any(|it| it.is_adapted(&[]) && !it.transposed),
                 "target_modules": if given.is_empty() { json!(targets) } else { json!(given) },
