@@ -11,7 +11,9 @@ use exalign::data::{self, Completion, Group, Tokenizer};
 use exalign::generation::Sample;
 use exalign::model::ModelFolder;
 use exalign::progress::Progress;
-use exalign::tuning::{PromptToComplete, draw, load_decoder, read_prompts, sampling, tokenizer};
+use exalign::tuning::{
+    DrawingFit, PromptToComplete, draw, load_decoder, read_prompts, sampling, tokenizer,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -44,6 +46,9 @@ pub struct SampleArgs {
     /// generation.log_probs: write the log-prob of every drawn token, as "log_probs"
     #[arg(long)]
     log_probs: bool,
+    /// Say how much memory the drawing takes, and end
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     generation: GenerationFlags,
 }
@@ -90,16 +95,32 @@ impl GenerationFlags {
     }
 }
 
+/// What the command prints.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// What was drawn.
+    Drawn(Sampled),
+    /// What the drawing would take.
+    Planned(DrawingFit),
+}
+
 /// Runs the command.
-pub fn run(args: SampleArgs, global: &Global) -> Result<Sampled> {
+pub fn run(args: SampleArgs, global: &Global) -> Result<Answer> {
     let mut flags = args.generation.settings();
     flags.push(("generation.log_probs", args.log_probs.then(|| "true".to_owned())));
     let settings = settings(global, Stage::Sample, flags)?;
-    let draw =
+    let mut draw =
         Draw { model: args.model.into(), data: args.data.into(), shard: args.shard, settings };
-    let place = Place::File(args.out);
-    let summary = perform(draw, &place, args.fresh, &Context::new(global)?)?;
-    Ok(Sampled { shard: None, ..summary })
+    let context = Context::new(global)?;
+    if args.dry_run {
+        let Asked { folder, prompts, .. } = stage::Stage::open(&mut draw, None)?;
+        let fit = DrawingFit::of(&folder, &draw.settings.generation, &prompts, &context.device)?;
+        tracing::info!("the drawing takes {}", fit.in_words());
+        return Ok(Answer::Planned(fit));
+    }
+    let summary = perform(draw, &Place::File(args.out), args.fresh, &context)?;
+    Ok(Answer::Drawn(Sampled { shard: None, ..summary }))
 }
 
 /// The drawing of completions.
@@ -171,7 +192,9 @@ impl stage::Stage for Draw {
         let started = std::time::Instant::now();
         let mut num_tokens = 0;
         if !missing.is_empty() {
-            let decoder = load_decoder(&folder, &site.context.device)?;
+            let device = &site.context.device;
+            DrawingFit::of(&folder, &self.settings.generation, &prompts, device)?;
+            let decoder = load_decoder(&folder, device)?;
             let mut progress =
                 Progress::new("sampling", "prompts", partial.made.len(), portion.records().len());
             let sampling = sampling(

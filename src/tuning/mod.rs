@@ -10,7 +10,7 @@
 //! | `online` | alignment on the policy's own samples |
 //! | `drawing` | prompts of a file, and completions drawn for them |
 //! | `validation` | the records held out, the drift from the reference |
-//! | `fit` | the memory of a training, and how it is cut to fit |
+//! | `fit` | the memory of a training and of a drawing, and how it is cut to fit |
 //! | `input` | a folder's tokenizer, limits and weights |
 //!
 //! Invariant: nothing here knows a command or where outputs lie; the caller says where, and answers for
@@ -38,7 +38,7 @@ use crate::training::Watch;
 
 pub use align::{AlignFiles, Compared, align};
 pub use drawing::{PromptToComplete, draw, read_prompts, sampling};
-pub use fit::Fit;
+pub use fit::{DrawingFit, Fit};
 pub use input::{
     end_of_text, limits, load_decoder, plain_tokenizer, reads_date, reward_folder, tokenizer,
 };

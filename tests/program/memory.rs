@@ -43,6 +43,40 @@ fn a_dry_run_tells_what_a_training_takes_and_writes_nothing() {
 }
 
 #[test]
+fn a_dry_run_tells_what_a_drawing_takes_and_writes_nothing() {
+    let place = workplace();
+    let prompts = [[1, 2].as_slice(), &[3, 4, 5, 6], &[7]].map(|ids| json!({"prompt_ids": ids}));
+    place.lines("prompts.jsonl", prompts);
+    let sample = |more: &str| {
+        format!(
+            "sample --model model --data prompts.jsonl --out drawn.jsonl --max-new-tokens 8 --dry-run {more}"
+        )
+    };
+    let plan =
+        |more: &str| -> Value { serde_json::from_str(&place.succeeds(&sample(more))).unwrap() };
+    let number = |plan: &Value, name: &str| plan[name].as_u64().unwrap();
+    let two = plan("--completions 2");
+    assert_eq!((number(&two, "batch_size"), number(&two, "samples")), (3, 6));
+    let parts = ["weights", "prompts", "completions", "working"];
+    let sum: u64 = parts.iter().map(|name| number(&two, name)).sum();
+    assert_eq!(number(&two, "total"), sum);
+    // Six completions of eight tokens beside three prompts that are padded to four.
+    assert_eq!(number(&two, "completions"), 4 * number(&two, "prompts"));
+    let more = plan("--completions 6");
+    assert_eq!(number(&more, "completions"), 3 * number(&two, "completions"));
+    assert_eq!(number(&more, "prompts"), number(&two, "prompts"), "encoded once for all");
+    let one = plan("--completions 2 --set generation.batch_size=1");
+    assert_eq!(3 * number(&one, "prompts"), number(&two, "prompts"));
+    assert!(number(&plan("--dtype q4"), "weights") < number(&two, "weights") / 2);
+    assert!(!place.path("drawn.jsonl").exists());
+
+    let many = "--completions 1000000000 --set generation.batch_size=2";
+    let refused = place.refuses(&sample(many).replace(" --dry-run", ""), 2);
+    assert!(refused.contains("the drawing: expected what fits in the "), "{refused}");
+    assert!(refused.contains("draw fewer or shorter completions"), "{refused}");
+}
+
+#[test]
 fn what_saves_memory_changes_no_result_but_by_rounding() {
     let place = workplace();
     for adapters in ["", "--lora-rank 2"] {

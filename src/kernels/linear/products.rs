@@ -99,7 +99,7 @@ pub fn plus_product(
             let target = Target::set(&mut product, width);
             products::multiply_as(narrow, target, x, matrix(&weight));
             dropout.apply(number * task, &mut product);
-            widest(|| add(out, &product));
+            widest!(add(out, &product));
         });
     })
 }

@@ -4,24 +4,20 @@ use burn::data::dataset::Dataset;
 use burn::tensor::Device;
 use serde::Serialize;
 
+use super::{FLOAT, free_memory, weights};
 use crate::config::{Recompute, TrainSettings};
 use crate::data::TokenGroup;
-use crate::device::has_own_memory;
 use crate::files::DiskList;
-use crate::memory::{Bytes, available, in_words};
+use crate::memory::{Bytes, in_words};
 use crate::model::{Decoder, DecoderConfig, ModelFolder, Precision, WeightType};
 use crate::{Error, Result};
 
-/// Bytes of an f32.
-const FLOAT: Bytes = 4;
-/// The share of the free memory that a training is cut to.
-const SHARE: f64 = 0.9;
 /// Most groups of a micro-batch that is chosen: larger ones are not faster.
 const MOST_GROUPS: usize = 8;
 
 /// How large a group is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Size {
+pub(in crate::tuning) struct Size {
     /// Tokens of the prompt and of all completions.
     pub tokens: usize,
     /// Tokens of the completions.
@@ -40,7 +36,7 @@ impl Size {
 }
 
 /// The sizes of groups, of their largest parts where `most` of their completions are in memory at once.
-pub(super) fn sizes(groups: &DiskList<TokenGroup>, most: usize) -> Result<Vec<Size>> {
+pub(in crate::tuning) fn sizes(groups: &DiskList<TokenGroup>, most: usize) -> Result<Vec<Size>> {
     (0..groups.len()).map(|number| Ok(Size::of(&groups.get(number)?, most))).collect()
 }
 
@@ -78,8 +74,6 @@ struct Work<'a> {
     shape: &'a DecoderConfig,
     kept: WeightType,
     parameters: Bytes,
-    /// Parameters of the blocks' matrices.
-    packed: Bytes,
     trained: Bytes,
     batch_size: usize,
     /// Whether passes are computed with bf16 copies of the weights.
@@ -92,15 +86,14 @@ struct Work<'a> {
 ///
 /// # Errors
 /// If it does not fit: with what it takes, and settings that do fit, if there are some.
-pub(super) fn fit(
+pub(in crate::tuning) fn fit(
     model: &ModelFolder,
     settings: &TrainSettings,
     mut sizes: Vec<Size>,
     device: &Device,
 ) -> Result<Fit> {
     sizes.sort_unstable_by(|a, b| b.cmp(a));
-    let free = if has_own_memory(device) { None } else { available().map(Bytes::from) };
-    let limit = free.map(|free| (free as f64 * SHARE) as Bytes);
+    let (free, limit) = free_memory(device);
     match cut(&work(model, settings, &sizes)?, settings, limit) {
         Ok(fit) => Ok(Fit { free, ..fit }),
         Err(tightest) => Err(Error::usage(format!(
@@ -202,7 +195,6 @@ fn work<'a>(
         shape,
         kept: settings.base_type(),
         parameters: shape.num_weights(),
-        packed: shape.num_block_weights(),
         trained,
         batch_size: settings.training.batch_size,
         copies: settings.training.compute != Precision::F32,
@@ -248,15 +240,8 @@ impl Work<'_> {
     }
 
     fn weights(&self) -> Bytes {
-        let size = self.kept.precision().dtype().size() as Bytes;
         let own = if self.trained < self.parameters { self.trained * FLOAT } else { 0 };
-        own + match self.kept.format() {
-            Some(format) => {
-                let blocks = self.packed * format.num_bytes(1024) as Bytes / 1024;
-                blocks + (self.parameters - self.packed) * size
-            }
-            None => self.parameters * size,
-        }
+        own + weights(self.shape, self.kept)
     }
 
     /// Floats that a block keeps of a token: its inputs and what attention and the feed-forward part multiply.
