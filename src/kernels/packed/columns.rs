@@ -107,9 +107,9 @@ impl<const ROWS: usize> Work for Products<'_, ROWS> {
             for (block, (codes, scale)) in codes.iter().zip(scales).enumerate() {
                 let scale = wide(*scale);
                 let entries = arithmetic.entries(codes);
-                for row in 0..ROWS {
+                for (row, sums) in sums.iter_mut().enumerate() {
                     let x = &self.x[row * blocks + block];
-                    sums[row] = arithmetic.add(sums[row], scale, x, &entries);
+                    *sums = arithmetic.add(*sums, scale, x, &entries);
                 }
             }
             for row in 0..ROWS {
@@ -158,10 +158,8 @@ impl<const BYTES: usize> Arithmetic<BYTES> for Plain {
     fn entries(self, codes: &[u8; BYTES]) -> [Self::Lanes; 2] {
         let entries = self.0.entries(codes);
         let mut halves = [[0.0; LANES]; 2];
-        for lane in 0..LANES {
-            halves[0][lane] = entries[lane];
-            halves[1][lane] = entries[LANES + lane];
-        }
+        halves[0].copy_from_slice(&entries[..LANES]);
+        halves[1].copy_from_slice(&entries[LANES..]);
         halves
     }
 
