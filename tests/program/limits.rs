@@ -155,7 +155,7 @@ fn what_cannot_fit_in_memory_is_refused_by_the_setting_that_asks_for_it() {
         ),
         (
             format!("{sample} --fresh --completions {}", i64::MAX),
-            "completions of 1 prompts",
+            "9223372036854775807 completions",
             "generation.completions",
         ),
     ] {

@@ -16,7 +16,7 @@ pub struct DrawingFit {
     /// Prompts in memory at once.
     pub batch_size: usize,
     /// Completions in memory at once.
-    pub samples: usize,
+    pub samples: u128,
     /// All parameters.
     pub parameters: Bytes,
     /// All weights, as they are kept.
@@ -87,16 +87,16 @@ impl Work<'_> {
     fn fit(&self, kept: WeightType, batch_size: usize) -> DrawingFit {
         let shape = self.shape;
         let prompts = batch_size.min(self.lengths.len());
-        let samples = prompts * self.generation.completions;
+        let samples = prompts as u128 * self.generation.completions as u128;
         let longest = self.lengths.first().copied().unwrap_or(0);
         // Prompts of a batch are padded to the longest.
-        let tokens = (prompts * longest) as Bytes;
+        let tokens = prompts as Bytes * longest as Bytes;
         let keys = (shape.num_kv_heads * shape.head_dim) as Bytes;
         let of_token = 2 * keys * shape.num_layers as Bytes * FLOAT;
         let (hidden, inner) = (shape.hidden_size as Bytes, shape.intermediate_size as Bytes);
         let reading = tokens * (4 * inner + 4 * hidden) * FLOAT;
-        let logits = samples as Bytes * shape.vocab_size as Bytes * FLOAT;
-        let new_tokens = (samples * self.generation.max_new_tokens) as Bytes;
+        let logits = samples * shape.vocab_size as Bytes * FLOAT;
+        let new_tokens = samples * self.generation.max_new_tokens as Bytes;
         let weights = weights(shape, kept);
         let (of_prompts, of_completions) = (tokens * of_token, new_tokens * of_token);
         let working = reading.max(logits);
