@@ -68,7 +68,7 @@ impl PackedMatrix {
     pub fn gradient_of_rows(&self, grad: &FlexTensor, shape: Shape) -> FlexTensor {
         let (count, outputs) = rows_and_width(grad);
         let grad = Matrix::rows(values(grad), count, outputs, outputs);
-        let part = (ENTRIES / outputs.max(1)).next_multiple_of(BLOCK);
+        let part = (ENTRIES / outputs.max(1)).max(1).next_multiple_of(BLOCK);
         let x_grad = product_in_parts(grad, self.inputs, part, |inputs| {
             let columns = self.unpacked(0..outputs, inputs.clone());
             (columns, [outputs, inputs.len()], false)
@@ -203,6 +203,34 @@ mod tests {
             let back = matrix.gradient_of_rows(&primitive(grad.clone()), Shape::from([rows, 67]));
             close(back, grad.matmul(weight.transpose()));
         }
+    }
+
+    #[test]
+    fn parts_of_a_large_product_are_put_together() {
+        let device = Device::flex();
+        let columns: Vec<f32> = (0..50 * 70).map(|i| (i as f32 * 0.7).sin()).collect();
+        let matrix = PackedMatrix::new(&Packed::new(&columns, 70, Format::Q8, &device));
+        let x: Vec<f32> = (0..20 * 50).map(|i| (i as f32 * 1.3).sin()).collect();
+        let of_outputs = |part: usize| {
+            let unpack = |outputs: Range<usize>| {
+                (matrix.unpacked(outputs.clone(), 0..70), [outputs.len(), 70], true)
+            };
+            product_in_parts(Matrix::rows(&x[..10 * 70], 10, 70, 70), 50, part, unpack)
+        };
+        let of_inputs = |part: usize| {
+            let unpack = |inputs: Range<usize>| {
+                (matrix.unpacked(0..50, inputs.clone()), [50, inputs.len()], false)
+            };
+            product_in_parts(Matrix::rows(&x, 20, 50, 50), 70, part, unpack)
+        };
+        let close = |parts: Vec<f32>, whole: Vec<f32>| {
+            assert_eq!(parts.len(), whole.len());
+            for (part, whole) in parts.iter().zip(whole) {
+                assert!((part - whole).abs() < 1e-4, "{part} {whole}");
+            }
+        };
+        close(of_outputs(16), of_outputs(50));
+        close(of_inputs(BLOCK), of_inputs(70));
     }
 
     #[test]
