@@ -12,7 +12,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::flex::{contiguous, rows_and_width, values};
-use super::vector::{sum2, total_of, widest};
+use super::vector::{from_bf16, sum2, total_of, widest};
 
 /// Most rows that are multiplied so; with more, the blocks of a general product pay.
 pub const MOST: usize = 4;
@@ -41,7 +41,7 @@ impl Entry for f32 {
 impl Entry for bf16 {
     #[inline(always)]
     fn wide(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
+        from_bf16(self)
     }
 }
 

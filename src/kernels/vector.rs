@@ -38,6 +38,12 @@ pub fn in_widest<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
+/// A number of bf16 in f32.
+#[inline(always)]
+pub fn from_bf16(x: half::bf16) -> f32 {
+    f32::from_bits(u32::from(x.to_bits()) << 16)
+}
+
 /// eˣ to 2 units in the last place, for x clamped to [−87.3, 88.3].
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {

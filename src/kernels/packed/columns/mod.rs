@@ -9,7 +9,7 @@ mod avx2;
 use half::bf16;
 
 use super::{BLOCK, Format};
-use crate::kernels::vector::{LANES, total, widest};
+use crate::kernels::vector::{LANES, from_bf16, total, widest};
 
 /// Rows for which a block's entries are made once.
 pub(super) const TOGETHER: usize = 4;
@@ -51,21 +51,21 @@ impl Columns<'_> {
             return avx2.vectorize(
                 #[inline(always)]
                 || match self.format {
-                    Format::Q8 => work.run::<32, _>(avx2::Bytes(avx2), self),
-                    Format::Q4 => work.run::<16, _>(avx2::Halves(avx2), self),
+                    Format::Q8 => work.run::<32, _>(avx2::Avx2(avx2), self),
+                    Format::Q4 => work.run::<16, _>(avx2::Avx2(avx2), self),
                 },
             );
         }
         widest!(match self.format {
-            Format::Q8 => work.run::<32, _>(Plain(self.format), self),
-            Format::Q4 => work.run::<16, _>(Plain(self.format), self),
+            Format::Q8 => work.run::<32, _>(Plain, self),
+            Format::Q4 => work.run::<16, _>(Plain, self),
         })
     }
 }
 
 /// What is made of columns.
 trait Work {
-    fn run<const BYTES: usize, A: Arithmetic<BYTES>>(self, arithmetic: A, columns: Columns<'_>);
+    fn run<const BYTES: usize, A: Codes<BYTES>>(self, arithmetic: A, columns: Columns<'_>);
 }
 
 /// The entries of one column.
@@ -75,11 +75,11 @@ struct Entries<'a> {
 
 impl Work for Entries<'_> {
     #[inline(always)]
-    fn run<const BYTES: usize, A: Arithmetic<BYTES>>(self, arithmetic: A, columns: Columns<'_>) {
+    fn run<const BYTES: usize, A: Codes<BYTES>>(self, arithmetic: A, columns: Columns<'_>) {
         let codes = columns.codes.as_chunks::<BYTES>().0;
         let blocks = codes.iter().zip(columns.scales);
         for ((codes, scale), into) in blocks.zip(self.into.chunks_mut(BLOCK)) {
-            let scale = wide(*scale);
+            let scale = from_bf16(*scale);
             let halves = arithmetic.entries(codes);
             let mut entries = [0.0; BLOCK];
             for half in 0..2 {
@@ -101,14 +101,14 @@ struct Products<'a, const ROWS: usize> {
 
 impl<const ROWS: usize> Work for Products<'_, ROWS> {
     #[inline(always)]
-    fn run<const BYTES: usize, A: Arithmetic<BYTES>>(self, arithmetic: A, columns: Columns<'_>) {
+    fn run<const BYTES: usize, A: Codes<BYTES>>(self, arithmetic: A, columns: Columns<'_>) {
         let blocks = self.x.len() / ROWS;
         let codes = columns.codes.as_chunks::<BYTES>().0.chunks_exact(blocks);
         let scales = columns.scales.chunks_exact(blocks);
         for ((codes, scales), out) in codes.zip(scales).zip(self.out.chunks_exact_mut(ROWS)) {
             let mut sums = [arithmetic.zeros(); ROWS];
             for (block, (codes, scale)) in codes.iter().zip(scales).enumerate() {
-                let scale = wide(*scale);
+                let scale = from_bf16(*scale);
                 let entries = arithmetic.entries(codes);
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = &self.x[row * blocks + block];
@@ -122,18 +122,12 @@ impl<const ROWS: usize> Work for Products<'_, ROWS> {
     }
 }
 
-#[inline(always)]
-fn wide(scale: bf16) -> f32 {
-    f32::from_bits(u32::from(scale.to_bits()) << 16)
-}
-
-/// How the entries of a block, in units of its scale, come from its codes and are multiplied.
-trait Arithmetic<const BYTES: usize>: Copy {
+/// How the entries of blocks are multiplied and added.
+trait Arithmetic: Copy {
     /// [`LANES`] numbers.
     type Lanes: Copy;
 
     fn zeros(self) -> Self::Lanes;
-    fn entries(self, codes: &[u8; BYTES]) -> [Self::Lanes; 2];
     /// `sums + scale · (x₀ · e₀ + x₁ · e₁)`, lane by lane.
     fn add(
         self,
@@ -145,25 +139,21 @@ trait Arithmetic<const BYTES: usize>: Copy {
     fn numbers(lanes: Self::Lanes) -> [f32; LANES];
 }
 
+/// How the entries of a block, in units of its scale, come from its codes: 32 bytes of Q8 or 16 of Q4.
+trait Codes<const BYTES: usize>: Arithmetic {
+    fn entries(self, codes: &[u8; BYTES]) -> [Self::Lanes; 2];
+}
+
 /// Arithmetic of every processor.
 #[derive(Clone, Copy)]
-struct Plain(Format);
+struct Plain;
 
-impl<const BYTES: usize> Arithmetic<BYTES> for Plain {
+impl Arithmetic for Plain {
     type Lanes = [f32; LANES];
 
     #[inline(always)]
     fn zeros(self) -> Self::Lanes {
         [0.0; LANES]
-    }
-
-    #[inline(always)]
-    fn entries(self, codes: &[u8; BYTES]) -> [Self::Lanes; 2] {
-        let entries = self.0.entries(codes);
-        let mut halves = [[0.0; LANES]; 2];
-        halves[0].copy_from_slice(&entries[..LANES]);
-        halves[1].copy_from_slice(&entries[LANES..]);
-        halves
     }
 
     #[inline(always)]
@@ -183,6 +173,20 @@ impl<const BYTES: usize> Arithmetic<BYTES> for Plain {
     #[inline(always)]
     fn numbers(lanes: Self::Lanes) -> [f32; LANES] {
         lanes
+    }
+}
+
+impl Codes<32> for Plain {
+    #[inline(always)]
+    fn entries(self, codes: &[u8; 32]) -> [Self::Lanes; 2] {
+        bytemuck::cast(Format::Q8.entries(codes))
+    }
+}
+
+impl Codes<16> for Plain {
+    #[inline(always)]
+    fn entries(self, codes: &[u8; 16]) -> [Self::Lanes; 2] {
+        bytemuck::cast(Format::Q4.entries(codes))
     }
 }
 
@@ -222,8 +226,8 @@ mod tests {
                 if rows == 3 {
                     let work = Products::<3> { x, out: &mut plain };
                     match format {
-                        Format::Q8 => work.run::<32, _>(Plain(format), columns),
-                        Format::Q4 => work.run::<16, _>(Plain(format), columns),
+                        Format::Q8 => work.run::<32, _>(Plain, columns),
+                        Format::Q4 => work.run::<16, _>(Plain, columns),
                     }
                     assert_eq!(out, plain, "{format:?}");
                 }
