@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
 """What a device does with this program's work: alignment, scoring and sampling, on models of known shape.
 
-    device.py --device cuda --binary ./exalign --out figures.json
+    device.py --device cuda --binary ./exalign --torch python3 --parity ./backend_parity --out figures
     device.py --device flex --binary target/release/exalign --quick
 
 Needs Python and nothing else: weights and tokens are random (their values change no time) and are written
-here, SmolLM2-135M's shape and Pythia-410M's. Every model trains and samples in f32 and in bf16. Printed, and
-written to --out as JSON after every part, so that a run that is cut off has left what it measured: tokens
-per second, the share of the chip's peak that the model's own products are (attention's scores, which grow
-with the square of a text, not counted), and the highest device memory (nvidia-smi) or resident memory.
-Takes under 25 minutes on a GPU that such work is done on; --quick is a check that it runs.
+here, Pythia-410M's shape and SmolLM2-135M's. Models train and sample in bf16 and in f32. Beside each part
+stands PyTorch's figure for the same work, where --torch names a Python that has torch and transformers
+(`device_torch.py`; it loads while this program works, and the two never compute at once). Then come the parity
+test, where --parity names its binary, and a profile of one step: the time of every kernel.
+
+Written to the folder --out after every part, so that a run that is cut off has left what it measured:
+seconds, tokens per second, the share of the chip's peak that the model's own products are (attention's
+scores, which grow with the square of a text, not counted), and the highest device memory (nvidia-smi) or
+resident memory. --minutes ends it: parts that would begin later are listed as left out. --quick is a check
+that it runs.
 """
 import argparse
 import array
@@ -37,6 +42,8 @@ PYTHIA = {"architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox", "hi
           "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 50304, "max_position_embeddings": 2048,
           "layer_norm_eps": 1e-5, "rotary_pct": 0.25, "rotary_emb_base": 10000, "hidden_act": "gelu",
           "use_parallel_residual": True, "tie_word_embeddings": False, "eos_token_id": 0}
+
+MODELS = {"pythia-410m": PYTHIA, "smollm2-135m": SMOLLM2}
 
 
 def tensors(c):
@@ -105,137 +112,252 @@ def write_groups(path, config, groups, completions, prompt, completion):
             out.write(json.dumps(row) + "\n")
 
 
-def device_bytes(pid):
-    """Device memory of a process as the driver counts it; 0 without an NVIDIA driver."""
+def smi(query):
+    """What the NVIDIA driver says of the first card; nothing where there is none."""
     try:
-        text = subprocess.run(["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"],
-                              capture_output=True, text=True, timeout=10).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    rows = [line.split(",") for line in text.splitlines() if "," in line]
-    own = [int(size) for process, size in rows if process.strip() == str(pid) and size.strip().isdigit()]
-    return 2**20 * sum(own)
+        command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.splitlines()[0].strip()
+    except (OSError, IndexError, subprocess.TimeoutExpired):
+        return ""
 
 
-def measured(command, environment):
+def device_bytes():
+    """Memory in use on the first card."""
+    used = smi("memory.used")
+    return 2**20 * int(used) if used.isdigit() else 0
+
+
+def measured(command, limit, environment=None, cwd=None):
     """Runs a command: seconds, its last line as JSON, highest resident and device memory."""
-    began, most = time.perf_counter(), 0
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment)
+    began, before, most = time.perf_counter(), device_bytes(), 0
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as lines:
+        process = subprocess.Popen(command, stdout=lines, stderr=errors, env={**os.environ, **(environment or {})}, cwd=cwd)
         done = threading.Event()
 
         def watch():
             nonlocal most
-            while not done.wait(0.5):
-                most = max(most, device_bytes(process.pid))
+            while not done.wait(0.3):
+                most = max(most, device_bytes() - before)
 
+        killer = threading.Timer(max(limit, 1), process.kill)
         watcher = threading.Thread(target=watch)
         watcher.start()
-        text = process.stdout.read().decode()
+        killer.start()
         _, status, usage = os.wait4(process.pid, 0)
+        killer.cancel()
         done.set()
         watcher.join()
-        if os.waitstatus_to_exitcode(status) != 0:
-            errors.seek(0)
-            return {"command": " ".join(command), "error": errors.read().decode()[-2000:]}
-    lines = [line for line in text.splitlines() if line.startswith("{")]
-    return {"command": " ".join(command), "seconds": time.perf_counter() - began, "result": json.loads(lines[-1]) if lines else None,
-            "resident_bytes": usage.ru_maxrss * 1024, "device_bytes": most}
+        lines.seek(0)
+        errors.seek(0)
+        text, code = lines.read().decode(errors="replace"), os.waitstatus_to_exitcode(status)
+        part = {"command": " ".join(command), "seconds": time.perf_counter() - began,
+                "resident_bytes": usage.ru_maxrss * 1024, "device_bytes": most}
+        if code != 0:
+            part["error"] = f"exit {code}; {text[-1500:]} {errors.read().decode(errors='replace')[-1500:]}"
+    found = [line for line in text.splitlines() if line.startswith("{")]
+    return {**part, "result": json.loads(found[-1]) if found and code == 0 else None, "text": text}
+
+
+class Rival:
+    """PyTorch in a process of its own, which answers one job at a time."""
+
+    def __init__(self, python):
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "device_torch.py")
+        self.process = subprocess.Popen([python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def answer(self, job):
+        try:
+            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
+        except (OSError, ValueError) as error:
+            return {"error": f"PyTorch's process ended: {error}"}
 
 
 class Bench:
     def __init__(self, a, scratch):
-        self.a, self.scratch, self.peak = a, scratch, {}
-        self.figures = {"device": a.device, "binary": a.binary, "parts": []}
-        try:
-            name = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True).stdout.strip()
-        except OSError:
-            name = ""
-        self.figures["chip"] = name or "unknown"
-        self.peak = next((peak for chip, peak in PEAKS.items() if chip in name and a.device.startswith(("cuda", "wgpu", "vulkan"))), {})
+        self.a, self.scratch, self.end = a, scratch, time.monotonic() + 60 * a.minutes
+        chip = smi("name")
+        self.figures = {"device": a.device, "chip": chip or "unknown", "driver": smi("driver_version"), "parts": []}
+        self.peak = next((peak for name, peak in PEAKS.items() if name in chip and a.device.startswith(("cuda", "wgpu", "vulkan"))), {})
         if a.peak_tflops:
             self.peak = {"f32": a.peak_tflops, "bf16": a.peak_tflops}
+        self.rival = Rival(a.torch) if a.torch else None
+        if a.out:
+            os.makedirs(a.out, exist_ok=True)
+
+    def left(self):
+        return self.end - time.monotonic()
 
     def keep(self, part):
+        if "left_out" in part:
+            return
         self.figures["parts"].append(part)
-        print(json.dumps({key: value for key, value in part.items() if key not in ("command", "result")}), flush=True)
+        shown = {key: round(value, 4) if isinstance(value, float) else value
+                 for key, value in part.items() if key not in ("command", "result", "text")}
+        print(json.dumps(shown), flush=True)
         if self.a.out:
-            with open(self.a.out + ".new", "w", encoding="utf-8") as out:
+            path = os.path.join(self.a.out, "figures.json")
+            with open(path + ".new", "w", encoding="utf-8") as out:
                 json.dump(self.figures, out, indent=1)
-            os.replace(self.a.out + ".new", self.a.out)
+            os.replace(path + ".new", path)
 
-    def run(self, what, config, dtype, arguments, flops, seconds_of, tokens):
-        environment = {**os.environ, "EXALIGN_CACHE": tempfile.mkdtemp(dir=self.scratch)}
-        command = [self.a.binary, "-q", *arguments, "--device", self.a.device]
-        part = {"part": what, "model": config["model_type"], "dtype": dtype, **measured(command, environment)}
-        if "error" not in part:
-            seconds = seconds_of(part)
-            part["tokens_per_second"] = tokens / seconds
-            part["tflops"] = flops / seconds / 1e12
-            if dtype in self.peak:
-                part["share_of_peak"] = part["tflops"] / self.peak[dtype]
+    def run(self, what, arguments, limit=90, **more):
+        """Runs the program, if that is wanted and there is time for it."""
+        if arguments[0] not in self.a.parts:
+            return {"part": what, "left_out": "not wanted"}
+        if self.left() < 5:
+            return {"part": what, "error": "left out: no time"}
+        command = [self.a.binary, "-q", *arguments]
+        environment = {"EXALIGN_CACHE": os.path.join(self.scratch, "cache"), **more.get("environment", {})}
+        return {"part": what, **measured(command, min(limit, self.left()), environment, more.get("cwd"))}
+
+    def compare(self, part, job, work):
+        """Rates of a part, and PyTorch's beside it."""
+        self.rate(part, part.get("step_seconds"), work)
         self.keep(part)
+        if self.rival and "left_out" not in part and self.left() > 5:
+            answer = self.rival.answer({"device": self.a.device.replace("flex", "cpu"), **job})
+            theirs = {"part": "PyTorch: " + part["part"], "model": part["model"], "dtype": job["dtype"], **answer}
+            self.rate(theirs, theirs.get("seconds"), work)
+            if part.get("step_seconds") and theirs.get("seconds"):
+                theirs["theirs_over_ours"] = theirs["seconds"] / part["step_seconds"]
+            self.keep(theirs)
 
-    def model(self, name, config):
+    def rate(self, part, seconds, work):
+        if seconds:
+            part["tokens_per_second"] = work["tokens"] / seconds
+            part["tflops"] = work["flops"] / seconds / 1e12
+            if work["dtype"] in self.peak:
+                part["share_of_peak"] = part["tflops"] / self.peak[work["dtype"]]
+
+    def write(self, name, config):
+        """The model's folder, the groups it trains on, and the prompts it samples from."""
         a, folder = self.a, os.path.join(self.scratch, name)
         write_model(folder, config)
-        body, head = products(config)
-        prompt, completion, steps = a.prompt, a.completion, a.steps
-        for completions in a.completions:
-            data = os.path.join(self.scratch, f"{name}-{completions}.jsonl")
-            write_groups(data, config, a.groups * steps, completions, prompt, completion)
-            read, scored = a.groups * (prompt + completions * completion), a.groups * completions * completion
-            step_flops = 6 * (body * read + head * scored)
-            for dtype in ("f32", "bf16"):
-                out = tempfile.mkdtemp(dir=self.scratch)
-                shutil.rmtree(out)
+        write_groups(folder + ".jsonl", config, a.groups * a.steps, a.completions, a.prompt, a.completion)
+        rng = random.Random(2)
+        with open(folder + "-prompts.jsonl", "w", encoding="utf-8") as out:
+            for _ in range(a.prompts):
+                out.write(json.dumps({"prompt_ids": [rng.randrange(1, config["vocab_size"]) for _ in range(a.prompt)]}) + "\n")
 
-                def step_seconds(_, out=out):
-                    with open(os.path.join(out, "metrics.jsonl"), encoding="utf-8") as lines:
-                        seconds = [json.loads(line)["seconds"] for line in lines]
-                    later = seconds[min(2, len(seconds) - 1):]  # kernels are compiled and chosen in the first ones
-                    return sum(later) / len(later)
+    def align(self, name, config, dtype, **more):
+        a, folder = self.a, os.path.join(self.scratch, name)
+        out = os.path.join(self.scratch, f"{name}-{dtype}-out")
+        shutil.rmtree(out, ignore_errors=True)
+        arguments = ["align", "--objective", "exo-rw", "--model", folder, "--data", folder + ".jsonl", "--out", out, "--compute", dtype,
+                     "--learning-rate", "1e-6", "--batch-size", str(a.groups), "--micro-batch-size", str(a.micro), "--device", a.device,
+                     "--set", "checkpoint.every=0", "--set", "data.shuffle=false", *more.pop("arguments", [])]
+        part = {**self.run(more.pop("what", "align, a step"), arguments, **more), "model": name, "dtype": dtype}
+        metrics = os.path.join(out, "metrics.jsonl")
+        if os.path.exists(metrics):
+            with open(metrics, encoding="utf-8") as lines:
+                rows = [json.loads(line) for line in lines]
+        else:
+            rows = []
+        if rows:
+            seconds = [row["seconds"] for row in rows]
+            later = seconds[min(2, len(seconds) - 1):]  # kernels are compiled and chosen in the first ones
+            part.update(step_seconds=sum(later) / len(later), all_seconds=seconds, losses=[row["loss"] for row in rows])
+        return part
 
-                self.run(f"align K={completions}, a step", config, dtype,
-                         ["align", "--objective", "exo-rw", "--model", folder, "--data", data, "--out", out, "--compute", dtype,
-                          "--learning-rate", "1e-6", "--batch-size", str(a.groups), "--micro-batch-size", str(a.micro),
-                          "--set", "checkpoint.every=0", "--set", "data.shuffle=false"],
-                         step_flops, step_seconds, read)
-                shutil.rmtree(out, ignore_errors=True)
-        for dtype in ("f32", "bf16"):
-            groups = a.groups * steps
-            read, scored = groups * (prompt + completions * completion), groups * completions * completion
-            self.run(f"score K={completions}, start-up included", config, dtype,
-                     ["score", "--model", folder, "--data", data, "--out", os.path.join(self.scratch, f"{name}-{dtype}-scores.jsonl"), "--dtype", dtype],
-                     2 * (body * read + head * scored), lambda part: part["seconds"], read)
-            new, rows = a.new_tokens, a.prompts * a.samples
-            self.run("sample", config, dtype,
-                     ["sample", "--model", folder, "--data", data, "--out", os.path.join(self.scratch, f"{name}-{dtype}.jsonl"), "--dtype", dtype,
-                      "--completions", str(a.samples), "--max-new-tokens", str(new), "--set", "generation.ignore_eos=true",
-                      "--set", f"generation.batch_size={a.prompts}"],
-                     2 * (body + head) * a.groups * steps * a.samples * new, lambda part: part["result"]["seconds"], a.groups * steps * a.samples * new)
-        shutil.rmtree(folder)
+    def models(self, dtype):
+        """Every model in a float type; the first time writes their folders."""
+        a = self.a
+        for name, config in MODELS.items():
+            if not os.path.exists(os.path.join(self.scratch, name)):
+                self.write(name, config)
+            body, head = products(config)
+            read, scored = a.groups * (a.prompt + a.completions * a.completion), a.groups * a.completions * a.completion
+            folder = os.path.join(self.scratch, name)
+            job = {"task": "align", "model": folder, "data": folder + ".jsonl", "dtype": dtype, "groups": a.groups, "micro": a.micro}
+            self.compare(self.align(name, config, dtype), job,
+                         {"tokens": read, "flops": 6 * (body * read + head * scored), "dtype": dtype})
+
+            drawn = a.prompts * a.samples * a.new_tokens
+            arguments = ["sample", "--model", folder, "--data", folder + "-prompts.jsonl", "--fresh", "--dtype", dtype, "--device", a.device,
+                         "--out", folder + "-samples.jsonl", "--completions", str(a.samples), "--max-new-tokens", str(a.new_tokens),
+                         "--set", "generation.ignore_eos=true", "--set", f"generation.batch_size={a.prompts}"]
+            for again in range(2):  # the second time with what the first has compiled and measured
+                part = {**self.run("sample", arguments), "model": name, "dtype": dtype}
+                if part.get("result"):
+                    part["step_seconds"] = part["result"]["seconds"]
+                if again == 0 and "left_out" not in part:
+                    self.keep({**part, "part": "sample, the first time"})
+            job = {"task": "sample", "model": folder, "data": folder + "-prompts.jsonl", "dtype": dtype, "prompts": a.prompts,
+                   "samples": a.samples, "tokens": a.new_tokens}
+            self.compare(part, job, {"tokens": drawn, "flops": 2 * (body + head) * drawn, "dtype": dtype})
+
+            groups = a.groups * a.steps
+            part = self.run("score, start-up included", ["score", "--model", folder, "--data", folder + ".jsonl", "--fresh", "--device", a.device,
+                                                         "--out", folder + "-scores.jsonl", "--dtype", dtype])
+            part.update(model=name, dtype=dtype)
+            if "seconds" in part and "error" not in part:
+                self.rate(part, part["seconds"], {"tokens": read * a.steps, "flops": 2 * (body * read + head * scored) * a.steps, "dtype": dtype})
+            self.keep(part)
+
+    def parity(self):
+        environment = {"EXALIGN_REQUIRE_BACKENDS": self.a.device.split(":")[0]}
+        part = measured([self.a.parity, f"{self.a.device.split(':')[0]}::"], min(120, self.left()), environment)
+        self.keep({"part": "parity", **part})
+        print(part["text"][-3000:], flush=True)
+
+    def profile(self, name, config):
+        """One step under the runtime's own profiler, which waits for every kernel: the time of each kind."""
+        home = os.path.join(self.scratch, "profile")
+        os.makedirs(home, exist_ok=True)
+        log = os.path.join(home, "kernels.log")
+        with open(os.path.join(home, "cubecl.toml"), "w", encoding="utf-8") as out:
+            out.write(f'[profiling]\nlogger = {{ level = "medium", file = "{log}" }}\n')
+        part = self.align(name, config, "bf16", what="profile of two steps", arguments=["--max-steps", "2"], cwd=home)
+        if os.path.exists(log):
+            with open(log, encoding="utf-8", errors="replace") as lines:
+                text = lines.read()
+            part["log_bytes"] = len(text)
+            if self.a.out:
+                with open(os.path.join(self.a.out, "kernels.log"), "w", encoding="utf-8") as out:
+                    out.write(text[:8_000_000])
+        self.keep(part)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--device", required=True, help="as `exalign --device` takes it")
     p.add_argument("--binary", default="target/release/exalign")
-    p.add_argument("--out", help="where the figures go, as JSON")
+    p.add_argument("--torch", help="a Python with torch and transformers, to measure PyTorch beside")
+    p.add_argument("--parity", help="the binary of the parity test, to run it after the models")
+    p.add_argument("--out", help="folder for the figures, as JSON, and for the profile")
+    comma = lambda text: text.split(",")
+    p.add_argument("--parts", type=comma, default=["info", "align", "sample", "score", "profile"], help="what is measured, with commas between")
+    p.add_argument("--dtypes", type=comma, default=["bf16", "f32"])
+    p.add_argument("--minutes", type=float, default=25)
     p.add_argument("--peak-tflops", type=float, help="the chip's peak, where this script does not know it")
     p.add_argument("--quick", action="store_true", help="a few tokens, to see that everything runs")
     a = p.parse_args()
-    sizes = {"groups": 16, "micro": 8, "steps": 8, "prompt": 350, "completion": 40, "completions": [2, 8], "prompts": 32, "samples": 8, "new_tokens": 64}
+    a.binary = os.path.abspath(a.binary)
+    sizes = {"groups": 16, "micro": 16, "steps": 8, "prompt": 350, "completion": 40, "completions": 4, "prompts": 16, "samples": 8, "new_tokens": 64}
     if a.quick:
-        sizes = {"groups": 2, "micro": 2, "steps": 2, "prompt": 16, "completion": 4, "completions": [2], "prompts": 2, "samples": 2, "new_tokens": 4}
+        sizes = {"groups": 2, "micro": 2, "steps": 2, "prompt": 16, "completion": 4, "completions": 4, "prompts": 2, "samples": 2, "new_tokens": 4}
+        for config in MODELS.values():
+            config.update(num_hidden_layers=2, vocab_size=512)
     for name, value in sizes.items():
         setattr(a, name, value)
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(a, scratch)
-        for name, config in (("smollm2-135m", SMOLLM2), ("pythia-410m", PYTHIA)):
-            bench.model(name, config)
+        info = bench.run("info", ["info"], 60)
+        print(info["text"] if "text" in info else info, flush=True)
+        bench.keep(info)
+        bench.models(a.dtypes[0])
+        if "profile" in a.parts:
+            bench.profile("smollm2-135m", SMOLLM2)
+        if a.parity:
+            bench.parity()
+        for dtype in a.dtypes[1:]:
+            bench.models(dtype)
+        if bench.rival:
+            bench.rival.process.kill()
     if any("error" in part for part in bench.figures["parts"]):
-        sys.exit("some parts failed; their errors are in the figures" if a.out else json.dumps(bench.figures["parts"], indent=1))
+        sys.exit("some parts failed; their errors are above")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+#[cfg(feature = "gpu")]
+use burn::tensor::Int;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use crate::device::has_kernels;
@@ -60,6 +62,10 @@ pub enum AttentionLayout {
     Mask(Box<Tensor<4, Bool>>),
     /// The groups of a batch, one row after the other; only where [`has_kernels`] holds.
     SharedPrompts(Arc<Vec<SharedPrompt>>),
+    /// Of every query, the number of keys at the start of its row that it sees, and the first of the others, which
+    /// it sees up to itself, `[batch, row, 2]`; only on GPUs.
+    #[cfg(feature = "gpu")]
+    Sight(Tensor<3, Int>),
 }
 
 impl AttentionLayout {
@@ -68,6 +74,8 @@ impl AttentionLayout {
         match self {
             Self::Mask(mask) => Self::Mask(Box::new(mask.inner())),
             Self::SharedPrompts(groups) => Self::SharedPrompts(groups),
+            #[cfg(feature = "gpu")]
+            Self::Sight(sight) => Self::Sight(sight.inner()),
         }
     }
 
@@ -86,6 +94,10 @@ impl AttentionLayout {
                 completions: Vec::new(),
             });
             return Self::SharedPrompts(Arc::new(prompts.collect()));
+        }
+        #[cfg(feature = "gpu")]
+        if crate::device::has_gpu_kernels(device) {
+            return Self::Sight(Tensor::zeros([lengths.len(), row, 2], device));
         }
         let mask = Tensor::<2, Bool>::tril_mask([row, row], 0, device).reshape([1, 1, row, row]);
         Self::Mask(Box::new(mask.expand([lengths.len(), 1, row, row])))
@@ -123,6 +135,10 @@ impl GroupRows {
             return AttentionLayout::SharedPrompts(Arc::new(self.groups));
         }
         let [rows, row] = self.shape;
+        #[cfg(feature = "gpu")]
+        if crate::device::has_gpu_kernels(device) {
+            return AttentionLayout::Sight(self.sight(device));
+        }
         let mut hidden = vec![true; rows * row * row];
         for (first, group) in (0..).step_by(row.max(1)).zip(&self.groups) {
             let mut see = |query: usize, keys: Range<usize>| {
@@ -141,5 +157,23 @@ impl GroupRows {
         }
         let hidden = TensorData::new(hidden, [rows, 1, row, row]);
         AttentionLayout::Mask(Box::new(Tensor::from_data(hidden, device)))
+    }
+
+    /// As [`AttentionLayout::Sight`] says.
+    #[cfg(feature = "gpu")]
+    fn sight(&self, device: &Device) -> Tensor<3, Int> {
+        let [rows, row] = self.shape;
+        // Padding sees itself: a query that sees nothing would be 0/0.
+        let mut sight: Vec<i32> =
+            (0..rows).flat_map(|_| (0..row as i32).flat_map(|token| [0, token])).collect();
+        for (first, group) in (0..).step_by(row.max(1)).zip(&self.groups) {
+            for (part, prompt) in group.parts_and_prompts() {
+                for token in part.clone() {
+                    sight[2 * token] = prompt.len() as i32;
+                    sight[2 * token + 1] = (part.start - first) as i32;
+                }
+            }
+        }
+        Tensor::from_data(TensorData::new(sight, [rows, row, 2]), device)
     }
 }

@@ -24,7 +24,7 @@
 //! | [`model`] | the decoder, families, weights in and out | draw a token or compute a loss |
 //! | [`alignment`] | the [`Alignment`](alignment::Alignment) trait and its objectives | see a model, a token or a file |
 //! | [`data`] | files → records → token ids → batches | guess: bad data is refused with its line |
-//! | [`kernels`] | faster forms of operations that are slow in burn's CPU backend, and the vocabulary head, forward and backward | know a model |
+//! | [`kernels`] | faster forms of operations that are slow in burn's backends, and the vocabulary head, forward and backward | know a model |
 //! | [`deferred`] | parts of a backward pass that are computed again when it comes to them | know what they compute |
 //! | [`layout`] | which tokens of a batch see which, as the attention of a device reads it | know a token |
 //! | [`hub`] | models and data sets by their hub id | read the files that it fetches |
@@ -71,7 +71,7 @@
 //! `tracing-subscriber` logs · `indicatif` progress · `maud` the page of a report, escaped by construction · `comfy-table` tables in the terminal · `blake3` content
 //! keys · `tempfile` files that appear complete · `rmp-serde` lists on disk · `flate2` gzip · `parquet` and `arrow` published tables ·
 //! `rand_chacha` random numbers that are the same everywhere · `prost` and `base64` tokenizers published as
-//! sentencepiece or tiktoken files, and with `crc32c` the event files of TensorBoard · `rustix` the modes of a terminal, and the end of a program with all that it started · `shlex` command lines in words · `gemm` matrix products inside kernels, as in burn's CPU backend · `pulp`
+//! sentencepiece or tiktoken files, and with `crc32c` the event files of TensorBoard · `rustix` the modes of a terminal, and the end of a program with all that it started · `shlex` command lines in words · `gemm` matrix products inside kernels, as in burn's CPU backend · `burn-cubecl`, `cubecl`, `cubek` kernels of GPUs · `pulp`
 //! the widest vectors of a processor, chosen at run time · `chrono` today's date for chat templates · `ureq`
 //! the hub and judges behind an endpoint, without an asynchronous runtime, and `rustls` endpoints with their
 //! own certificates · `rayon` all cores · `half` and `bytemuck` narrow floats and bytes · `statrs` and

@@ -148,7 +148,7 @@ fn expectation(log_q: &[f64], f: impl Fn(usize) -> f64) -> f64 {
 fn accuracy(log_ratios: &[f64], rewards: &[f64]) -> f64 {
     let (mut agreeing, mut pairs) = (0.0, 0.0);
     for (i, better) in rewards.iter().enumerate() {
-        for (j, _) in rewards.iter().enumerate().filter(|(_, worse)| better > worse) {
+        for (j, _) in rewards.iter().enumerate().filter(|&(_, worse)| better > worse) {
             pairs += 1.0;
             agreeing += match log_ratios[i] - log_ratios[j] {
                 difference if difference > 0.0 => 1.0,

@@ -86,13 +86,7 @@ pub(super) fn libdevice() -> Result<(), String> {
     Ok(())
 }
 
-#[cfg(any(
-    feature = "cuda",
-    feature = "rocm",
-    feature = "metal",
-    feature = "vulkan",
-    feature = "wgpu"
-))]
+#[cfg(feature = "gpu")]
 mod card {
     use burn::tensor::{Device, PciAddress};
 
@@ -125,13 +119,7 @@ mod card {
     }
 }
 
-#[cfg(not(any(
-    feature = "cuda",
-    feature = "rocm",
-    feature = "metal",
-    feature = "vulkan",
-    feature = "wgpu"
-)))]
+#[cfg(not(feature = "gpu"))]
 mod card {
     use burn::tensor::Device;
 

@@ -205,6 +205,35 @@ pub fn has_kernels(_: &Device) -> bool {
     false
 }
 
+/// Bytes of shared memory that a cube of the kernels of GPUs has at most.
+#[cfg(feature = "gpu")]
+pub const GPU_SHARED_MEMORY: usize = 24 << 10;
+
+/// Whether the kernels of GPUs of this crate run on `device`: they do where planes (warps, subgroups) have one size and
+/// add up their units' numbers, and where a cube has the shared memory they use.
+#[cfg(feature = "gpu")]
+pub fn has_gpu_kernels(device: &Device) -> bool {
+    use std::sync::{Mutex, PoisonError};
+
+    use burn::backend::{CubeDevice, DispatchDevice};
+    use cubecl::features::Plane;
+
+    static KNOWN: Mutex<Vec<(CubeDevice, bool)>> = Mutex::new(Vec::new());
+    let device = device.clone().inner();
+    let DispatchDevice::Cube(device) = device.as_dispatch() else { return false };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, answer)) = known.iter().find(|(other, _)| other == device) {
+        return *answer;
+    }
+    let client = device.client();
+    let (hardware, features) = (&client.properties().hardware, &client.properties().features);
+    let answer = features.plane.contains(Plane::Ops)
+        && hardware.plane_size_min == hardware.plane_size_max
+        && hardware.max_shared_memory_size >= GPU_SHARED_MEMORY;
+    known.push((device.clone(), answer));
+    answer
+}
+
 /// Runs what may panic in a driver, on any of its threads.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     panics::quietly_on_all_threads(work)

@@ -28,6 +28,10 @@ pub fn gelu<const D: usize>(x: Tensor<D>, form: Gelu) -> Tensor<D> {
     if super::takes(&x) {
         return fused::gelu(x, form);
     }
+    #[cfg(feature = "gpu")]
+    if super::gpu::takes(&x) {
+        return super::gpu::activation::gelu(x, form == Gelu::Tanh);
+    }
     plain(x, form)
 }
 

@@ -14,6 +14,10 @@ pub fn layer_norm<const D: usize>(
     if super::takes(&x) {
         return fused::layer_norm(x, gamma, beta, epsilon);
     }
+    #[cfg(feature = "gpu")]
+    if super::gpu::takes(&x) {
+        return super::gpu::norm::layer_norm(x, gamma, beta, epsilon);
+    }
     module::layer_norm(x, gamma, Some(beta), epsilon)
 }
 

@@ -13,11 +13,11 @@
 //! | [`embedding`] | rows of an embedding | burn's own module |
 //! | [`linear`] | linear layers | burn's own module |
 //! | [`packed`] | weights in few bits, and products with them | the weight unpacked |
+//! | [`product`] | matrix products whose f32 is f32 | burn's matrix product |
 //! | [`cast`] | bf16 copies of weights | burn's own operation |
 //! | `skinny` | products of a few rows with a weight | burn's matrix product |
 //! | `operation` | an operation with its gradients, as burn's autodiff takes it | |
 //! | `flex` | Flex tensors as slices | |
-
 //! | [`update`] | sums and norms of gradients, Adam | burn's own operations |
 //! | [`vocabulary_head`] | log-probabilities of targets, the logits never held at once | chunks of positions |
 //!
@@ -36,6 +36,8 @@ pub mod embedding;
 #[cfg(feature = "flex")]
 mod flex;
 pub mod gelu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod layer_norm;
 pub mod linear;
 #[cfg(feature = "flex")]
@@ -43,6 +45,7 @@ mod matrix;
 #[cfg(feature = "flex")]
 mod operation;
 pub mod packed;
+pub mod product;
 pub mod rms_norm;
 pub mod rotary;
 #[cfg(feature = "flex")]

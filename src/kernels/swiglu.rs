@@ -10,6 +10,10 @@ pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     if super::takes(&gate) {
         return fused::swiglu(gate, up);
     }
+    #[cfg(feature = "gpu")]
+    if super::gpu::takes(&gate) {
+        return super::gpu::activation::swiglu(gate, up);
+    }
     plain_swiglu(gate, up)
 }
 

@@ -20,13 +20,33 @@ pub fn scaled<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {
     x * factor
 }
 
-/// Σ x².
-pub fn square_sum<const D: usize>(x: Tensor<D>) -> f64 {
-    #[cfg(feature = "flex")]
-    if super::takes(&x) {
-        return fused::square_sum(x);
+/// Σ x² over several tensors. A device without kernels is asked once, for the sum of all: every answer waits
+/// until it has computed what it was given.
+#[derive(Default)]
+pub struct SquareSums {
+    known: f64,
+    /// Of the tensors on such a device, `[1]` each.
+    pending: Vec<Tensor<1>>,
+}
+
+impl SquareSums {
+    /// Adds Σ x² of a tensor.
+    pub fn add<const D: usize>(&mut self, x: Tensor<D>) {
+        #[cfg(feature = "flex")]
+        if super::takes(&x) {
+            self.known += fused::square_sum(x);
+            return;
+        }
+        self.pending.push(x.square().sum());
     }
-    x.square().sum().into_scalar::<f32>() as f64
+
+    /// The sum over all tensors.
+    pub fn total(self) -> f64 {
+        match self.pending.len() {
+            0 => self.known,
+            _ => self.known + Tensor::cat(self.pending, 0).into_data().iter::<f64>().sum::<f64>(),
+        }
+    }
 }
 
 #[cfg(feature = "flex")]

@@ -11,11 +11,14 @@ use super::cache::{KeysAndValues, LayerCache};
 use super::config::DecoderConfig;
 #[cfg(feature = "flex")]
 use super::precision::as_type;
-use super::precision::in_f32;
+use super::precision::{in_f32, norm_in_f32};
 use super::rotary::Angles;
 #[cfg(feature = "flex")]
 use crate::kernels::attention::{Heads, attend};
+#[cfg(feature = "gpu")]
+use crate::kernels::gpu::attention_weights;
 use crate::kernels::linear::{linear, linears};
+use crate::kernels::product::multiply;
 use crate::kernels::rms_norm::rms_norm;
 use crate::layout::AttentionLayout;
 #[cfg(feature = "flex")]
@@ -88,17 +91,42 @@ impl Attention {
             AttentionLayout::SharedPrompts(_) => {
                 unreachable!("no device of this build has kernels")
             }
+            #[cfg(feature = "gpu")]
+            AttentionLayout::Sight(sight) => return self.forward_by_sight(x, angles, sight),
         };
         let row = x.dims()[1];
         let [query, keys, values] = self.project(x, angles).map(|heads| heads.swap_dims(1, 2));
         let query = self.scaled_by_kv_head(query);
-        let scores = query.matmul(keys.clone().swap_dims(2, 3)); // [batch, kv_heads, queries · row, row]
+        let scores = multiply(query, keys.clone().swap_dims(2, 3)); // [batch, kv_heads, queries · row, row]
         let [batch, kv_heads, rows, _] = scores.dims();
         let scores = scores.reshape([batch, self.num_heads, row, row]);
         let hidden = mask.clone().expand([batch, self.num_heads, row, row]);
         let weights =
             in_f32(scores.mask_fill(hidden, f32::NEG_INFINITY), |scores| softmax(scores, 3));
-        let mixed = weights.reshape([batch, kv_heads, rows, row]).matmul(values.clone());
+        let mixed = multiply(weights.reshape([batch, kv_heads, rows, row]), values.clone());
+        let heads = mixed.reshape([batch, self.num_heads, row, self.head_dim]).swap_dims(1, 2);
+        let mixed = heads.reshape([batch, row, self.num_heads * self.head_dim]);
+        (mixed, KeysAndValues { keys, values })
+    }
+
+    /// [`forward`](Self::forward) on GPUs, where no mask is made.
+    #[cfg(feature = "gpu")]
+    fn forward_by_sight(
+        &self,
+        x: Tensor<3>,
+        angles: Option<&Angles>,
+        sight: &Tensor<3, burn::tensor::Int>,
+    ) -> (Tensor<3>, KeysAndValues) {
+        let [batch, row, _] = x.dims();
+        let [query, keys, values] = self.project(x, angles).map(|heads| heads.swap_dims(1, 2));
+        let rows = self.num_heads / self.num_kv_heads * row;
+        let query = query.reshape([batch, self.num_kv_heads, rows, self.head_dim]);
+        let scores = multiply(query, keys.clone().swap_dims(2, 3)); // [batch, kv_heads, queries · row, row]
+        let scores = scores.reshape([batch, self.num_heads, row, row]);
+        let scale = (self.head_dim as f64).powf(-0.5);
+        let weights = attention_weights::weights(scores, sight.clone(), scale);
+        let mixed =
+            multiply(weights.reshape([batch, self.num_kv_heads, rows, row]), values.clone());
         let heads = mixed.reshape([batch, self.num_heads, row, self.head_dim]).swap_dims(1, 2);
         let mixed = heads.reshape([batch, row, self.num_heads * self.head_dim]);
         (mixed, KeysAndValues { keys, values })
@@ -158,7 +186,7 @@ impl Attention {
         let heads = |flat: Tensor<3>, count| flat.reshape([batch, row, count, self.head_dim]);
         let turned = |heads: Tensor<4>, norm: &Option<RmsNorm>| {
             let heads = match norm {
-                Some(norm) => in_f32(heads, |heads| rms_norm(norm, heads)),
+                Some(norm) => norm_in_f32(heads, |heads| rms_norm(norm, heads)),
                 None => heads,
             };
             match angles {

@@ -6,8 +6,11 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use super::precision::in_f32;
+#[cfg(any(feature = "flex", feature = "gpu"))]
+use crate::kernels;
 #[cfg(feature = "flex")]
-use crate::kernels::{self, decode::Remembered};
+use crate::kernels::decode::Remembered;
+use crate::kernels::product::multiply;
 
 /// Keys and values of rows of tokens in one layer, each `[rows, kv_heads, tokens, head_dim]`.
 #[derive(Clone, Debug)]
@@ -27,6 +30,9 @@ pub struct LayerCache {
     prompt_lengths: Arc<[usize]>,
     /// That padding as a mask, once the plain form has asked: true = hidden, `[groups, 1, 1, prompt]`.
     hidden: Option<Tensor<4, Bool>>,
+    /// Those lengths on the device, once the kernel of GPUs has asked, `[groups]`.
+    #[cfg(feature = "gpu")]
+    lengths: Option<Tensor<1, Int>>,
     /// Those of the completions, one a sample, with room for all new tokens,
     /// `[samples, kv_heads, capacity, head_dim]`.
     completions: Option<KeysAndValues>,
@@ -47,7 +53,25 @@ impl LayerCache {
         } else {
             prompts
         };
-        Self { prompts, prompt_lengths, hidden: None, completions: None, len: 0, capacity }
+        // Heads of a token stand side by side; the kernel reads tokens of a head side by side, at every step.
+        #[cfg(feature = "gpu")]
+        let prompts = if kernels::gpu::decode::takes(&prompts.keys, 1, 1) {
+            let KeysAndValues { keys, values } = prompts;
+            let [keys, values] = [keys, values].map(kernels::gpu::decode::in_order);
+            KeysAndValues { keys, values }
+        } else {
+            prompts
+        };
+        Self {
+            prompts,
+            prompt_lengths,
+            hidden: None,
+            #[cfg(feature = "gpu")]
+            lengths: None,
+            completions: None,
+            len: 0,
+            capacity,
+        }
     }
 
     /// Adds one token per sample and attends from it.
@@ -62,7 +86,37 @@ impl LayerCache {
         if by_kernel(&query) {
             return self.attend_by_kernel(query);
         }
+        #[cfg(feature = "gpu")]
+        if kernels::gpu::decode::takes(
+            &query,
+            query.dims()[2],
+            self.prompts.keys.dims()[2] + self.len,
+        ) {
+            return self.attend_by_gpu_kernel(query);
+        }
         self.attend_plainly(query)
+    }
+
+    #[cfg(feature = "gpu")]
+    fn attend_by_gpu_kernel(&mut self, query: Tensor<4>) -> Tensor<4> {
+        use kernels::gpu::decode::{Remembered, attend};
+        let completions = self.completions.as_ref().expect("`push` fills it");
+        let side = |prompts: &Tensor<4>, completions: &Tensor<4>| Remembered {
+            prompts: prompts.clone(),
+            completions: completions.clone(),
+        };
+        let lengths = self.lengths.get_or_insert_with(|| {
+            let lengths: Vec<i64> = self.prompt_lengths.iter().map(|&len| len as i64).collect();
+            let count = lengths.len();
+            Tensor::from_data(TensorData::new(lengths, [count]), &query.device())
+        });
+        attend(
+            query,
+            side(&self.prompts.keys, &completions.keys),
+            side(&self.prompts.values, &completions.values),
+            lengths.clone(),
+            self.len,
+        )
     }
 
     #[cfg(feature = "flex")]
@@ -102,8 +156,7 @@ impl LayerCache {
             .reshape([groups, per_group, kv_heads, queries, head_dim])
             .swap_dims(1, 2)
             .reshape([groups, kv_heads, per_group * queries, head_dim]);
-        let prompt_scores = by_group
-            .matmul(self.prompts.keys.clone().swap_dims(2, 3))
+        let prompt_scores = multiply(by_group, self.prompts.keys.clone().swap_dims(2, 3))
             .mask_fill(
                 hidden.clone().expand([groups, kv_heads, per_group * queries, prompt]),
                 f32::NEG_INFINITY,
@@ -111,7 +164,7 @@ impl LayerCache {
             .reshape([groups, kv_heads, per_group, queries, prompt])
             .swap_dims(1, 2)
             .reshape([samples, kv_heads, queries, prompt]);
-        let completion_scores = query.matmul(completion_keys.swap_dims(2, 3)); // [samples, kv_heads, queries, len]
+        let completion_scores = multiply(query, completion_keys.swap_dims(2, 3)); // [samples, kv_heads, queries, len]
         let scores = Tensor::cat(vec![prompt_scores, completion_scores], 3);
         let weights = in_f32(scores, |scores| softmax(scores, 3));
 
@@ -121,12 +174,12 @@ impl LayerCache {
             .reshape([groups, per_group, kv_heads, queries, prompt])
             .swap_dims(1, 2)
             .reshape([groups, kv_heads, per_group * queries, prompt]);
-        let from_prompt = prompt_weights
-            .matmul(self.prompts.values.clone())
+        let from_prompt = multiply(prompt_weights, self.prompts.values.clone())
             .reshape([groups, kv_heads, per_group, queries, head_dim])
             .swap_dims(1, 2)
             .reshape([samples, kv_heads, queries, head_dim]);
-        from_prompt + weights.slice_dim(3, prompt..prompt + self.len).matmul(completion_values)
+        let weights = weights.slice_dim(3, prompt..prompt + self.len);
+        from_prompt + multiply(weights, completion_values)
     }
 
     /// Keeps these of the groups and of the samples.
@@ -144,6 +197,10 @@ impl LayerCache {
         self.prompts = select(&self.prompts, groups);
         self.prompt_lengths = groups.iter().map(|&group| self.prompt_lengths[group]).collect();
         self.hidden = None;
+        #[cfg(feature = "gpu")]
+        {
+            self.lengths = None;
+        }
         self.completions = self.completions.as_ref().map(|layer| select(layer, samples));
     }
 

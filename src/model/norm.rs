@@ -5,7 +5,7 @@ use burn::nn::{Initializer, RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, Tensor};
 
 use super::config::{DecoderConfig, NormKind};
-use super::precision::in_f32;
+use super::precision::norm_in_f32;
 use crate::kernels::layer_norm::layer_norm;
 use crate::kernels::rms_norm::rms_norm;
 
@@ -44,7 +44,7 @@ impl Norm {
 
     /// What it makes of `x`, `[.., width]`; in f32, whatever `x` is in.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        in_f32(x, |x| match self {
+        norm_in_f32(x, |x| match self {
             Self::Layer(norm) => layer_norm(x, norm.gamma.val(), norm.beta.val(), norm.epsilon),
             Self::Rms(norm) => rms_norm(norm, x),
         })

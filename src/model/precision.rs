@@ -165,6 +165,18 @@ pub(super) fn in_f32<const D: usize>(
     as_type(function(as_type(x, DType::F32)), dtype)
 }
 
+/// `function`, which computes in f32 itself on a GPU and takes any type there, computed in f32.
+pub(super) fn norm_in_f32<const D: usize>(
+    x: Tensor<D>,
+    function: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Tensor<D> {
+    #[cfg(feature = "gpu")]
+    if crate::kernels::gpu::takes(&x) {
+        return function(x);
+    }
+    in_f32(x, function)
+}
+
 /// `x` as `dtype`, itself where it is that already.
 pub(super) fn as_type<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     match dtype {

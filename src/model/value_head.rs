@@ -8,6 +8,7 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::weights::{SafetensorsFiles, write_tensors};
+use crate::kernels::product::multiply;
 use crate::{Error, Result};
 
 /// The file of a value head, beside the weights of its decoder in a checkpoint.
@@ -39,7 +40,7 @@ impl ValueHead {
     /// The value of each hidden state `[tokens, hidden]`, `[tokens]`.
     pub fn values(&self, hidden: Tensor<2>) -> Tensor<1> {
         let Linear { weight, bias } = &self.linear;
-        let values = hidden.cast(DType::F32).matmul(weight.val().cast(DType::F32)); // [tokens, 1]
+        let values = multiply(hidden.cast(DType::F32), weight.val().cast(DType::F32)); // [tokens, 1]
         match bias {
             Some(bias) => values.squeeze_dim(1) + bias.val().cast(DType::F32),
             None => values.squeeze_dim(1),

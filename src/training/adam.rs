@@ -1,12 +1,14 @@
 //! Adam, in one pass over the parameters where the device has a kernel for that.
 
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "gpu"))]
 use burn::optim::AdaptiveMomentumState;
 use burn::optim::{Adam, AdamConfig, AdamState, LearningRate, Optimizer};
 use burn::tensor::{Device, Tensor};
 
+#[cfg(any(feature = "flex", feature = "gpu"))]
+use crate::kernels;
 #[cfg(feature = "flex")]
-use crate::kernels::{self, update::AdamStep};
+use crate::kernels::update::AdamStep;
 
 /// Adam without weight decay; its state is that of burn's [`Adam`], which serves the devices without
 /// a kernel.
@@ -48,6 +50,26 @@ impl Optimizer for FusedAdam {
             let step = AdamStep { rate, betas: self.betas, epsilon: self.epsilon, time };
             let (parameter, moments) = kernels::update::adam(step, parameter, gradient, moments);
             let [first, second] = moments;
+            let momentum = AdaptiveMomentumState::new(time, first, second);
+            return (parameter, Some(AdamState::new(momentum)));
+        }
+        #[cfg(feature = "gpu")]
+        if kernels::gpu::takes(&parameter) && parameter.dtype() == burn::tensor::DType::F32 {
+            let (time, moments) = match state {
+                Some(AdamState { momentum }) => {
+                    (momentum.time + 1, [momentum.moment_1, momentum.moment_2])
+                }
+                None => (1, [parameter.zeros_like(), parameter.zeros_like()]),
+            };
+            let [left_1, left_2] = self.betas.map(|beta| 1.0 - beta.powi(time as i32));
+            let factors = kernels::gpu::adam::Factors {
+                betas: self.betas,
+                rate: rate as f32,
+                correction: left_2.sqrt() / left_1,
+                epsilon: self.epsilon * left_2.sqrt(),
+            };
+            let (parameter, [first, second]) =
+                kernels::gpu::adam::adam(factors, parameter, gradient, moments);
             let momentum = AdaptiveMomentumState::new(time, first, second);
             return (parameter, Some(AdamState::new(momentum)));
         }

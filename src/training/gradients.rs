@@ -4,13 +4,13 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-use crate::kernels::update::{scaled, square_sum, sum};
+use crate::kernels::update::{SquareSums, scaled, sum};
 
 /// √Σ‖g‖² over all parameters of `module`.
 pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 {
-    let mut visitor = Squares { gradients, sum: 0.0 };
+    let mut visitor = Squares { gradients, sums: SquareSums::default() };
     module.visit(&mut visitor);
-    visitor.sum.sqrt()
+    visitor.sums.total().sqrt()
 }
 
 /// Multiplies every gradient by `factor`.
@@ -29,13 +29,13 @@ pub fn add<M: Module>(module: &M, a: GradientsParams, b: GradientsParams) -> Gra
 
 struct Squares<'a> {
     gradients: &'a GradientsParams,
-    sum: f64,
+    sums: SquareSums,
 }
 
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sum += square_sum(gradient);
+            self.sums.add(gradient);
         }
     }
 }

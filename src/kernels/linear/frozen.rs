@@ -5,6 +5,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::Dropout;
 use crate::kernels::packed::Packed;
+use crate::kernels::product::multiply;
 
 /// Factors of LoRA (Hu et al. 2021) beside a weight `[in, out]`, the weight itself in few bits, or both. The
 /// weight then counts `weight + scale · a b`.
@@ -73,7 +74,7 @@ impl Reparameterization for Frozen {
         match self.factors() {
             None => weight.cast(dtype),
             Some(Factors { a, b, scale, .. }) => {
-                let delta = (a.val().matmul(b.val()) * scale).reshape(shape);
+                let delta = (multiply(a.val(), b.val()) * scale).reshape(shape);
                 (weight.cast(DType::F32) + delta.cast(DType::F32)).cast(dtype)
             }
         }

@@ -30,8 +30,9 @@ mod layer;
 mod products;
 
 use burn::nn::Linear;
-use burn::tensor::module;
 use burn::tensor::{DType, Tensor, TensorData};
+
+use super::product::multiply;
 
 pub use dropout::Dropout;
 pub use frozen::{Factors, Frozen};
@@ -77,13 +78,14 @@ pub fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     if super::takes(&x) {
         return layer::dense(x, weight);
     }
-    x.matmul(weight)
+    multiply(x, weight)
 }
 
 /// [`linear`] by every backend's own operations.
 fn plain<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
     let Some(frozen) = layer.weight.reparameterization::<Frozen>() else {
-        return layer.forward(x);
+        let bias = layer.bias.as_ref().map(|bias| bias.val());
+        return affine(x, layer.weight.val(), bias);
     };
     let dtype = x.dtype();
     let weight = match frozen.packed() {
@@ -91,14 +93,29 @@ fn plain<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
         None => layer.weight.base(),
     };
     let bias = layer.bias.as_ref().map(|bias| bias.val().cast(dtype));
-    let out = module::linear(x.clone(), weight.cast(dtype), bias);
+    let out = affine(x.clone(), weight.cast(dtype), bias);
     let Some(Factors { a, b, scale, dropout }) = frozen.factors() else { return out };
     let x = match dropout {
         Some(dropout) => plain_dropped(x, &dropout),
         None => x,
     };
-    let inner = module::linear(x, a.val().cast(dtype), None) * scale; // [.., rank]
-    out + module::linear(inner, b.val().cast(dtype), None)
+    let inner = affine(x, a.val().cast(dtype), None) * scale; // [.., rank]
+    out + affine(inner, b.val().cast(dtype), None)
+}
+
+/// `x · weight + bias`, all rows of x in one product: a weight's gradient is then one product as well, and not a
+/// sum of one for each text of the batch.
+fn affine<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+    let mut shape = x.dims();
+    let [inputs, outputs] = weight.dims();
+    let rows: usize = shape[..D - 1].iter().product();
+    shape[D - 1] = outputs;
+    let out = multiply(x.reshape([rows, inputs]), weight);
+    let out = match bias {
+        Some(bias) => out + bias.unsqueeze(),
+        None => out,
+    };
+    out.reshape(shape)
 }
 
 /// `x` with entries dropped, the same on every backend.

@@ -27,12 +27,13 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
+use burn::backend::{Autodiff, Dispatch, backend_extension};
 #[cfg(feature = "flex")]
 use burn::tensor::DType;
 use burn::tensor::{Int, Tensor};
 
 use self::plain::{backward, forward};
+use crate::kernels::product::ProductOps;
 
 /// Log-probabilities of `targets` under `softmax(hidden · weightᵀ / temperature)`, `[tokens]`.
 ///
@@ -58,11 +59,11 @@ pub fn token_log_probs(
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     LibTorch: cfg(feature = "tch"),
-    Cube: cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda", feature = "rocm")),
+    Cube: cfg(feature = "gpu"),
     Remote: cfg(feature = "remote"),
     Autodiff
 )]
-pub trait HeadOps: Backend {
+pub trait HeadOps: ProductOps {
     /// Log-probability of each target, `[tokens]`.
     fn head_log_probs(
         hidden: FloatTensor<Self>,
@@ -75,7 +76,7 @@ pub trait HeadOps: Backend {
 }
 
 /// What a backend may have a kernel for; the default bodies are the plain form.
-pub trait HeadKernel: Backend {
+pub trait HeadKernel: ProductOps {
     /// Log-probabilities and log-sum-exps, each `[tokens]`.
     fn head_forward(
         hidden: FloatTensor<Self>,
@@ -154,22 +155,10 @@ impl HeadKernel for burn::backend::LibTorch {}
 #[cfg(feature = "tch")]
 impl HeadOps for burn::backend::LibTorch {}
 
-#[cfg(any(
-    feature = "wgpu",
-    feature = "vulkan",
-    feature = "metal",
-    feature = "cuda",
-    feature = "rocm"
-))]
+#[cfg(feature = "gpu")]
 impl HeadKernel for burn::backend::Cube {}
 
-#[cfg(any(
-    feature = "wgpu",
-    feature = "vulkan",
-    feature = "metal",
-    feature = "cuda",
-    feature = "rocm"
-))]
+#[cfg(feature = "gpu")]
 impl HeadOps for burn::backend::Cube {}
 
 #[cfg(feature = "remote")]

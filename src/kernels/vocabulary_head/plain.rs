@@ -1,10 +1,11 @@
 //! The vocabulary head in chunks of positions, in every backend's own operations.
 
+use burn::backend::TensorMetadata;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{DType, IndexingUpdateOp, Shape, Slice};
 
 use super::Saved;
+use crate::kernels::product::ProductOps;
 
 /// Elements of a chunk's logits; 16 Mi f32 are 64 MiB. Few in unit tests, which see several chunks so.
 const CHUNK_ELEMENTS: usize = if cfg!(test) { 1 << 14 } else { 1 << 24 };
@@ -15,12 +16,12 @@ fn chunks(tokens: usize, vocabulary: usize) -> impl Iterator<Item = std::ops::Ra
     (0..tokens).step_by(size).map(move |start| start..(start + size).min(tokens))
 }
 
-fn rows<B: Backend>(tensor: &FloatTensor<B>, range: &std::ops::Range<usize>) -> FloatTensor<B> {
+fn rows<B: ProductOps>(tensor: &FloatTensor<B>, range: &std::ops::Range<usize>) -> FloatTensor<B> {
     B::float_slice(tensor.clone(), &[Slice::from(range.clone())])
 }
 
 /// Log-probabilities and log-sum-exps, each `[tokens]`.
-pub fn forward<B: Backend>(
+pub fn forward<B: ProductOps>(
     hidden: &FloatTensor<B>,
     weight: &FloatTensor<B>,
     targets: &IntTensor<B>,
@@ -44,7 +45,7 @@ pub fn forward<B: Backend>(
 }
 
 /// Gradients with respect to `hidden` and `weight`.
-pub fn backward<B: Backend>(
+pub fn backward<B: ProductOps>(
     saved: Saved<FloatTensor<B>, IntTensor<B>>,
     grad: FloatTensor<B>,
     for_hidden: bool,
@@ -69,30 +70,30 @@ pub fn backward<B: Backend>(
         let logits_grad = B::float_scatter(1, pushed, chosen, scale, IndexingUpdateOp::Add); // [chunk, vocabulary]
         let logits_grad = as_type::<B>(logits_grad, hidden_rows.dtype());
         if for_weight {
-            let share = B::float_matmul(B::float_transpose(logits_grad.clone()), hidden_rows);
+            let share = B::product(B::float_transpose(logits_grad.clone()), hidden_rows);
             weight_grad = Some(match weight_grad {
                 Some(sum) => B::float_add(sum, share),
                 None => share,
             });
         }
         if for_hidden {
-            hidden_grads.push(B::float_matmul(logits_grad, weight.clone()));
+            hidden_grads.push(B::product(logits_grad, weight.clone()));
         }
     }
     (for_hidden.then(|| B::float_cat(hidden_grads, 0)), weight_grad)
 }
 
-fn as_type<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+fn as_type<B: ProductOps>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
     if tensor.dtype() == dtype { tensor } else { B::float_cast(tensor, dtype.into()) }
 }
 
 /// Scaled logits, f32.
-fn logits<B: Backend>(
+fn logits<B: ProductOps>(
     hidden: FloatTensor<B>,
     weight: &FloatTensor<B>,
     inverse_temperature: f64,
 ) -> FloatTensor<B> {
-    let logits = B::float_matmul(hidden, B::float_transpose(weight.clone()));
+    let logits = B::product(hidden, B::float_transpose(weight.clone()));
     let logits = as_type::<B>(logits, DType::F32);
     if inverse_temperature == 1.0 {
         logits

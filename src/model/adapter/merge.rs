@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use super::factors::Factors;
 use super::{Adapters, EmbeddingRows};
 use crate::kernels::linear::Frozen;
+use crate::kernels::product::multiply;
 use crate::model::precision::as_type;
 use crate::model::weights::ParameterPath;
 
@@ -59,7 +60,7 @@ impl Reparameterizer for Merge {
 
 /// `base + scale · a b`; of learned magnitude, each column is brought to the length learned.
 fn adapted(base: Tensor<2>, factors: &Factors, device: &Device) -> Tensor<2> {
-    let delta = factors.a.tensor(device).matmul(factors.b.tensor(device)) * factors.scale;
+    let delta = multiply(factors.a.tensor(device), factors.b.tensor(device)) * factors.scale;
     let sum = base + delta; // [in, out]
     match &factors.magnitude {
         None => sum,
