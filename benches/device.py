@@ -309,7 +309,7 @@ class Bench:
         log = os.path.join(home, "kernels.log")
         with open(os.path.join(home, "cubecl.toml"), "w", encoding="utf-8") as out:
             out.write(f'[profiling]\nlogger = {{ level = "medium", file = "{log}" }}\n')
-        part = self.align(name, config, "bf16", what="profile of two steps", arguments=["--max-steps", "2"], cwd=home)
+        part = self.align(name, config, self.a.dtypes[0], what="profile of two steps", arguments=["--max-steps", "2"], cwd=home)
         if os.path.exists(log):
             with open(log, encoding="utf-8", errors="replace") as lines:
                 text = lines.read()

@@ -12,7 +12,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-#[cfg(feature = "gpu")]
+#[cfg(feature = "gpu-kernels")]
 use burn::tensor::Int;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
@@ -64,7 +64,7 @@ pub enum AttentionLayout {
     SharedPrompts(Arc<Vec<SharedPrompt>>),
     /// Of every query, the number of keys at the start of its row that it sees, and the first of the others, which
     /// it sees up to itself, `[batch, row, 2]`; only on GPUs.
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-kernels")]
     Sight(Tensor<3, Int>),
 }
 
@@ -74,7 +74,7 @@ impl AttentionLayout {
         match self {
             Self::Mask(mask) => Self::Mask(Box::new(mask.inner())),
             Self::SharedPrompts(groups) => Self::SharedPrompts(groups),
-            #[cfg(feature = "gpu")]
+            #[cfg(feature = "gpu-kernels")]
             Self::Sight(sight) => Self::Sight(sight.inner()),
         }
     }
@@ -95,7 +95,7 @@ impl AttentionLayout {
             });
             return Self::SharedPrompts(Arc::new(prompts.collect()));
         }
-        #[cfg(feature = "gpu")]
+        #[cfg(feature = "gpu-kernels")]
         if crate::device::has_gpu_kernels(device) {
             return Self::Sight(Tensor::zeros([lengths.len(), row, 2], device));
         }
@@ -135,7 +135,7 @@ impl GroupRows {
             return AttentionLayout::SharedPrompts(Arc::new(self.groups));
         }
         let [rows, row] = self.shape;
-        #[cfg(feature = "gpu")]
+        #[cfg(feature = "gpu-kernels")]
         if crate::device::has_gpu_kernels(device) {
             return AttentionLayout::Sight(self.sight(device));
         }
@@ -160,7 +160,7 @@ impl GroupRows {
     }
 
     /// As [`AttentionLayout::Sight`] says.
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-kernels")]
     fn sight(&self, device: &Device) -> Tensor<3, Int> {
         let [rows, row] = self.shape;
         // Padding sees itself: a query that sees nothing would be 0/0.

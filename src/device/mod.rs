@@ -206,12 +206,12 @@ pub fn has_kernels(_: &Device) -> bool {
 }
 
 /// Bytes of shared memory that a cube of the kernels of GPUs has at most.
-#[cfg(feature = "gpu")]
+#[cfg(feature = "gpu-kernels")]
 pub const GPU_SHARED_MEMORY: usize = 24 << 10;
 
 /// Whether the kernels of GPUs of this crate run on `device`: they do where planes (warps, subgroups) have one size and
 /// add up their units' numbers, and where a cube has the shared memory they use.
-#[cfg(feature = "gpu")]
+#[cfg(feature = "gpu-kernels")]
 pub fn has_gpu_kernels(device: &Device) -> bool {
     use std::sync::{Mutex, PoisonError};
 

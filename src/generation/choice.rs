@@ -29,15 +29,14 @@ impl Choice {
     /// The token, drawn with the random number that `seed` gives.
     pub fn pick(&self, logits: &[f32], seed: [u8; 32]) -> Picked {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        if self.temperature == 0.0 {
+        let Some(scale) = self.scale() else {
             let token = logits.iter().position(|&logit| logit == largest).unwrap_or(0) as u32;
             return Picked { token, log_prob: 0.0 };
-        }
-        let scale = (1.0 / self.temperature).min(f32::MAX.into()) as f32;
+        };
         let mut weights = kernels::exponentials(logits, largest, scale);
         self.restrict(&mut weights);
         let total: f64 = weights.iter().copied().map(f64::from).sum();
-        let mut left = ChaCha12Rng::from_seed(seed).random::<f64>() * total;
+        let mut left = uniform(seed) * total;
         let mut chosen = 0;
         for (token, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
             chosen = token;
@@ -51,12 +50,23 @@ impl Choice {
         Picked { token: chosen as u32, log_prob: (log_weight - total.ln()) as f32 }
     }
 
+    /// What logits are multiplied with; none where the largest is taken.
+    pub(super) fn scale(&self) -> Option<f32> {
+        let scale = (1.0 / self.temperature).min(f32::MAX.into()) as f32;
+        (self.temperature != 0.0).then_some(scale)
+    }
+
+    /// Whether no token of a vocabulary of this size is left out.
+    pub(super) fn takes_all_of(&self, vocabulary: usize) -> bool {
+        (self.top_k == 0 || self.top_k >= vocabulary) && self.top_p >= 1.0
+    }
+
     /// Sets the weights of the tokens that top-k and top-p leave out to 0.
     fn restrict(&self, weights: &mut [f32]) {
-        let all_k = self.top_k == 0 || self.top_k >= weights.len();
-        if all_k && self.top_p >= 1.0 {
+        if self.takes_all_of(weights.len()) {
             return;
         }
+        let all_k = self.top_k == 0 || self.top_k >= weights.len();
         let mut order: Vec<usize> = (0..weights.len()).collect();
         // Equal weights in the order of the vocabulary, so that the set is always the same.
         order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]).then(a.cmp(&b)));
@@ -74,6 +84,11 @@ impl Choice {
             weights[token] = 0.0;
         }
     }
+}
+
+/// A number from [0, 1).
+pub(super) fn uniform(seed: [u8; 32]) -> f64 {
+    ChaCha12Rng::from_seed(seed).random()
 }
 
 /// The seed of one token: of the run, the prompt, the sample and the position.

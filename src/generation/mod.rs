@@ -3,6 +3,7 @@
 //! A sample's random numbers depend on the seed, the prompt's number and the sample's number. So the other
 //! samples of the batch change it by rounding alone. Finished samples leave the batch.
 
+mod blocks;
 mod choice;
 
 pub use choice::{Choice, Picked};
@@ -112,26 +113,36 @@ pub fn sample(
         sampling.max_new_tokens.min(decoder.config().max_positions - prompts[group].ids.len())
     };
 
-    let (logits, mut caches) = prefill(decoder, prompts, sampling.max_new_tokens, device);
+    // Where the logits are not in the machine's memory, they are drawn from where they are.
+    let stays = crate::device::has_own_memory(device)
+        && blocks::takes(&sampling.choice, decoder.config().vocab_size);
+    let draw = |logits: Tensor<2>, slots: &[(usize, usize)], rows: &[usize], step: usize| {
+        let seed = |(group, k): (usize, usize)| {
+            choice::seed(sampling.seed, prompts[group].number, k, step)
+        };
+        if stays {
+            let draws: Vec<_> =
+                slots.iter().zip(rows).map(|(&slot, &row)| (row, seed(slot))).collect();
+            return blocks::pick(logits, &sampling.choice, &draws);
+        }
+        let [_, vocabulary] = logits.dims();
+        let logits = to_f32(logits);
+        let pick = |(&slot, &row): (&(usize, usize), &usize)| {
+            let logits = &logits[row * vocabulary..][..vocabulary];
+            all_finite(logits).then(|| sampling.choice.pick(logits, seed(slot)))
+        };
+        slots.par_iter().zip(rows).map(pick).collect()
+    };
+    let (mut logits, mut caches) = prefill(decoder, prompts, sampling.max_new_tokens, device);
     // The running batch: `rows` slots for each of `groups`; a slot holds (group, sample).
     let mut groups: Vec<usize> = (0..prompts.len()).collect();
     let mut slots: Vec<(usize, usize)> =
         groups.iter().flat_map(|&group| (0..per_group).map(move |k| (group, k))).collect();
     let mut logits_row: Vec<usize> = slots.iter().map(|&(group, _)| group).collect();
-    let mut logits = logits;
     for step in 0..sampling.max_new_tokens {
         interrupt::check()?;
-        let vocabulary = decoder.config().vocab_size;
         // None where the logits are no distribution: nobody may read the token of a slot that has ended.
-        let drawn: Vec<Option<Picked>> = slots
-            .par_iter()
-            .zip(&logits_row)
-            .map(|(&(group, k), &row)| {
-                let seed = choice::seed(sampling.seed, prompts[group].number, k, step);
-                let logits = &logits[row * vocabulary..][..vocabulary];
-                all_finite(logits).then(|| sampling.choice.pick(logits, seed))
-            })
-            .collect();
+        let drawn: Vec<Option<Picked>> = draw(logits, &slots, &logits_row, step);
         let tokens: Vec<u32> = drawn.iter().map(|it| it.map_or(0, |it| it.token)).collect();
         let mut running = vec![false; slots.len()];
         for (slot, (&(group, k), &picked)) in slots.iter().zip(&drawn).enumerate() {
@@ -222,13 +233,13 @@ fn compact(groups: &[usize], slots: &[(usize, usize)], running: &[bool]) -> Kept
     Kept { groups: rows, slots }
 }
 
-/// Reads all prompts; logits after the last token of each, `[prompts · vocab]`, and the caches.
+/// Reads all prompts; logits after the last token of each, `[prompts, vocab]`, and the caches.
 fn prefill(
     decoder: &Decoder,
     prompts: &[Prompt],
     capacity: usize,
     device: &Device,
-) -> (Vec<f32>, Vec<LayerCache>) {
+) -> (Tensor<2>, Vec<LayerCache>) {
     let (count, longest) =
         (prompts.len(), prompts.iter().map(|it| it.ids.len()).max().unwrap_or(0));
     let mut tokens = vec![0i64; count * longest];
@@ -250,10 +261,10 @@ fn prefill(
     let lengths: Arc<[usize]> = prompts.iter().map(|it| it.ids.len()).collect();
     let caches =
         layers.into_iter().map(|layer| LayerCache::new(layer, lengths.clone(), capacity)).collect();
-    (to_f32(decoder.logits(ends)), caches)
+    (decoder.logits(ends), caches)
 }
 
-/// Reads the tokens just chosen in `slots`; logits for the next, `[slots · vocab]`.
+/// Reads the tokens just chosen in `slots`; logits for the next, `[slots, vocab]`.
 fn decode(
     decoder: &Decoder,
     prompts: &[Prompt],
@@ -262,7 +273,7 @@ fn decode(
     step: usize,
     caches: &mut [LayerCache],
     device: &Device,
-) -> Vec<f32> {
+) -> Tensor<2> {
     // A slot that has ended may stand beyond the last position; its output is not read.
     let end = decoder.config().max_positions as i64 - 1;
     let positions = slots
@@ -274,7 +285,7 @@ fn decode(
         ints(positions, device).reshape([slots.len(), 1]),
         caches,
     );
-    to_f32(decoder.logits(hidden))
+    decoder.logits(hidden)
 }
 
 fn ints(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {

@@ -28,7 +28,7 @@ pub fn gelu<const D: usize>(x: Tensor<D>, form: Gelu) -> Tensor<D> {
     if super::takes(&x) {
         return fused::gelu(x, form);
     }
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-kernels")]
     if super::gpu::takes(&x) {
         return super::gpu::activation::gelu(x, form == Gelu::Tanh);
     }

@@ -14,7 +14,7 @@ pub fn layer_norm<const D: usize>(
     if super::takes(&x) {
         return fused::layer_norm(x, gamma, beta, epsilon);
     }
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-kernels")]
     if super::gpu::takes(&x) {
         return super::gpu::norm::layer_norm(x, gamma, beta, epsilon);
     }

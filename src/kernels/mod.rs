@@ -36,7 +36,7 @@ pub mod embedding;
 #[cfg(feature = "flex")]
 mod flex;
 pub mod gelu;
-#[cfg(feature = "gpu")]
+#[cfg(feature = "gpu-kernels")]
 pub mod gpu;
 pub mod layer_norm;
 pub mod linear;

@@ -1,13 +1,16 @@
 //! Matrix products whose f32 is f32 on every backend.
 //!
 //! On GPUs with tensor cores burn rounds the factors of an f32 product to TF32, which has 11 bits: log-probs
-//! differ from those of other programs in the fourth digit. The product of GPUs here (`gpu::product`) does not.
+//! differ from those of other programs in the fourth digit. The product of GPUs here does not.
 //! All other backends take burn's own product.
 
 #![cfg_attr(
     feature = "tch",
     allow(deprecated, reason = "burn 0.22 has it, without a successor here")
 )]
+
+#[cfg(feature = "gpu")]
+mod cube;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -40,7 +43,7 @@ pub trait ProductOps: Backend {
 
 /// `[.., n, k] · [.., k, m]` → `[.., n, m]`.
 #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "asked by GPUs alone"))]
-pub(super) fn shape_of_product(a: &Shape, b: &Shape) -> Shape {
+fn shape_of_product(a: &Shape, b: &Shape) -> Shape {
     let mut dims = a.to_vec();
     let last = dims.len() - 1;
     dims[last] = b[last];

@@ -9,7 +9,7 @@ pub fn rms_norm<const D: usize>(norm: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
     if super::takes(&x) {
         return fused::rms_norm(x, norm.gamma.val(), norm.epsilon);
     }
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-kernels")]
     if super::gpu::takes(&x) {
         return super::gpu::norm::rms_norm(x, norm.gamma.val(), norm.epsilon);
     }

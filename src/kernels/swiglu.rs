@@ -10,7 +10,7 @@ pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     if super::takes(&gate) {
         return fused::swiglu(gate, up);
     }
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-kernels")]
     if super::gpu::takes(&gate) {
         return super::gpu::activation::swiglu(gate, up);
     }

@@ -15,7 +15,7 @@ use super::precision::{in_f32, norm_in_f32};
 use super::rotary::Angles;
 #[cfg(feature = "flex")]
 use crate::kernels::attention::{Heads, attend};
-#[cfg(feature = "gpu")]
+#[cfg(feature = "gpu-kernels")]
 use crate::kernels::gpu::attention_weights;
 use crate::kernels::linear::{linear, linears};
 use crate::kernels::product::multiply;
@@ -91,7 +91,7 @@ impl Attention {
             AttentionLayout::SharedPrompts(_) => {
                 unreachable!("no device of this build has kernels")
             }
-            #[cfg(feature = "gpu")]
+            #[cfg(feature = "gpu-kernels")]
             AttentionLayout::Sight(sight) => return self.forward_by_sight(x, angles, sight),
         };
         let row = x.dims()[1];
@@ -110,7 +110,7 @@ impl Attention {
     }
 
     /// [`forward`](Self::forward) on GPUs, where no mask is made.
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-kernels")]
     fn forward_by_sight(
         &self,
         x: Tensor<3>,

@@ -6,7 +6,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use super::precision::in_f32;
-#[cfg(any(feature = "flex", feature = "gpu"))]
+#[cfg(any(feature = "flex", feature = "gpu-kernels"))]
 use crate::kernels;
 #[cfg(feature = "flex")]
 use crate::kernels::decode::Remembered;
@@ -31,7 +31,7 @@ pub struct LayerCache {
     /// That padding as a mask, once the plain form has asked: true = hidden, `[groups, 1, 1, prompt]`.
     hidden: Option<Tensor<4, Bool>>,
     /// Those lengths on the device, once the kernel of GPUs has asked, `[groups]`.
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-kernels")]
     lengths: Option<Tensor<1, Int>>,
     /// Those of the completions, one a sample, with room for all new tokens,
     /// `[samples, kv_heads, capacity, head_dim]`.
@@ -54,7 +54,7 @@ impl LayerCache {
             prompts
         };
         // Heads of a token stand side by side; the kernel reads tokens of a head side by side, at every step.
-        #[cfg(feature = "gpu")]
+        #[cfg(feature = "gpu-kernels")]
         let prompts = if kernels::gpu::decode::takes(&prompts.keys, 1, 1) {
             let KeysAndValues { keys, values } = prompts;
             let [keys, values] = [keys, values].map(kernels::gpu::decode::in_order);
@@ -66,7 +66,7 @@ impl LayerCache {
             prompts,
             prompt_lengths,
             hidden: None,
-            #[cfg(feature = "gpu")]
+            #[cfg(feature = "gpu-kernels")]
             lengths: None,
             completions: None,
             len: 0,
@@ -86,7 +86,7 @@ impl LayerCache {
         if by_kernel(&query) {
             return self.attend_by_kernel(query);
         }
-        #[cfg(feature = "gpu")]
+        #[cfg(feature = "gpu-kernels")]
         if kernels::gpu::decode::takes(
             &query,
             query.dims()[2],
@@ -97,7 +97,7 @@ impl LayerCache {
         self.attend_plainly(query)
     }
 
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-kernels")]
     fn attend_by_gpu_kernel(&mut self, query: Tensor<4>) -> Tensor<4> {
         use kernels::gpu::decode::{Remembered, attend};
         let completions = self.completions.as_ref().expect("`push` fills it");
@@ -197,7 +197,7 @@ impl LayerCache {
         self.prompts = select(&self.prompts, groups);
         self.prompt_lengths = groups.iter().map(|&group| self.prompt_lengths[group]).collect();
         self.hidden = None;
-        #[cfg(feature = "gpu")]
+        #[cfg(feature = "gpu-kernels")]
         {
             self.lengths = None;
         }

@@ -170,7 +170,7 @@ pub(super) fn norm_in_f32<const D: usize>(
     x: Tensor<D>,
     function: impl FnOnce(Tensor<D>) -> Tensor<D>,
 ) -> Tensor<D> {
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-kernels")]
     if crate::kernels::gpu::takes(&x) {
         return function(x);
     }

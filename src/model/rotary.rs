@@ -48,7 +48,7 @@ impl Angles {
             let [cos, sin] = [&self.cos, &self.sin].map(|it| as_type(it.clone(), DType::F32));
             return kernels::rotary::rotate(x, cos, sin, self.interleaved);
         }
-        #[cfg(feature = "gpu")]
+        #[cfg(feature = "gpu-kernels")]
         if kernels::gpu::takes(&x) {
             let [cos, sin] = [&self.cos, &self.sin].map(|it| as_type(it.clone(), x.dtype()));
             return kernels::gpu::rotary::rotate(x, cos, sin, self.interleaved);

@@ -1,11 +1,11 @@
 //! Adam, in one pass over the parameters where the device has a kernel for that.
 
-#[cfg(any(feature = "flex", feature = "gpu"))]
+#[cfg(any(feature = "flex", feature = "gpu-kernels"))]
 use burn::optim::AdaptiveMomentumState;
 use burn::optim::{Adam, AdamConfig, AdamState, LearningRate, Optimizer};
 use burn::tensor::{Device, Tensor};
 
-#[cfg(any(feature = "flex", feature = "gpu"))]
+#[cfg(any(feature = "flex", feature = "gpu-kernels"))]
 use crate::kernels;
 #[cfg(feature = "flex")]
 use crate::kernels::update::AdamStep;
@@ -53,7 +53,7 @@ impl Optimizer for FusedAdam {
             let momentum = AdaptiveMomentumState::new(time, first, second);
             return (parameter, Some(AdamState::new(momentum)));
         }
-        #[cfg(feature = "gpu")]
+        #[cfg(feature = "gpu-kernels")]
         if kernels::gpu::takes(&parameter) && parameter.dtype() == burn::tensor::DType::F32 {
             let (time, moments) = match state {
                 Some(AdamState { momentum }) => {

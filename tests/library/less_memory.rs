@@ -240,8 +240,17 @@ fn adapters_learn_beside_weights_in_few_bits() {
             |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
         let cosine = product(&exact.1, &near.1)
             / (product(&exact.1, &exact.1) * product(&near.1, &near.1)).sqrt();
-        assert!(cosine > 0.99, "{name}: {cosine}");
+        assert!(cosine > most_near(), "{name}: {cosine}");
     }
+}
+
+/// Where the processor multiplies bf16, weights in few bits and what they meet are rounded to it.
+fn most_near() -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512bf16") {
+        return 0.95;
+    }
+    0.99
 }
 
 #[test]

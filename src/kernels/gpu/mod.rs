@@ -11,7 +11,8 @@
 //! | `rotary` | rotary positions |
 //! | `activation` | SiLU·up, GELU |
 //! | `adam` | Adam's update |
-//! | `product` | matrix products, by kernels of the runtime |
+//!
+//! No GPU has run them yet, so that a feature of their own, `gpu-kernels`, turns them on.
 //!
 //! They read and write f32, bf16 or f16, and compute in f32. Sums go over the units of a plane in a fixed order.
 
@@ -20,7 +21,6 @@ pub mod adam;
 pub mod attention_weights;
 pub mod decode;
 pub mod norm;
-mod product;
 pub mod rotary;
 
 use burn::backend::TensorMetadata;

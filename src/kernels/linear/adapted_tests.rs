@@ -6,6 +6,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::*;
+use crate::kernels::matrix::bf16;
 use crate::kernels::packed::{Format, Packed};
 use crate::kernels::swiglu::swiglu;
 use crate::kernels::waves::waves;
@@ -119,6 +120,10 @@ fn an_adapted_layer_is_its_plain_form_with_dropout_and_without() {
     let device = Device::flex().autodiff();
     for dropout in [None, Some(Dropout::new(0.3, 5))] {
         for layer in forms(&device) {
+            let packed = layer.weight.reparameterization::<Frozen>().unwrap().packed().is_some();
+            // f32 sums of up to 302 products, the largest of which cancel in part; products with what is packed
+            // round their other factor to bf16 where the processor multiplies bf16.
+            let most = if packed && bf16::available() { 3e-2 } else { 1e-5 };
             for is_gated in [false, true] {
                 // The backward pass is outside: it must know what the forward pass has dropped.
                 let ours = |[x, up]: [Tensor<3>; 2]| {
@@ -142,8 +147,7 @@ fn an_adapted_layer_is_its_plain_form_with_dropout_and_without() {
                 for (ours, by_burn) in pairs.chain(weights) {
                     let size = by_burn.clone().abs().max().into_scalar::<f32>();
                     let far = (ours - by_burn).abs().max().into_scalar::<f32>();
-                    // f32 sums of up to 302 products, the largest of which cancel in part.
-                    assert!(far < 1e-5 * size, "{dropout:?}: {far} of {size}");
+                    assert!(far < most * size, "{dropout:?}: {far} of {size}");
                 }
             }
         }
