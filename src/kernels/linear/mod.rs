@@ -103,8 +103,7 @@ fn plain<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
     out + affine(inner, b.val().cast(dtype), None)
 }
 
-/// `x · weight + bias`, all rows of x in one product: a weight's gradient is then one product as well, and not a
-/// sum of one for each text of the batch.
+/// `x · weight + bias`, all rows of x in one product.
 fn affine<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
     let mut shape = x.dims();
     let [inputs, outputs] = weight.dims();
