@@ -180,15 +180,15 @@ fn a_training_with_all_of_it_killed_at_any_moment_ends_the_same() {
     let place = workplace();
     let options = "--validation held.jsonl --set validation.every=3 --set checkpoint.best=accuracy \
                    --set optimizer.schedule=constant --set training.learning_rate=1e-2";
-    // How far a training drifts depends on the processor's roundings: half of it ends the one, and not the other.
+    // How far a training drifts depends on the processor's roundings: nearly as much ends the one, and not the other.
     place.succeeds(&align("free", &format!("{options} --kl-budget 1000")));
     let drift = figures(&metrics(&place.path("free")), "validation/kl").last().unwrap().1;
-    for (lora, out, budget) in [("", "full", drift / 2.0), ("--lora-rank 2", "lora", 1000.0)] {
+    for (lora, out, budget) in [("", "full", 0.9 * drift), ("--lora-rank 2", "lora", 1000.0)] {
         let options = format!("{options} --kl-budget {budget} {lora}");
         let command = |name: &str| align(&format!("{name}-{out}"), &options);
         let whole = summary(&place.succeeds(&command("whole")));
         let kills = until_done(&place, &command("killed"), |kills| {
-            Duration::from_millis(60 + 23 * kills as u64)
+            Duration::from_millis(20 + 9 * kills as u64)
         });
         assert!(kills > 3, "killed {kills} times");
         same(&place, &format!("killed-{out}"), &format!("whole-{out}"));
