@@ -6,8 +6,10 @@
 
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
-use super::choice::{Choice, Picked, uniform};
+use super::choice::{Choice, Picked, reached, uniform};
 use crate::kernels;
+use crate::model::weights::all_finite;
+use crate::policy::to_f32;
 
 /// Tokens of a block: of 50,000 logits some 450 numbers are read.
 const BLOCK: usize = 256;
@@ -35,22 +37,20 @@ pub fn pick(
     let logits = Tensor::cat(vec![logits, padding], 1); // [rows, blocks · BLOCK]
     let weights = ((logits.clone() - largest.clone()) * scale).exp();
     let sums: Tensor<2> = weights.reshape([rows, blocks, BLOCK]).sum_dim(2).squeeze_dim(2);
-    let told = numbers(Tensor::cat(vec![largest, smallest, sums], 1)); // [rows, 2 + blocks]
+    let told = to_f32(Tensor::cat(vec![largest, smallest, sums], 1)); // [rows, 2 + blocks]
 
     let chosen: Vec<Option<Chosen>> = draws
         .iter()
         .map(|&(row, seed)| {
-            let (bounds, sums) = told[row * (blocks + 2)..][..blocks + 2].split_at(2);
-            let is_finite =
-                told[row * (blocks + 2)..][..blocks + 2].iter().all(|it| it.is_finite());
-            is_finite.then(|| Chosen::new(bounds[0], sums, seed))
+            let of_row = &told[row * (blocks + 2)..][..blocks + 2];
+            all_finite(of_row).then(|| Chosen::new(of_row[0], &of_row[2..], seed))
         })
         .collect();
     let at: Vec<i64> = (draws.iter().zip(&chosen))
         .map(|((row, _), chosen)| (row * blocks + chosen.as_ref().map_or(0, |it| it.block)) as i64)
         .collect();
     let at = Tensor::<1, Int>::from_data(TensorData::new(at, [draws.len()]), &logits.device());
-    let of_blocks = numbers(logits.reshape([rows * blocks, BLOCK]).select(0, at)); // [draws, BLOCK]
+    let of_blocks = to_f32(logits.reshape([rows * blocks, BLOCK]).select(0, at)); // [draws, BLOCK]
     let of_blocks = of_blocks.chunks_exact(BLOCK);
     chosen.into_iter().zip(of_blocks).map(|(it, logits)| Some(it?.token(logits, scale))).collect()
 }
@@ -68,40 +68,20 @@ struct Chosen {
 impl Chosen {
     fn new(largest: f32, sums: &[f32], seed: [u8; 32]) -> Self {
         let total: f64 = sums.iter().copied().map(f64::from).sum();
-        let mut chosen = Self { block: 0, largest, total, left: uniform(seed) * total };
-        let mut before = 0.0;
-        for (block, &sum) in sums.iter().enumerate().filter(|(_, sum)| **sum > 0.0) {
-            chosen.left -= before;
-            chosen.block = block;
-            before = f64::from(sum);
-            if chosen.left < before {
-                break;
-            }
-        }
-        chosen
+        let (block, left) = reached(sums, uniform(seed) * total);
+        Self { block, largest, total, left }
     }
 
     /// The token, from the logits of its block.
-    fn token(mut self, logits: &[f32], scale: f32) -> Picked {
+    fn token(self, logits: &[f32], scale: f32) -> Picked {
         let weights = kernels::exponentials(logits, self.largest, scale);
-        let mut chosen = 0;
-        for (token, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
-            chosen = token;
-            self.left -= f64::from(weight);
-            if self.left < 0.0 {
-                break;
-            }
-        }
+        let (chosen, _) = reached(&weights, self.left);
         let log_weight = f64::from(logits[chosen] - self.largest) * f64::from(scale);
         Picked {
             token: (self.block * BLOCK + chosen) as u32,
             log_prob: (log_weight - self.total.ln()) as f32,
         }
     }
-}
-
-fn numbers(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.into_data_as::<f32>().try_into_vec().expect("converted to f32")
 }
 
 #[cfg(all(test, feature = "flex"))]

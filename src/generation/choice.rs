@@ -36,15 +36,7 @@ impl Choice {
         let mut weights = kernels::exponentials(logits, largest, scale);
         self.restrict(&mut weights);
         let total: f64 = weights.iter().copied().map(f64::from).sum();
-        let mut left = uniform(seed) * total;
-        let mut chosen = 0;
-        for (token, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
-            chosen = token;
-            left -= f64::from(weight);
-            if left < 0.0 {
-                break;
-            }
-        }
+        let (chosen, _) = reached(&weights, uniform(seed) * total);
         // Not from its weight, which may have vanished in f32.
         let log_weight = f64::from(logits[chosen] - largest) * f64::from(scale);
         Picked { token: chosen as u32, log_prob: (log_weight - total.ln()) as f32 }
@@ -84,6 +76,20 @@ impl Choice {
             weights[token] = 0.0;
         }
     }
+}
+
+/// The first weight at which the sum of all up to it exceeds `number`, and what is left of the number before it.
+pub(super) fn reached(weights: &[f32], number: f64) -> (usize, f64) {
+    let (mut chosen, mut left) = (0, number);
+    let mut before = number;
+    for (index, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+        (chosen, before) = (index, left);
+        left -= f64::from(weight);
+        if left < 0.0 {
+            break;
+        }
+    }
+    (chosen, before)
 }
 
 /// A number from [0, 1).
