@@ -32,9 +32,13 @@ pub fn pick(
     let blocks = vocabulary.div_ceil(BLOCK);
     let logits = logits.cast(DType::F32);
     let (largest, smallest) = (logits.clone().max_dim(1), logits.clone().min_dim(1));
-    let padding =
-        Tensor::full([rows, blocks * BLOCK - vocabulary], f32::NEG_INFINITY, &logits.device());
-    let logits = Tensor::cat(vec![logits, padding], 1); // [rows, blocks · BLOCK]
+    let logits = match blocks * BLOCK - vocabulary {
+        0 => logits,
+        missing => {
+            let padding = Tensor::full([rows, missing], f32::NEG_INFINITY, &logits.device());
+            Tensor::cat(vec![logits, padding], 1) // [rows, blocks · BLOCK]
+        }
+    };
     let weights = ((logits.clone() - largest.clone()) * scale).exp();
     let sums: Tensor<2> = weights.reshape([rows, blocks, BLOCK]).sum_dim(2).squeeze_dim(2);
     let told = to_f32(Tensor::cat(vec![largest, smallest, sums], 1)); // [rows, 2 + blocks]
@@ -93,8 +97,12 @@ mod tests {
 
     #[test]
     fn tokens_and_log_probs_are_those_of_whole_rows() {
-        // More than a block and no multiple of one; weights over ten orders of magnitude.
-        const VOCABULARY: usize = 3 * BLOCK + 71;
+        // More than a block, no multiple of one and one; weights over ten orders of magnitude.
+        same_draws::<{ 3 * BLOCK + 71 }>();
+        same_draws::<{ 4 * BLOCK }>();
+    }
+
+    fn same_draws<const VOCABULARY: usize>() {
         let rows: Vec<Vec<f32>> = (0..3)
             .map(|row| {
                 (0..VOCABULARY).map(|it| 12.0 * ((row * 7 + it * it) as f32).sin()).collect()
