@@ -28,6 +28,7 @@ impl Command {
             Self::Info(_) => Some("info"),
             Self::Merge(_) => Some("merge"),
             Self::MergeShards(_) => Some("merge-shards"),
+            Self::Plan(_) => Some("plan"),
             Self::Report(_) => Some("report"),
             #[cfg(feature = "remote")]
             Self::ServeDevice(_) => Some("serve-device"),
@@ -76,6 +77,8 @@ pub enum Command {
     MergeShards(stages::merge_shards::MergeShardsArgs),
     /// Write the report of a run again, or one report of several runs
     Report(stages::report::ReportArgs),
+    /// Tell how many prompts, samples and seeds find a difference, by the spread of a finished run
+    Plan(stages::plan::PlanArgs),
 }
 
 #[cfg(test)]

@@ -139,6 +139,7 @@ fn dispatch(CommandLine { global, command }: CommandLine) -> Result<()> {
         Command::MergeShards(args) => print_line(&stages::merge_shards::run(&args)?),
         #[cfg(feature = "remote")]
         Command::ServeDevice(args) => stages::serve_device::run(&args, &global),
+        Command::Plan(args) => stages::plan::run(&args),
         Command::Report(args) => stages::report::run(&args),
     }
 }

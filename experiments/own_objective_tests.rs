@@ -53,6 +53,7 @@ fn row() -> ResultRow {
         reward: Interval { mean: 1.0, low: 0.5, high: 1.5 },
         kl: None,
         kl_low_variance: None,
+        kl_rao_blackwell: None,
         reward_gain: None,
         rule: None,
         num_samples: 10,

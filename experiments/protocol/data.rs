@@ -24,6 +24,8 @@ use crate::tasks::{Example, Task};
 pub const DEMONSTRATIONS: &str = "demonstrations.jsonl";
 /// For the reward model: pairs, or texts with labels.
 pub const LABELLED: &str = "labelled.jsonl";
+/// As those for the reward model, to tell how often it is right.
+pub const HELD_OUT_LABELLED: &str = "held-out-labelled.jsonl";
 /// To sample groups for.
 pub const PROMPTS: &str = "prompts.jsonl";
 /// To evaluate on.
@@ -43,6 +45,7 @@ pub struct Sizes {
     pub labelled: usize,
     pub prompts: usize,
     pub held_out: usize,
+    pub held_out_labelled: usize,
     #[serde(flatten)]
     pub lengths: Lengths,
 }
@@ -91,6 +94,9 @@ impl Step for Corpus {
         write_lines(&folder.join(LABELLED), &records.labelled)?;
         write_lines(&folder.join(PROMPTS), &records.prompts)?;
         write_lines(&folder.join(HELD_OUT), &records.held_out)?;
+        if !records.held_out_labelled.is_empty() {
+            write_lines(&folder.join(HELD_OUT_LABELLED), &records.held_out_labelled)?;
+        }
         if !records.chosen.is_empty() {
             write_lines(&folder.join(CHOSEN), &records.chosen)?;
         }
@@ -107,7 +113,8 @@ fn of_published(
     folder: &Path,
 ) -> Result<Records> {
     // Some of the held-out prompts will be too long.
-    let mut set = sizes.sources()?.read(task.published(), sizes.held_out.saturating_mul(8), 0)?;
+    let held_out = sizes.held_out.max(sizes.held_out_labelled);
+    let mut set = sizes.sources()?.read(task.published(), held_out.saturating_mul(8), 0)?;
     let mut random = ChaCha12Rng::seed_from_u64(seed);
     set.train.shuffle(&mut random);
     set.held_out.shuffle(&mut random);
@@ -120,7 +127,7 @@ fn of_published(
         demonstrations: enough(sizes.demonstrations),
         labelled: enough(sizes.labelled),
         prompts: enough(sizes.prompts),
-        held_out: enough(sizes.held_out),
+        held_out: if sizes.held_out == 0 { usize::MAX } else { held_out },
     };
     let mut records = shape.records(&mut set, enough)?;
     if records.labelled.is_empty() && !records.demonstrations.is_empty() {
@@ -152,6 +159,8 @@ fn of_published(
         }
         records.truncate(enough);
     }
+    // Fewer tell less, as their interval says.
+    records.held_out_labelled.truncate(sizes.held_out_labelled);
     let manifest = json!({
         "sources": set.sources, "read": set.rows(), "looked_at": set.looked_at, "fitting": records.used,
         "dropped": set.dropped,
@@ -205,7 +214,7 @@ const PATIENCE: usize = 10_000;
 /// Records drawn from the embedded grammar.
 fn embedded(task: &dyn Task, sizes: &Sizes, seed: u64) -> Result<Records> {
     let grammar = Grammar::parse(task.grammar())?;
-    let (examples, held_out) = drawn_examples(task, &grammar, sizes, seed)?;
+    let [examples, held_out, to_tell] = drawn_examples(task, &grammar, sizes, seed)?;
     let mut random = ChaCha12Rng::seed_from_u64(seed);
     random.set_stream(1);
     let is_chat = task.chat_template().is_some();
@@ -220,50 +229,55 @@ fn embedded(task: &dyn Task, sizes: &Sizes, seed: u64) -> Result<Records> {
         }
         record
     };
-    let mut labelled = |example: &Example| match example.label {
+    let with_label = |example: &Example, random: &mut ChaCha12Rng| match example.label {
         Some(label) => Some(json!({
             "text": format!("{}{}", example.prompt, example.answers[0]), "label": u8::from(label),
         })),
         None => {
-            let (chosen, rejected) = preferred(task, &grammar, example, &mut random)?;
+            let (chosen, rejected) = preferred(task, &grammar, example, random)?;
             Some(with(example, &[("chosen", json!(chosen)), ("rejected", json!(rejected))]))
         }
     };
-    let labelled = examples.iter().filter_map(&mut labelled).take(sizes.labelled).collect();
-    let mut chosen = |example: &Example| {
-        let best = match preferred(task, &grammar, example, &mut random) {
+    let labelled = examples.iter().filter_map(|it| with_label(it, &mut random));
+    let labelled = labelled.take(sizes.labelled).collect();
+    let with_answer = |example: &Example, random: &mut ChaCha12Rng| {
+        let best = match preferred(task, &grammar, example, random) {
             Some((chosen, _)) => chosen,
             None => &example.answers[0],
         };
         with(example, &[("completions", json!([best]))])
     };
+    let chosen = held_out.iter().map(|it| with_answer(it, &mut random)).collect();
+    // Last, since it draws random numbers.
+    let held_out_labelled = to_tell.iter().filter_map(|it| with_label(it, &mut random)).collect();
     let demonstration = |example: &Example| with(example, &[("chosen", json!(example.answers[0]))]);
     Ok(Records {
         demonstrations: examples.iter().take(sizes.demonstrations).map(demonstration).collect(),
         labelled,
         prompts: examples.iter().take(sizes.prompts).map(prompt).collect(),
         held_out: held_out.iter().map(prompt).collect(),
-        chosen: held_out.iter().map(&mut chosen).collect(),
+        chosen,
+        held_out_labelled,
         ..Records::default()
     })
 }
 
-/// Examples to learn from, and others to hold out. No example is in both, and where prompts seldom
-/// repeat, no prompt is.
+/// Examples to learn from, others to hold out, and others to tell how often a reward model is right. No example is in
+/// two of them, and where prompts seldom repeat, no prompt to learn from is among the others.
 fn drawn_examples(
     task: &dyn Task,
     grammar: &Grammar,
     sizes: &Sizes,
     seed: u64,
-) -> Result<(Vec<Example>, Vec<Example>)> {
+) -> Result<[Vec<Example>; 3]> {
     let mut random = ChaCha12Rng::seed_from_u64(seed);
     let training = sizes.demonstrations.max(sizes.labelled).max(sizes.prompts);
     let (mut seen, mut train_prompts) = (HashSet::new(), HashSet::new());
-    let count = training.saturating_add(sizes.held_out);
+    let count = training.saturating_add(sizes.held_out).saturating_add(sizes.held_out_labelled);
     memory::check(
         memory::product([count, size_of::<Example>()]),
         &format!("`data`: {count} examples"),
-        "lower data.demonstrations, data.labelled, data.prompts or data.held_out",
+        "lower data.demonstrations, data.labelled, data.prompts, data.held_out or data.held_out_labelled",
     )?;
     let mut examples: Vec<Example> = Vec::with_capacity(count);
     let mut repeats = 0;
@@ -286,8 +300,9 @@ fn drawn_examples(
             )));
         }
     }
-    let held_out = examples.split_off(training);
-    Ok((examples, held_out))
+    let mut held_out = examples.split_off(training);
+    let to_tell = held_out.split_off(sizes.held_out);
+    Ok([examples, held_out, to_tell])
 }
 
 /// The better of two answers and the other, as people would have it who follow the rule but err: the

@@ -13,6 +13,7 @@ use super::curves::{curves, trainings};
 use super::frontiers::{best_of, frontiers, optimum_of, usable_n};
 use super::labels;
 use super::measured::{Lineage, Measured, Outcome, over_repetitions};
+use super::reward_model;
 use super::rule::Rule;
 use super::run::Run;
 use super::sentences::{comparisons, summary, title};
@@ -60,6 +61,7 @@ fn build(run: &Run, outcome: &Outcome, rule: &Rule) -> Result<Report> {
         reward_unit: run.task.reward_unit().to_owned(),
         policies: policies(outcome),
         results: results(run, outcome, rule, seed),
+        reward_model: reward_model::row(run, outcome),
         frontier: frontiers(outcome),
         comparisons: comparisons(outcome),
         win_rates: Vec::new(),
@@ -102,6 +104,7 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             reward: pooled(&|it, _| Some(it.evaluated.evaluation.reward))?,
             kl: pooled(&|it, _| Some(it.evaluated.evaluation.kl)),
             kl_low_variance: pooled(&|it, _| Some(it.evaluated.evaluation.kl_low_variance)),
+            kl_rao_blackwell: pooled(&|it, _| it.evaluated.evaluation.kl_rao_blackwell),
             reward_gain: pooled(&|it, lineage| Some(gain(it, &lineage.reference, seed)))
                 .filter(|_| trained),
             rule: pooled(&|it, _| Some(bootstrap(&rule.means(&it.evaluated.groups)?, seed))),
@@ -154,6 +157,7 @@ fn chosen_row(outcome: &Outcome, rule: &Rule, seed: u64) -> Option<ResultRow> {
         reward: pooled(outcome, &|it| Some(bootstrap(&rewards(it)?, seed)))?,
         kl: None,
         kl_low_variance: None,
+        kl_rao_blackwell: None,
         reward_gain: None,
         rule: pooled(outcome, &|it| Some(bootstrap(&rule.means(it.chosen.as_ref()?)?, seed))),
         num_samples: outcome.lineages.iter().filter_map(|it| Some(rewards(it)?.len())).sum(),
@@ -170,6 +174,7 @@ fn best_of_row(outcome: &Outcome) -> Option<ResultRow> {
         reward: point.reward,
         kl: Some(point.kl),
         kl_low_variance: None,
+        kl_rao_blackwell: None,
         reward_gain: None,
         rule: None,
         num_samples: outcome.lineages.iter().flat_map(|it| &it.candidates).map(Vec::len).sum(),

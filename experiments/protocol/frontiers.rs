@@ -65,7 +65,7 @@ fn series(outcome: &Outcome, variant: usize, common_kl: f64) -> Series {
     let mut steps: BTreeMap<usize, Vec<(Interval, Interval)>> = BTreeMap::new();
     for it in outcome.lineages.iter().flat_map(|it| &it.variants[variant]) {
         let evaluation = &it.evaluated.evaluation;
-        steps.entry(it.step).or_default().push((evaluation.reward, evaluation.kl));
+        steps.entry(it.step).or_default().push((evaluation.reward, evaluation.best_kl()));
     }
     let points: Vec<FrontierPoint> = steps
         .into_iter()
@@ -90,7 +90,7 @@ fn repetitions(outcome: &Outcome, variant: usize, points: &[FrontierPoint]) -> V
         let steps = points.iter().filter_map(|point| {
             let found = it.variants[variant].iter().find(|it| it.step == point.step)?;
             let evaluation = &found.evaluated.evaluation;
-            Some((evaluation.kl.mean, evaluation.reward.mean))
+            Some((evaluation.best_kl().mean, evaluation.reward.mean))
         });
         Repetition { seed: it.seed, points: steps.collect() }
     };

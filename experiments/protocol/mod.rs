@@ -14,6 +14,7 @@ mod frontiers;
 pub mod labels;
 mod measured;
 mod pipeline;
+mod reward_model;
 mod rule;
 pub mod run;
 mod sentences;

@@ -13,6 +13,7 @@ use super::base::{Base, Model};
 use super::checkpoints::EvaluateCheckpoints;
 use super::data::{self, Corpus, FirstCompletions, Sizes};
 use super::measured::Lineage;
+use super::reward_model;
 use super::run::{Run, stage_settings};
 use super::settings::{Protocol, Start};
 use super::variants::{Comparison, PairsFrom, Variant};
@@ -126,6 +127,11 @@ impl Pipeline<'_> {
         Ok((base, data))
     }
 
+    /// Whether the data has a file that not every set gives; a plan assumes it.
+    fn is_there(&self, data: &Artifact, file: &str) -> bool {
+        self.run.graph.is_plan() || data.path(file).exists()
+    }
+
     fn models(&mut self, base: &Artifact, data: &Artifact) -> Result<Models> {
         let protocol: Protocol = self.config.section("protocol")?;
         let mut sft = base.whole();
@@ -144,11 +150,16 @@ impl Pipeline<'_> {
                 Start::Sft => sft.clone(),
             },
             data: data.source(data::LABELLED),
-            validation: None,
+            validation: self
+                .is_there(data, data::HELD_OUT_LABELLED)
+                .then(|| data.source(data::HELD_OUT_LABELLED)),
             settings: self.settings("reward")?,
         };
-        let reward = self.stage("reward model", "reward", reward)?.whole();
-        Ok(Models { sft, reward })
+        let reward = self.stage("reward model", "reward", reward)?;
+        if protocol.refuse_chance && !self.run.graph.is_plan() {
+            reward_model::refuse_chance(&reward.folder, &data.folder)?;
+        }
+        Ok(Models { sft, reward: reward.whole() })
     }
 
     /// Samples of π_sft for so many `prompts` with the settings of `stage`, labelled.
@@ -183,7 +194,7 @@ impl Pipeline<'_> {
         data: &Artifact,
         num_prompts: usize,
     ) -> Result<Option<Artifact>> {
-        if !self.run.graph.is_plan() && !data.path(data::CHOSEN).exists() {
+        if !self.is_there(data, data::CHOSEN) {
             self.run.graph.leave_out(&format!("{}chosen", self.place));
             return Ok(None);
         }

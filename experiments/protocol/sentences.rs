@@ -1,8 +1,10 @@
 //! Sentences that state the results of a run with their intervals, and the limits of those results.
 
 use exalign::alignment::{Divergence, Takes};
-use exalign::evaluation::{FrontierGain, OptimumPoint, frontier_gain};
-use exalign::report::{Comparison, ObjectiveLabel, PolicyKind, Report, ResultRow, Trained};
+use exalign::evaluation::{FrontierGain, OptimumPoint, Pilot, Spread, frontier_gain};
+use exalign::report::{
+    Comparison, ObjectiveLabel, PolicyKind, Report, ResultRow, RewardModelRow, Trained,
+};
 use exalign::statistics::{Interval, student};
 
 use super::frontiers::FEW_SAMPLES;
@@ -51,12 +53,24 @@ fn compared(outcome: &Outcome, comparable: impl Fn(&Variant, &Variant) -> bool) 
             Some((it.seed, frontier_gain(&ours, &theirs, reference, it.seed)?))
         };
         let gains: Vec<(u64, FrontierGain)> = outcome.lineages.iter().filter_map(gain).collect();
-        pooled(one.folder(), other.folder(), &gains)
+        let pilots = outcome.lineages.iter().map(|it| pilot(it, ours, theirs));
+        let pilots: Vec<Pilot<'_>> = pilots.collect();
+        let comparison = pooled(one.folder(), other.folder(), &gains)?;
+        Some(Comparison { spread: Spread::of(&pilots), ..comparison })
     };
     pairs
         .filter(|((_, ours), (_, theirs))| comparable(ours, theirs))
         .filter_map(comparison)
         .collect()
+}
+
+/// Two variants of a repetition, as what a larger run is planned by.
+fn pilot(lineage: &Lineage, ours: usize, theirs: usize) -> Pilot<'_> {
+    Pilot {
+        ours: lineage.frontier(ours),
+        theirs: lineage.frontier(theirs),
+        reference: &lineage.reference.evaluated.drawn,
+    }
 }
 
 fn pooled(ours: String, theirs: String, gains: &[(u64, FrontierGain)]) -> Option<Comparison> {
@@ -72,6 +86,7 @@ fn pooled(ours: String, theirs: String, gains: &[(u64, FrontierGain)]) -> Option
         at_common_kl: over(|it| it.at_common_kl),
         mean_gain: over(|it| it.mean_gain),
         repetitions: gains.iter().map(|(seed, it)| (*seed, it.mean_gain)).collect(),
+        spread: None,
     })
 }
 
@@ -91,6 +106,15 @@ pub fn summary(report: &Report, repetitions: usize) -> Vec<String> {
         raised,
         trained.len()
     ));
+    sentences.extend(report.reward_model.map(|it| {
+        let RewardModelRow { accuracy, records } = it;
+        format!(
+            "The reward model is right about {:.0} % [{:.0}, {:.0}] of {records} held-out records.",
+            100.0 * accuracy.mean,
+            100.0 * accuracy.low,
+            100.0 * accuracy.high,
+        )
+    }));
     let Some(optimum) = &report.optimum else { return sentences };
     sentences.extend(shares_of_optimum(report, &optimum.curve));
     if optimum.point.effective_sample_size < FEW_SAMPLES {
@@ -150,7 +174,7 @@ fn shares_of_optimum(report: &Report, curve: &[OptimumPoint]) -> Vec<String> {
     };
     let Some(reference) = report.results.iter().find(is_reference) else { return Vec::new() };
     let share = |row: &ResultRow| {
-        let possible = reward_at(curve, row.kl?.mean)? - reference.reward.mean;
+        let possible = reward_at(curve, row.best_kl()?.mean)? - reference.reward.mean;
         let share = (row.reward.mean - reference.reward.mean) / possible;
         (possible > 0.0).then(|| {
             format!(
@@ -197,6 +221,7 @@ mod tests {
             reward: exactly(reward),
             kl: Some(exactly(kl)),
             kl_low_variance: None,
+            kl_rao_blackwell: None,
             reward_gain: Some(gain),
             rule: None,
             num_samples: 100,

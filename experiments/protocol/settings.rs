@@ -26,6 +26,7 @@ pub const STAGES: [(&str, Stage); 7] = [
 pub struct Protocol {
     pub fine_tune: bool,
     pub reward_from: Start,
+    pub refuse_chance: bool,
 }
 
 /// What a reward model starts from.

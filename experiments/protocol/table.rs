@@ -25,7 +25,7 @@ pub fn table(report: &Report) -> Table {
             report.label(&row.policy).to_owned(),
             row.reward.to_string(),
             written(row.reward_gain),
-            written(row.kl),
+            written(row.best_kl()),
         ];
         if ruled {
             cells.push(written(row.rule));

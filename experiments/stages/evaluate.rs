@@ -10,12 +10,11 @@ use exalign::data::{self, Group, TokenGroup, Tokenizer};
 use exalign::evaluation::{Drawn, Evaluation};
 use exalign::generation::Sample;
 use exalign::model::ModelFolder;
-use exalign::policy::token_log_probs_of;
+use exalign::policy::{Distance, Predictions};
 use exalign::progress::Progress;
 use exalign::rewards::RewardScorer;
 use exalign::tuning::{
-    PromptToComplete, draw, load_decoder, read_prompts, reference_log_probs, reward_folder,
-    sampling, tokenizer,
+    PromptToComplete, draw, load_decoder, read_prompts, reward_folder, sampling, tokenizer,
 };
 use exalign::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
@@ -73,7 +72,7 @@ pub fn run(args: EvaluateArgs, global: &Global) -> Result<Evaluation> {
     let place = Place::file_or_nowhere(args.out);
     let evaluated = perform(evaluate, &place, args.fresh, &Context::new(global)?)?;
     let evaluation = evaluated.evaluation;
-    tracing::info!("reward {}   KL {} nats", evaluation.reward, evaluation.kl);
+    tracing::info!("reward {}   KL {} nats", evaluation.reward, evaluation.best_kl());
     Ok(evaluation)
 }
 
@@ -99,7 +98,7 @@ pub struct EvaluationSummary {
 }
 
 /// Everything that an evaluation reads, before weights are loaded.
-pub struct Compared {
+pub struct Opened {
     policy: ModelFolder,
     reference: ModelFolder,
     scorer: RewardScorer,
@@ -125,7 +124,7 @@ impl Keyed for Evaluate {
 }
 
 impl stage::Stage for Evaluate {
-    type Opened = Compared;
+    type Opened = Opened;
     type Summary = EvaluationSummary;
     const FILE: Option<&'static str> = Some(GROUPS);
 
@@ -133,7 +132,7 @@ impl stage::Stage for Evaluate {
         self.shard
     }
 
-    fn open(&mut self, record: Option<&Path>) -> Result<Compared> {
+    fn open(&mut self, record: Option<&Path>) -> Result<Opened> {
         check_generation(&self.settings.generation)?;
         let policy = ModelFolder::open(&self.policy.path)?.kept_as(self.settings.dtype);
         let reference = ModelFolder::open(&self.reference.path)?.kept_as(self.settings.dtype);
@@ -144,17 +143,17 @@ impl stage::Stage for Evaluate {
         let tokenizer = tokenizer(&policy, &self.settings.chat)?;
         let prompts =
             read_prompts(&self.data.path, self.settings.asked(), &policy, tokenizer.as_ref())?;
-        Ok(Compared { policy, reference, scorer, tokenizer, prompts })
+        Ok(Opened { policy, reference, scorer, tokenizer, prompts })
     }
 
-    /// Draws from the policy at τ, takes the log-probs of what was drawn under both models at τ, and
-    /// scores it.
-    fn make(self, opened: Compared, site: &Site<'_>) -> Result<EvaluationSummary> {
+    /// Draws from the policy at τ, takes the log-probs of what was drawn under both models at τ and the
+    /// divergence of the two at each token, and scores it.
+    fn make(self, opened: Opened, site: &Site<'_>) -> Result<EvaluationSummary> {
         let started = Instant::now();
-        let Compared { prompts, scorer, .. } = &opened;
+        let Opened { prompts, scorer, .. } = &opened;
         let device = &site.context.device;
         let portion = portion(self.shard, prompts, self.settings.generation.batch_size)?;
-        let (samples, log_ratios) = self.drawn(&opened, &portion, device)?;
+        let (samples, distances) = self.drawn(&opened, &portion, device)?;
         let mut groups: Vec<Group> = prompts
             .iter()
             .zip(&samples)
@@ -162,11 +161,16 @@ impl stage::Stage for Evaluate {
             .collect::<Result<_>>()?;
         let scored = scorer.all_tokens(&self.data.path, &groups)?;
         let rewards = portion_rewards(scorer, &scored, &portion, device)?;
-        let drawn = |(rewards, log_ratios): (&Vec<f64>, &Vec<f64>)| -> Vec<Drawn> {
-            let both = rewards.iter().zip(log_ratios);
-            both.map(|(&reward, &log_ratio)| Drawn { reward, log_ratio }).collect()
+        let drawn = |(rewards, distances): (&Vec<f64>, &Vec<Distance>)| -> Vec<Drawn> {
+            let both = rewards.iter().zip(distances);
+            both.map(|(&reward, &Distance { log_ratio, token_kl })| Drawn {
+                reward,
+                log_ratio,
+                token_kl,
+            })
+            .collect()
         };
-        let drawn: Vec<Vec<Drawn>> = rewards.iter().zip(&log_ratios).map(drawn).collect();
+        let drawn: Vec<Vec<Drawn>> = rewards.iter().zip(&distances).map(drawn).collect();
         let drawn = portion.take(&drawn);
         let mut shard = None;
         if let Some(out) = site.kept() {
@@ -186,21 +190,20 @@ impl stage::Stage for Evaluate {
 /// Samples by prompt.
 type Samples = Vec<Vec<Sample>>;
 
-/// Log-ratios of samples, by prompt.
-type LogRatios = Vec<Vec<f64>>;
-
 impl Evaluate {
-    /// Samples of a portion's prompts with their log-ratios, each by the prompt's number in the file.
+    /// Samples of a portion's prompts with how far they are from the reference, each by the prompt's number in the
+    /// file.
     fn drawn(
         &self,
-        opened: &Compared,
+        opened: &Opened,
         portion: &Portion,
         device: &Device,
-    ) -> Result<(Samples, LogRatios)> {
-        let Compared { policy, reference, tokenizer, prompts, .. } = opened;
+    ) -> Result<(Samples, Vec<Vec<Distance>>)> {
+        let Opened { policy, reference, tokenizer, prompts, .. } = opened;
         let Generation { temperature, batch_size, .. } = self.settings.generation;
         let decoder = load_decoder(policy, device)?;
         let mine = portion.records();
+        let num_prompts = mine.len();
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); prompts.len()];
         let mut progress = Progress::new("sampling", "prompts", 0, mine.len());
         let sampling =
@@ -224,23 +227,24 @@ impl Evaluate {
             };
         let tokens: Vec<TokenGroup> =
             prompts.iter().zip(&samples).enumerate().map(tokens).collect();
-        let ours = portion.by_record(&tokens, |block| {
-            token_log_probs_of(&decoder, block, temperature, device, |_| interrupt::check())
-        })?;
+        let mut ours = Vec::new();
+        for block in portion.items(&tokens) {
+            let check = |_| interrupt::check();
+            ours.push(Predictions::of(&decoder, &block, temperature, device, check)?);
+        }
         drop(decoder);
-        let blocks = portion.items(&tokens);
-        let blocks: Vec<&[TokenGroup]> = blocks.iter().map(Vec::as_slice).collect();
-        let mut theirs = reference_log_probs(reference, temperature, &blocks, device)?.into_iter();
-        let theirs =
-            portion.by_record(&tokens, |block| Ok(theirs.by_ref().take(block.len()).collect()))?;
-        let log_ratio = |(ours, theirs): (&Vec<f32>, f64)| -> f64 {
-            ours.iter().copied().map(f64::from).sum::<f64>() - theirs
-        };
-        let log_ratios = ours
-            .iter()
-            .zip(theirs)
-            .map(|(ours, theirs): (_, Vec<f64>)| ours.iter().zip(theirs).map(log_ratio).collect());
-        Ok((samples, log_ratios.collect()))
+        let decoder = load_decoder(reference, device)?;
+        let mut ours = ours.into_iter();
+        let mut progress = Progress::new("log-probs of the reference", "prompts", 0, num_prompts);
+        let distances = portion.by_record(&tokens, |block| {
+            let ours = ours.next().expect("one for each block");
+            let check = |_| interrupt::check();
+            let distances = ours.against(&decoder, block, temperature, device, check)?;
+            progress.advance(block.len(), "");
+            Ok(distances)
+        })?;
+        progress.finish();
+        Ok((samples, distances))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod merge_shards;
 mod objective;
 pub mod online;
 pub mod pairs;
+pub mod plan;
 pub mod report;
 pub mod reward;
 pub mod sample;

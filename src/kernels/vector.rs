@@ -135,6 +135,28 @@ pub fn sum_exp(x: &[f32], scale: f32, shift: f32) -> f32 {
     sum2(x, x, |x, _| exp(x * scale - shift))
 }
 
+/// Σ wᵢ and Σ wᵢ · scale (xᵢ − yᵢ), wᵢ = e^(scale · xᵢ − shift).
+#[inline(always)]
+pub fn sum_exp_and_difference(x: &[f32], y: &[f32], scale: f32, shift: f32) -> (f32, f32) {
+    let (mut sums, mut differences) = ([0.0; LANES], [0.0; LANES]);
+    let (x_blocks, x_rest) = x.as_chunks::<LANES>();
+    let (y_blocks, y_rest) = y.as_chunks::<LANES>();
+    for (x, y) in x_blocks.iter().zip(y_blocks) {
+        for lane in 0..LANES {
+            let weight = exp(x[lane] * scale - shift);
+            sums[lane] += weight;
+            differences[lane] += weight * ((x[lane] - y[lane]) * scale);
+        }
+    }
+    let mut rest = (0.0, 0.0);
+    for (x, y) in x_rest.iter().zip(y_rest) {
+        let weight = exp(x * scale - shift);
+        rest.0 += weight;
+        rest.1 += weight * ((x - y) * scale);
+    }
+    (total(sums) + rest.0, total(differences) + rest.1)
+}
+
 /// into += x.
 #[inline(always)]
 pub fn add(into: &mut [f32], x: &[f32]) {

@@ -47,7 +47,7 @@ impl Policy for Decoder {
 }
 
 /// The hidden states that predict the scored tokens of a batch, of which there must be one, `[scored, hidden]`.
-fn predicting(decoder: &Decoder, batch: &GroupBatch) -> Tensor<2> {
+pub(super) fn predicting(decoder: &Decoder, batch: &GroupBatch) -> Tensor<2> {
     decoder.hidden_at(
         batch.tokens.clone(),
         batch.positions.clone(),

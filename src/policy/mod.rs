@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `decoder` | the transformer as a policy, each prompt encoded once for all of its completions |
 //! | `table` | policies whose completions can be listed, so that every probability is known |
-//! | `reading` | many groups in batches: log-probs of every token, without autodiff |
+//! | `reading` | many groups in batches: log-probs of every token, and how far completions are from a reference, without autodiff |
 //!
 //! Invariant: nothing here knows what the log-probabilities are wanted for.
 
@@ -21,7 +21,8 @@ use crate::model::ValueHead;
 
 pub use decoder::{by_completion, scored_log_probs, sum_by_completion};
 pub use reading::{
-    GroupPart, check_tokens, not_finite, read_in_batches, token_log_probs_of, token_values_of,
+    Distance, GroupPart, Predictions, check_tokens, not_finite, read_in_batches,
+    token_log_probs_of, token_values_of,
 };
 pub(crate) use reading::{NOT_FINITE, to_f32};
 pub use table::{Listed, Table};

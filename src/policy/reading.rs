@@ -2,8 +2,9 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::decoder::{scored_log_probs, scored_values};
+use super::decoder::{predicting, scored_log_probs, scored_values};
 use crate::data::{GroupBatch, TokenGroup};
+use crate::kernels::vocabulary_head::{Predictor, token_divergences, token_log_probs};
 use crate::model::weights::all_finite;
 use crate::model::{Decoder, DecoderConfig, ValueHead};
 use crate::{Error, Result};
@@ -52,8 +53,111 @@ pub fn token_log_probs_of(
     progress: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<Vec<f32>>>> {
     check_tokens(decoder.config(), groups)?;
-    let read = |batch: &GroupBatch| scored_log_probs(decoder, batch, temperature);
-    read_tokens(groups, "a log-prob", device, read, progress)
+    let read = |batch: &GroupBatch| [scored_log_probs(decoder, batch, temperature)];
+    let [log_probs] = read_tokens(groups, "a log-prob", device, read, progress)?;
+    Ok(log_probs)
+}
+
+/// What a policy says of groups of tokens, with what is needed to compare it with a reference: the two need not be in
+/// memory together.
+pub struct Predictions {
+    /// The log-probability of each scored token of each completion of each group.
+    log_probs: Vec<Vec<Vec<f32>>>,
+    /// The hidden states that predict them, batch by batch, `[scored, hidden]`.
+    hidden: Vec<Tensor<2>>,
+    /// The vocabulary head, `[vocabulary, hidden]`.
+    head: Tensor<2>,
+}
+
+/// How far a completion is from the reference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distance {
+    /// log π − log π_ref of the completion, in nats.
+    pub log_ratio: f64,
+    /// Σ over its tokens of KL(π ‖ π_ref) of the next token, over the whole vocabulary, in nats; none where the two
+    /// have different vocabularies.
+    pub token_kl: Option<f64>,
+}
+
+impl Distance {
+    /// The unbiased estimate of KL(π ‖ π_ref) from this completion, drawn from π, that varies least.
+    pub fn kl(&self) -> f64 {
+        self.token_kl.unwrap_or(self.log_ratio)
+    }
+}
+
+impl Predictions {
+    /// Of a decoder, without autodiff. The hidden states stay in the device's memory.
+    ///
+    /// # Errors
+    /// As [`token_log_probs_of`].
+    pub fn of(
+        decoder: &Decoder,
+        groups: &[TokenGroup],
+        temperature: f64,
+        device: &Device,
+        progress: impl FnMut(usize) -> Result<()>,
+    ) -> Result<Self> {
+        check_tokens(decoder.config(), groups)?;
+        let (head, mut kept) = (decoder.head_weight(), Vec::new());
+        let read = |batch: &GroupBatch| {
+            let hidden = predicting(decoder, batch);
+            kept.push(hidden.clone());
+            [token_log_probs(hidden, head.clone(), batch.targets.clone(), temperature)]
+        };
+        let [log_probs] = read_tokens(groups, "a log-prob", device, read, progress)?;
+        Ok(Self { log_probs, hidden: kept, head })
+    }
+
+    /// How far each completion of each of the same groups is from `reference`.
+    ///
+    /// # Errors
+    /// As [`token_log_probs_of`].
+    pub fn against(
+        self,
+        reference: &Decoder,
+        groups: &[TokenGroup],
+        temperature: f64,
+        device: &Device,
+        progress: impl FnMut(usize) -> Result<()>,
+    ) -> Result<Vec<Vec<Distance>>> {
+        check_tokens(reference.config(), groups)?;
+        let head = reference.head_weight();
+        if head.dims()[0] != self.head.dims()[0] {
+            let theirs = token_log_probs_of(reference, groups, temperature, device, progress)?;
+            return Ok(distances(&self.log_probs, &theirs, None));
+        }
+        // The batches of the same groups are the same.
+        let mut ours = self.hidden.into_iter();
+        let read = |batch: &GroupBatch| {
+            let hidden = predicting(reference, batch);
+            let theirs = Predictor { hidden: hidden.clone(), weight: head.clone() };
+            let ours = ours.next().expect("as many batches as before");
+            let ours = Predictor { hidden: ours, weight: self.head.clone() };
+            let divergences = token_divergences(ours, theirs, temperature);
+            let targets = batch.targets.clone();
+            [token_log_probs(hidden, head.clone(), targets, temperature), divergences]
+        };
+        let [theirs, divergences] = read_tokens(groups, "a log-prob", device, read, progress)?;
+        Ok(distances(&self.log_probs, &theirs, Some(&divergences)))
+    }
+}
+
+/// From numbers of each token of each completion of each group.
+fn distances(
+    ours: &[Vec<Vec<f32>>],
+    theirs: &[Vec<Vec<f32>>],
+    divergences: Option<&Vec<Vec<Vec<f32>>>>,
+) -> Vec<Vec<Distance>> {
+    let sum = |tokens: &[f32]| tokens.iter().copied().map(f64::from).sum::<f64>();
+    let of_completion = |group: usize, completion: usize| Distance {
+        log_ratio: sum(&ours[group][completion]) - sum(&theirs[group][completion]),
+        token_kl: divergences.map(|it| sum(&it[group][completion])),
+    };
+    let of_group = |(number, completions): (usize, &Vec<Vec<f32>>)| {
+        (0..completions.len()).map(|completion| of_completion(number, completion)).collect()
+    };
+    ours.iter().enumerate().map(of_group).collect()
 }
 
 /// The value of each token of each completion of each group, by `head` from the hidden state before the token,
@@ -68,34 +172,39 @@ pub fn token_values_of(
     progress: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<Vec<f32>>>> {
     check_tokens(decoder.config(), groups)?;
-    let read = |batch: &GroupBatch| scored_values(decoder, head, batch);
-    read_tokens(groups, "a value", device, read, progress)
+    let read = |batch: &GroupBatch| [scored_values(decoder, head, batch)];
+    let [values] = read_tokens(groups, "a value", device, read, progress)?;
+    Ok(values)
 }
 
-/// A number for each scored token of each completion of each group, which is called `what`, `[scored]` of a batch.
-fn read_tokens(
+/// N numbers for each scored token of each completion of each group, the first of which is called `what`, `[scored]`
+/// of a batch.
+fn read_tokens<const N: usize>(
     groups: &[TokenGroup],
     what: &str,
     device: &Device,
-    read: impl Fn(&GroupBatch) -> Tensor<1>,
+    mut read: impl FnMut(&GroupBatch) -> [Tensor<1>; N],
     mut progress: impl FnMut(usize) -> Result<()>,
-) -> Result<Vec<Vec<Vec<f32>>>> {
-    let mut scored: Vec<Vec<Vec<f32>>> =
+) -> Result<[Vec<Vec<Vec<f32>>>; N]> {
+    let none: Vec<Vec<Vec<f32>>> =
         groups.iter().map(|group| vec![Vec::new(); group.completions.len()]).collect();
+    let mut scored = std::array::from_fn(|_| none.clone());
     read_in_batches(groups, |parts, batch_groups| {
         let batch = GroupBatch::new(batch_groups, device);
-        let any = batch.num_scored.iter().any(|&scored| scored > 0);
-        let values = if any { to_f32(read(&batch)) } else { Vec::new() };
-        let mut values = values.into_iter();
-        let mut lengths = batch.num_scored.iter();
-        for part in parts {
-            for completion in part.completions.clone() {
-                let len = lengths.next().copied().unwrap_or(0);
-                let values: Vec<f32> = values.by_ref().take(len).collect();
-                if !all_finite(&values) {
-                    return Err(not_finite(what, &groups[part.group], completion));
+        if batch.num_scored.iter().any(|&scored| scored > 0) {
+            for (values, scored) in read(&batch).into_iter().zip(&mut scored) {
+                let mut values = to_f32(values).into_iter();
+                let mut lengths = batch.num_scored.iter();
+                for part in parts {
+                    for completion in part.completions.clone() {
+                        let len = lengths.next().copied().unwrap_or(0);
+                        let values: Vec<f32> = values.by_ref().take(len).collect();
+                        if !all_finite(&values) {
+                            return Err(not_finite(what, &groups[part.group], completion));
+                        }
+                        scored[part.group][completion] = values;
+                    }
                 }
-                scored[part.group][completion] = values;
             }
         }
         progress(parts.iter().map(|part| part.completions.len()).sum())

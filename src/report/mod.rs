@@ -33,8 +33,8 @@ pub use page::render;
 pub use pictures::{Cells, Content, Curve, Figure, Line, Plot, frontier_svg};
 pub use schema::{
     Area, Comparison, Distribution, FrontierPoint, NamedReport, ObjectiveLabel, Optimum,
-    PolicyKind, PolicyLabel, Repetition, Report, ResultRow, SampleCompletion, SamplePrompt, Series,
-    StageCost, Trained, TrainingCurve, TrainingRow, WinRateRow,
+    PolicyKind, PolicyLabel, Repetition, Report, ResultRow, RewardModelRow, SampleCompletion,
+    SamplePrompt, Series, StageCost, Trained, TrainingCurve, TrainingRow, WinRateRow,
 };
 pub use style::Style;
 

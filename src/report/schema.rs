@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::alignment::{Divergence, Takes};
-use crate::evaluation::OptimumPoint;
+use crate::evaluation::{OptimumPoint, Spread};
 use crate::statistics::Interval;
 
 /// What a run found, and how.
@@ -29,6 +29,9 @@ pub struct Report {
     pub policies: Vec<PolicyLabel>,
     /// The policies at the end of their training, the reference (`sft`) first.
     pub results: Vec<ResultRow>,
+    /// How often the reward model is right about held-out records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_model: Option<RewardModelRow>,
     /// Reward and KL along the checkpoints of each objective.
     pub frontier: Vec<Series>,
     /// Objectives compared at the same KL.
@@ -66,6 +69,7 @@ impl Default for Report {
             reward_unit: "log-odds".to_owned(),
             policies: Vec::new(),
             results: Vec::new(),
+            reward_model: None,
             frontier: Vec::new(),
             comparisons: Vec::new(),
             win_rates: Vec::new(),
@@ -160,6 +164,9 @@ pub struct ResultRow {
     /// The same KL by the estimator of low variance, the mean of exp(−l) − 1 + l for a log-ratio l.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl_low_variance: Option<Interval>,
+    /// The same KL by the exact KL of the next token, summed over the tokens of what was drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_rao_blackwell: Option<Interval>,
     /// The gain in reward over the reference, paired by prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward_gain: Option<Interval>,
@@ -173,6 +180,23 @@ pub struct ResultRow {
     pub learned_from: Option<usize>,
     /// What its training took.
     pub seconds: f64,
+}
+
+impl ResultRow {
+    /// The estimate of the KL that varies least.
+    pub fn best_kl(&self) -> Option<Interval> {
+        self.kl_rao_blackwell.or(self.kl)
+    }
+}
+
+/// How often the reward model is right about records that it has not learned from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RewardModelRow {
+    /// Share of the pairs in which the chosen answer has the higher reward, or of the texts whose reward has the sign
+    /// of their label, with Wilson's interval.
+    pub accuracy: Interval,
+    /// Pairs or texts, over all repetitions.
+    pub records: usize,
 }
 
 /// An objective's way through the reward–KL plane.
@@ -234,6 +258,9 @@ pub struct Comparison {
     pub mean_gain: Interval,
     /// `mean_gain` of each repetition: seed and interval over prompts.
     pub repetitions: Vec<(u64, Interval)>,
+    /// Where the error of `mean_gain` comes from: what a larger run would be planned with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
 }
 
 /// How often a judge finds a policy's answers better than an opponent's.

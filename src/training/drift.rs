@@ -1,7 +1,7 @@
 //! The drift of a policy in training, KL(π ‖ π_ref), by samples: one completion a prompt, drawn from the
-//! policy and scored by both models.
+//! policy and read by both models.
 //!
-//!   KL(π ‖ π_ref) ≈ mean over prompts of log π(y | x) − log π_ref(y | x),   y ∼ π(· | x)
+//!   KL(π ‖ π_ref) ≈ mean over prompts of Σ over tokens of KL(π(· | x, y before) ‖ π_ref(same)),   y ∼ π(· | x)
 //!
 //! The samples are a function of the weights, the seed and the step.
 
@@ -14,7 +14,7 @@ use crate::data::TokenGroup;
 use crate::generation::{Prompt, Sampling, sample};
 use crate::interrupt;
 use crate::model::Decoder;
-use crate::policy::token_log_probs_of;
+use crate::policy::{Distance, Predictions};
 use crate::statistics::bootstrap;
 
 /// Prompts that are completed at once.
@@ -64,11 +64,7 @@ impl Drift {
         let sampling =
             Sampling { seed: seed_of(self.sampling.seed, step), ..self.sampling.clone() };
         let groups = self.drawn(policy, &sampling)?;
-        let ours = self.scored(policy, &groups)?;
-        let theirs = self.scored(&self.reference, &groups)?;
-        let log_ratios: Vec<f64> =
-            ours.iter().zip(&theirs).map(|(ours, theirs)| ours - theirs).collect();
-        let kl = bootstrap(&log_ratios, sampling.seed);
+        let kl = bootstrap(&self.kls(policy, &groups)?, sampling.seed);
         let figures = DRIFT.map(str::to_owned).into_iter().zip([kl.mean, kl.low, kl.high]);
         Ok(figures.collect())
     }
@@ -97,13 +93,13 @@ impl Drift {
         Ok(groups)
     }
 
-    /// Σ log-prob of the completion of each group.
-    fn scored(&self, model: &Decoder, groups: &[TokenGroup]) -> Result<Vec<f64>> {
+    /// The KL by the completion of each group.
+    fn kls(&self, policy: &Decoder, groups: &[TokenGroup]) -> Result<Vec<f64>> {
         let temperature = self.sampling.choice.temperature;
         let check = |_| interrupt::check();
-        let per_token = token_log_probs_of(model, groups, temperature, &self.device, check)?;
-        let sum = |group: &Vec<Vec<f32>>| group.iter().flatten().map(|&it| f64::from(it)).sum();
-        Ok(per_token.iter().map(sum).collect())
+        let ours = Predictions::of(policy, groups, temperature, &self.device, check)?;
+        let distances = ours.against(&self.reference, groups, temperature, &self.device, check)?;
+        Ok(distances.concat().iter().map(Distance::kl).collect())
     }
 }
 

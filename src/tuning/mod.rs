@@ -43,7 +43,6 @@ pub use input::{
     end_of_text, limits, load_decoder, plain_tokenizer, reads_date, reward_folder, tokenizer,
 };
 pub use online::{Online, ROUNDS};
-pub use reference::reference_log_probs;
 pub use reward::Labelled;
 pub use sft::Demonstrated;
 pub use subject::Subject;

@@ -14,47 +14,6 @@ use crate::progress::Progress;
 use crate::reference::{GroupTokens, LookUp, Place, ReferenceStore};
 use crate::{Error, Result, interrupt};
 
-/// Σ log-prob of every completion under the reference, from the store; what is missing is computed,
-/// the groups of different parts apart. The parts decide how the numbers are rounded, to the last bit.
-pub fn reference_log_probs(
-    folder: &ModelFolder,
-    temperature: f64,
-    parts: &[&[TokenGroup]],
-    device: &Device,
-) -> Result<Vec<Vec<f64>>> {
-    let mut reference = Reference::open(folder, temperature, device)?;
-    let mut all = Vec::new();
-    let parts: Vec<InMemory> = parts.iter().map(|part| InMemory(part)).collect();
-    let mut found = Vec::new();
-    for part in &parts {
-        reference.store.among(part)?;
-        found.push(reference.store.look_up(part)?);
-    }
-    reference.expect(&found);
-    for (part, found) in parts.iter().zip(found) {
-        reference.store.among(part)?;
-        let places = reference.complete(part, found)?;
-        for (group, place) in part.0.iter().zip(places) {
-            all.push(sums(&reference.store.read(place, group)?));
-        }
-    }
-    reference.finish();
-    Ok(all)
-}
-
-/// Groups in memory as a data set.
-struct InMemory<'a>(&'a [TokenGroup]);
-
-impl Dataset<TokenGroup, Error> for InMemory<'_> {
-    fn get(&self, index: usize) -> Result<TokenGroup> {
-        Ok(self.0[index].clone())
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-}
-
 /// Σ log-prob of each completion from the log-probs of its tokens.
 pub(super) fn sums(group: &[Vec<f32>]) -> Vec<f64> {
     group.iter().map(|tokens| tokens.iter().map(|&it| f64::from(it)).sum()).collect()

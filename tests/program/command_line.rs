@@ -243,7 +243,7 @@ fn the_stages_lead_from_prompts_to_an_evaluated_policy() {
     assert_eq!(rewards.len(), 80);
     let number = |figure: &str, part: &str| evaluation[figure][part].as_f64().unwrap();
     assert!((number("reward", "mean") - rewards.iter().sum::<f64>() / 80.0).abs() < 1e-9);
-    for figure in ["reward", "kl", "kl_low_variance"] {
+    for figure in ["reward", "kl", "kl_low_variance", "kl_rao_blackwell"] {
         let [low, mean, high] = ["low", "mean", "high"].map(|it| number(figure, it));
         assert!(low < mean && mean < high, "{evaluation}");
     }
@@ -693,4 +693,20 @@ fn a_changed_setting_makes_again_what_reads_it_and_what_follows() {
         runs("protocol.reward_from=sft")[..2],
         ["reward model: other model", "labelling groups: other reward model"]
     );
+}
+
+#[test]
+fn a_run_ends_where_the_reward_model_is_a_coin() {
+    let place = Workplace::new();
+    let learns_nothing =
+        "--set reward.training.learning_rate=1e-12 --set comparison.objectives=[\"exo-rw\"]";
+    let refusing = SMALL_EXPERIMENT.replace("--set protocol.refuse_chance=false", learns_nothing);
+    let message = place.refuses(&refusing, 1);
+    for part in
+        ["than a coin", "of 400 held-out records", "data.labelled", "protocol.refuse_chance=false"]
+    {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(!place.path("run/sample-drawn").exists(), "nothing is drawn for it");
+    place.succeeds(&format!("{SMALL_EXPERIMENT} {learns_nothing} --fresh"));
 }

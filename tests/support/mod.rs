@@ -27,7 +27,7 @@ pub const END: u32 = 22;
 pub const SMALL_EXPERIMENT: &str = "run sentiment --out run --set model.hidden_size=16 --set model.num_layers=1 \
      --set model.num_heads=2 --set data.demonstrations=64 --set data.labelled=64 --set data.prompts=32 \
      --set data.held_out=16 --set align.training.batch_size=16 --set align.training.epochs=1 \
-     --set align.checkpoint.every=1 --set optimum.generation.completions=8 --seed 1";
+     --set align.checkpoint.every=1 --set optimum.generation.completions=8 --set protocol.refuse_chance=false --seed 1";
 
 /// A folder to work in, with a tiny GPT-2 and without a tokenizer: records hold token ids.
 pub struct Workplace {

@@ -6,6 +6,8 @@
 //! log-sum-exp per position. The backward pass computes a chunk's logits again and turns them into
 //! `(onehot − softmax) · gradient / τ` in place.
 //!
+//! A second operation compares two models: KL(p ‖ q) of the next token, over the whole vocabulary.
+//!
 //! The logits are f32 whatever the type of the weights.
 //!
 //! A backend may bring its own kernel by implementing [`HeadKernel`]; the default bodies use every backend's
@@ -32,7 +34,7 @@ use burn::backend::{Autodiff, Dispatch, backend_extension};
 use burn::tensor::DType;
 use burn::tensor::{Int, Tensor};
 
-use self::plain::{backward, forward};
+use self::plain::{backward, divergences, forward};
 use crate::kernels::product::ProductOps;
 
 /// Log-probabilities of `targets` under `softmax(hidden · weightᵀ / temperature)`, `[tokens]`.
@@ -55,7 +57,38 @@ pub fn token_log_probs(
     Tensor::from_dispatch(log_probs)
 }
 
-/// The head's operation as burn dispatches it.
+/// KL(p ‖ q) = Σ_v p_v (log p_v − log q_v) in nats of the next token at every position, `[tokens]`, where p and q are
+/// the softmax of the logits of `ours` and `theirs` divided by `temperature`.
+///
+/// # Panics
+/// If the two have other positions or another vocabulary.
+pub fn token_divergences(
+    ours: Predictor<Tensor<2>>,
+    theirs: Predictor<Tensor<2>>,
+    temperature: f64,
+) -> Tensor<1> {
+    assert_eq!(ours.hidden.dims()[0], theirs.hidden.dims()[0], "the same positions");
+    assert_eq!(ours.weight.dims()[0], theirs.weight.dims()[0], "the same vocabulary");
+    let divergences = <Dispatch as HeadOps>::head_divergences(
+        ours.hidden.into_dispatch(),
+        ours.weight.into_dispatch(),
+        theirs.hidden.into_dispatch(),
+        theirs.weight.into_dispatch(),
+        1.0 / temperature,
+    );
+    Tensor::from_dispatch(divergences)
+}
+
+/// What a model's next tokens are predicted from.
+#[derive(Clone, Debug)]
+pub struct Predictor<T> {
+    /// Hidden states, already normalised, `[tokens, width]`.
+    pub hidden: T,
+    /// The head, `[vocabulary, width]`.
+    pub weight: T,
+}
+
+/// The head's operations as burn dispatches them.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     LibTorch: cfg(feature = "tch"),
@@ -72,6 +105,19 @@ pub trait HeadOps: ProductOps {
         inverse_temperature: f64,
     ) -> FloatTensor<Self> {
         forward::<Self>(&hidden, &weight, &targets, inverse_temperature).0
+    }
+
+    /// Divergence of the next token at each position, `[tokens]`.
+    fn head_divergences(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        their_hidden: FloatTensor<Self>,
+        their_weight: FloatTensor<Self>,
+        inverse_temperature: f64,
+    ) -> FloatTensor<Self> {
+        let ours = Predictor { hidden, weight };
+        let theirs = Predictor { hidden: their_hidden, weight: their_weight };
+        divergences::<Self>(&ours, &theirs, inverse_temperature)
     }
 }
 
@@ -146,6 +192,22 @@ impl HeadOps for Flex {
         inverse_temperature: f64,
     ) -> FloatTensor<Self> {
         Self::head_forward(hidden, weight, targets, inverse_temperature).0
+    }
+
+    fn head_divergences(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        their_hidden: FloatTensor<Self>,
+        their_weight: FloatTensor<Self>,
+        inverse_temperature: f64,
+    ) -> FloatTensor<Self> {
+        let ours = Predictor { hidden, weight };
+        let theirs = Predictor { hidden: their_hidden, weight: their_weight };
+        if ours.hidden.dtype() == DType::F32 && theirs.hidden.dtype() == DType::F32 {
+            tiles::divergences(ours, theirs, inverse_temperature)
+        } else {
+            divergences::<Self>(&ours, &theirs, inverse_temperature)
+        }
     }
 }
 
@@ -228,6 +290,36 @@ mod tests {
 
     fn spread(shape: [usize; 2], turn: f32, device: &Device) -> Tensor<2> {
         waves(shape, turn, device) * 0.5
+    }
+
+    #[test]
+    fn divergences_are_those_of_the_softmax_over_all_logits() {
+        const TOKENS: usize = 300;
+        const VOCABULARY: usize = 701;
+        let device = Device::flex();
+        // Two models may have other widths; the one is further from uniform than the other.
+        let of = |width: usize, turn: f32, dtype: DType| Predictor {
+            hidden: (spread([TOKENS, width], turn, &device) * 2.0).cast(dtype),
+            weight: spread([VOCABULARY, width], turn + 0.4, &device).cast(dtype),
+        };
+        // f32 sums of 24 products and 701 terms; bf16 logits are rounded to 8 bits, those of both sides here.
+        for (dtype, most) in [(DType::F32, 3e-6), (DType::BF16, 3e-2)] {
+            let (ours, theirs) = (of(24, 0.7, dtype), of(32, 1.9, dtype));
+            let log_probs = |it: &Predictor<Tensor<2>>| {
+                let [hidden, weight] =
+                    [&it.hidden, &it.weight].map(|it| it.clone().cast(DType::F32));
+                log_softmax(hidden.matmul(weight.transpose()) / 0.8, 1)
+            };
+            let (p, q) = (log_probs(&ours), log_probs(&theirs));
+            let expected = (p.clone().exp() * (p - q)).sum_dim(1).reshape([TOKENS]);
+            let smallest: f32 = expected.clone().min().into_scalar();
+            assert!(smallest > 0.05, "the two differ everywhere: {smallest}");
+            let found = token_divergences(ours.clone(), theirs, 0.8).cast(DType::F32);
+            let far: f32 = (found - expected).abs().max().into_scalar();
+            assert!(far < most, "{dtype:?}: {far}");
+            let same: f32 = token_divergences(ours.clone(), ours, 0.8).abs().max().into_scalar();
+            assert_eq!(same, 0.0, "of a model from itself");
+        }
     }
 
     /// More positions, and more of the vocabulary, than a tile of the kernel or a chunk holds.

@@ -4,7 +4,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{DType, IndexingUpdateOp, Shape, Slice};
 
-use super::Saved;
+use super::{Predictor, Saved};
 use crate::kernels::product::ProductOps;
 
 /// Elements of a chunk's logits; 16 Mi f32 are 64 MiB. Few in unit tests, which see several chunks so.
@@ -42,6 +42,29 @@ pub fn forward<B: ProductOps>(
         log_sums.push(B::float_reshape(log_sum, Shape::new([len])));
     }
     (B::float_cat(log_probs, 0), B::float_cat(log_sums, 0))
+}
+
+/// KL(p ‖ q) of the next token at each position, `[tokens]`.
+pub fn divergences<B: ProductOps>(
+    ours: &Predictor<FloatTensor<B>>,
+    theirs: &Predictor<FloatTensor<B>>,
+    inverse_temperature: f64,
+) -> FloatTensor<B> {
+    let (tokens, vocabulary) = (ours.hidden.shape()[0], ours.weight.shape()[0]);
+    let of_chunk = |range: std::ops::Range<usize>| {
+        let len = Shape::new([range.len()]);
+        let log_probs = |it: &Predictor<FloatTensor<B>>| {
+            let logits =
+                logits::<B>(rows::<B>(&it.hidden, &range), &it.weight, inverse_temperature);
+            let shifted = B::float_sub(logits.clone(), B::float_max_dim(logits, 1));
+            let log_sum = B::float_log(B::float_sum_dim(B::float_exp(shifted.clone()), 1));
+            B::float_sub(shifted, log_sum) // [chunk, vocabulary]
+        };
+        let (ours, theirs) = (log_probs(ours), log_probs(theirs));
+        let terms = B::float_mul(B::float_exp(ours.clone()), B::float_sub(ours, theirs));
+        B::float_reshape(B::float_sum_dim(terms, 1), len)
+    };
+    B::float_cat(chunks(tokens, vocabulary).map(of_chunk).collect(), 0)
 }
 
 /// Gradients with respect to `hidden` and `weight`.

@@ -15,7 +15,9 @@ use rayon::prelude::*;
 use crate::kernels::flex::{contiguous, indices, of_type, tensor, values, zeros};
 use crate::kernels::linear::is_narrow;
 use crate::kernels::matrix::{Matrix, Target, multiply_as};
-use crate::kernels::vector::{add, exp, max, sum_exp, widest};
+use crate::kernels::vector::{add, exp, max, sum_exp, sum_exp_and_difference, widest};
+
+use super::Predictor;
 
 /// Rows of the weight in a tile.
 const TILE: usize = 256;
@@ -30,6 +32,7 @@ pub struct Head<'a> {
     weight: Rows<'a>,
     /// Of the weight's rows and columns.
     strides: [usize; 2],
+    /// None where two heads are compared.
     targets: &'a [usize],
     width: usize,
     vocabulary: usize,
@@ -58,32 +61,28 @@ impl Tile<'_> {
     }
 }
 
-/// Calls `work` with the head on these tensors.
-fn with_head<R>(
-    hidden: FlexTensor,
-    weight: &FlexTensor,
-    targets: FlexTensor,
+/// The head on contiguous hidden states.
+fn head<'a>(
+    hidden: &'a FlexTensor,
+    weight: &'a FlexTensor,
+    targets: &'a [usize],
     inverse_temperature: f64,
-    work: impl FnOnce(&Head<'_>) -> R,
-) -> R {
-    let (hidden, targets) = (contiguous(hidden), indices(targets));
-    let is_narrow = is_narrow(weight.dtype());
+) -> Head<'a> {
     let start = weight.layout().start_offset();
     let [vocabulary, width] = [0, 1].map(|axis| weight.shape()[axis]);
-    let strides = [0, 1].map(|axis| weight.layout().strides()[axis].unsigned_abs());
-    work(&Head {
-        hidden: values(&hidden),
+    Head {
+        hidden: values(hidden),
         weight: match weight.dtype() {
             DType::BF16 => Rows::Bf16(&weight.storage()[start..]),
             _ => Rows::F32(&weight.storage()[start..]),
         },
-        strides,
-        targets: &targets,
+        strides: [0, 1].map(|axis| weight.layout().strides()[axis].unsigned_abs()),
+        targets,
         width,
         vocabulary,
         inverse_temperature: inverse_temperature as f32,
-        is_narrow,
-    })
+        is_narrow: is_narrow(weight.dtype()),
+    }
 }
 
 /// Log-probabilities and log-sum-exps, each `[tokens]`.
@@ -93,11 +92,24 @@ pub fn forward(
     targets: FlexTensor,
     inverse_temperature: f64,
 ) -> (FlexTensor, FlexTensor) {
-    with_head(hidden, &weight, targets, inverse_temperature, |head| {
-        let (log_probs, log_sums) = head.forward();
-        let tokens = log_probs.len();
-        (tensor(log_probs, [tokens]), tensor(log_sums, [tokens]))
-    })
+    let (hidden, targets) = (contiguous(hidden), indices(targets));
+    let (log_probs, log_sums) = head(&hidden, &weight, &targets, inverse_temperature).forward();
+    let tokens = log_probs.len();
+    (tensor(log_probs, [tokens]), tensor(log_sums, [tokens]))
+}
+
+/// KL(p ‖ q) of the next token at each position, `[tokens]`.
+pub fn divergences(
+    ours: Predictor<FlexTensor>,
+    theirs: Predictor<FlexTensor>,
+    inverse_temperature: f64,
+) -> FlexTensor {
+    let [our_hidden, their_hidden] = [ours.hidden, theirs.hidden].map(contiguous);
+    let ours = head(&our_hidden, &ours.weight, &[], inverse_temperature);
+    let theirs = head(&their_hidden, &theirs.weight, &[], inverse_temperature);
+    let divergences = ours.divergences(&theirs);
+    let tokens = divergences.len();
+    tensor(divergences, [tokens])
 }
 
 /// Gradients of the hidden states and, if it is wanted, the weight.
@@ -112,10 +124,10 @@ pub fn backward(
 ) -> (FlexTensor, Option<FlexTensor>) {
     let (shapes, dtype) = ((hidden.shape(), weight.shape()), weight.dtype());
     let (log_sums, grad) = (contiguous(log_sums), contiguous(grad));
-    with_head(hidden, &weight, targets, inverse_temperature, |head| {
-        let (hidden, weight) = head.backward(values(&log_sums), values(&grad), for_weight);
-        (tensor(hidden, shapes.0), weight.map(|weight| of_type(tensor(weight, shapes.1), dtype)))
-    })
+    let (hidden, targets) = (contiguous(hidden), indices(targets));
+    let head = head(&hidden, &weight, &targets, inverse_temperature);
+    let (hidden, weight) = head.backward(values(&log_sums), values(&grad), for_weight);
+    (tensor(hidden, shapes.0), weight.map(|weight| of_type(tensor(weight, shapes.1), dtype)))
 }
 
 /// What a tile knows of a position.
@@ -128,9 +140,22 @@ struct Part {
     target: Option<f32>,
 }
 
+/// What a tile knows of a position in two heads, with z of ours and u of theirs.
+#[derive(Clone, Copy)]
+struct TwoParts {
+    max: f32,
+    /// Σ exp(z − max)
+    sum: f32,
+    /// Σ exp(z − max) (z − u)
+    difference: f32,
+    their_max: f32,
+    /// Σ exp(u − their max)
+    their_sum: f32,
+}
+
 impl Head<'_> {
     fn tokens(&self) -> usize {
-        self.targets.len()
+        self.hidden.len() / self.width.max(1)
     }
 
     /// The first row of every tile.
@@ -217,6 +242,53 @@ impl Head<'_> {
                 ((f64::from(target) - log_sum) as f32, log_sum as f32)
             })
             .unzip()
+    }
+
+    /// Σ p (z − u) − log Σ exp z + log Σ exp u, which is Σ p (log p − log q).
+    fn divergences(&self, theirs: &Self) -> Vec<f32> {
+        let parts: Vec<Vec<TwoParts>> = self
+            .tiles()
+            .into_par_iter()
+            .map_init(<[Vec<f32>; 2]>::default, |[ours, their], first| {
+                let mut parts = Vec::with_capacity(self.tokens());
+                for positions in self.positions() {
+                    self.logits(&positions, first, ours);
+                    theirs.logits(&positions, first, their);
+                    let rows = ours.len() / positions.len();
+                    widest!({
+                        for (ours, their) in ours.chunks_exact(rows).zip(their.chunks_exact(rows)) {
+                            parts.push(self.two_parts(ours, their));
+                        }
+                    });
+                }
+                parts
+            })
+            .collect();
+        let divergence = |token: usize| {
+            let of_token = || parts.iter().map(|tile| tile[token]);
+            let most = of_token().map(|it| it.max).fold(f32::NEG_INFINITY, f32::max);
+            let their_most = of_token().map(|it| it.their_max).fold(f32::NEG_INFINITY, f32::max);
+            let (mut sum, mut their_sum, mut difference) = (0.0, 0.0, 0.0);
+            for it in of_token() {
+                let share = f64::from(it.max - most).exp();
+                sum += share * f64::from(it.sum);
+                difference += share * f64::from(it.difference);
+                their_sum += f64::from(it.their_max - their_most).exp() * f64::from(it.their_sum);
+            }
+            let log_sums =
+                [f64::from(most) + f64::ln(sum), f64::from(their_most) + f64::ln(their_sum)];
+            (difference / sum - log_sums[0] + log_sums[1]) as f32
+        };
+        (0..self.tokens()).map(divergence).collect()
+    }
+
+    #[inline(always)]
+    fn two_parts(&self, ours: &[f32], theirs: &[f32]) -> TwoParts {
+        let scale = self.inverse_temperature;
+        let (max_of_ours, their_max) = (max(ours) * scale, max(theirs) * scale);
+        let (sum, difference) = sum_exp_and_difference(ours, theirs, scale, max_of_ours);
+        let their_sum = sum_exp(theirs, scale, their_max);
+        TwoParts { max: max_of_ours, sum, difference, their_max, their_sum }
     }
 
     #[inline(always)]

@@ -94,7 +94,7 @@ fn tracks(run: &Run) -> Vec<Track> {
     let alone = run.report.results.iter().filter_map(|row| {
         let policy = run.policy(&row.policy);
         let label = run.named(policy.label());
-        let point = point(&label, &row.reward, &row.kl?, &run.report.reward_unit)?;
+        let point = point(&label, &row.reward, &row.best_kl()?, &run.report.reward_unit)?;
         (!is_drawn(&policy)).then(|| Track {
             policy: policy.in_run(run.index),
             label,
@@ -133,7 +133,7 @@ fn along(run: &Run, series: &Series) -> Track {
 /// KL and reward of the reference.
 fn origin(run: &Run) -> Option<(f64, f64)> {
     let row = run.report.results.iter().find(|row| run.policy(&row.policy).is_reference())?;
-    let (kl, reward) = (row.kl?.mean, row.reward.mean);
+    let (kl, reward) = (row.best_kl()?.mean, row.reward.mean);
     (kl + reward).is_finite().then_some((kl, reward))
 }
 

@@ -115,6 +115,7 @@ fn example() -> Report {
         reward,
         kl: Some(kl),
         kl_low_variance: Some(kl),
+        kl_rao_blackwell: None,
         rule: Some(around(reward.mean / 2.0, 0.1)),
         reward_gain: (policy != "sft").then(|| around(reward.mean + 0.4, 0.13)),
         num_samples: 512,
@@ -206,6 +207,7 @@ fn example() -> Report {
             at_common_kl: around(0.217, 0.1),
             mean_gain: around(0.153, 0.08),
             repetitions: vec![(0, around(0.191, 0.2)), (1, around(0.117, 0.2))],
+            spread: None,
         }],
         win_rates: vec![WinRateRow {
             policy: "exo-rw".to_owned(),

@@ -58,6 +58,7 @@ fn a_policy_that_is_known_to_be_better_earns_its_reward_at_its_kl() {
         close(&evaluation["kl"][end], 2.0 * 8f64.ln());
         // exp(−l) − 1 + l
         close(&evaluation["kl_low_variance"][end], 1.0 / 64.0 - 1.0 + 2.0 * 8f64.ln());
+        close(&evaluation["kl_rao_blackwell"][end], 2.0 * 8f64.ln());
     }
     assert_eq!((&evaluation["num_prompts"], &evaluation["num_samples"]), (&json!(6), &json!(12)));
     for group in json_lines(&place.path("drawn.jsonl")) {
@@ -85,6 +86,20 @@ fn a_kl_is_that_at_the_temperature_of_both_models() {
         ratios.sum::<f64>() / 48.0
     };
     close(&evaluation["kl"]["mean"], at(0.8, 0.8));
+    // After any token the next ones are distributed alike: a completion's divergence is that of one token times its
+    // tokens.
+    let next = |temperature: f64| -> f64 {
+        let of = |table, id| log_prob(table, id, temperature);
+        let term = |id| of(&POLICY, id).exp() * (of(&POLICY, id) - of(&REFERENCE, id));
+        (0..V as u32).map(term).sum()
+    };
+    let tokens: usize = drawn
+        .iter()
+        .flat_map(|it| it["completion_ids"].as_array().unwrap())
+        .map(|ids| ids.as_array().unwrap().len())
+        .sum();
+    close(&evaluation["kl_rao_blackwell"]["mean"], next(0.8) * tokens as f64 / 48.0);
+    assert!((next(1.0) - next(0.8)).abs() > 0.01);
     for (policy, reference) in [(1.0, 0.8), (0.8, 1.0), (1.0, 1.0)] {
         assert!((at(policy, reference) - at(0.8, 0.8)).abs() > 0.01);
     }

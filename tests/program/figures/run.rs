@@ -77,8 +77,17 @@ impl Experiment {
         ours.iter().zip(&theirs).map(less).collect()
     }
 
-    fn mean_log_ratios(&self, repetition: &str, policy: &str, step: usize) -> Vec<f64> {
-        self.log_ratios(repetition, policy, step).iter().map(|it| mean(it)).collect()
+    /// The KL of each prompt by the sums over tokens that the evaluation noted. What such a sum is stands in
+    /// `a_kl_is_that_at_the_temperature_of_both_models`; here, that it agrees with the log-ratios on average.
+    fn mean_token_kls(&self, repetition: &str, policy: &str, step: usize) -> Vec<f64> {
+        let record = format!("{repetition}evaluations/{policy}/step-{step}.jsonl.run.json");
+        let record = parsed(&std::fs::read_to_string(self.place.path(&record)).unwrap());
+        let drawn = record["result"]["drawn"].as_array().unwrap().clone();
+        let of_prompt = |drawn: &Value| {
+            let samples = drawn.as_array().unwrap();
+            mean(&samples.iter().map(|it| it["token_kl"].as_f64().unwrap()).collect::<Vec<_>>())
+        };
+        drawn.iter().map(of_prompt).collect()
     }
 
     /// The rewards of the many samples of π_sft.
@@ -102,7 +111,7 @@ impl Experiment {
             .step_by(4)
             .map(|step| {
                 let rewards = self.mean_rewards(repetition, policy, step);
-                (self.mean_log_ratios(repetition, policy, step), rewards)
+                (self.mean_token_kls(repetition, policy, step), rewards)
             })
             .collect();
         move |prompts| {
@@ -162,6 +171,7 @@ fn an_experiments_figures_follow_from_its_samples() {
         .collect();
     assert_eq!(policies, ["sft", "chosen", "best-of-4", "dpo-rw", "exo-rw"]);
     rewards_and_kls(&run);
+    reward_model(&run);
     best_of_n_and_optimum(&run);
     win_rates(&run);
     frontiers(&run);
@@ -173,12 +183,15 @@ fn an_experiments_figures_follow_from_its_samples() {
 
 #[test]
 fn repetitions_are_told_by_their_mean_with_students_interval() {
-    let more = "--set comparison.seeds=2 --set data.held_out=16";
+    // The second seed's reward model is right about half.
+    let more = "--set comparison.seeds=2 --set data.held_out=16 --set protocol.refuse_chance=false";
     let run = Experiment::new(more, &["seed-1/", "seed-2/"]);
     rewards_and_kls(&run);
+    reward_model(&run);
     best_of_n_and_optimum(&run);
     win_rates(&run);
     frontiers(&run);
+    plan(&run);
     // A training's time is that of all repetitions.
     for (policy, stage) in [("sft", "fine-tuning"), ("dpo-rw", "DPO-rw"), ("exo-rw", "EXO-rw")] {
         let stages = run.report["stages"].as_array().unwrap().iter();
@@ -196,7 +209,7 @@ fn rewards_and_kls(run: &Experiment) {
     };
     let sft = run.result("sft");
     run.interval(&sft["reward"], &rewards("sft", 0), EXACT);
-    for kl in ["kl", "kl_low_variance"] {
+    for kl in ["kl", "kl_low_variance", "kl_rao_blackwell"] {
         assert_eq!(sft[kl], json!({ "mean": 0.0, "low": 0.0, "high": 0.0 }));
     }
     assert_eq!(sft["num_samples"], samples("sft", 0));
@@ -216,6 +229,15 @@ fn rewards_and_kls(run: &Experiment) {
         run.interval(&row["kl"], &over(|it| it), OF_LOG_PROBS);
         run.interval(&row["kl_low_variance"], &over(|it| (-it).exp() - 1.0 + it), OF_LOG_PROBS);
         assert!(row["kl"]["mean"].as_f64().unwrap() > 0.05, "it has left the reference: {row}");
+        let by_token = run.each(|it| run.mean_token_kls(it, policy, LAST));
+        run.interval(&row["kl_rao_blackwell"], &by_token, EXACT);
+        // The same KL by two estimators on the same samples.
+        let (plain, exact) = (&row["kl"], &row["kl_rao_blackwell"]);
+        let of = |it: &Value, end: &str| it[end].as_f64().unwrap();
+        assert!(
+            of(plain, "low") < of(exact, "high") && of(exact, "low") < of(plain, "high"),
+            "{row}"
+        );
         let gains = run.each(|it| {
             let (ours, theirs) =
                 (run.mean_rewards(it, policy, LAST), run.mean_rewards(it, "sft", 0));
@@ -225,6 +247,64 @@ fn rewards_and_kls(run: &Experiment) {
         assert!(row["reward_gain"]["mean"].as_f64().unwrap().abs() > 0.02, "{row}");
         assert_eq!(row["num_samples"], samples(policy, LAST));
     }
+}
+
+/// The share of the held-out texts whose reward, by another command, has the sign of their label.
+fn reward_model(run: &Experiment) {
+    let (mut right, mut count) = (0.0, 0.0);
+    for repetition in &run.repetitions {
+        let records = run.lines(&format!("{repetition}data/held-out-labelled.jsonl"));
+        let groups = records.iter().map(|it| json!({ "prompt": "", "completions": [it["text"]] }));
+        run.place.lines("texts.jsonl", groups);
+        run.place.succeeds(&format!(
+            "label --reward {repetition}reward --data texts.jsonl --out texts-labelled.jsonl --fresh"
+        ));
+        for (record, rewards) in records.iter().zip(run.rewards("texts-labelled.jsonl")) {
+            count += 1.0;
+            right += f64::from((rewards[0] > 0.0) == (record["label"] == 1));
+        }
+    }
+    let found = &run.report["reward_model"];
+    assert_eq!(found["records"], count);
+    near(&found["accuracy"]["mean"], right / count, EXACT);
+    bounds(&found["accuracy"], wilson(right / count, count), true);
+    assert!((0.4..0.99).contains(&(right / count)), "neither all nor none: {found}");
+    let said = run.report["summary"].as_array().unwrap().iter().any(|it| {
+        let share = format!("right about {:.0} % [", 100.0 * right / count);
+        it.as_str().unwrap().contains(&share)
+    });
+    assert!(said, "{}", run.report["summary"]);
+}
+
+/// What `exalign plan` says of the run follows from the spread that its report has.
+fn plan(run: &Experiment) {
+    let spread = &run.report["comparisons"][0]["spread"];
+    let [prompts, samples] = ["prompts", "samples"].map(|it| spread[it].as_f64().unwrap());
+    let of_training = spread["repetitions"].as_f64().unwrap();
+    assert_eq!(
+        spread["measured_with"],
+        json!({ "prompts": 16, "samples": 4, "repetitions": run.repetitions.len() })
+    );
+    let printed = run.place.succeeds("plan run --difference 0.3 --power 0.9");
+    let row = |start: &str| -> Vec<String> {
+        let line = printed.lines().find(|it| it.trim_start().starts_with(start)).unwrap();
+        let cells: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        cells[cells.len() - 4..].to_vec()
+    };
+    // z₀.₉₇₅ + z₀.₉, and t₀.₉₇₅ + t₀.₉ of 19 degrees of freedom.
+    for (start, seeds, errors) in
+        [("1 seed,", 1.0, 1.959_964 + 1.281_552), ("20 seeds,", 20.0, 2.093_024 + 1.327_728)]
+    {
+        let of_training = if seeds > 1.0 { of_training } else { 0.0 };
+        for (found, count) in row(start).iter().zip([1.0, 2.0, 4.0, 8.0]) {
+            let left = (0.3f64 / errors).powi(2) * seeds - of_training;
+            let needed = ((prompts + samples / count) / left).ceil().max(2.0);
+            let found: f64 = found.parse().unwrap();
+            assert!((found - needed).abs() <= 1.0, "{start} {count}: {found} and {needed}");
+        }
+    }
+    assert!(run.place.refuses("plan run --difference 0", 2).contains("--difference"));
+    assert!(run.place.refuses("plan run --difference 1 --power 1", 2).contains("--power"));
 }
 
 fn best_of_n_and_optimum(run: &Experiment) {
@@ -355,8 +435,8 @@ fn frontiers(run: &Experiment) {
         for (point, step) in points.iter().zip([4, 8, 12]) {
             let rewards = run.each(|it| run.mean_rewards(it, policy, step));
             run.interval(&point["reward"], &rewards, EXACT);
-            let kls = run.each(|it| run.mean_log_ratios(it, policy, step));
-            run.interval(&point["kl"], &kls, OF_LOG_PROBS);
+            let kls = run.each(|it| run.mean_token_kls(it, policy, step));
+            run.interval(&point["kl"], &kls, EXACT);
         }
         near(&found["area"]["up_to_kl"], common, OF_LOG_PROBS);
         let area = |it: usize, prompts: &[usize]| {
@@ -375,7 +455,7 @@ fn frontiers(run: &Experiment) {
                 assert_eq!(found["seed"], 1 + it);
                 let place = &run.repetitions[it];
                 for (point, step) in found["points"].as_array().unwrap().iter().zip([4, 8, 12]) {
-                    near(&point[0], mean(&run.mean_log_ratios(place, policy, step)), OF_LOG_PROBS);
+                    near(&point[0], mean(&run.mean_token_kls(place, policy, step)), EXACT);
                     near(&point[1], mean(&run.mean_rewards(place, policy, step)), EXACT);
                 }
             }
@@ -448,7 +528,7 @@ fn what_the_gain_is_a_share_of(run: &Experiment) {
     let sft = number("sft", "reward", "mean");
     let names = |policy: &str| if policy == "exo-rw" { "EXO-rw" } else { "DPO-rw" };
     for policy in &raised {
-        let kl = number(policy, "kl", "mean");
+        let kl = number(policy, "kl_rao_blackwell", "mean");
         assert!(kl < curve.last().unwrap().0, "beyond the optimum's curve nothing can be said");
         let possible = interpolated(&curve, kl) - sft;
         let share = (number(policy, "reward", "mean") - sft) / possible;
@@ -555,6 +635,11 @@ fn what_is_shown(run: &Experiment) {
     }
 }
 
+/// The KL of a row that is shown; Best-of-N has its own from its rewards alone.
+fn by_token(row: &Value) -> &Value {
+    if row["kl_rao_blackwell"].is_null() { &row["kl"] } else { &row["kl_rao_blackwell"] }
+}
+
 fn written(interval: &Value) -> String {
     let [mean, low, high] = ["mean", "low", "high"].map(|it| interval[it].as_f64().unwrap());
     format!("{mean:.3} [{low:.3}, {high:.3}]")
@@ -585,8 +670,8 @@ fn printed_table(run: &Experiment) {
     for (policy, name, stage) in names {
         let row = run.result(policy);
         let mut cells = vec![name.to_owned(), written(&row["reward"])];
-        for optional in ["reward_gain", "kl"] {
-            cells.extend(row.get(optional).map(written));
+        for optional in [&row["reward_gain"], by_token(row)] {
+            cells.extend((!optional.is_null()).then(|| written(optional)));
         }
         cells.push(row["num_samples"].to_string());
         let seconds = stage.map_or(0.0, cost);
@@ -659,12 +744,14 @@ fn page(run: &Experiment) {
             name.to_owned(),
             plain(&row["reward"]),
             optional(&row["reward_gain"], &with_sign),
-            optional(&row["kl"], &plain),
+            optional(by_token(row), &plain),
             row["num_samples"].to_string(),
             time,
         ]);
         if !row["kl_low_variance"].is_null() {
-            expected.push(vec![name.to_owned(), plain(&row["kl"]), plain(&row["kl_low_variance"])]);
+            let estimators =
+                ["kl", "kl_low_variance", "kl_rao_blackwell"].map(|it| plain(&row[it]));
+            expected.push([vec![name.to_owned()], estimators.to_vec()].concat());
         }
     }
     for row in run.report["win_rates"].as_array().unwrap() {

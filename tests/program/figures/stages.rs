@@ -139,6 +139,7 @@ fn intervals_have_the_width_that_prompts_give_them() {
         ("reward", 1.5, 0.5),
         ("kl", ln_8, ln_2),
         ("kl_low_variance", low_variance(ln_8), low_variance(ln_2)),
+        ("kl_rao_blackwell", ln_8, ln_2),
     ] {
         let found = &evaluation[figure];
         close(&found["mean"], (one + two) / 2.0);
