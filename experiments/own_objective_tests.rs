@@ -54,6 +54,7 @@ fn row() -> ResultRow {
         kl: None,
         kl_low_variance: None,
         kl_rao_blackwell: None,
+        share_of_optimum: None,
         reward_gain: None,
         rule: None,
         num_samples: 10,

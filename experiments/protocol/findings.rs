@@ -1,7 +1,7 @@
 //! The report of a run.
 
 use exalign::Result;
-use exalign::evaluation::{Drawn, paired_gain};
+use exalign::evaluation::{Drawn, paired_gain, share_of_gain};
 use exalign::report::{
     Distribution, PolicyKind, PolicyLabel, Report, ResultRow, SampleCompletion, SamplePrompt,
 };
@@ -107,6 +107,7 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             kl_rao_blackwell: pooled(&|it, _| it.evaluated.evaluation.kl_rao_blackwell),
             reward_gain: pooled(&|it, lineage| Some(gain(it, &lineage.reference, seed)))
                 .filter(|_| trained),
+            share_of_optimum: pooled(&|it, lineage| share(it, lineage)).filter(|_| trained),
             rule: pooled(&|it, _| Some(bootstrap(&rule.means(&it.evaluated.groups)?, seed))),
             num_samples: outcome.lineages.iter().filter_map(samples).sum(),
             learned_from,
@@ -159,6 +160,7 @@ fn chosen_row(outcome: &Outcome, rule: &Rule, seed: u64) -> Option<ResultRow> {
         kl_low_variance: None,
         kl_rao_blackwell: None,
         reward_gain: None,
+        share_of_optimum: None,
         rule: pooled(outcome, &|it| Some(bootstrap(&rule.means(it.chosen.as_ref()?)?, seed))),
         num_samples: outcome.lineages.iter().filter_map(|it| Some(rewards(it)?.len())).sum(),
         learned_from: None,
@@ -176,6 +178,7 @@ fn best_of_row(outcome: &Outcome) -> Option<ResultRow> {
         kl_low_variance: None,
         kl_rao_blackwell: None,
         reward_gain: None,
+        share_of_optimum: None,
         rule: None,
         num_samples: outcome.lineages.iter().flat_map(|it| &it.candidates).map(Vec::len).sum(),
         learned_from: None,
@@ -187,6 +190,12 @@ fn best_of_row(outcome: &Outcome) -> Option<ResultRow> {
 fn gain(ours: &Measured, theirs: &Measured, seed: u64) -> Interval {
     let drawn = |it: &Measured| -> Vec<Vec<Drawn>> { it.evaluated.drawn.clone() };
     paired_gain(&drawn(ours), &drawn(theirs), seed)
+}
+
+/// The gain as a share of the exact optimum's.
+fn share(it: &Measured, lineage: &Lineage) -> Option<Interval> {
+    let reference = &lineage.reference.evaluated.drawn;
+    share_of_gain(&it.evaluated.drawn, reference, &lineage.candidates, lineage.seed)
 }
 
 /// What the training of a policy took, in all repetitions.

@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 
 use exalign::Result;
 use exalign::config::AlignSettings;
-use exalign::evaluation::{OptimumPoint, best_of_n, frontier_area, frontier_reach, optimum};
+use exalign::evaluation::{
+    FEW_SAMPLES, OptimumPoint, best_of_n, betas, frontier_area, frontier_reach, optimum,
+};
 use exalign::report::{Area, FrontierPoint, Optimum, Repetition, Series};
 use exalign::statistics::{Interval, student};
 
 use super::labels;
 use super::measured::{Lineage, Outcome, mean, over_repetitions};
 use super::run::{Run, stage_settings};
-
-/// With fewer effective samples than this, an estimate of the optimum is not worth showing.
-pub const FEW_SAMPLES: f64 = 4.0;
 
 /// The frontiers of all variants, and that of Best-of-N.
 pub fn frontiers(outcome: &Outcome) -> Vec<Series> {
@@ -118,9 +117,9 @@ pub fn optimum_of(run: &Run, outcome: &Outcome) -> Result<Optimum> {
         .variants
         .first()
         .map_or(objective.beta_policy * objective.beta_reward, |variant| variant.beta());
-    // From the loosest tie to the reference to one at which the estimate rests on few samples.
-    let curve: Vec<OptimumPoint> = (0..=32)
-        .map(|it| optimum_at(outcome, 20.0 * 0.75f64.powi(it)))
+    // Up to where the estimate rests on few samples.
+    let curve: Vec<OptimumPoint> = betas()
+        .map(|beta| optimum_at(outcome, beta))
         .take_while(|it| it.effective_sample_size >= FEW_SAMPLES)
         .collect();
     Ok(Optimum { point: optimum_at(outcome, beta), curve })

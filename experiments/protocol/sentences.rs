@@ -1,13 +1,12 @@
 //! Sentences that state the results of a run with their intervals, and the limits of those results.
 
 use exalign::alignment::{Divergence, Takes};
-use exalign::evaluation::{FrontierGain, OptimumPoint, Pilot, Spread, frontier_gain};
+use exalign::evaluation::{FEW_SAMPLES, FrontierGain, Pilot, Spread, frontier_gain};
 use exalign::report::{
     Comparison, ObjectiveLabel, PolicyKind, Report, ResultRow, RewardModelRow, Trained,
 };
 use exalign::statistics::{Interval, student};
 
-use super::frontiers::FEW_SAMPLES;
 use super::measured::{Lineage, Outcome};
 use super::variants::Variant;
 
@@ -116,7 +115,7 @@ pub fn summary(report: &Report, repetitions: usize) -> Vec<String> {
         )
     }));
     let Some(optimum) = &report.optimum else { return sentences };
-    sentences.extend(shares_of_optimum(report, &optimum.curve));
+    sentences.extend(shares_of_optimum(report));
     if optimum.point.effective_sample_size < FEW_SAMPLES {
         sentences.push(format!(
             "The exact optimum at β = {} is so far from SFT that its estimate rests on {:.1} of {} samples a \
@@ -168,34 +167,18 @@ fn comparison(it: &Comparison, report: &Report, repetitions: usize) -> String {
 }
 
 /// How much of what can be gained at their KL the objectives that gained anything have gained.
-fn shares_of_optimum(report: &Report, curve: &[OptimumPoint]) -> Vec<String> {
-    let is_reference = |row: &&ResultRow| {
-        report.policy(&row.policy).is_some_and(|it| it.kind == PolicyKind::Reference)
-    };
-    let Some(reference) = report.results.iter().find(is_reference) else { return Vec::new() };
+fn shares_of_optimum(report: &Report) -> Vec<String> {
     let share = |row: &ResultRow| {
-        let possible = reward_at(curve, row.best_kl()?.mean)? - reference.reward.mean;
-        let share = (row.reward.mean - reference.reward.mean) / possible;
-        (possible > 0.0).then(|| {
-            format!(
-                "{} ends with {:.0} % of the gain that the exact optimum makes at its KL.",
-                report.label(&row.policy),
-                100.0 * share
-            )
-        })
+        let Interval { mean, low, high } = row.share_of_optimum?;
+        Some(format!(
+            "{} ends with {:.0} % [{:.0}, {:.0}] of the gain that the exact optimum makes at its KL.",
+            report.label(&row.policy),
+            100.0 * mean,
+            100.0 * low,
+            100.0 * high,
+        ))
     };
     report.results.iter().filter(|row| has_raised(row)).filter_map(share).collect()
-}
-
-/// The optimum's reward at a KL, between the points of its curve; none beyond them.
-fn reward_at(curve: &[OptimumPoint], kl: f64) -> Option<f64> {
-    curve.windows(2).find_map(|pair| {
-        let (a, b) = (&pair[0], &pair[1]);
-        (a.kl.mean <= kl && kl <= b.kl.mean).then(|| {
-            let share = (kl - a.kl.mean) / (b.kl.mean - a.kl.mean);
-            a.reward.mean + share * (b.reward.mean - a.reward.mean)
-        })
-    })
 }
 
 #[cfg(test)]
@@ -223,6 +206,7 @@ mod tests {
             kl_low_variance: None,
             kl_rao_blackwell: None,
             reward_gain: Some(gain),
+            share_of_optimum: None,
             rule: None,
             num_samples: 100,
             learned_from: None,
@@ -232,28 +216,20 @@ mod tests {
 
     #[test]
     fn only_an_objective_that_raised_the_reward_has_a_share_of_the_gain() {
-        let curve: Vec<OptimumPoint> = [(0.0, 1.0), (1.0, 3.0), (2.0, 4.0)]
-            .map(|(kl, reward)| OptimumPoint {
-                beta: 1.0,
-                reward: exactly(reward),
-                kl: exactly(kl),
-                effective_sample_size: 50.0,
-                samples_per_prompt: 64,
-            })
-            .to_vec();
         let sft = ResultRow { reward_gain: None, ..row("sft", 1.0, 0.0, exactly(0.0)) };
         let unsure = Interval { mean: 0.5, low: -0.1, high: 1.1 };
-        // At 0.5 nats the optimum has 2.0, a gain of 1.0; beyond its curve nothing can be said.
+        let share = Some(Interval { mean: 0.75, low: 0.604, high: 0.896 });
+        // Where the optimum's curve does not reach nothing can be said.
         let results = vec![
             sft,
-            row("exo-rw", 1.75, 0.5, exactly(0.75)),
-            row("dpo", 1.5, 0.5, unsure),
+            ResultRow { share_of_optimum: share, ..row("exo-rw", 1.75, 0.5, exactly(0.75)) },
+            ResultRow { share_of_optimum: share, ..row("dpo", 1.5, 0.5, unsure) },
             row("exo-pref", 3.0, 2.5, exactly(2.0)),
         ];
         let found = report(results, "points");
         assert_eq!(
-            shares_of_optimum(&found, &curve),
-            ["EXO-rw ends with 75 % of the gain that the exact optimum makes at its KL."]
+            shares_of_optimum(&found),
+            ["EXO-rw ends with 75 % [60, 90] of the gain that the exact optimum makes at its KL."]
         );
         assert_eq!(title(&found), "EXO-pref earns 2.00 points more than SFT");
         let none = report(vec![row("dpo", 1.5, 0.5, unsure)], "");

@@ -11,7 +11,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::{Interval, bootstrap, mean};
+use super::Samples;
+use crate::statistics::{Interval, bootstrap, mean, resampled};
+
+/// With fewer effective samples than this, an estimate of the optimum is not worth showing.
+pub const FEW_SAMPLES: f64 = 4.0;
 
 /// Reward and KL of the optimum at one β.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +45,54 @@ pub fn optimum(rewards: &[Vec<f64>], beta: f64, seed: u64) -> OptimumPoint {
     }
 }
 
+/// The β along which the optimum is shown, from the loosest tie to the reference to the closest to the best sample.
+pub fn betas() -> impl Iterator<Item = f64> {
+    (0..=32).map(|it| 20.0 * 0.75f64.powi(it))
+}
+
+/// The gain in reward of a policy over the reference, as a share of the gain that the exact optimum makes at the
+/// policy's own KL; with its 95 % bootstrap interval over prompts. `rewards` are those of many samples of the reference
+/// for each prompt.
+///
+/// None where the KL is beyond what those samples support, or where there is nothing to gain.
+///
+/// # Panics
+/// If not all hold the same number of prompts.
+pub fn share_of_gain(
+    policy: &Samples,
+    reference: &Samples,
+    rewards: &[Vec<f64>],
+    seed: u64,
+) -> Option<Interval> {
+    assert!(policy.len() == reference.len() && policy.len() == rewards.len(), "paired by prompt");
+    let along: Vec<Vec<(f64, f64, f64)>> = betas()
+        .map(|beta| rewards.iter().map(|rewards| tilt(rewards, beta)).collect::<Vec<_>>())
+        .take_while(|prompts| mean(prompts.iter().map(|it| it.2)) >= FEW_SAMPLES)
+        .collect();
+    let share = |prompts: Vec<&usize>| -> Option<f64> {
+        let over = |of: &dyn Fn(usize) -> f64| mean(prompts.iter().map(|&&it| of(it)));
+        let reward = |samples: &Samples, it: usize| mean(samples[it].iter().map(|it| it.reward));
+        let gain = over(&|it| reward(policy, it) - reward(reference, it));
+        let kl = over(&|it| mean(policy[it].iter().map(super::Drawn::kl)));
+        // The optimum at β = ∞ is the reference.
+        let base = over(&|it| mean(rewards[it].iter().copied()));
+        let mut below = (0.0, base);
+        for tilted in &along {
+            let above = (over(&|it| tilted[it].1), over(&|it| tilted[it].0));
+            if kl <= above.0 {
+                let part = ((kl - below.0) / (above.0 - below.0)).max(0.0);
+                let possible = below.1 + part * (above.1 - below.1) - base;
+                return (possible > 0.0).then_some(gain / possible);
+            }
+            below = above;
+        }
+        None
+    };
+    let everyone: Vec<usize> = (0..rewards.len()).collect();
+    let found = share(everyone.iter().collect())?;
+    Some(Interval::of_resamples(found, resampled(&everyone, seed, share)))
+}
+
 /// Reward, KL and effective sample size of one prompt.
 fn tilt(rewards: &[f64], beta: f64) -> (f64, f64, f64) {
     let largest = rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -68,6 +120,34 @@ mod tests {
         let kl = p * (2.0 * p).ln() + (1.0 - p) * (2.0 * (1.0 - p)).ln();
         assert!((point.reward.mean - p).abs() < 1e-12);
         assert!((point.kl.mean - kl).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_policy_that_is_the_optimum_has_all_of_its_gain_and_half_the_gain_is_half() {
+        use crate::evaluation::Drawn;
+        // Prompts of the two outcomes above, some easier than others; the policy draws them in the shares of π* at
+        // β = ½ and has its KL.
+        let ease = |prompt: usize| (prompt % 5) as f64;
+        let rewards: Vec<Vec<f64>> = (0..40)
+            .map(|prompt| (0..1000).map(|it| ease(prompt) + f64::from(it % 2)).collect())
+            .collect();
+        let p = 1.0 / (1.0 + (-2.0f64).exp());
+        let kl = p * (2.0 * p).ln() + (1.0 - p) * (2.0 * (1.0 - p)).ln();
+        let policy = |share: f64, kl: f64| -> Samples {
+            let reward = |prompt| ease(prompt) + 0.5 + share * (p - 0.5);
+            let drawn = |prompt| Drawn { reward: reward(prompt), log_ratio: kl, token_kl: None };
+            (0..40).map(|prompt| vec![drawn(prompt); 2]).collect()
+        };
+        let share =
+            |of: f64, kl: f64| share_of_gain(&policy(of, kl), &policy(0.0, 0.0), &rewards, 0);
+        // The curve is linear between its points, which are 3/4 of a β apart.
+        for of in [1.0, 0.5, -0.25] {
+            let found = share(of, kl).unwrap();
+            assert!((found.mean - of).abs() < 0.01, "{found} and {of}");
+            assert!(found.high - found.low < 1e-9, "all prompts are alike: {found}");
+        }
+        // Two outcomes allow no more than log 2.
+        assert_eq!(share(1.0, 0.7), None);
     }
 
     #[test]

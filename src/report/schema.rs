@@ -170,6 +170,9 @@ pub struct ResultRow {
     /// The gain in reward over the reference, paired by prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward_gain: Option<Interval>,
+    /// That gain as a share of the exact optimum's at the same KL, where samples support one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_of_optimum: Option<Interval>,
     /// Mean score by a rule that the reward was learned to follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Interval>,

@@ -118,6 +118,7 @@ fn example() -> Report {
         kl_rao_blackwell: None,
         rule: Some(around(reward.mean / 2.0, 0.1)),
         reward_gain: (policy != "sft").then(|| around(reward.mean + 0.4, 0.13)),
+        share_of_optimum: None,
         num_samples: 512,
         learned_from: None,
         seconds,

@@ -512,9 +512,6 @@ fn bounds_within(found: &Value, [low, high]: [f64; 2]) {
 fn what_the_gain_is_a_share_of(run: &Experiment) {
     let summary: Vec<&str> =
         run.report["summary"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
-    let curve: Vec<(f64, f64)> = (run.report["optimum"]["curve"].as_array().unwrap().iter())
-        .map(|it| (it["kl"]["mean"].as_f64().unwrap(), it["reward"]["mean"].as_f64().unwrap()))
-        .collect();
     let number =
         |policy: &str, name: &str, part: &str| run.result(policy)[name][part].as_f64().unwrap();
     let raised: Vec<&str> =
@@ -525,17 +522,17 @@ fn what_the_gain_is_a_share_of(run: &Experiment) {
         raised.len()
     );
     assert!(summary.contains(&said.as_str()), "{summary:?}");
-    let sft = number("sft", "reward", "mean");
     let names = |policy: &str| if policy == "exo-rw" { "EXO-rw" } else { "DPO-rw" };
     for policy in &raised {
-        let kl = number(policy, "kl_rao_blackwell", "mean");
-        assert!(kl < curve.last().unwrap().0, "beyond the optimum's curve nothing can be said");
-        let possible = interpolated(&curve, kl) - sft;
-        let share = (number(policy, "reward", "mean") - sft) / possible;
+        let share = share_of_optimum(run, policy);
+        let prompts: Vec<usize> = (0..24).collect();
+        near(&run.result(policy)["share_of_optimum"]["mean"], share(&prompts), 1e-6);
+        bounds_within(&run.result(policy)["share_of_optimum"], resampled(24, share));
+        let [mean, low, high] =
+            ["mean", "low", "high"].map(|it| 100.0 * number(policy, "share_of_optimum", it));
         let said = format!(
-            "{} ends with {:.0} % of the gain that the exact optimum makes at its KL.",
+            "{} ends with {mean:.0} % [{low:.0}, {high:.0}] of the gain that the exact optimum makes at its KL.",
             names(policy),
-            100.0 * share
         );
         assert!(summary.contains(&said.as_str()), "{said}: {summary:?}");
     }
@@ -552,6 +549,25 @@ fn what_the_gain_is_a_share_of(run: &Experiment) {
         comparison["common_kl"].as_f64().unwrap()
     );
     assert!(summary[0].contains(&said), "{said}: {summary:?}");
+}
+
+/// What a policy gains over some prompts, as a share of what the tilted samples of π_sft gain at its KL.
+fn share_of_optimum(run: &Experiment, policy: &str) -> impl Fn(&[usize]) -> f64 + use<> {
+    let rewards = run.mean_rewards("run/", policy, LAST);
+    let (reference, kls) =
+        (run.mean_rewards("run/", "sft", 0), run.mean_token_kls("run/", policy, LAST));
+    let candidates = run.candidates().remove(0);
+    let tilted_at = |beta: f64| -> (Vec<f64>, Vec<f64>) {
+        candidates.iter().map(|it| tilted(it, beta)).map(|it| (it.1, it.0)).unzip()
+    };
+    let curve: Vec<_> = (0..=32).map(|step| tilted_at(20.0 * 0.75f64.powi(step))).collect();
+    let base: Vec<f64> = candidates.iter().map(|it| mean(it)).collect();
+    move |prompts| {
+        let over = |values: &[f64]| mean(&prompts.iter().map(|&it| values[it]).collect::<Vec<_>>());
+        let mut points = vec![(0.0, over(&base))];
+        points.extend(curve.iter().map(|(kls, rewards)| (over(kls), over(rewards))));
+        (over(&rewards) - over(&reference)) / (interpolated(&points, over(&kls)) - over(&base))
+    }
 }
 
 /// Curves, distributions and samples: what the stages have written.
