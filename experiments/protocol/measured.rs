@@ -79,6 +79,11 @@ impl Lineage {
         self.variants.get(variant)?.last()
     }
 
+    /// A variant after so many steps.
+    pub fn at(&self, variant: usize, step: usize) -> Option<&Measured> {
+        self.variants.get(variant)?.iter().find(|it| it.step == step)
+    }
+
     /// The samples of a variant's checkpoints.
     pub fn frontier(&self, variant: usize) -> Vec<&Samples> {
         self.variants[variant].iter().map(|it| &it.evaluated.drawn).collect()

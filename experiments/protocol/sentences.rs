@@ -1,13 +1,15 @@
 //! Sentences that state the results of a run with their intervals, and the limits of those results.
 
 use exalign::alignment::{Divergence, Takes};
-use exalign::evaluation::{FEW_SAMPLES, FrontierGain, Pilot, Spread, frontier_gain};
+use exalign::evaluation::{
+    Drawn, FEW_SAMPLES, FrontierGain, Pilot, Spread, frontier_gain, paired_drift, paired_gain,
+};
 use exalign::report::{
-    Comparison, ObjectiveLabel, PolicyKind, Report, ResultRow, RewardModelRow, Trained,
+    Comparison, EqualSteps, ObjectiveLabel, PolicyKind, Report, ResultRow, RewardModelRow, Trained,
 };
 use exalign::statistics::{Interval, student};
 
-use super::measured::{Lineage, Outcome};
+use super::measured::{Lineage, Outcome, over_repetitions};
 use super::variants::Variant;
 
 /// What was found, in a few words.
@@ -55,12 +57,31 @@ fn compared(outcome: &Outcome, comparable: impl Fn(&Variant, &Variant) -> bool) 
         let pilots = outcome.lineages.iter().map(|it| pilot(it, ours, theirs));
         let pilots: Vec<Pilot<'_>> = pilots.collect();
         let comparison = pooled(one.folder(), other.folder(), &gains)?;
-        Some(Comparison { spread: Spread::of(&pilots), ..comparison })
+        let at_equal_steps = equal_steps(outcome, ours, theirs);
+        Some(Comparison { at_equal_steps, spread: Spread::of(&pilots), ..comparison })
     };
     pairs
         .filter(|((_, ours), (_, theirs))| comparable(ours, theirs))
         .filter_map(comparison)
         .collect()
+}
+
+/// Two variants after the last step that both have in all repetitions.
+fn equal_steps(outcome: &Outcome, ours: usize, theirs: usize) -> Option<EqualSteps> {
+    let has = |it: &Lineage, variant: usize, step: usize| it.at(variant, step).is_some();
+    let first = outcome.lineages.first()?;
+    let step = first.variants[ours].iter().map(|it| it.step).rev().find(|&step| {
+        outcome.lineages.iter().all(|it| has(it, ours, step) && has(it, theirs, step))
+    })?;
+    type Difference = fn(&[Vec<Drawn>], &[Vec<Drawn>], u64) -> Interval;
+    let over = |difference: Difference| -> Option<Interval> {
+        let of = |it: &Lineage| {
+            let [ours, theirs] = [ours, theirs].map(|variant| it.at(variant, step));
+            Some(difference(&ours?.evaluated.drawn, &theirs?.evaluated.drawn, it.seed))
+        };
+        over_repetitions(&outcome.lineages.iter().filter_map(of).collect::<Vec<_>>())
+    };
+    Some(EqualSteps { step, reward: over(paired_gain)?, kl: over(paired_drift)? })
 }
 
 /// Two variants of a repetition, as what a larger run is planned by.
@@ -85,6 +106,7 @@ fn pooled(ours: String, theirs: String, gains: &[(u64, FrontierGain)]) -> Option
         at_common_kl: over(|it| it.at_common_kl),
         mean_gain: over(|it| it.mean_gain),
         repetitions: gains.iter().map(|(seed, it)| (*seed, it.mean_gain)).collect(),
+        at_equal_steps: None,
         spread: None,
     })
 }

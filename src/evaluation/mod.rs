@@ -95,10 +95,28 @@ impl Evaluation {
 /// # Panics
 /// If the two do not hold the same number of prompts.
 pub fn paired_gain(ours: &[Vec<Drawn>], theirs: &[Vec<Drawn>], seed: u64) -> Interval {
+    paired_difference(ours, theirs, |it| it.reward, seed)
+}
+
+/// By how much the KL of `ours` is larger than that of `theirs`, paired by prompt.
+///
+/// # Panics
+/// As [`paired_gain`].
+pub fn paired_drift(ours: &[Vec<Drawn>], theirs: &[Vec<Drawn>], seed: u64) -> Interval {
+    paired_difference(ours, theirs, Drawn::kl, seed)
+}
+
+fn paired_difference(
+    ours: &[Vec<Drawn>],
+    theirs: &[Vec<Drawn>],
+    of: impl Fn(&Drawn) -> f64,
+    seed: u64,
+) -> Interval {
     assert_eq!(ours.len(), theirs.len(), "paired by prompt");
-    let reward = |drawn: &[Drawn]| mean(drawn.iter().map(|it| it.reward));
-    let gains: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| reward(a) - reward(b)).collect();
-    bootstrap(&gains, seed)
+    let of_prompt = |drawn: &[Drawn]| mean(drawn.iter().map(&of));
+    let differences: Vec<f64> =
+        ours.iter().zip(theirs).map(|(a, b)| of_prompt(a) - of_prompt(b)).collect();
+    bootstrap(&differences, seed)
 }
 
 #[cfg(test)]
@@ -132,6 +150,8 @@ mod tests {
         let gain = paired_gain(&of([3.0, 13.0]), &of([1.0, 11.0]), 0);
         assert_eq!(gain, Interval { mean: 2.0, low: 2.0, high: 2.0 });
         assert_eq!(paired_gain(&of([1.0, 11.0]), &of([3.0, 13.0]), 0).mean, -2.0);
+        let drifted = |kl| vec![vec![Drawn { reward: 0.0, log_ratio: 9.0, token_kl: Some(kl) }]; 2];
+        assert_eq!(paired_drift(&drifted(1.5), &drifted(1.0), 0).mean, 0.5);
     }
 
     #[test]

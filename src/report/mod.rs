@@ -32,9 +32,10 @@ pub use article::{Article, Part};
 pub use page::render;
 pub use pictures::{Cells, Content, Curve, Figure, Line, Plot, frontier_svg};
 pub use schema::{
-    Area, Comparison, Distribution, FrontierPoint, NamedReport, ObjectiveLabel, Optimum,
-    PolicyKind, PolicyLabel, Repetition, Report, ResultRow, RewardModelRow, SampleCompletion,
-    SamplePrompt, Series, StageCost, Trained, TrainingCurve, TrainingRow, WinRateRow,
+    Area, Comparison, Distribution, EqualSteps, FrontierPoint, NamedReport, ObjectiveLabel,
+    Optimum, PolicyKind, PolicyLabel, Repetition, Report, ResultRow, RewardModelRow,
+    SampleCompletion, SamplePrompt, Series, StageCost, Trained, TrainingCurve, TrainingRow,
+    WinRateRow,
 };
 pub use style::Style;
 

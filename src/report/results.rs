@@ -99,6 +99,8 @@ pub fn comparisons(run: &Run) -> Option<Markup> {
                 (cell(Some(&it.mean_gain), signed))
                 (cell(Some(&it.at_common_kl), signed))
                 td class="n" { (number(it.common_kl, 2)) }
+                (cell(it.at_equal_steps.as_ref().map(|it| &it.reward), signed))
+                (cell(it.at_equal_steps.as_ref().map(|it| &it.kl), signed))
             }
         }
     };
@@ -113,13 +115,21 @@ pub fn comparisons(run: &Run) -> Option<Markup> {
             }
         }
     };
-    let header =
-        ["Difference in reward", "95 % interval", "Mean over KLs", "At the common KL", "Common KL"];
+    let header = [
+        "Difference in reward",
+        "95 % interval",
+        "Mean over KLs",
+        "At the common KL",
+        "Common KL",
+        "At the last step",
+        "KL there",
+    ];
     let by_seed = ["Difference", "Seed", "Mean over KLs, interval over prompts"];
     Some(html! {
         p class="note" {
             "Two objectives seldom end at the same KL, so that the one that drifts further often has more \
-             reward. Here they are compared where both are: between checkpoints, up to the KL that both reach."
+             reward. Here they are compared where both are: between checkpoints, up to the KL that both reach. The last \
+             columns compare them after the same number of steps, and say how much further the one has gone."
         }
         (table("Differences at the same KL, with 95 % intervals", &header, 2..9, rows))
         (folded("Every repetition", "Differences by seed", &by_seed, 1..9, seeds))

@@ -261,9 +261,23 @@ pub struct Comparison {
     pub mean_gain: Interval,
     /// `mean_gain` of each repetition: seed and interval over prompts.
     pub repetitions: Vec<(u64, Interval)>,
+    /// The two after the same number of steps, where one may have gone further than the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_equal_steps: Option<EqualSteps>,
     /// Where the error of `mean_gain` comes from: what a larger run would be planned with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
+}
+
+/// Two objectives after the same number of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EqualSteps {
+    /// The last step that both have a checkpoint of.
+    pub step: usize,
+    /// Difference in reward, paired by prompt.
+    pub reward: Interval,
+    /// Difference in KL to the reference, in nats: how much further ours has gone.
+    pub kl: Interval,
 }
 
 /// How often a judge finds a policy's answers better than an opponent's.

@@ -208,6 +208,7 @@ fn example() -> Report {
             at_common_kl: around(0.217, 0.1),
             mean_gain: around(0.153, 0.08),
             repetitions: vec![(0, around(0.191, 0.2)), (1, around(0.117, 0.2))],
+            at_equal_steps: None,
             spread: None,
         }],
         win_rates: vec![WinRateRow {

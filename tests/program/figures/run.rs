@@ -493,6 +493,20 @@ fn frontiers(run: &Experiment) {
         };
         bounds_within(found, expected);
     }
+    let equal = &comparison["at_equal_steps"];
+    assert_eq!(equal["step"], LAST);
+    type Of<'a> = &'a dyn Fn(&str, &str) -> Vec<f64>;
+    let figures: [(&str, Of); 2] = [
+        ("reward", &|place, policy| run.mean_rewards(place, policy, LAST)),
+        ("kl", &|place, policy| run.mean_token_kls(place, policy, LAST)),
+    ];
+    for (name, of) in figures {
+        let differences = run.each(|it| {
+            let (ours, theirs) = (of(it, "exo-rw"), of(it, "dpo-rw"));
+            ours.iter().zip(&theirs).map(|(a, b)| a - b).collect::<Vec<_>>()
+        });
+        run.interval(&equal[name], &differences, EXACT);
+    }
     let repetitions = comparison["repetitions"].as_array().unwrap();
     for (it, found) in repetitions.iter().enumerate() {
         assert_eq!(found[0], 1 + it);
@@ -786,6 +800,8 @@ fn page(run: &Experiment) {
         with_sign(&comparison["mean_gain"]),
         with_sign(&comparison["at_common_kl"]),
         number(&comparison["common_kl"], 2),
+        with_sign(&comparison["at_equal_steps"]["reward"]),
+        with_sign(&comparison["at_equal_steps"]["kl"]),
     ]);
     for (series, name) in [(0, "DPO-rw"), (1, "EXO-rw")] {
         expected
