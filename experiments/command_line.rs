@@ -104,6 +104,7 @@ mod tests {
         let pages = [
             include_str!("../README.md"),
             include_str!("../docs/devices.md"),
+            include_str!("../docs/evaluation.md"),
             include_str!("../docs/memory.md"),
             include_str!("../docs/records.md"),
             include_str!("../docs/validation.md"),
