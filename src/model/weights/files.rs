@@ -11,6 +11,7 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde_json::Value;
 
+use super::number::{Number, each};
 use crate::files::{is_plain_name, read_json};
 use crate::{Error, Result};
 
@@ -106,31 +107,31 @@ impl SafetensorsFiles {
         Some(&self.places.get(name)?.shape)
     }
 
-    /// Hands over the values of tensor `name` in order, as f32, a few rows of `width` values at a
-    /// time: the number of the first row, and the rows.
+    /// Hands over the values of tensor `name` in order, many rows of `width` values at a time: the number of the
+    /// first row, and the rows. Where the file has the type that is asked for, the values are as they stand there.
     ///
     /// # Errors
     /// If the file cannot be read, the tensor is missing or not of a float type, or a value is not
     /// finite.
-    pub fn read_rows(
+    pub(in crate::model) fn read_rows<T: Number>(
         &self,
         name: &str,
         width: usize,
-        mut take: impl FnMut(usize, &[f32]),
+        mut take: impl FnMut(usize, &[T]),
     ) -> Result<()> {
-        /// Values that are held at a time.
-        const BLOCK: usize = 1 << 16;
+        /// Values that are held at a time: rows enough to be turned into columns in whole lines of the cache.
+        const BLOCK: usize = 1 << 19;
         let place = self
             .places
             .get(name)
             .ok_or_else(|| Error::usage(format!("expected a tensor `{name}`, found none")))?;
         type Widen = fn(&[u8], &mut Vec<f32>);
         let (size, widen): (usize, Widen) = match place.dtype {
-            Dtype::F32 => (4, |bytes, out| widen(bytes, out, f32::from_le_bytes)),
-            Dtype::F64 => (8, |bytes, out| widen(bytes, out, |it| f64::from_le_bytes(it) as f32)),
-            Dtype::F16 => (2, |bytes, out| widen(bytes, out, |it| f16::from_le_bytes(it).to_f32())),
+            Dtype::F32 => (4, |bytes, out| each(bytes, out, f32::from_le_bytes)),
+            Dtype::F64 => (8, |bytes, out| each(bytes, out, |it| f64::from_le_bytes(it) as f32)),
+            Dtype::F16 => (2, |bytes, out| each(bytes, out, |it| f16::from_le_bytes(it).to_f32())),
             Dtype::BF16 => {
-                (2, |bytes, out| widen(bytes, out, |it| bf16::from_le_bytes(it).to_f32()))
+                (2, |bytes, out| each(bytes, out, |it| bf16::from_le_bytes(it).to_f32()))
             }
             other => return Err(no_floats(place, other)),
         };
@@ -138,7 +139,7 @@ impl SafetensorsFiles {
         let rows = place.shape.iter().product::<usize>() / width;
         let block = (BLOCK / width).clamp(1, rows.max(1));
         let mut bytes = vec![0; block * width * size];
-        let mut values = Vec::with_capacity(block * width);
+        let (mut wide, mut values) = (Vec::new(), Vec::with_capacity(block * width));
         let read = || Error::io(&place.file, "read");
         let mut file = File::open(&place.file).map_err(read())?;
         file.seek(SeekFrom::Start(place.start)).map_err(read())?;
@@ -153,9 +154,19 @@ impl SafetensorsFiles {
                 _ => read()(error),
             })?;
             values.clear();
-            widen(bytes, &mut values);
-            if !all_finite(&values) {
-                return Err(not_finite(place, first * width, &values));
+            wide.clear();
+            let is_finite = if place.dtype == T::STORED {
+                T::from_bytes(bytes, &mut values);
+                T::all_finite(&values)
+            } else {
+                widen(bytes, &mut wide);
+                values.extend(wide.iter().map(|&it| T::from_f32(it)));
+                all_finite(&wide)
+            };
+            if !is_finite {
+                wide.clear();
+                widen(bytes, &mut wide);
+                return Err(not_finite(place, first * width, &wide));
             }
             take(first, &values);
         }
@@ -172,7 +183,7 @@ impl SafetensorsFiles {
         };
         let names: Vec<&String> =
             self.places.iter().filter(|(_, it)| is_float(it)).map(|(name, _)| name).collect();
-        names.into_par_iter().try_for_each(|name| self.read_rows(name, 1, |_, _| ()))
+        names.into_par_iter().try_for_each(|name| self.read_rows::<f32>(name, 1, |_, _| ()))
     }
 
     /// The values of tensor `name`, as f32.
@@ -219,10 +230,6 @@ fn not_finite(place: &Place, first: usize, values: &[f32]) -> Error {
             place.name, values[at]
         ),
     )
-}
-
-fn widen<const N: usize>(bytes: &[u8], out: &mut Vec<f32>, one: impl Fn([u8; N]) -> f32) {
-    out.extend(bytes.as_chunks().0.iter().map(|&it| one(it)));
 }
 
 /// The longest header that safetensors allows, in bytes.

@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Device, Element, ElementConversion, Tensor, TensorData};
+use burn::tensor::{DType, Device, Element, Tensor, TensorData};
 use bytemuck::zeroed_vec;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::number::Number;
 use super::packing::{Matrix, Packing, Segment, transpose};
 use super::parameters::{ParameterPath, parameter};
 use super::{SafetensorsFiles, abridged};
@@ -300,7 +301,7 @@ impl Place<'_> {
         let [rows, columns] = self.shape;
         let mut out = zeroed_vec(rows * columns);
         if self.binding.transposed {
-            files.read_rows(&self.binding.name, rows, |first, stored| {
+            files.read_rows(&self.binding.name, rows, |first, stored: &[f32]| {
                 let end = first + stored.len() / rows;
                 for Segment { stored: of, own } in self.packing.segments(self.part) {
                     let here = of.start.max(first)..of.end.min(end);
@@ -321,7 +322,7 @@ impl Place<'_> {
         Ok(out)
     }
 
-    fn read<T: Element>(&self, files: &SafetensorsFiles, out: &mut [T]) -> Result<()> {
+    fn read<T: Number>(&self, files: &SafetensorsFiles, out: &mut [T]) -> Result<()> {
         let [rows, columns] = self.shape;
         let name = &self.binding.name;
         if self.binding.transposed {
@@ -344,9 +345,7 @@ impl Place<'_> {
                 let own = out[first * columns..].chunks_mut(columns);
                 for (stored, out) in stored.chunks(width).zip(own) {
                     for Segment { stored: of, own } in self.packing.segments(self.part) {
-                        for (out, stored) in out[own..].iter_mut().zip(&stored[of]) {
-                            *out = stored.elem();
-                        }
+                        out[own..own + of.len()].copy_from_slice(&stored[of]);
                     }
                 }
             })

@@ -8,6 +8,7 @@
 mod files;
 mod initialize;
 mod load;
+mod number;
 mod packing;
 mod parameters;
 mod save;

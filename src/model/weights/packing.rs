@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Element, ElementConversion};
 use rayon::prelude::*;
 
 use crate::model::families::Binding;
@@ -55,19 +54,18 @@ impl Packing {
 }
 
 /// Writes `rows` of one matrix as columns of another.
-pub(super) fn transpose<T: Element>(
-    from: Matrix<&[f32]>,
+pub(super) fn transpose<T: Copy + Send + Sync>(
+    from: Matrix<&[T]>,
     rows: Range<usize>,
     to: Matrix<&mut [T]>,
 ) {
-    const TILE: usize = 16;
+    const TILE: usize = 32;
     to.values.par_chunks_mut(to.width * TILE).enumerate().for_each(|(tile, out)| {
         for start in rows.clone().step_by(TILE) {
             for (i, out) in out.chunks_mut(to.width).enumerate() {
                 let column = from.first + tile * TILE + i;
                 for row in start..(start + TILE).min(rows.end) {
-                    out[to.first + row - rows.start] =
-                        from.values[row * from.width + column].elem();
+                    out[to.first + row - rows.start] = from.values[row * from.width + column];
                 }
             }
         }
