@@ -51,8 +51,8 @@ pub struct Evaluation {
     pub reward: Interval,
     /// KL(π ‖ π_ref) by the plain mean of the log-ratio: unbiased.
     pub kl: Interval,
-    /// KL(π ‖ π_ref) by the mean of `exp(−l) − 1 + l`, l the log-ratio: unbiased as well, of lower
-    /// variance, never negative (Schulman's k3).
+    /// KL(π ‖ π_ref) by the mean of `exp(−l) − 1 + l`, l the log-ratio: unbiased as well, never negative, of
+    /// lower variance near the reference (Schulman's k3).
     pub kl_low_variance: Interval,
     /// KL(π ‖ π_ref) by the sum over the tokens of each completion of the exact KL of the next token
     /// (Rao–Blackwellised): unbiased, of the lowest variance of the three. None where it was not taken of all.
