@@ -106,6 +106,7 @@ mod tests {
             include_str!("../docs/devices.md"),
             include_str!("../docs/evaluation.md"),
             include_str!("../docs/memory.md"),
+            include_str!("../docs/recipes.md"),
             include_str!("../docs/records.md"),
             include_str!("../docs/validation.md"),
         ];
