@@ -47,11 +47,11 @@ pub fn bootstrap(values: &[f64], seed: u64) -> Interval {
 
 /// What `statistic` comes to over resamples of `items`; resamples for which it has no value are left
 /// out.
-pub(crate) fn resampled<T>(
+pub(crate) fn resampled<T, S>(
     items: &[T],
     seed: u64,
-    statistic: impl Fn(Vec<&T>) -> Option<f64>,
-) -> Vec<f64> {
+    statistic: impl Fn(Vec<&T>) -> Option<S>,
+) -> Vec<S> {
     let mut random = rand_chacha::ChaCha12Rng::seed_from_u64(seed);
     (0..RESAMPLES)
         .filter_map(|_| {

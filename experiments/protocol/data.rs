@@ -113,8 +113,7 @@ fn of_published(
     folder: &Path,
 ) -> Result<Records> {
     // Some of the held-out prompts will be too long.
-    let held_out = sizes.held_out.max(sizes.held_out_labelled);
-    let mut set = sizes.sources()?.read(task.published(), held_out.saturating_mul(8), 0)?;
+    let mut set = sizes.sources()?.read(task.published(), sizes.held_out.saturating_mul(8), 0)?;
     let mut random = ChaCha12Rng::seed_from_u64(seed);
     set.train.shuffle(&mut random);
     set.held_out.shuffle(&mut random);
@@ -127,7 +126,7 @@ fn of_published(
         demonstrations: enough(sizes.demonstrations),
         labelled: enough(sizes.labelled),
         prompts: enough(sizes.prompts),
-        held_out: if sizes.held_out == 0 { usize::MAX } else { held_out },
+        held_out: enough(sizes.held_out).max(sizes.held_out_labelled),
     };
     let mut records = shape.records(&mut set, enough)?;
     if records.labelled.is_empty() && !records.demonstrations.is_empty() {

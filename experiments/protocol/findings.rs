@@ -107,7 +107,7 @@ fn results(run: &Run, outcome: &Outcome, rule: &Rule, seed: u64) -> Vec<ResultRo
             kl_rao_blackwell: pooled(&|it, _| it.evaluated.evaluation.kl_rao_blackwell),
             reward_gain: pooled(&|it, lineage| Some(gain(it, &lineage.reference, seed)))
                 .filter(|_| trained),
-            share_of_optimum: pooled(&|it, lineage| share(it, lineage)).filter(|_| trained),
+            share_of_optimum: shares(outcome, of).filter(|_| trained),
             rule: pooled(&|it, _| Some(bootstrap(&rule.means(&it.evaluated.groups)?, seed))),
             num_samples: outcome.lineages.iter().filter_map(samples).sum(),
             learned_from,
@@ -192,10 +192,13 @@ fn gain(ours: &Measured, theirs: &Measured, seed: u64) -> Interval {
     paired_gain(&drawn(ours), &drawn(theirs), seed)
 }
 
-/// The gain as a share of the exact optimum's.
-fn share(it: &Measured, lineage: &Lineage) -> Option<Interval> {
-    let reference = &lineage.reference.evaluated.drawn;
-    share_of_gain(&it.evaluated.drawn, reference, &lineage.candidates, lineage.seed)
+/// The gain as a share of the exact optimum's, where all repetitions have one.
+fn shares(outcome: &Outcome, of: &dyn Fn(&Lineage) -> Option<&Measured>) -> Option<Interval> {
+    let share = |it: &Lineage| {
+        let (drawn, reference) = (&of(it)?.evaluated.drawn, &it.reference.evaluated.drawn);
+        share_of_gain(drawn, reference, &it.candidates, it.seed)
+    };
+    over_repetitions(&outcome.lineages.iter().map(share).collect::<Option<Vec<_>>>()?)
 }
 
 /// What the training of a policy took, in all repetitions.

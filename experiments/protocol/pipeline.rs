@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use exalign::Result;
 use exalign::config::{
     AlignSettings, DrawSettings, ExperimentConfig, Generation, OnlineSettings, PairSettings,
-    RecordData, Settings,
+    RecordData, Settings, TrainSettings,
 };
 use exalign::progress::stages::Work;
 
@@ -127,9 +127,10 @@ impl Pipeline<'_> {
         Ok((base, data))
     }
 
-    /// Whether the data has a file that not every set gives; a plan assumes it.
+    /// Whether the data has a file that not every set gives; a plan of data that was not made yet assumes it.
     fn is_there(&self, data: &Artifact, file: &str) -> bool {
-        self.run.graph.is_plan() || data.path(file).exists()
+        let is_open = self.run.graph.is_plan() && !data.folder.exists();
+        is_open || data.path(file).exists()
     }
 
     fn models(&mut self, base: &Artifact, data: &Artifact) -> Result<Models> {
@@ -144,19 +145,21 @@ impl Pipeline<'_> {
             };
             sft = self.stage("fine-tuning", "sft", fine_tuning)?.source("model");
         }
+        let settings: TrainSettings = self.settings("reward")?;
+        // Records that the settings hold out of the data are told of instead.
+        let is_measured =
+            settings.validation.share == 0.0 && self.is_there(data, data::HELD_OUT_LABELLED);
         let reward = Reward {
             model: match protocol.reward_from {
                 Start::Base => base.whole(),
                 Start::Sft => sft.clone(),
             },
             data: data.source(data::LABELLED),
-            validation: self
-                .is_there(data, data::HELD_OUT_LABELLED)
-                .then(|| data.source(data::HELD_OUT_LABELLED)),
-            settings: self.settings("reward")?,
+            validation: is_measured.then(|| data.source(data::HELD_OUT_LABELLED)),
+            settings,
         };
         let reward = self.stage("reward model", "reward", reward)?;
-        if protocol.refuse_chance && !self.run.graph.is_plan() {
+        if is_measured && protocol.refuse_chance && !self.run.graph.is_plan() {
             reward_model::refuse_chance(&reward.folder, &data.folder)?;
         }
         Ok(Models { sft, reward: reward.whole() })

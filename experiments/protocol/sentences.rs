@@ -2,7 +2,8 @@
 
 use exalign::alignment::{Divergence, Takes};
 use exalign::evaluation::{
-    Drawn, FEW_SAMPLES, FrontierGain, Pilot, Spread, frontier_gain, paired_drift, paired_gain,
+    Drawn, FEW_SAMPLES, FrontierGain, Pilot, VarianceComponents, frontier_gain, paired_drift,
+    paired_gain,
 };
 use exalign::report::{
     Comparison, EqualSteps, ObjectiveLabel, PolicyKind, Report, ResultRow, RewardModelRow, Trained,
@@ -58,7 +59,11 @@ fn compared(outcome: &Outcome, comparable: impl Fn(&Variant, &Variant) -> bool) 
         let pilots: Vec<Pilot<'_>> = pilots.collect();
         let comparison = pooled(one.folder(), other.folder(), &gains)?;
         let at_equal_steps = equal_steps(outcome, ours, theirs);
-        Some(Comparison { at_equal_steps, spread: Spread::of(&pilots), ..comparison })
+        Some(Comparison {
+            at_equal_steps,
+            variance_components: VarianceComponents::of(&pilots),
+            ..comparison
+        })
     };
     pairs
         .filter(|((_, ours), (_, theirs))| comparable(ours, theirs))
@@ -107,7 +112,7 @@ fn pooled(ours: String, theirs: String, gains: &[(u64, FrontierGain)]) -> Option
         mean_gain: over(|it| it.mean_gain),
         repetitions: gains.iter().map(|(seed, it)| (*seed, it.mean_gain)).collect(),
         at_equal_steps: None,
-        spread: None,
+        variance_components: None,
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use exalign::evaluation::{Sizes, Spread};
+use exalign::evaluation::{Sizes, VarianceComponents};
 use exalign::report::{Comparison, Report};
 use exalign::{Error, Result};
 
@@ -41,18 +41,18 @@ pub fn run(args: &PlanArgs) -> Result<()> {
             "--difference: expected a number above 0, in units of the reward, found {found}"
         )));
     }
-    if !(args.power > 0.0 && args.power < 1.0) {
+    if !(args.power >= 0.5 && args.power < 1.0) {
         let found = args.power;
         return Err(Error::usage(format!(
-            "--power: expected a probability between 0 and 1, such as 0.8, found {found}"
+            "--power: expected a probability from 0.5 to below 1, such as 0.8, found {found}"
         )));
     }
     let report = Report::read(&args.run)?;
-    let with_spread = |it| -> Option<(&Comparison, Spread)> {
+    let with_components = |it| -> Option<(&Comparison, VarianceComponents)> {
         let it: &Comparison = it;
-        Some((it, it.spread?))
+        Some((it, it.variance_components?))
     };
-    let planned: Vec<_> = report.comparisons.iter().filter_map(with_spread).collect();
+    let planned: Vec<_> = report.comparisons.iter().filter_map(with_components).collect();
     if planned.is_empty() {
         return Err(Error::file(
             &args.run,
@@ -69,7 +69,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
 }
 
 /// What the pilot found, where its error comes from, and what its sizes tell.
-fn told(report: &Report, it: &Comparison, spread: &Spread, power: f64) -> String {
+fn told(report: &Report, it: &Comparison, spread: &VarianceComponents, power: f64) -> String {
     let Sizes { prompts, samples, repetitions } = spread.measured_with;
     let within = spread.samples.unwrap_or(0.0) / samples as f64;
     let one = spread.prompts + within;
@@ -86,8 +86,10 @@ fn told(report: &Report, it: &Comparison, spread: &Spread, power: f64) -> String
     };
     let trainings_say = match spread.repetitions {
         Some(variance) => format!(
-            "Trainings of other seeds differ by a standard deviation of {:.4} beyond that.",
-            variance.sqrt()
+            "Trainings of other seeds differ by a standard deviation of {:.4} beyond that, as far as {repetitions} seeds \
+             can tell{}.",
+            variance.sqrt(),
+            if repetitions < 5 { "; take five for a plan" } else { "" }
         ),
         None => "How much trainings of other seeds differ is not known from one seed: rows with several seeds assume \
                  that they do not."
@@ -105,7 +107,7 @@ fn told(report: &Report, it: &Comparison, spread: &Spread, power: f64) -> String
 }
 
 /// Prompts by samples and seeds.
-fn needed(spread: &Spread, difference: f64, power: f64) -> Table {
+fn needed(spread: &VarianceComponents, difference: f64, power: f64) -> Table {
     let mut table = Table::new();
     let header = SAMPLES.map(|samples| match samples {
         1 => "1 sample".to_owned(),

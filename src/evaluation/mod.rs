@@ -12,7 +12,7 @@ pub use agreement::{Agreement, AnnotatorPair, Annotators};
 pub use best_of_n::{BestOfN, best_of_n};
 pub use frontier::{FrontierGain, Samples, frontier_area, frontier_gain, frontier_reach};
 pub use optimum::{FEW_SAMPLES, OptimumPoint, betas, optimum, share_of_gain};
-pub use power::{Pilot, Sizes, Spread};
+pub use power::{Pilot, Sizes, VarianceComponents};
 pub use verdict::{BothOrders, Verdict, majority, position_bias};
 pub use win_rate::{WinRate, prompts_to_tell_apart};
 

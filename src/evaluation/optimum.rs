@@ -90,7 +90,11 @@ pub fn share_of_gain(
     };
     let everyone: Vec<usize> = (0..rewards.len()).collect();
     let found = share(everyone.iter().collect())?;
-    Some(Interval::of_resamples(found, resampled(&everyone, seed, share)))
+    let all = resampled(&everyone, seed, |prompts| Some(share(prompts)));
+    let known: Vec<f64> = all.iter().copied().flatten().collect();
+    // Those without a value are the ones of largest KL.
+    let is_known = known.len() as f64 >= 0.975 * all.len() as f64;
+    is_known.then(|| Interval::of_resamples(found, known))
 }
 
 /// Reward, KL and effective sample size of one prompt.
@@ -146,6 +150,14 @@ mod tests {
             assert!((found.mean - of).abs() < 0.01, "{found} and {of}");
             assert!(found.high - found.low < 1e-9, "all prompts are alike: {found}");
         }
+        // Half of the prompts lie beyond the curve, and the mean just within it: resamples that have no value are not
+        // left out in silence.
+        let last = 0.69;
+        let mut unsure = policy(1.0, last);
+        unsure.iter_mut().step_by(2).flatten().for_each(|it| it.log_ratio += 0.4);
+        unsure.iter_mut().skip(1).step_by(2).flatten().for_each(|it| it.log_ratio -= 0.4);
+        assert_eq!(share_of_gain(&unsure, &policy(0.0, 0.0), &rewards, 0), None);
+        assert!(share(1.0, last).is_some());
         // Two outcomes allow no more than log 2.
         assert_eq!(share(1.0, 0.7), None);
     }

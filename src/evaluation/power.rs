@@ -19,7 +19,7 @@ use crate::statistics::mean;
 
 /// The parts of the variance of a difference between two frontiers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
+pub struct VarianceComponents {
     /// Variance between prompts, of a prompt whose answers were all known.
     pub prompts: f64,
     /// Variance between the samples of a prompt; none where there is one sample of each.
@@ -54,7 +54,7 @@ pub struct Pilot<'a> {
     pub reference: &'a Samples,
 }
 
-impl Spread {
+impl VarianceComponents {
     /// Of the mean difference at the same KL, from one or several repetitions; none where none of them can be
     /// compared, or one has fewer than two prompts.
     pub fn of(repetitions: &[Pilot<'_>]) -> Option<Self> {
@@ -68,7 +68,7 @@ impl Spread {
         let average = |of: fn(&Measured) -> f64| mean(measured.iter().map(of));
         let samples = first.within.map(|_| average(|it| it.within.unwrap_or(0.0)));
         let mut spread = Self {
-            prompts: average(|it| it.between),
+            prompts: average(|it| it.between).max(0.0),
             samples,
             repetitions: None,
             measured_with: sizes,
@@ -135,7 +135,7 @@ fn errors_needed(repetitions: usize, power: f64) -> f64 {
 /// What one repetition came to.
 struct Measured {
     gain: f64,
-    /// Variance between prompts.
+    /// Variance between prompts; an estimate of none may be negative.
     between: f64,
     /// Variance between samples of a prompt.
     within: Option<f64>,
@@ -167,7 +167,7 @@ impl Measured {
         let means: Vec<f64> = table.iter().map(|it| mean(it.iter().copied())).collect();
         let of_means = variance(&means);
         let within = (samples > 1).then(|| mean(table.iter().map(|it| variance(it))));
-        let between = (of_means - within.unwrap_or(0.0) / samples as f64).max(0.0);
+        let between = of_means - within.unwrap_or(0.0) / samples as f64;
         Some(Self { gain, between, within, prompts, samples })
     }
 }
@@ -215,7 +215,7 @@ mod tests {
         [ours, theirs.clone(), reference.collect()]
     }
 
-    fn spread(pilots: &[[Samples; 3]]) -> Spread {
+    fn spread(pilots: &[[Samples; 3]]) -> VarianceComponents {
         let pilots: Vec<Pilot<'_>> = pilots
             .iter()
             .map(|[ours, theirs, reference]| Pilot {
@@ -224,7 +224,7 @@ mod tests {
                 reference,
             })
             .collect();
-        Spread::of(&pilots).unwrap()
+        VarianceComponents::of(&pilots).unwrap()
     }
 
     #[test]
@@ -249,6 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn one_sample_of_each_prompt_tells_no_parts_and_one_prompt_tells_nothing() {
+        let found = spread(&[pilot(4000, 1, [0.6, 1.2, 0.0], 1)]);
+        assert_eq!(found.samples, None);
+        assert!((found.prompts / 0.45 - 1.0).abs() < 0.1, "{found:?}");
+        let [ours, theirs, reference] = pilot(1, 4, [0.6, 1.2, 0.0], 1);
+        let one = Pilot { ours: vec![&ours], theirs: vec![&theirs], reference: &reference };
+        assert_eq!(VarianceComponents::of(&[one]), None);
+        // Samples of a prompt that agree leave nothing to prompts or samples but what differs between prompts.
+        let found = spread(&[pilot(4000, 4, [0.6, 0.0, 0.0], 1)]);
+        assert!(found.samples.unwrap() < 1e-12 && (found.prompts / 0.09 - 1.0).abs() < 0.1);
+    }
+
+    #[test]
     fn the_error_is_the_one_that_fresh_pilots_show() {
         let deviations = [0.5, 1.0, 0.0];
         let gains: Vec<f64> = (0..400)
@@ -268,7 +281,7 @@ mod tests {
 
     #[test]
     fn as_many_prompts_as_are_asked_for_tell_the_difference_and_fewer_do_not() {
-        let spread = Spread {
+        let spread = VarianceComponents {
             prompts: 0.09,
             samples: Some(0.36),
             repetitions: Some(0.01),

@@ -1,6 +1,6 @@
 //! Reads many groups in batches: a decoder's log-probability of each token of their completions.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::decoder::{predicting, scored_log_probs, scored_values};
 use crate::data::{GroupBatch, TokenGroup};
@@ -63,8 +63,8 @@ pub fn token_log_probs_of(
 pub struct Predictions {
     /// The log-probability of each scored token of each completion of each group.
     log_probs: Vec<Vec<Vec<f32>>>,
-    /// The hidden states that predict them, batch by batch, `[scored, hidden]`.
-    hidden: Vec<Tensor<2>>,
+    /// The hidden states that predict them, batch by batch, `[scored, hidden]`, in the host's memory.
+    hidden: Vec<TensorData>,
     /// The vocabulary head, `[vocabulary, hidden]`.
     head: Tensor<2>,
 }
@@ -87,7 +87,7 @@ impl Distance {
 }
 
 impl Predictions {
-    /// Of a decoder, without autodiff. The hidden states stay in the device's memory.
+    /// Of a decoder, without autodiff. Keeps a hidden state for every token.
     ///
     /// # Errors
     /// As [`token_log_probs_of`].
@@ -102,7 +102,7 @@ impl Predictions {
         let (head, mut kept) = (decoder.head_weight(), Vec::new());
         let read = |batch: &GroupBatch| {
             let hidden = predicting(decoder, batch);
-            kept.push(hidden.clone());
+            kept.push(hidden.clone().into_data());
             [token_log_probs(hidden, head.clone(), batch.targets.clone(), temperature)]
         };
         let [log_probs] = read_tokens(groups, "a log-prob", device, read, progress)?;
@@ -113,6 +113,9 @@ impl Predictions {
     ///
     /// # Errors
     /// As [`token_log_probs_of`].
+    ///
+    /// # Panics
+    /// May do so on other groups.
     pub fn against(
         self,
         reference: &Decoder,
@@ -133,6 +136,8 @@ impl Predictions {
             let hidden = predicting(reference, batch);
             let theirs = Predictor { hidden: hidden.clone(), weight: head.clone() };
             let ours = ours.next().expect("as many batches as before");
+            let dtype = ours.dtype();
+            let ours = Tensor::from_data(ours, (device, dtype));
             let ours = Predictor { hidden: ours, weight: self.head.clone() };
             let divergences = token_divergences(ours, theirs, temperature);
             let targets = batch.targets.clone();
@@ -280,4 +285,66 @@ pub fn read_in_batches(
         }
     }
     Ok(())
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::model::ModelFolder;
+    use crate::model::families::gpt2_config_json;
+    use crate::model::weights::initialize;
+
+    fn decoder(vocabulary: usize, seed: u64) -> Decoder {
+        let folder = tempfile::tempdir().unwrap();
+        let config = gpt2_config_json(vocabulary, 8, 1, 2, 16, 10);
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let shape = ModelFolder::open(folder.path()).unwrap().shape;
+        let device = Device::flex();
+        initialize(Decoder::new(shape.clone(), &device), &shape, seed, &device)
+    }
+
+    fn group(prompt: Vec<u32>, completions: Vec<Vec<u32>>) -> TokenGroup {
+        TokenGroup { prompt, completions, ..TokenGroup::default() }
+    }
+
+    fn distances_of(groups: &[TokenGroup], reference: &Decoder) -> Vec<Vec<Distance>> {
+        let device = Device::flex();
+        let ours = Predictions::of(&decoder(11, 1), groups, 0.8, &device, |_| Ok(())).unwrap();
+        ours.against(reference, groups, 0.8, &device, |_| Ok(())).unwrap()
+    }
+
+    #[test]
+    fn a_completion_has_its_distance_in_whatever_batch_it_is_read() {
+        let completion = |number: u32| -> Vec<u32> {
+            (0..1 + number % 7).map(|it| (number + 3 * it) % 10).collect()
+        };
+        // More completions than a row holds, without a prompt and with one.
+        let many: Vec<Vec<u32>> = (0..700).map(completion).collect();
+        let groups = [
+            group(vec![], vec![vec![1, 2], vec![3]]),
+            group(vec![4, 5], many.clone()),
+            group(vec![6], vec![vec![7, 8, 9]]),
+        ];
+        let reference = decoder(11, 2);
+        let together = distances_of(&groups, &reference);
+        for number in [0, 1, 333, 699] {
+            let alone = group(vec![4, 5], vec![many[number].clone()]);
+            let [alone] = distances_of(&[alone], &reference).remove(0)[..] else { panic!() };
+            let found = together[1][number];
+            assert!((found.log_ratio - alone.log_ratio).abs() < 1e-5, "{found:?} {alone:?}");
+            assert!((found.kl() - alone.kl()).abs() < 1e-5, "{found:?} {alone:?}");
+            assert!(alone.kl() > 1e-4 && (alone.kl() - alone.log_ratio).abs() > 1e-5, "{alone:?}");
+        }
+        // The only token after nothing has no predictor.
+        assert_eq!(together[0][1], Distance { log_ratio: 0.0, token_kl: Some(0.0) });
+        assert!(together[0][0].kl() > 0.0);
+    }
+
+    #[test]
+    fn models_of_different_vocabularies_have_log_ratios_alone() {
+        let groups = [group(vec![4, 5], vec![vec![1, 2], vec![3]])];
+        let found = distances_of(&groups, &decoder(12, 2)).remove(0);
+        assert!(found.iter().all(|it| it.token_kl.is_none() && it.log_ratio.abs() > 1e-4));
+        assert_eq!(found[0].kl(), found[0].log_ratio);
+    }
 }

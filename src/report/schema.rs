@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::alignment::{Divergence, Takes};
-use crate::evaluation::{OptimumPoint, Spread};
+use crate::evaluation::{OptimumPoint, VarianceComponents};
 use crate::statistics::Interval;
 
 /// What a run found, and how.
@@ -196,7 +196,7 @@ impl ResultRow {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RewardModelRow {
     /// Share of the pairs in which the chosen answer has the higher reward, or of the texts whose reward has the sign
-    /// of their label, with Wilson's interval.
+    /// of their label, with Wilson's interval, or Student's over several repetitions.
     pub accuracy: Interval,
     /// Pairs or texts, over all repetitions.
     pub records: usize,
@@ -266,7 +266,7 @@ pub struct Comparison {
     pub at_equal_steps: Option<EqualSteps>,
     /// Where the error of `mean_gain` comes from: what a larger run would be planned with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spread: Option<Spread>,
+    pub variance_components: Option<VarianceComponents>,
 }
 
 /// Two objectives after the same number of steps.

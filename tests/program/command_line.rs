@@ -702,9 +702,12 @@ fn a_run_ends_where_the_reward_model_is_a_coin() {
         "--set reward.training.learning_rate=1e-12 --set comparison.objectives=[\"exo-rw\"]";
     let refusing = SMALL_EXPERIMENT.replace("--set protocol.refuse_chance=false", learns_nothing);
     let message = place.refuses(&refusing, 1);
-    for part in
-        ["than a coin", "of 400 held-out records", "data.labelled", "protocol.refuse_chance=false"]
-    {
+    for part in [
+        "than chance, 50 %",
+        "of 400 held-out records",
+        "data.labelled",
+        "protocol.refuse_chance=false",
+    ] {
         assert!(message.contains(part), "{part}: {message}");
     }
     assert!(!place.path("run/sample-drawn").exists(), "nothing is drawn for it");

@@ -165,7 +165,7 @@ fn what_cannot_fit_in_memory_is_refused_by_the_setting_that_asks_for_it() {
     }
     let said = place.refuses("run sentiment --out run --set data.prompts=1000000000000", 2);
     assert!(
-        said.contains("`data`: 1000000000096 examples") && said.contains("lower data.demo"),
+        said.contains("`data`: 1000000000496 examples") && said.contains("lower data.demo"),
         "{said}"
     );
     let said = place.refuses(

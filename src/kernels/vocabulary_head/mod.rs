@@ -320,6 +320,22 @@ mod tests {
             let same: f32 = token_divergences(ours.clone(), ours, 0.8).abs().max().into_scalar();
             assert_eq!(same, 0.0, "of a model from itself");
         }
+        // A head of its own is kept as columns; a frozen one may be bf16 beside hidden states of f32.
+        let (ours, theirs) = (of(24, 0.7, DType::F32), of(32, 1.9, DType::F32));
+        let expected = token_divergences(ours.clone(), theirs.clone(), 0.8);
+        let turned = |it: &Predictor<Tensor<2>>| Predictor {
+            weight: it.weight.clone().transpose().mul_scalar(1.0).transpose(),
+            hidden: it.hidden.clone(),
+        };
+        let far =
+            |found: Tensor<1>| -> f32 { (found - expected.clone()).abs().max().into_scalar() };
+        assert!(far(token_divergences(turned(&ours), turned(&theirs), 0.8)) < 3e-6);
+        let narrow = |it: Predictor<Tensor<2>>| Predictor {
+            weight: it.weight.cast(DType::BF16),
+            hidden: it.hidden,
+        };
+        let rounded = far(token_divergences(narrow(ours), narrow(theirs), 0.8));
+        assert!((1e-6..3e-2).contains(&rounded), "{rounded}");
     }
 
     /// More positions, and more of the vocabulary, than a tile of the kernel or a chunk holds.

@@ -102,6 +102,19 @@ mod tests {
     }
 
     #[test]
+    fn more_rows_and_columns_than_a_tile_become_columns() {
+        let (rows, columns) = (75, 101);
+        let values: Vec<u32> = (0..rows * columns).collect();
+        let (rows, columns) = (rows as usize, columns as usize);
+        let mut turned = vec![0; rows * columns];
+        let from = Matrix { values: &values[..], width: columns, first: 0 };
+        transpose(from, 0..rows, Matrix { values: &mut turned, width: rows, first: 0 });
+        for (at, value) in turned.into_iter().enumerate() {
+            assert_eq!(value as usize, at % rows * columns + at / rows);
+        }
+    }
+
+    #[test]
     fn parameters_of_different_width_stand_side_by_side() {
         let packing = Packing { widths: vec![8, 2, 2], blocks: 1 };
         assert_eq!(packing.width(), 12);

@@ -209,7 +209,7 @@ fn example() -> Report {
             mean_gain: around(0.153, 0.08),
             repetitions: vec![(0, around(0.191, 0.2)), (1, around(0.117, 0.2))],
             at_equal_steps: None,
-            spread: None,
+            variance_components: None,
         }],
         win_rates: vec![WinRateRow {
             policy: "exo-rw".to_owned(),

@@ -58,7 +58,7 @@ fn every_result_stands_on_the_page_without_javascript() {
         "+0.191",
         "58 won, 9 tied, 33 lost",
         "4 by order",
-        "The KL by two estimators",
+        "The KL by three estimators",
         "119",
     ] {
         assert!(html.contains(known), "{known}");
