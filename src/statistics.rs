@@ -82,10 +82,13 @@ pub fn student(values: &[f64]) -> Interval {
     if values.len() < 2 {
         return Interval { mean: center, low: center, high: center };
     }
-    let variance = values.iter().map(|it| (it - center).powi(2)).sum::<f64>() / (n - 1.0);
-    let quantile = StudentsT::new(0.0, 1.0, n - 1.0).map_or(f64::NAN, |t| t.inverse_cdf(0.975));
-    let half = quantile * (variance / n).sqrt();
+    let half = student_quantile(values.len(), 0.975) * (variance(values) / n).sqrt();
     Interval { mean: center, low: center - half, high: center + half }
+}
+
+/// The quantile of Student's distribution for the mean of so many values.
+pub(crate) fn student_quantile(values: usize, share: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, values as f64 - 1.0).map_or(f64::NAN, |t| t.inverse_cdf(share))
 }
 
 /// `share` of `trials` with Wilson's 95 % score interval (Wilson 1927).
@@ -94,6 +97,12 @@ pub fn wilson(share: f64, trials: f64) -> Interval {
     let center = (share + square / 2.0) / (1.0 + square);
     let half = (square * share * (1.0 - share) + square * square / 4.0).sqrt() / (1.0 + square);
     Interval { mean: share, low: (center - half).max(0.0), high: (center + half).min(1.0) }
+}
+
+/// The unbiased variance of several values.
+pub(crate) fn variance(values: &[f64]) -> f64 {
+    let center = mean(values.iter().copied());
+    values.iter().map(|it| (it - center).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0)
 }
 
 pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {

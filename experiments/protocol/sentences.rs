@@ -49,14 +49,14 @@ fn compared(outcome: &Outcome, comparable: impl Fn(&Variant, &Variant) -> bool) 
     let variants = || outcome.variants.iter().enumerate();
     let pairs = variants().flat_map(|ours| variants().map(move |theirs| (ours, theirs)));
     let comparison = |((ours, one), (theirs, other)): ((usize, &Variant), (usize, &Variant))| {
-        let gain = |it: &Lineage| {
-            let reference = &it.reference.evaluated.drawn;
-            let (ours, theirs) = (it.frontier(ours), it.frontier(theirs));
-            Some((it.seed, frontier_gain(&ours, &theirs, reference, it.seed)?))
-        };
-        let gains: Vec<(u64, FrontierGain)> = outcome.lineages.iter().filter_map(gain).collect();
         let pilots = outcome.lineages.iter().map(|it| pilot(it, ours, theirs));
         let pilots: Vec<Pilot<'_>> = pilots.collect();
+        let gain = |(it, lineage): (&Pilot<'_>, &Lineage)| {
+            let seed = lineage.seed;
+            Some((seed, frontier_gain(&it.ours, &it.theirs, it.reference, seed)?))
+        };
+        let both = pilots.iter().zip(&outcome.lineages);
+        let gains: Vec<(u64, FrontierGain)> = both.filter_map(gain).collect();
         let comparison = pooled(one.folder(), other.folder(), &gains)?;
         let at_equal_steps = equal_steps(outcome, ours, theirs);
         Some(Comparison {
@@ -89,7 +89,7 @@ fn equal_steps(outcome: &Outcome, ours: usize, theirs: usize) -> Option<EqualSte
     Some(EqualSteps { step, reward: over(paired_gain)?, kl: over(paired_drift)? })
 }
 
-/// Two variants of a repetition, as what a larger run is planned by.
+/// The frontiers of two variants of a repetition.
 fn pilot(lineage: &Lineage, ours: usize, theirs: usize) -> Pilot<'_> {
     Pilot {
         ours: lineage.frontier(ours),

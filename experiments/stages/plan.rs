@@ -48,11 +48,9 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         )));
     }
     let report = Report::read(&args.run)?;
-    let with_components = |it| -> Option<(&Comparison, VarianceComponents)> {
-        let it: &Comparison = it;
-        Some((it, it.variance_components?))
-    };
-    let planned: Vec<_> = report.comparisons.iter().filter_map(with_components).collect();
+    let comparisons = report.comparisons.iter();
+    let planned: Vec<_> =
+        comparisons.filter_map(|it| Some((it, it.variance_components?))).collect();
     if planned.is_empty() {
         return Err(Error::file(
             &args.run,

@@ -55,7 +55,7 @@ pub struct Evaluation {
     /// lower variance near the reference (Schulman's k3).
     pub kl_low_variance: Interval,
     /// KL(π ‖ π_ref) by the sum over the tokens of each completion of the exact KL of the next token
-    /// (Rao–Blackwellised): unbiased, of the lowest variance of the three. None where it was not taken of all.
+    /// (Rao–Blackwellised): unbiased, in practice of the lowest variance of the three. None where it was not taken of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl_rao_blackwell: Option<Interval>,
     /// Prompts.

@@ -11,11 +11,11 @@
 //! seeds) differ by beyond that is the share of training.
 
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::Samples;
 use super::frontier::Frontiers;
-use crate::statistics::mean;
+use crate::statistics::{mean, student_quantile, variance};
 
 /// The parts of the variance of a difference between two frontiers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,18 +67,18 @@ impl VarianceComponents {
         };
         let average = |of: fn(&Measured) -> f64| mean(measured.iter().map(of));
         let samples = first.within.map(|_| average(|it| it.within.unwrap_or(0.0)));
-        let mut spread = Self {
+        let mut components = Self {
             prompts: average(|it| it.between).max(0.0),
             samples,
             repetitions: None,
             measured_with: sizes,
         };
         if measured.len() > 1 {
-            let explained = spread.of_one(sizes.prompts, sizes.samples);
+            let explained = components.of_one(sizes.prompts, sizes.samples);
             let gains: Vec<f64> = measured.iter().map(|it| it.gain).collect();
-            spread.repetitions = Some((variance(&gains) - explained).max(0.0));
+            components.repetitions = Some((variance(&gains) - explained).max(0.0));
         }
-        Some(spread)
+        Some(components)
     }
 
     /// Variance of the difference in one repetition by its prompts and samples.
@@ -125,9 +125,7 @@ impl VarianceComponents {
 fn errors_needed(repetitions: usize, power: f64) -> f64 {
     let quantile = |share: f64| match repetitions {
         1 => Normal::standard().inverse_cdf(share),
-        many => {
-            StudentsT::new(0.0, 1.0, many as f64 - 1.0).map_or(f64::NAN, |t| t.inverse_cdf(share))
-        }
+        many => student_quantile(many, share),
     };
     quantile(0.975) + quantile(power)
 }
@@ -170,12 +168,6 @@ impl Measured {
         let between = of_means - within.unwrap_or(0.0) / samples as f64;
         Some(Self { gain, between, within, prompts, samples })
     }
-}
-
-/// The unbiased variance of several values.
-fn variance(values: &[f64]) -> f64 {
-    let center = mean(values.iter().copied());
-    values.iter().map(|it| (it - center).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0)
 }
 
 #[cfg(test)]
