@@ -204,7 +204,7 @@ class Bench:
 
     def run(self, what, arguments, limit=90, **more):
         """Runs the program, if that is wanted and there is time for it."""
-        if arguments[0] not in self.a.parts:
+        if more.get("part", arguments[0]) not in self.a.parts:
             return {"part": what, "left_out": "not wanted"}
         if self.left() < 5:
             return {"part": what, "error": "left out: no time"}
@@ -261,6 +261,12 @@ class Bench:
             part.update(step_seconds=sum(later) / len(later), all_seconds=seconds, losses=[row["loss"] for row in rows])
         return part
 
+    def sampling(self, name, dtype, tokens):
+        a, folder = self.a, os.path.join(self.scratch, name)
+        return ["sample", "--model", folder, "--data", folder + "-prompts.jsonl", "--fresh", "--dtype", dtype, "--device", a.device,
+                "--out", folder + "-samples.jsonl", "--completions", str(a.samples), "--max-new-tokens", str(tokens),
+                "--set", "generation.ignore_eos=true", "--set", f"generation.batch_size={a.prompts}"]
+
     def models(self, dtype):
         """Every model in a float type; the first time writes their folders."""
         a = self.a
@@ -275,9 +281,7 @@ class Bench:
                          {"tokens": read, "flops": 6 * (body * read + head * scored), "dtype": dtype})
 
             drawn = a.prompts * a.samples * a.new_tokens
-            arguments = ["sample", "--model", folder, "--data", folder + "-prompts.jsonl", "--fresh", "--dtype", dtype, "--device", a.device,
-                         "--out", folder + "-samples.jsonl", "--completions", str(a.samples), "--max-new-tokens", str(a.new_tokens),
-                         "--set", "generation.ignore_eos=true", "--set", f"generation.batch_size={a.prompts}"]
+            arguments = self.sampling(name, dtype, a.new_tokens)
             for again in range(2):  # the second time with what the first has compiled and measured
                 part = {**self.run("sample", arguments), "model": name, "dtype": dtype}
                 if part.get("result"):
@@ -302,22 +306,26 @@ class Bench:
         self.keep({"part": "parity", **part})
         print(part["text"][-3000:], flush=True)
 
-    def profile(self, name, config):
-        """One step under the runtime's own profiler, which waits for every kernel: the time of each kind."""
-        home = os.path.join(self.scratch, "profile")
+    def profile(self, name):
+        """Two steps and a few drawn tokens under the runtime's own profiler, which waits for every kernel: the time of each."""
+        home, dtype = os.path.join(self.scratch, "profile"), self.a.dtypes[0]
         os.makedirs(home, exist_ok=True)
         log = os.path.join(home, "kernels.log")
         with open(os.path.join(home, "cubecl.toml"), "w", encoding="utf-8") as out:
             out.write(f'[profiling]\nlogger = {{ level = "medium", file = "{log}" }}\n')
-        part = self.align(name, config, self.a.dtypes[0], what="profile of two steps", arguments=["--max-steps", "2"], cwd=home)
-        if os.path.exists(log):
-            with open(log, encoding="utf-8", errors="replace") as lines:
-                text = lines.read()
-            part["log_bytes"] = len(text)
-            if self.a.out:
-                with open(os.path.join(self.a.out, "kernels.log"), "w", encoding="utf-8") as out:
-                    out.write(text[:8_000_000])
-        self.keep(part)
+        runs = {"align": lambda: self.align(name, MODELS[name], dtype, arguments=["--max-steps", "2"], cwd=home, part="profile"),
+                "sample": lambda: self.run("profile", self.sampling(name, dtype, 4), cwd=home, part="profile")}
+        for what, run in runs.items():
+            part = {**run(), "part": f"profile of `{what}`", "model": name, "dtype": dtype}
+            if os.path.exists(log):
+                with open(log, encoding="utf-8", errors="replace") as lines:
+                    text = lines.read()
+                os.remove(log)
+                part["log_bytes"] = len(text)
+                if self.a.out:
+                    with open(os.path.join(self.a.out, f"kernels-{what}.log"), "w", encoding="utf-8") as out:
+                        out.write(text[:8_000_000])
+            self.keep(part)
 
 
 def main():
@@ -349,7 +357,7 @@ def main():
         bench.keep(info)
         bench.models(a.dtypes[0])
         if "profile" in a.parts:
-            bench.profile("smollm2-135m", SMOLLM2)
+            bench.profile("pythia-410m")
         if a.parity:
             bench.parity()
         for dtype in a.dtypes[1:]:

@@ -213,14 +213,24 @@ pub const GPU_SHARED_MEMORY: usize = 24 << 10;
 /// add up their units' numbers, and where a cube has the shared memory they use.
 #[cfg(feature = "gpu-kernels")]
 pub fn has_gpu_kernels(device: &Device) -> bool {
+    use burn::backend::DispatchDevice;
+
+    let device = device.clone().inner();
+    match device.as_dispatch() {
+        DispatchDevice::Cube(device) => cube_has_gpu_kernels(device),
+        _ => false,
+    }
+}
+
+/// As [`has_gpu_kernels`], of a device of the runtime of GPUs.
+#[cfg(feature = "gpu-kernels")]
+pub fn cube_has_gpu_kernels(device: &burn::backend::CubeDevice) -> bool {
     use std::sync::{Mutex, PoisonError};
 
-    use burn::backend::{CubeDevice, DispatchDevice};
+    use burn::backend::CubeDevice;
     use cubecl::features::Plane;
 
     static KNOWN: Mutex<Vec<(CubeDevice, bool)>> = Mutex::new(Vec::new());
-    let device = device.clone().inner();
-    let DispatchDevice::Cube(device) = device.as_dispatch() else { return false };
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, answer)) = known.iter().find(|(other, _)| other == device) {
         return *answer;

@@ -28,21 +28,8 @@ pub fn pick(
     draws: &[(usize, [u8; 32])],
 ) -> Vec<Option<Picked>> {
     let scale = choice.scale().expect("`takes` was asked");
-    let [rows, vocabulary] = logits.dims();
-    let blocks = vocabulary.div_ceil(BLOCK);
-    let logits = logits.cast(DType::F32);
-    let (largest, smallest) = (logits.clone().max_dim(1), logits.clone().min_dim(1));
-    let logits = match blocks * BLOCK - vocabulary {
-        0 => logits,
-        missing => {
-            let padding = Tensor::full([rows, missing], f32::NEG_INFINITY, &logits.device());
-            Tensor::cat(vec![logits, padding], 1) // [rows, blocks · BLOCK]
-        }
-    };
-    let weights = ((logits.clone() - largest.clone()) * scale).exp();
-    let sums: Tensor<2> = weights.reshape([rows, blocks, BLOCK]).sum_dim(2).squeeze_dim(2);
-    let told = to_f32(Tensor::cat(vec![largest, smallest, sums], 1)); // [rows, 2 + blocks]
-
+    let blocks = logits.dims()[1].div_ceil(BLOCK);
+    let told = to_f32(sums(logits.clone(), scale)); // [rows, 2 + blocks]
     let chosen: Vec<Option<Chosen>> = draws
         .iter()
         .map(|&(row, seed)| {
@@ -54,9 +41,49 @@ pub fn pick(
         .map(|((row, _), chosen)| (row * blocks + chosen.as_ref().map_or(0, |it| it.block)) as i64)
         .collect();
     let at = Tensor::<1, Int>::from_data(TensorData::new(at, [draws.len()]), &logits.device());
-    let of_blocks = to_f32(logits.reshape([rows * blocks, BLOCK]).select(0, at)); // [draws, BLOCK]
+    let of_blocks = to_f32(chosen_blocks(logits, at)); // [draws, BLOCK]
     let of_blocks = of_blocks.chunks_exact(BLOCK);
     chosen.into_iter().zip(of_blocks).map(|(it, logits)| Some(it?.token(logits, scale))).collect()
+}
+
+/// Of every row the largest and the smallest logit, then the sum of the weights of every block, `[rows, 2 + blocks]`.
+fn sums(logits: Tensor<2>, scale: f32) -> Tensor<2> {
+    #[cfg(feature = "gpu-kernels")]
+    if kernels::gpu::takes(&logits) {
+        return kernels::gpu::draw::block_sums(logits, BLOCK, scale);
+    }
+    let logits = logits.cast(DType::F32);
+    let (largest, smallest) = (logits.clone().max_dim(1), logits.clone().min_dim(1));
+    let logits = in_blocks(logits);
+    let [rows, padded] = logits.dims();
+    let weights = ((logits - largest.clone()) * scale).exp();
+    let sums = weights.reshape([rows, padded / BLOCK, BLOCK]).sum_dim(2).squeeze_dim(2);
+    Tensor::cat(vec![largest, smallest, sums], 1)
+}
+
+/// The logits of a block of every draw, `[draws, BLOCK]`.
+///
+/// - `at`: of every draw its row times the blocks of a row, plus the number of its block
+fn chosen_blocks(logits: Tensor<2>, at: Tensor<1, Int>) -> Tensor<2> {
+    #[cfg(feature = "gpu-kernels")]
+    if kernels::gpu::takes(&logits) {
+        return kernels::gpu::draw::blocks(logits, at, BLOCK);
+    }
+    let logits = in_blocks(logits.cast(DType::F32));
+    let [rows, padded] = logits.dims();
+    logits.reshape([rows * (padded / BLOCK), BLOCK]).select(0, at)
+}
+
+/// Rows padded to whole blocks.
+fn in_blocks(logits: Tensor<2>) -> Tensor<2> {
+    let [rows, vocabulary] = logits.dims();
+    match vocabulary.next_multiple_of(BLOCK) - vocabulary {
+        0 => logits,
+        missing => {
+            let padding = Tensor::full([rows, missing], f32::NEG_INFINITY, &logits.device());
+            Tensor::cat(vec![logits, padding], 1) // [rows, blocks · BLOCK]
+        }
+    }
 }
 
 /// The block that a token is in.

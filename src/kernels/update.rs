@@ -25,7 +25,7 @@ pub fn scaled<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {
 #[derive(Default)]
 pub struct SquareSums {
     known: f64,
-    /// Of the tensors on such a device, `[1]` each.
+    /// Of the tensors on such a device, parts of each.
     pending: Vec<Tensor<1>>,
 }
 
@@ -35,6 +35,11 @@ impl SquareSums {
         #[cfg(feature = "flex")]
         if super::takes(&x) {
             self.known += fused::square_sum(x);
+            return;
+        }
+        #[cfg(feature = "gpu-kernels")]
+        if super::gpu::takes(&x) {
+            self.pending.push(super::gpu::sums::squares(x));
             return;
         }
         self.pending.push(x.square().sum());

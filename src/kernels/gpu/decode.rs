@@ -1,7 +1,7 @@
 //! The attention on GPUs: one launch for prompt and completion together.
 //!
-//! A cube has the queries of one sample that share a key head. Its units divide the keys among them for the
-//! scores, and the entries of the output for the sums of values.
+//! A cube has the queries of one sample that share a key head. Its planes divide the keys among them for the
+//! scores, and its units the entries of the output for the sums of values: neighbours read what lies side by side.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -14,9 +14,11 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::{CubeCount, CubeDim};
 
 /// Units of a cube, where the device has as many.
-const UNITS: u32 = 128;
+const UNITS: u32 = 256;
+/// Entries of the queries of a cube, at most.
+const ENTRIES: usize = 1024;
 /// Scores that a cube holds in its shared memory.
-const SCORES: usize = (crate::device::GPU_SHARED_MEMORY / 4) - UNITS as usize;
+const SCORES: usize = (crate::device::GPU_SHARED_MEMORY / 4) - UNITS as usize - ENTRIES;
 
 /// Keys or values as the kernel reads them: of the prompts `[groups, kv_heads, prompt, head_dim]`, and of the
 /// completions so far, one a sample, `[samples, kv_heads, capacity, head_dim]`.
@@ -29,8 +31,11 @@ pub struct Remembered {
 
 /// Whether the kernel attends from so many queries of a key head to so many keys, on the device of `x`.
 pub fn takes(x: &Tensor<4>, queries: usize, keys: usize) -> bool {
-    let device = x.device();
-    !device.is_autodiff() && crate::device::has_gpu_kernels(&device) && queries * keys <= SCORES
+    let (device, width) = (x.device(), x.dims()[3]);
+    !device.is_autodiff()
+        && crate::device::has_gpu_kernels(&device)
+        && queries * keys <= SCORES
+        && queries * width <= ENTRIES
 }
 
 /// The same values, in memory in the order of their indices, as [`attend`] reads them.
@@ -123,6 +128,7 @@ impl DecodeOps for CubeBackend {
             queries,
             width,
             units as usize,
+            client.properties().hardware.plane_size_max as usize,
             types,
         );
         out
@@ -132,7 +138,7 @@ impl DecodeOps for CubeBackend {
 mod kernel {
     use cubecl::prelude::*;
 
-    use super::SCORES;
+    use super::{ENTRIES, SCORES};
 
     /// Of the shapes that [`attend`](super::attend) says, `[len, per_group]` at run time.
     #[cube(launch)]
@@ -149,11 +155,16 @@ mod kernel {
         #[comptime] queries: usize,
         #[comptime] width: usize,
         #[comptime] units: usize,
+        #[comptime] plane: usize,
         #[define(F, I)] _types: [ElemType; 2],
     ) {
         let mut scores = Shared::<[f32]>::new_slice(SCORES);
+        let mut asked = Shared::<[f32]>::new_slice(ENTRIES);
         let mut parts = Shared::<[f32]>::new_slice(units);
         let unit = UNIT_POS as usize;
+        let lane = unit % plane;
+        let planes = comptime!(units / plane);
+        let entries = comptime!(queries * width);
         let cube = CUBE_POS;
         let heads = query.shape(1);
         let sample = cube / heads;
@@ -161,58 +172,81 @@ mod kernel {
         let group = sample / per_group as usize;
         let prompt = usize::cast_from(prompts[group]);
         let count = prompt + len as usize;
-        let of_query = cube * queries * width;
+        let of_query = cube * entries;
         let of_prompt = (group * heads + head) * prompt_keys.shape(2) * width;
         let of_own = cube * keys.shape(2) * width;
 
-        let mut key = unit;
+        let mut entry = unit;
+        while entry < entries {
+            asked[entry] = f32::cast_from(query[of_query + entry]);
+            entry += units;
+        }
+        sync_cube();
+
+        // A plane has a key, its units the entries of the head.
+        let mut key = unit / plane;
         while key < count {
             #[unroll]
             for q in 0..queries {
                 let mut sum = 0.0f32;
+                let mut d = lane;
                 if key < prompt {
-                    for d in 0..width {
-                        sum += f32::cast_from(query[of_query + q * width + d])
-                            * f32::cast_from(prompt_keys[of_prompt + key * width + d]);
+                    while d < width {
+                        let entry = f32::cast_from(prompt_keys[of_prompt + key * width + d]);
+                        sum += asked[q * width + d] * entry;
+                        d += plane;
                     }
                 } else {
-                    for d in 0..width {
-                        sum += f32::cast_from(query[of_query + q * width + d])
-                            * f32::cast_from(keys[of_own + (key - prompt) * width + d]);
+                    while d < width {
+                        let entry = f32::cast_from(keys[of_own + (key - prompt) * width + d]);
+                        sum += asked[q * width + d] * entry;
+                        d += plane;
                     }
                 }
-                scores[q * count + key] = sum;
+                let score = plane_sum(sum);
+                if lane == 0 {
+                    scores[q * count + key] = score;
+                }
             }
-            key += units;
+            key += planes;
         }
+        sync_cube();
 
         #[unroll]
         for q in 0..queries {
-            // Each unit goes over the scores that it wrote.
             let mut most = f32::min_value();
             let mut key = unit;
             while key < count {
                 most = max(most, scores[q * count + key]);
                 key += units;
             }
-            parts[unit] = most;
+            let of_plane = plane_max(most);
+            if lane == 0 {
+                parts[unit / plane] = of_plane;
+            }
             sync_cube();
-            for other in 0..units {
-                most = max(most, parts[other]);
+            let mut largest = parts[0];
+            #[unroll]
+            for other in 1..planes {
+                largest = max(largest, parts[other]);
             }
             sync_cube();
             let mut sum = 0.0f32;
             let mut key = unit;
             while key < count {
-                let weight = (scores[q * count + key] - most).exp();
+                let weight = (scores[q * count + key] - largest).exp();
                 scores[q * count + key] = weight;
                 sum += weight;
                 key += units;
             }
-            parts[unit] = sum;
+            let of_plane = plane_sum(sum);
+            if lane == 0 {
+                parts[unit / plane] = of_plane;
+            }
             sync_cube();
-            let mut total = 0.0f32;
-            for other in 0..units {
+            let mut total = parts[0];
+            #[unroll]
+            for other in 1..planes {
                 total += parts[other];
             }
             sync_cube();
@@ -224,21 +258,50 @@ mod kernel {
         }
         sync_cube();
 
+        // Several units share the keys of an entry of the output, where there are more units than entries.
+        let shares = comptime!(if units > entries { units / entries } else { 1 });
+        let share = unit / entries % shares;
         let mut entry = unit;
-        while entry < queries * width {
+        if comptime!(shares > 1) {
+            entry = unit % entries;
+            if unit >= shares * entries {
+                entry = entries; // has nothing to do
+            }
+        }
+        while entry < entries {
             let q = entry / width;
             let d = entry % width;
             let mut sum = 0.0f32;
-            for key in 0..prompt {
+            let mut key = share;
+            while key < prompt {
                 sum += scores[q * count + key]
                     * f32::cast_from(prompt_values[of_prompt + key * width + d]);
+                key += shares;
             }
-            for key in 0..len as usize {
+            let mut key = share;
+            while key < len as usize {
                 sum += scores[q * count + prompt + key]
                     * f32::cast_from(values[of_own + key * width + d]);
+                key += shares;
             }
-            out[of_query + entry] = F::cast_from(sum);
-            entry += units;
+            if comptime!(shares > 1) {
+                parts[unit] = sum;
+                entry = entries;
+            } else {
+                out[of_query + entry] = F::cast_from(sum);
+                entry += units;
+            }
+        }
+        if comptime!(shares > 1) {
+            sync_cube();
+            if unit < entries {
+                let mut total = 0.0f32;
+                #[unroll]
+                for other in 0..shares {
+                    total += parts[other * entries + unit];
+                }
+                out[of_query + unit] = F::cast_from(total);
+            }
         }
     }
 }

@@ -7,6 +7,10 @@
 //! |---|---|
 //! | `attention_weights` | the softmax of scores over the keys that each query sees |
 //! | `decode` | attention of new tokens to a shared prompt |
+//! | `few_rows` | products of a few rows with a weight |
+//! | `head` | log-probabilities of targets, the logits a chunk at a time |
+//! | `draw` | sums of logits by blocks, for drawing tokens |
+//! | `bias`, `sums` | a bias; sums over rows, sums of squares |
 //! | `norm` | the norms by root mean square and by mean and variance |
 //! | `rotary` | rotary positions |
 //! | `activation` | SiLU·up, GELU |
@@ -19,17 +23,22 @@
 pub mod activation;
 pub mod adam;
 pub mod attention_weights;
+pub mod bias;
 pub mod decode;
+pub mod draw;
+pub mod few_rows;
+pub mod head;
 pub mod norm;
 pub mod rotary;
+pub mod sums;
 
-use burn::backend::TensorMetadata;
+use burn::backend::{CubeDevice, TensorMetadata};
 use burn::tensor::Tensor;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::{CubeCount, CubeDim};
 
-use crate::device::has_gpu_kernels;
+use crate::device::{cube_has_gpu_kernels, has_gpu_kernels};
 
 /// Units of a cube of operations on single entries.
 const UNITS: usize = 256;
@@ -39,6 +48,11 @@ const ROWS: u32 = 4;
 /// Whether these kernels take `x`.
 pub fn takes<const D: usize>(x: &Tensor<D>) -> bool {
     has_gpu_kernels(&x.device())
+}
+
+/// Whether these kernels run on `device`.
+pub fn takes_on(device: &CubeDevice) -> bool {
+    cube_has_gpu_kernels(device)
 }
 
 /// Without gaps between rows, which the runtime leaves for itself: the kernels count entries from the start.

@@ -17,6 +17,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::sums::SumOps;
 use super::{by_row, empty_like, rows_and_width};
 
 /// `x / √(mean x² + ε) · γ` of `x` `[.., width]`, of the type of x.
@@ -123,7 +124,7 @@ impl NormGradients for CubeBackend {
     }
 }
 
-impl<B: NormOps + NormGradients, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
+impl<B: NormOps + NormGradients + SumOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
     fn by_size(x: FloatTensor<Self>, gamma: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
         let nodes = [x.node(), gamma.node()];
         let [x, gamma] = [x, gamma].map(|it| it.into_primitive());
@@ -153,18 +154,17 @@ impl<B: NormOps + NormGradients, C: CheckpointStrategy> NormOps for Autodiff<B, 
 #[derive(Debug)]
 struct NormBackward;
 
-impl<B: NormGradients, const N: usize> Backward<B, N> for NormBackward {
+impl<B: NormGradients + SumOps, const N: usize> Backward<B, N> for NormBackward {
     type State = (FloatTensor<B>, FloatTensor<B>, f32);
 
     /// Of x and γ, and with three inputs of β.
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
         let (x, gamma, epsilon) = ops.state;
-        let width = gamma.shape().num_elements();
         let (shape, dtype) = (gamma.shape(), gamma.dtype());
         let (of_x, slopes) = B::norm_gradients(x, gamma, grad.clone(), epsilon, N == 3);
         let over_rows = |it: FloatTensor<B>| {
-            let sum = B::float_reshape(B::float_sum_dim(it, 0), shape.clone());
+            let sum = B::float_reshape(B::sum_over_rows(it), shape.clone());
             if sum.dtype() == dtype { sum } else { B::float_cast(sum, dtype.into()) }
         };
         let mut parents = ops.parents.into_iter().map(|it| it.map(|node| node.id));
@@ -175,9 +175,7 @@ impl<B: NormGradients, const N: usize> Backward<B, N> for NormBackward {
             grads.register::<B>(node, over_rows(slopes));
         }
         if let Some(node) = parents.next().flatten() {
-            let rows = grad.shape().num_elements() / width;
-            let rows = B::float_reshape(grad, Shape::new([rows, width]));
-            grads.register::<B>(node, over_rows(B::float_cast(rows, DType::F32.into())));
+            grads.register::<B>(node, over_rows(grad));
         }
     }
 }

@@ -111,6 +111,8 @@ fn affine<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1
     shape[D - 1] = outputs;
     let out = multiply(x.reshape([rows, inputs]), weight);
     let out = match bias {
+        #[cfg(feature = "gpu-kernels")]
+        Some(bias) if super::gpu::takes(&out) => super::gpu::bias::biased(out, bias),
         Some(bias) => out + bias.unsqueeze(),
         None => out,
     };

@@ -35,6 +35,8 @@ use burn::tensor::DType;
 use burn::tensor::{Int, Tensor};
 
 use self::plain::{backward, divergences, forward};
+#[cfg(feature = "gpu-kernels")]
+use crate::kernels::gpu;
 use crate::kernels::product::ProductOps;
 
 /// Log-probabilities of `targets` under `softmax(hidden · weightᵀ / temperature)`, `[tokens]`.
@@ -217,11 +219,52 @@ impl HeadKernel for burn::backend::LibTorch {}
 #[cfg(feature = "tch")]
 impl HeadOps for burn::backend::LibTorch {}
 
-#[cfg(feature = "gpu")]
+#[cfg(all(feature = "gpu", not(feature = "gpu-kernels")))]
 impl HeadKernel for burn::backend::Cube {}
 
-#[cfg(feature = "gpu")]
+#[cfg(all(feature = "gpu", not(feature = "gpu-kernels")))]
 impl HeadOps for burn::backend::Cube {}
+
+#[cfg(feature = "gpu-kernels")]
+impl HeadKernel for burn_cubecl::CubeBackend {
+    fn head_forward(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        inverse_temperature: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        if gpu::takes_on(&hidden.device) {
+            gpu::head::forward(&hidden, &weight, targets, inverse_temperature)
+        } else {
+            forward::<Self>(&hidden, &weight, &targets, inverse_temperature)
+        }
+    }
+
+    fn head_backward(
+        saved: Saved<FloatTensor<Self>, IntTensor<Self>>,
+        grad: FloatTensor<Self>,
+        for_hidden: bool,
+        for_weight: bool,
+    ) -> (Option<FloatTensor<Self>>, Option<FloatTensor<Self>>) {
+        if gpu::takes_on(&saved.hidden.device) {
+            gpu::head::backward(saved, grad, for_hidden, for_weight)
+        } else {
+            backward::<Self>(saved, grad, for_hidden, for_weight)
+        }
+    }
+}
+
+#[cfg(feature = "gpu-kernels")]
+impl HeadOps for burn_cubecl::CubeBackend {
+    fn head_log_probs(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        inverse_temperature: f64,
+    ) -> FloatTensor<Self> {
+        Self::head_forward(hidden, weight, targets, inverse_temperature).0
+    }
+}
 
 #[cfg(feature = "remote")]
 impl HeadKernel for burn::backend::Remote {}
@@ -256,11 +299,16 @@ struct HeadBackward;
 /// What the backward pass needs.
 #[derive(Clone, Debug)]
 pub struct Saved<F, I> {
-    hidden: F,
-    weight: F,
-    targets: I,
-    log_sums: F,
-    inverse_temperature: f64,
+    /// `[tokens, width]`
+    pub hidden: F,
+    /// `[vocabulary, width]`
+    pub weight: F,
+    /// `[tokens]`
+    pub targets: I,
+    /// `[tokens]`
+    pub log_sums: F,
+    /// One over the temperature.
+    pub inverse_temperature: f64,
 }
 
 impl<B: HeadKernel> Backward<B, 2> for HeadBackward {
