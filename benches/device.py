@@ -237,9 +237,10 @@ class Bench:
         write_model(folder, config)
         write_groups(folder + ".jsonl", config, a.groups * a.steps, a.completions, a.prompt, a.completion)
         rng = random.Random(2)
-        with open(folder + "-prompts.jsonl", "w", encoding="utf-8") as out:
-            for _ in range(a.prompts):
-                out.write(json.dumps({"prompt_ids": [rng.randrange(1, config["vocab_size"]) for _ in range(a.prompt)]}) + "\n")
+        for batches in (1, 3):
+            with open(f"{folder}-prompts-{batches}.jsonl", "w", encoding="utf-8") as out:
+                for _ in range(batches * a.prompts):
+                    out.write(json.dumps({"prompt_ids": [rng.randrange(1, config["vocab_size"]) for _ in range(a.prompt)]}) + "\n")
 
     def align(self, name, config, dtype, **more):
         a, folder = self.a, os.path.join(self.scratch, name)
@@ -261,9 +262,9 @@ class Bench:
             part.update(step_seconds=sum(later) / len(later), all_seconds=seconds, losses=[row["loss"] for row in rows])
         return part
 
-    def sampling(self, name, dtype, tokens):
+    def sampling(self, name, dtype, tokens, batches=1):
         a, folder = self.a, os.path.join(self.scratch, name)
-        return ["sample", "--model", folder, "--data", folder + "-prompts.jsonl", "--fresh", "--dtype", dtype, "--device", a.device,
+        return ["sample", "--model", folder, "--data", f"{folder}-prompts-{batches}.jsonl", "--fresh", "--dtype", dtype, "--device", a.device,
                 "--out", folder + "-samples.jsonl", "--completions", str(a.samples), "--max-new-tokens", str(tokens),
                 "--set", "generation.ignore_eos=true", "--set", f"generation.batch_size={a.prompts}"]
 
@@ -281,14 +282,12 @@ class Bench:
                          {"tokens": read, "flops": 6 * (body * read + head * scored), "dtype": dtype})
 
             drawn = a.prompts * a.samples * a.new_tokens
-            arguments = self.sampling(name, dtype, a.new_tokens)
-            for again in range(2):  # the second time with what the first has compiled and measured
-                part = {**self.run("sample", arguments), "model": name, "dtype": dtype}
-                if part.get("result"):
-                    part["step_seconds"] = part["result"]["seconds"]
-                if again == 0 and "left_out" not in part:
-                    self.keep({**part, "part": "sample, the first time"})
-            job = {"task": "sample", "model": folder, "data": folder + "-prompts.jsonl", "dtype": dtype, "prompts": a.prompts,
+            one, three = [{**self.run("sample", self.sampling(name, dtype, a.new_tokens, batches)), "model": name, "dtype": dtype}
+                          for batches in (1, 3)]
+            part = dict(three)
+            if one.get("result") and three.get("result"):  # a batch without loading and compiling, as PyTorch's second
+                part.update(step_seconds=(three["result"]["seconds"] - one["result"]["seconds"]) / 2, first_batch_seconds=one["result"]["seconds"])
+            job = {"task": "sample", "model": folder, "data": folder + "-prompts-1.jsonl", "dtype": dtype, "prompts": a.prompts,
                    "samples": a.samples, "tokens": a.new_tokens}
             self.compare(part, job, {"tokens": drawn, "flops": 2 * (body + head) * drawn, "dtype": dtype})
 

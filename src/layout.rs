@@ -65,7 +65,7 @@ pub enum AttentionLayout {
     /// Of every query, the number of keys at the start of its row that it sees, and the first of the others, which
     /// it sees up to itself, `[batch, row, 2]`; only on GPUs.
     #[cfg(feature = "gpu-kernels")]
-    Sight(Tensor<3, Int>),
+    Sight(Box<Tensor<3, Int>>),
 }
 
 impl AttentionLayout {
@@ -75,7 +75,7 @@ impl AttentionLayout {
             Self::Mask(mask) => Self::Mask(Box::new(mask.inner())),
             Self::SharedPrompts(groups) => Self::SharedPrompts(groups),
             #[cfg(feature = "gpu-kernels")]
-            Self::Sight(sight) => Self::Sight(sight.inner()),
+            Self::Sight(sight) => Self::Sight(Box::new(sight.inner())),
         }
     }
 
@@ -97,7 +97,7 @@ impl AttentionLayout {
         }
         #[cfg(feature = "gpu-kernels")]
         if crate::device::has_gpu_kernels(device) {
-            return Self::Sight(Tensor::zeros([lengths.len(), row, 2], device));
+            return Self::Sight(Box::new(Tensor::zeros([lengths.len(), row, 2], device)));
         }
         let mask = Tensor::<2, Bool>::tril_mask([row, row], 0, device).reshape([1, 1, row, row]);
         Self::Mask(Box::new(mask.expand([lengths.len(), 1, row, row])))
@@ -137,7 +137,7 @@ impl GroupRows {
         let [rows, row] = self.shape;
         #[cfg(feature = "gpu-kernels")]
         if crate::device::has_gpu_kernels(device) {
-            return AttentionLayout::Sight(self.sight(device));
+            return AttentionLayout::Sight(Box::new(self.sight(device)));
         }
         let mut hidden = vec![true; rows * row * row];
         for (first, group) in (0..).step_by(row.max(1)).zip(&self.groups) {

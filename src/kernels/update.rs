@@ -25,8 +25,11 @@ pub fn scaled<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {
 #[derive(Default)]
 pub struct SquareSums {
     known: f64,
-    /// Of the tensors on such a device, parts of each.
+    /// Of the tensors on such a device, `[1]` each.
     pending: Vec<Tensor<1>>,
+    /// Parts of sums that a kernel wrote, and how many.
+    #[cfg(feature = "gpu-kernels")]
+    written: Vec<(Tensor<1>, usize)>,
 }
 
 impl SquareSums {
@@ -39,14 +42,34 @@ impl SquareSums {
         }
         #[cfg(feature = "gpu-kernels")]
         if super::gpu::takes(&x) {
-            self.pending.push(super::gpu::sums::squares(x));
-            return;
+            return self.write(x);
         }
         self.pending.push(x.square().sum());
     }
 
+    #[cfg(feature = "gpu-kernels")]
+    fn write<const D: usize>(&mut self, x: Tensor<D>) {
+        use super::gpu::sums::{PARTS_OF_SQUARES, squares};
+        /// Tensors of a buffer.
+        const ROOM: usize = 1024;
+
+        let device = x.device();
+        let (into, len) = match self.written.pop() {
+            Some((into, len)) if len < ROOM * PARTS_OF_SQUARES && into.device() == device => (into, len),
+            full => {
+                self.written.extend(full);
+                (Tensor::zeros([ROOM * PARTS_OF_SQUARES], (&device, burn::tensor::DType::F32)), 0)
+            }
+        };
+        self.written.push((squares(x, into, len), len + PARTS_OF_SQUARES));
+    }
+
     /// The sum over all tensors.
-    pub fn total(self) -> f64 {
+    pub fn total(mut self) -> f64 {
+        #[cfg(feature = "gpu-kernels")]
+        for (parts, len) in self.written.drain(..) {
+            self.known += parts.narrow(0, 0, len).into_data().iter::<f64>().sum::<f64>();
+        }
         match self.pending.len() {
             0 => self.known,
             _ => self.known + Tensor::cat(self.pending, 0).into_data().iter::<f64>().sum::<f64>(),

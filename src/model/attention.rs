@@ -122,11 +122,9 @@ impl Attention {
         let rows = self.num_heads / self.num_kv_heads * row;
         let query = query.reshape([batch, self.num_kv_heads, rows, self.head_dim]);
         let scores = multiply(query, keys.clone().swap_dims(2, 3)); // [batch, kv_heads, queries · row, row]
-        let scores = scores.reshape([batch, self.num_heads, row, row]);
         let scale = (self.head_dim as f64).powf(-0.5);
         let weights = attention_weights::weights(scores, sight.clone(), scale);
-        let mixed =
-            multiply(weights.reshape([batch, self.num_kv_heads, rows, row]), values.clone());
+        let mixed = multiply(weights, values.clone());
         let heads = mixed.reshape([batch, self.num_heads, row, self.head_dim]).swap_dims(1, 2);
         let mixed = heads.reshape([batch, row, self.num_heads * self.head_dim]);
         (mixed, KeysAndValues { keys, values })

@@ -167,12 +167,12 @@ mod kernel {
     /// √½
     const ROOT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
     /// √(2/π)
-    const ROOT: f32 = 0.797_884_56;
+    const ROOT: f32 = 0.797_884_6;
     const CUBE: f32 = 0.044_715;
     /// Three times the product of both.
     const SLOPE: f32 = 0.107_032_23;
     /// 1/√(2π)
-    const DENSITY: f32 = 0.398_942_28;
+    const DENSITY: f32 = 0.398_942_3;
     const MINUS_HALF: f32 = -0.5;
 
     #[cube]

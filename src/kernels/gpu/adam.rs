@@ -1,4 +1,4 @@
-//! Adam's update in one launch, in place where nobody else holds the tensors.
+//! Adam's update in one launch, the moments in place where nobody else holds them.
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
@@ -8,7 +8,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::by_entry;
+use super::{by_entry, empty_like};
 
 /// What the update is made of.
 #[derive(Clone, Copy, Debug)]
@@ -66,25 +66,28 @@ impl AdamOps for CubeBackend {
             let it = into_contiguous(it);
             if it.handle.can_mut() { it } else { into_contiguous(it.copy()) }
         };
-        let [parameter, first, second] = [parameter, first, second].map(own);
-        let gradient = into_contiguous(gradient);
+        let [first, second] = [first, second].map(own);
+        // The module holds the parameter still.
+        let [parameter, gradient] = [parameter, gradient].map(into_contiguous);
+        let out = empty_like(&parameter);
         let (count, dim) = by_entry(parameter.shape().num_elements());
         let Factors { betas: [beta_1, beta_2], rate, correction, epsilon } = factors;
         kernel::adam::launch(
-            &parameter.client,
+            &parameter.client.clone(),
             count,
             dim,
-            parameter.clone().into_tensor_arg(),
+            parameter.into_tensor_arg(),
             gradient.into_tensor_arg(),
             first.clone().into_tensor_arg(),
             second.clone().into_tensor_arg(),
+            out.clone().into_tensor_arg(),
             beta_1,
             beta_2,
             rate,
             correction,
             epsilon,
         );
-        (parameter, first, second)
+        (out, first, second)
     }
 }
 
@@ -93,10 +96,11 @@ mod kernel {
 
     #[cube(launch)]
     pub fn adam(
-        parameter: &mut Tensor<f32>,
+        parameter: &Tensor<f32>,
         gradient: &Tensor<f32>,
         first: &mut Tensor<f32>,
         second: &mut Tensor<f32>,
+        out: &mut Tensor<f32>,
         beta_1: f32,
         beta_2: f32,
         rate: f32,
@@ -112,6 +116,6 @@ mod kernel {
         let v = second[at] * beta_2 + g * g * (1.0 - beta_2);
         first[at] = m;
         second[at] = v;
-        parameter[at] -= rate * (m * correction / (v.sqrt() + epsilon));
+        out[at] = parameter[at] - rate * (m * correction / (v.sqrt() + epsilon));
     }
 }

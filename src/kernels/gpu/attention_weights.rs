@@ -8,15 +8,16 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
+use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::{Int, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{by_row, empty_like, rows_and_width};
+use super::{by_row, rows_and_width};
 
-/// The weights of the keys, zeros of those that are not seen, `[batch, heads, row, row]`.
+/// The weights of the keys, zeros of those that are not seen, `[batch, kv_heads, queries · row, row]`.
 ///
 /// - `scores`: of the same shape, not scaled
 /// - `sight`: of every query, the number of keys at the start of the row that it sees, and the first of the others,
@@ -53,8 +54,8 @@ pub trait WeightGradients: Backend {
 
 impl WeightOps for CubeBackend {
     fn attention_weights(scores: CubeTensor, sight: CubeTensor, scale: f64) -> CubeTensor {
-        let [scores, sight] = [scores, sight].map(into_contiguous);
-        let (client, out) = (scores.client.clone(), empty_like(&scores));
+        let (scores, sight) = (by_rows(scores), into_contiguous(sight));
+        let (client, out) = (scores.client.clone(), rows_like(&scores));
         let (count, dim) = by_row(&scores, rows_and_width(&scores).0);
         let types = [scores.dtype, sight.dtype].map(dtype_to_storage_type);
         kernel::weights::launch(
@@ -73,8 +74,8 @@ impl WeightOps for CubeBackend {
 
 impl WeightGradients for CubeBackend {
     fn attention_scores_gradient(weights: CubeTensor, grad: CubeTensor, scale: f64) -> CubeTensor {
-        let [weights, grad] = [weights, grad].map(into_contiguous);
-        let (client, out) = (weights.client.clone(), empty_like(&weights));
+        let [weights, grad] = [weights, grad].map(by_rows);
+        let (client, out) = (weights.client.clone(), rows_like(&weights));
         let (count, dim) = by_row(&weights, rows_and_width(&weights).0);
         let dtype = dtype_to_storage_type(weights.dtype);
         kernel::gradient::launch(
@@ -89,6 +90,20 @@ impl WeightGradients for CubeBackend {
         );
         out
     }
+}
+
+/// The same values, rows at even distances in memory: as products write them, with gaps that align each row.
+fn by_rows(x: CubeTensor) -> CubeTensor {
+    let (shape, strides) = (x.meta.shape(), x.meta.strides());
+    let even = strides[3] == 1
+        && strides[1] == shape[2] * strides[2]
+        && strides[0] == shape[1] * strides[1];
+    if even { x } else { into_contiguous(x) }
+}
+
+/// With the gaps that the runtime leaves: products read aligned rows faster.
+fn rows_like(x: &CubeTensor) -> CubeTensor {
+    by_rows(empty_device_dtype(x.client.clone(), x.device.clone(), x.shape(), x.dtype))
 }
 
 impl<B: WeightOps + WeightGradients, C: CheckpointStrategy> WeightOps for Autodiff<B, C> {
@@ -141,14 +156,16 @@ mod kernel {
     ) {
         let row = scores.shape(3);
         let query = query();
-        if query >= scores.shape(0) * scores.shape(1) * row {
+        let of_batch = scores.shape(1) * scores.shape(2);
+        if query >= scores.shape(0) * of_batch {
             terminate!();
         }
         let unit = UNIT_POS_X as usize;
         let units = CUBE_DIM_X as usize;
-        let at = query * row;
+        let at = query * scores.stride(2);
+        let to = query * out.stride(2);
         let token = query % row;
-        let batch = query / row / scores.shape(1);
+        let batch = query / of_batch;
         let prompt = usize::cast_from(sight[(batch * row + token) * 2]);
         let first = usize::cast_from(sight[(batch * row + token) * 2 + 1]);
 
@@ -176,7 +193,7 @@ mod kernel {
             if key <= token && (key < prompt || key >= first) {
                 weight = ((f32::cast_from(scores[at + key]) - most) * scale).exp() * inverse;
             }
-            out[at + key] = F::cast_from(weight);
+            out[to + key] = F::cast_from(weight);
             key += units;
         }
     }
@@ -191,25 +208,27 @@ mod kernel {
     ) {
         let row = weights.shape(3);
         let query = query();
-        if query >= weights.shape(0) * weights.shape(1) * row {
+        if query >= weights.shape(0) * weights.shape(1) * weights.shape(2) {
             terminate!();
         }
         let unit = UNIT_POS_X as usize;
         let units = CUBE_DIM_X as usize;
-        let at = query * row;
+        let at = query * weights.stride(2);
+        let of_grad = query * grad.stride(2);
+        let to = query * out.stride(2);
         let token = query % row;
         let mut sum = 0.0f32;
         let mut key = unit;
         while key <= token {
-            sum += f32::cast_from(weights[at + key]) * f32::cast_from(grad[at + key]);
+            sum += f32::cast_from(weights[at + key]) * f32::cast_from(grad[of_grad + key]);
             key += units;
         }
         let mean = plane_sum(sum);
         let mut key = unit;
         while key < row {
             let weight = f32::cast_from(weights[at + key]);
-            let slope = weight * (f32::cast_from(grad[at + key]) - mean) * scale;
-            out[at + key] = F::cast_from(slope);
+            let slope = weight * (f32::cast_from(grad[of_grad + key]) - mean) * scale;
+            out[to + key] = F::cast_from(slope);
             key += units;
         }
     }

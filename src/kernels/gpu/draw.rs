@@ -92,6 +92,7 @@ fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, DType::F32)
 }
 
+#[allow(clippy::manual_div_ceil, reason = "a kernel has no `div_ceil`")]
 mod kernel {
     use cubecl::prelude::*;
 

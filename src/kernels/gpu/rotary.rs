@@ -104,6 +104,7 @@ impl<B: RotaryOps> Backward<B, 1> for RotaryBackward {
     }
 }
 
+#[allow(clippy::manual_is_multiple_of, reason = "a kernel has no `is_multiple_of`")]
 mod kernel {
     use cubecl::prelude::*;
 

@@ -24,12 +24,15 @@ const LAYERS: usize = UNITS / COLUMNS;
 const ROWS: usize = 128;
 /// Most cubes along the rows.
 const PARTS: usize = 1 << 12;
-/// Cubes of a sum of squares.
-const SQUARES: usize = 64;
+/// Cubes of a sum of squares, each with a part of it.
+pub const PARTS_OF_SQUARES: usize = 256;
 
-/// Σ x², in f32 parts that the caller adds up, `[parts]`.
-pub fn squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
-    Tensor::from_dispatch(<Dispatch as SumOps>::parts_of_squares(x.into_dispatch()))
+/// `into` with the parts of Σ x² written from `at` on; the caller adds them up.
+///
+/// - `into`: f32, of which nobody else holds a copy
+pub fn squares<const D: usize>(x: Tensor<D>, into: Tensor<1>, at: usize) -> Tensor<1> {
+    let (x, into) = (x.into_dispatch(), into.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as SumOps>::parts_of_squares(x, into, at))
 }
 
 /// The sums as burn dispatches them.
@@ -39,7 +42,11 @@ pub trait SumOps: Backend {
     fn sum_over_rows(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// As [`squares`] says.
-    fn parts_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn parts_of_squares(
+        x: FloatTensor<Self>,
+        into: FloatTensor<Self>,
+        at: usize,
+    ) -> FloatTensor<Self>;
 }
 
 impl SumOps for CubeBackend {
@@ -53,20 +60,22 @@ impl SumOps for CubeBackend {
         Self::float_reshape(sum, Shape::new([width]))
     }
 
-    fn parts_of_squares(x: CubeTensor) -> CubeTensor {
+    fn parts_of_squares(x: CubeTensor, into: CubeTensor, at: usize) -> CubeTensor {
         let x = into_contiguous(x);
-        let out = empty(&x, Shape::new([SQUARES]));
         let dtype = dtype_to_storage_type(x.dtype);
+        let plane = x.client.properties().hardware.plane_size_max;
         kernel::squares::launch(
             &x.client.clone(),
-            CubeCount::Static(SQUARES as u32, 1, 1),
-            CubeDim::new_1d(UNITS as u32),
+            CubeCount::Static(PARTS_OF_SQUARES as u32, 1, 1),
+            CubeDim::new_2d(plane, UNITS as u32 / plane),
             x.into_tensor_arg(),
-            out.clone().into_tensor_arg(),
+            into.clone().into_tensor_arg(),
+            at as u32,
             UNITS,
+            UNITS / plane as usize,
             dtype,
         );
-        out
+        into
     }
 }
 
@@ -142,12 +151,14 @@ mod kernel {
     pub fn squares<F: Float>(
         x: &Tensor<F>,
         out: &mut Tensor<f32>,
+        at: u32,
         #[comptime] units: usize,
+        #[comptime] planes: usize,
         #[define(F)] _dtype: ElemType,
     ) {
-        let mut parts = Shared::<[f32]>::new_slice(units);
+        let mut parts = Shared::<[f32]>::new_slice(planes);
         let unit = UNIT_POS as usize;
-        let cubes = CUBE_COUNT as usize;
+        let cubes = CUBE_COUNT_X as usize;
         let mut sum = 0.0f32;
         let mut entry = CUBE_POS * units + unit;
         while entry < x.len() {
@@ -155,14 +166,18 @@ mod kernel {
             sum += value * value;
             entry += cubes * units;
         }
-        parts[unit] = sum;
+        let of_plane = plane_sum(sum);
+        if UNIT_POS_X == 0 {
+            parts[UNIT_POS_Y as usize] = of_plane;
+        }
         sync_cube();
         if unit == 0 {
-            let mut total = 0.0f32;
-            for other in 0..units {
+            let mut total = parts[0];
+            #[unroll]
+            for other in 1..planes {
                 total += parts[other];
             }
-            out[CUBE_POS] = total;
+            out[at as usize + CUBE_POS] = total;
         }
     }
 }
