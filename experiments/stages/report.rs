@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use exalign::report::{HTML_NAME, NamedReport, Report, write_page};
+use exalign::report::{HTML_NAME, NamedReport, Report, write_differences, write_page};
 use exalign::{Result, files};
 
 use crate::output::print_text;
@@ -18,6 +18,10 @@ pub struct ReportArgs {
     /// The file for the page [default: report.html in the run's folder; comparison.html here for several]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// A file for a picture of the differences between policies, as SVG: who is ahead at the same KL, and after the
+    /// same number of steps
+    #[arg(long, value_name = "FILE")]
+    differences: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -32,10 +36,15 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         [file] => file.with_file_name(HTML_NAME),
         _ => PathBuf::from("comparison.html"),
     });
-    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        files::create_dir(folder)?;
+    for file in [Some(&out), args.differences.as_ref()].into_iter().flatten() {
+        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            files::create_dir(folder)?;
+        }
     }
     write_page(&out, &reports)?;
+    if let Some(file) = &args.differences {
+        write_differences(file, &reports)?;
+    }
     print_text(&format!("report: {}", out.display()))
 }
 

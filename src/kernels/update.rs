@@ -55,7 +55,9 @@ impl SquareSums {
 
         let device = x.device();
         let (into, len) = match self.written.pop() {
-            Some((into, len)) if len < ROOM * PARTS_OF_SQUARES && into.device() == device => (into, len),
+            Some((into, len)) if len < ROOM * PARTS_OF_SQUARES && into.device() == device => {
+                (into, len)
+            }
             full => {
                 self.written.extend(full);
                 (Tensor::zeros([ROOM * PARTS_OF_SQUARES], (&device, burn::tensor::DType::F32)), 0)
@@ -65,16 +67,22 @@ impl SquareSums {
     }
 
     /// The sum over all tensors.
-    pub fn total(mut self) -> f64 {
+    pub fn total(self) -> f64 {
         #[cfg(feature = "gpu-kernels")]
-        for (parts, len) in self.written.drain(..) {
-            self.known += parts.narrow(0, 0, len).into_data().iter::<f64>().sum::<f64>();
-        }
-        match self.pending.len() {
-            0 => self.known,
-            _ => self.known + Tensor::cat(self.pending, 0).into_data().iter::<f64>().sum::<f64>(),
-        }
+        let written: f64 =
+            self.written.into_iter().map(|(parts, len)| sum_of(parts.narrow(0, 0, len))).sum();
+        #[cfg(not(feature = "gpu-kernels"))]
+        let written = 0.0;
+        let pending = match self.pending.len() {
+            0 => 0.0,
+            _ => sum_of(Tensor::cat(self.pending, 0)),
+        };
+        self.known + written + pending
     }
+}
+
+fn sum_of(parts: Tensor<1>) -> f64 {
+    parts.into_data().iter::<f64>().sum()
 }
 
 #[cfg(feature = "flex")]

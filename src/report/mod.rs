@@ -92,6 +92,18 @@ impl Report {
     }
 }
 
+/// Writes the differences between the policies of each report as a picture of its own: who is ahead at the same KL and
+/// after the same number of steps, and whether that can be told from nothing.
+///
+/// # Errors
+/// If no report has compared policies; if the file cannot be written.
+pub fn write_differences(path: &Path, runs: &[NamedReport]) -> Result<()> {
+    let svg = pictures::differences_svg(&runs::Run::all(runs)).ok_or_else(|| {
+        Error::file(path, "nothing to draw: no report compares policies at the same KL")
+    })?;
+    files::write_atomic(path, |writer| writer.write_all(svg.as_bytes()))
+}
+
 /// Writes the page of one report, or of several compared, to a file.
 ///
 /// # Errors

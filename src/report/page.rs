@@ -7,7 +7,7 @@ use super::runs::Run;
 use super::schema::NamedReport;
 use super::style::{COLORS, Color};
 use super::text::{script_json, without_control};
-use super::{costs, frontier, panels, results, samples, settings};
+use super::{costs, frontier, panels, pictures, results, samples, settings};
 
 const STYLE: &str = include_str!("../../assets/report/page.css");
 const SCRIPT: &str = include_str!("../../assets/report/page.js");
@@ -22,6 +22,8 @@ pub fn render(reports: &[NamedReport]) -> String {
     sections.add("frontier", "Reward against KL", frontier::section(&runs));
     sections.add("results", "Results", results::results(&runs));
     if runs.len() > 1 {
+        let ahead = pictures::differences(&runs).map(PreEscaped);
+        sections.add("ahead", "Who is ahead at the same KL", ahead);
         sections.add("differences", "What differs", Some(settings::differences(&runs)));
     }
     runs.iter().for_each(|run| sections.add_run(run));

@@ -2,7 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::pictures::{interval_bar, win_bar};
+use super::pictures::{differences, interval_bar, win_bar};
 use super::runs::Run;
 use super::schema::{Area, Comparison, ResultRow, WinRateRow};
 use super::tables::{cell, folded, row, table};
@@ -130,6 +130,9 @@ pub fn comparisons(run: &Run) -> Option<Markup> {
             "Two objectives seldom end at the same KL, so that the one that drifts further often has more \
              reward. Here they are compared where both are: between checkpoints, up to the KL that both reach. The last \
              columns compare them after the same number of steps, and say how much further the one has gone."
+        }
+        @if all.len() > 2 {
+            @if let Some(picture) = differences(std::slice::from_ref(run)) { (PreEscaped(picture)) }
         }
         (table("Differences at the same KL, with 95 % intervals", &header, 2..9, rows))
         (folded("Every repetition", "Differences by seed", &by_seed, 1..9, seeds))

@@ -108,6 +108,10 @@ pub struct Style {
 }
 
 impl Style {
+    /// A difference above 0, and one below.
+    pub(super) const AHEAD: &'static Color = &NAVY;
+    pub(super) const BEHIND: &'static Color = &AMBER;
+
     /// π*, the exact optimum.
     pub const OPTIMUM: Self = Self { color: &INK, marker: Marker::Star, dashes: "6 4" };
 

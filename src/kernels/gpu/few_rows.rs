@@ -172,7 +172,12 @@ mod kernel {
             // The last tile begins early where rows are no whole tiles: some rows are written twice, with the same sums.
             let row = min(tile * 16, last);
             let sum = sums.index(tile);
-            cmma::store(&mut parts[plane * 256..plane * 256 + 256], sum, 16, MatrixLayout::RowMajor);
+            cmma::store(
+                &mut parts[plane * 256..plane * 256 + 256],
+                sum,
+                16,
+                MatrixLayout::RowMajor,
+            );
             sync_cube();
             let mut entry = plane * 32 + unit;
             while entry < 256 {

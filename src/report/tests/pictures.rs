@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use super::*;
+use crate::report::pictures::differences_svg;
+use crate::report::runs::Run;
 
 #[test]
 fn the_picture_alone_has_its_own_colours() {
@@ -55,6 +57,52 @@ fn a_sweep_has_a_legend_to_choose_from_and_a_picture_for_every_beta() {
     // Every β has the eight that share it, SFT and Best-of-N: lines and points.
     assert_eq!(facets.matches(r#"<g class="track""#).count(), 5 * 2 * (8 + 2));
     assert!(!html.contains("EXO-rw, β 0.5, K 4, step 36</text>"), "no labels in a crowd");
+}
+
+#[test]
+fn differences_have_a_colour_only_where_their_interval_is_without_zero() {
+    let compared = |mean: f64, half: f64, later: f64| Comparison {
+        ours: "exo-rw".to_owned(),
+        theirs: "dpo-rw".to_owned(),
+        common_kl: 1.0,
+        at_common_kl: around(mean, half),
+        mean_gain: around(mean, half),
+        repetitions: Vec::new(),
+        at_equal_steps: Some(EqualSteps {
+            step: 8,
+            reward: around(later, 0.05),
+            kl: around(0.2, 0.1),
+        }),
+        variance_components: None,
+    };
+    let report = |mean, half, later| Report {
+        policies: labels(&["exo-rw", "dpo-rw"]),
+        comparisons: vec![compared(mean, half, later)],
+        ..Report::default()
+    };
+    let named = |name: &str, report| NamedReport { name: name.to_owned(), report };
+    let reports = [
+        named("soft", report(0.01, 0.02, 0.04)),
+        named("peaked", report(-0.2, 0.1, 0.09)),
+        named("near", report(0.3, 0.1, -0.2)),
+    ];
+    let svg = differences_svg(&Run::all(&reports)).unwrap();
+    let groups: Vec<&str> = svg.split("<g>").skip(1).collect();
+    let (muted, ahead, behind) = ("#5c6370", "#0b4a9e", "#d9800f");
+    let filled = |group: &str, color: &str| group.contains(&format!(r#"r="4" fill="{color}""#));
+    let hollow = |group: &str, color: &str| {
+        group.contains(&format!(r#"r="4" fill="none" stroke="{color}""#))
+    };
+    assert!(filled(groups[0], muted) && hollow(groups[0], muted));
+    assert!(filled(groups[1], behind) && hollow(groups[1], ahead));
+    assert!(filled(groups[2], ahead) && hollow(groups[2], behind));
+    assert!(groups[1].contains("peaked · EXO-rw − DPO-rw</text>"));
+    assert!(groups[1].contains(
+        "−0.200 [−0.300, −0.100] at the same KL, +0.090 [0.040, 0.140] after 8 steps each"
+    ));
+    assert!(differences_svg(&Run::all(&[named("none", Report::default())])).is_none());
+    let page = render(&reports);
+    assert!(page.contains("Who is ahead at the same KL") && page.contains("peaked · EXO-rw"));
 }
 
 #[test]
