@@ -44,11 +44,19 @@ pub(super) fn statistics<A: Alignment + ?Sized>(
             .map(|(row, w)| log_softmax(row.iter().zip(w).map(|(s, w)| s * beta + w)))
             .collect(),
     };
+    // A policy that is the reference still has log-ratios of a rounding.
+    let settled: Vec<Vec<f64>> = scores
+        .iter()
+        .zip(&rows(log_probs.policy.clone()))
+        .map(|(scores, all)| scores.iter().zip(all).map(|(h, l)| settled(*h, *l)).collect())
+        .collect();
+    let is_still = settled.iter().flatten().all(|h| *h == 0.0);
+    let baseline_of_labels = if is_still { 0.0 } else { baseline };
     let accuracy = |(scores, r): (&Vec<f64>, &Vec<f64>)| match takes {
-        Takes::Labels => label_accuracy(scores, r, baseline),
+        Takes::Labels => label_accuracy(scores, r, baseline_of_labels),
         Takes::Pairs | Takes::Rewards => accuracy(scores, r),
     };
-    let accuracy = mean(scores.iter().zip(&rewards_of).map(accuracy));
+    let accuracy = mean(settled.iter().zip(&rewards_of).map(accuracy));
     let mut statistics = vec![Statistic::new("accuracy", accuracy)];
     let tables = [&scores, &rows(log_probs.policy.clone()), &rows(log_probs.num_tokens.clone())];
     match takes {
@@ -111,6 +119,13 @@ fn by_label(tables: [&Vec<Vec<f64>>; 3], labels: &[Vec<f64>], beta: f64) -> Vec<
     sides.filter(|statistic| statistic.share > 0.0).collect()
 }
 
+/// A score, 0 where it is no more than the roundings of a log-prob in f32.
+fn settled(score: f64, log_prob: f64) -> f64 {
+    /// Four units in the last place.
+    const ROUNDING: f64 = 5e-7;
+    if score.abs() <= ROUNDING * log_prob.abs() { 0.0 } else { score }
+}
+
 /// Share of the completions whose log-ratio is on the side of the baseline where its label is.
 fn label_accuracy(log_ratios: &[f64], labels: &[f64], baseline: f64) -> f64 {
     let is_right = |(h, label): (&f64, &f64)| match h - baseline {
@@ -168,4 +183,19 @@ pub(crate) fn best(rewards: &[f64]) -> usize {
 /// The first completion of the lowest reward.
 pub(crate) fn worst(rewards: &[f64]) -> usize {
     (0..rewards.len()).min_by(|a, b| rewards[*a].total_cmp(&rewards[*b])).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_is_the_reference_orders_nothing() {
+        // Roundings of a log-prob of 300 nats, and what is more than one.
+        let noise = [3e-5, -6e-5].map(|h| settled(h, -300.0));
+        assert_eq!((noise, accuracy(&noise, &[1.0, 0.0])), ([0.0; 2], 0.5));
+        let learned = [3e-4, -6e-5].map(|h| settled(h, -300.0));
+        assert_eq!(accuracy(&learned, &[1.0, 0.0]), 1.0);
+        assert_eq!(label_accuracy(&noise, &[1.0, 0.0], 0.0), 0.5);
+    }
 }

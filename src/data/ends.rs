@@ -35,13 +35,15 @@ pub struct Ends {
     pub turn: Option<(u32, EndSource)>,
     /// All that stop sampling, that one first.
     pub all: Vec<u32>,
+    /// Whether `config.json` or `generation_config.json` name that one.
+    pub is_configured: bool,
 }
 
 impl Ends {
     /// Those of `config.json` and `generation_config.json` alone.
     pub fn of_config(configured: &[u32]) -> Self {
         let turn = configured.first().map(|&id| (id, EndSource::Config));
-        Self { turn, all: configured.to_vec() }
+        Self { turn, all: configured.to_vec(), is_configured: true }
     }
 
     /// The end the template writes, else the tokenizer's `eos_token`, `of_tokenizer`, else the first of
@@ -63,7 +65,8 @@ impl Ends {
                 all.push(id);
             }
         }
-        Self { turn, all }
+        let is_configured = turn.is_some_and(|(id, _)| configured.contains(&id));
+        Self { turn, all, is_configured }
     }
 }
 
@@ -77,6 +80,16 @@ impl Tokenizer {
     }
 }
 
+/// The tokens of a text that are of a kind.
+fn of_kind(
+    tokenizer: &Tokenizer,
+    text: &str,
+    is_one: fn(&Tokenizer, u32) -> bool,
+) -> Option<Vec<u32>> {
+    let ids = tokenizer.encode_completion(text).ok()?;
+    Some(ids.into_iter().filter(|&id| is_one(tokenizer, id)).collect())
+}
+
 /// The first special token that a template writes behind the assistant's words, unless it is the one
 /// that begins turns.
 fn turn_end(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
@@ -87,12 +100,16 @@ fn turn_end(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
     let user = |text: &str| json!({ "role": "user", "content": text });
     let answer = json!({ "role": "assistant", "content": ANSWERED });
     let write = |messages: Vec<Value>| template.render(&messages.into(), Ending::Closed).ok();
-    let special = |text: &str| -> Option<Vec<u32>> {
-        let ids = tokenizer.encode_completion(text).ok()?;
-        Some(ids.into_iter().filter(|&id| tokenizer.is_special(id)).collect())
-    };
     let written = write(vec![user(ASKED), answer.clone()])?;
     let (_, behind) = written.rsplit_once(ANSWERED)?;
+    // A folder may not call its ends special; then they are tokens that were added.
+    let is_end: fn(&Tokenizer, u32) -> bool =
+        if of_kind(tokenizer, behind, Tokenizer::is_special)?.is_empty() {
+            Tokenizer::is_added_word
+        } else {
+            Tokenizer::is_special
+        };
+    let special = |text: &str| of_kind(tokenizer, text, is_end);
     let end = *special(behind)?.first()?;
     let begins = || -> Option<bool> {
         let going_on = write(vec![user(ASKED), answer, user(AGAIN)])?;

@@ -109,22 +109,22 @@ impl Fields {
         }
     }
 
-    /// A list of objects, or a text that is one in JSON; none where it is absent or empty.
+    /// A list of objects without their nulls, or a text that is one in JSON with them, as TRL reads tools; none where it
+    /// is absent or empty.
     pub(super) fn objects(&self, name: &str) -> Result<Option<Vec<Value>>, Problem> {
         let refused = |value: &Value| {
             wrong(name, "a list of objects", value, "write them as JSON, or drop the column")
         };
         let objects = match self.get(name) {
             None => return Ok(None),
-            Some(Value::Array(items)) => items.clone(),
-            Some(Value::String(text)) => {
-                serde_json::from_str(text).map_err(|_| refused(&Value::from(text.as_str())))?
-            }
+            Some(Value::Array(items)) => items.iter().map(without_nulls).collect(),
+            Some(Value::String(text)) => serde_json::from_str::<Vec<Value>>(text)
+                .map_err(|_| refused(&Value::from(text.as_str())))?,
             Some(other) => return Err(refused(other)),
         };
         match objects.iter().find(|it| !it.is_object()) {
             Some(other) => Err(refused(other)),
-            None => Ok((!objects.is_empty()).then(|| objects.iter().map(without_nulls).collect())),
+            None => Ok((!objects.is_empty()).then_some(objects)),
         }
     }
 

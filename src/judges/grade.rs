@@ -1,8 +1,9 @@
 //! The grade in a grader's answer. In doubt there is none: a grader can be asked again, but a misread grade is
 //! never noticed.
 //!
-//! The first of these that the answer holds is read: a JSON object with a `grade`; the last line that names a
-//! grade ("Grade: 7", "**Grade:** 7/10", "[[7]]"); a last line that is nothing but a number.
+//! The first of these that the answer holds is read: a JSON object with a `grade`; the last line that opens with a grade
+//! ("Grade: 7", "**Final grade:** 7/10") or holds "[[7]]"; one that opens with a rating or a score; one that names any of
+//! them further on; a last line that is nothing but a number.
 
 use serde_json::Value;
 
@@ -37,14 +38,20 @@ fn in_object(said: &str) -> Option<Option<f64>> {
 
 fn in_lines(said: &str, scale: Option<[f64; 2]>) -> Option<f64> {
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    for (at, line) in lines.iter().enumerate().rev() {
-        if let Some(value) = named(line) {
-            // A heading has its grade on the next line.
-            let value = if value.is_empty() { lines.get(at + 1).copied()? } else { value };
-            return number(value, scale);
-        }
-        if line.contains("[[") {
-            return number(line.rsplit("[[").next()?, scale);
+    let [grade, others @ ..] = &NAMES;
+    // What is asked for before its other names, and what opens a line before what a sentence says of it.
+    let ways: [(&[&str], bool); 4] =
+        [(&[grade], true), (others, true), (&[grade], false), (others, false)];
+    for (names, opens) in ways {
+        for (at, line) in lines.iter().enumerate().rev() {
+            if let Some(value) = names.iter().find_map(|name| named(line, name, opens)) {
+                // A heading has its grade on the next line.
+                let value = if value.is_empty() { lines.get(at + 1).copied()? } else { value };
+                return number(value, scale);
+            }
+            if line.contains("[[") {
+                return number(line.rsplit("[[").next()?, scale);
+            }
         }
     }
     let last = lines.last()?;
@@ -52,11 +59,20 @@ fn in_lines(said: &str, scale: Option<[f64; 2]>) -> Option<f64> {
     number(last, scale).filter(|_| is_bare)
 }
 
-/// What follows the name of a grade and a colon in a line; empty where nothing does.
-fn named(line: &str) -> Option<&str> {
-    let starts = NAMES.iter().filter_map(|name| Some((line.rfind(name)?, name.len())));
-    let (at, len) = starts.max()?;
-    let behind = line[at + len..].trim_start_matches(DECORATION);
+/// What follows the name of a grade and a colon in a line; empty where nothing does. Where the name is to open the line,
+/// words such as "final" may stand before it.
+fn named<'a>(line: &'a str, name: &str, opens: bool) -> Option<&'a str> {
+    const OPENING: [&str; 6] = ["final", "overall", "total", "my", "the", "so"];
+    let mut found = line.match_indices(name).filter(|(at, _)| {
+        let is_word = |text: Option<char>| text.is_none_or(|c| !c.is_alphanumeric());
+        is_word(line[..*at].chars().next_back()) && is_word(line[at + name.len()..].chars().next())
+    });
+    let (at, _) = if opens { found.next()? } else { found.last()? };
+    let mut before = line[..at].split(|c| DECORATION.contains(&c)).filter(|word| !word.is_empty());
+    if opens && !before.all(|word| OPENING.contains(&word)) {
+        return None;
+    }
+    let behind = line[at + name.len()..].trim_start_matches(DECORATION);
     let value = behind.trim_start_matches([':', '：', '=']).trim_start_matches(DECORATION);
     let value = value.strip_prefix("is ").unwrap_or(value);
     let is_said = value.len() < behind.len() || behind.starts_with(|c: char| c.is_ascii_digit());
@@ -112,6 +128,13 @@ mod tests {
             ("```json\n{\"grade\": \"8\"}\n```", Some(8.0)),
             ("**7**", Some(7.0)),
             ("7/10", Some(7.0)),
+            ("Grade: 3\n\nFor comparison, a perfect answer would have score: 10", Some(3.0)),
+            ("Grade: 6\nSuggested upgrade: 8", Some(6.0)),
+            ("Grade: 6 out of 10\nDegrade: 2", Some(6.0)),
+            ("Grade: 6\nStyle score: 9", Some(6.0)),
+            ("Grade: 9\nThe score is 4.", Some(9.0)),
+            ("Grade: 6\nHere a grade: 9 would be too much.", Some(6.0)),
+            ("Style score: 9\nOverall rating: 4", Some(4.0)),
             ("Grade: 7 or 8", None),
             ("Grade: 7-8", None),
             ("Grade: 7/5", None),

@@ -253,13 +253,43 @@ fn whole(folder: &Path) -> Result<BTreeMap<String, String>> {
     Ok(expected)
 }
 
-/// Content hashes of a folder's files, the list itself left out.
+/// Content hashes of a folder's files, those of folders in it among them, the list itself left out.
 fn checksums(folder: &Path) -> Result<BTreeMap<String, String>> {
-    std::fs::read_dir(folder)
-        .map_err(Error::io(folder, "read"))?
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name != CHECKSUMS)
-        .map(|name| Ok((name.clone(), hash_file(&folder.join(name))?)))
-        .collect()
+    let mut hashes = BTreeMap::new();
+    add_checksums(folder, "", &mut hashes)?;
+    hashes.remove(CHECKSUMS);
+    Ok(hashes)
+}
+
+fn add_checksums(folder: &Path, within: &str, to: &mut BTreeMap<String, String>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))?.flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let (path, name) = (entry.path(), format!("{within}{name}"));
+        if path.is_dir() {
+            add_checksums(&path, &format!("{name}/"), to)?;
+        } else {
+            to.insert(name, hash_file(&path)?);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_in_folders_are_hashed_and_checked_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let further = folder.path().join("additional_chat_templates");
+        create_dir(&further).unwrap();
+        std::fs::write(folder.path().join("model.safetensors"), "weights").unwrap();
+        std::fs::write(further.join("tool_use.jinja"), "a").unwrap();
+        write_checksums(folder.path()).unwrap();
+        let files = whole(folder.path()).unwrap();
+        let names: Vec<&str> = files.keys().map(String::as_str).collect();
+        assert_eq!(names, ["additional_chat_templates/tool_use.jinja", "model.safetensors"]);
+        std::fs::write(further.join("tool_use.jinja"), "b").unwrap();
+        assert!(whole(folder.path()).is_err());
+    }
 }

@@ -1,6 +1,6 @@
 //! A conversation as a template renders it, and where the text ends.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::jinja::is_space;
 use super::settings::RESERVED;
@@ -36,6 +36,29 @@ pub enum Ending {
 }
 
 impl Conversation {
+    /// With an answer behind it.
+    pub(crate) fn answered(&self, text: &str) -> Self {
+        let mut whole = self.clone();
+        whole.messages.push(json!({ "role": "assistant", "content": text }));
+        whole
+    }
+
+    /// The answer that its last message has begun, where that is the assistant's.
+    pub(crate) fn begun(&self) -> Option<&str> {
+        let last = self.messages.last().filter(|it| it["role"] == "assistant")?;
+        last["content"].as_str()
+    }
+
+    /// With its last message going on.
+    pub(crate) fn continued(&self, text: &str) -> Self {
+        let mut whole = self.clone();
+        let begun = self.begun().unwrap_or_default();
+        if let Some(last) = whole.messages.last_mut() {
+            last["content"] = Value::from(format!("{begun}{text}"));
+        }
+        whole
+    }
+
     /// Refuses what `apply_chat_template` does not take.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.messages.is_empty() {

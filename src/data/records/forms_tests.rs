@@ -133,14 +133,21 @@ fn a_completion_whose_label_is_false_is_no_demonstration() {
     let passed_over = |line: Value| {
         Demonstration::passed_over(&Fields::parse(line.to_string().as_bytes()).unwrap())
     };
-    for label in [json!(false), json!(0), json!(0.0)] {
+    for label in
+        [json!(false), json!(0), json!(0.0), json!(-1), json!("False"), json!("0"), json!("-1")]
+    {
         let line = json!({"prompt": "a", "completion": "b", "label": label});
         assert_eq!(passed_over(line), Some("`label` is false"));
         assert!(passed_over(json!({"messages": with("ho"), "label": label})).is_some());
     }
-    for label in [json!(true), json!(1), json!(null)] {
+    for label in [json!(true), json!(1), json!(null), json!("true"), json!("1")] {
         assert_eq!(passed_over(json!({"prompt": "a", "completion": "b", "label": label})), None);
+        let line = json!({"prompt": "a", "completion": "b", "label": label}).to_string();
+        Demonstration::from_fields(&Fields::parse(line.as_bytes()).unwrap()).unwrap();
     }
+    let unclear = Fields::parse(br#"{"prompt": "a", "completion": "b", "label": "bad"}"#).unwrap();
+    let error = Demonstration::from_fields(&unclear).unwrap_err();
+    insta::assert_snapshot!(error, @r#"`label`: expected true or false, found "bad"; a label says whether to learn from a completion; correct it, or drop the column"#);
 }
 
 #[test]

@@ -62,6 +62,23 @@ pub struct Demonstration {
     pub is_whole: bool,
 }
 
+/// What a label says, as data sets write it: true or false, 1, 0 or −1, or one of these as a text of a table.
+fn truth(label: &Value) -> Option<bool> {
+    match label {
+        Value::Bool(label) => Some(*label),
+        Value::String(text) => match text.trim().to_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            number => truth(&serde_json::from_str::<serde_json::Number>(number).ok()?.into()),
+        },
+        label => match label.as_f64()? {
+            1.0 => Some(true),
+            0.0 | -1.0 => Some(false),
+            _ => None,
+        },
+    }
+}
+
 /// Why a completion with the label false is no demonstration.
 const LABEL_IS_FALSE: &str = "`label` is false";
 
@@ -73,16 +90,17 @@ impl Record for Demonstration {
     }
 
     fn passed_over(fields: &Fields) -> Option<&'static str> {
-        let is_false = match fields.get("label") {
-            Some(Value::Bool(label)) => !label,
-            Some(label) => label.as_f64() == Some(0.0),
-            None => false,
-        };
+        let is_false = fields.get("label").is_some_and(|it| truth(it) == Some(false));
         is_false.then_some(LABEL_IS_FALSE)
     }
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
         forms::refuse_meant(fields)?;
+        if let Some(label) = fields.get("label").filter(|it| truth(it).is_none()) {
+            let remedy =
+                "a label says whether to learn from a completion; correct it, or drop the column";
+            return Err(wrong("label", "true or false", label, remedy));
+        }
         let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
         let finished = match fields.get("finished") {
             // A record of a preference may say it for both of its sides.

@@ -64,11 +64,13 @@ impl Cells {
         }
         match Literal::parse(text) {
             Literal::Whole(mut read) if is_list || is_conversation(&read) => {
-                // TRL reads tools that are JSON after it has removed nulls, and so leaves theirs.
+                // TRL reads tools that are JSON after it has removed nulls, and so leaves theirs; so does the
+                // field itself.
                 let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-                if !(name == "tools" && is_json()) {
-                    remove_nulls(&mut read);
+                if name == "tools" && is_json() {
+                    return Ok(None);
                 }
+                remove_nulls(&mut read);
                 Ok(Some(read))
             }
             Literal::Broken if begins_conversation(text) => Err(format!(

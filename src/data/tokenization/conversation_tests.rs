@@ -135,6 +135,19 @@ fn arguments_and_tools_of_a_record_reach_the_template() {
 }
 
 #[test]
+fn nulls_of_tools_stay_where_the_tools_are_a_text() {
+    let template = "{{ tools[0] | tojson }}{% for m in messages %}{{ m.content }}{% endfor %}";
+    let written = |tools: Value| {
+        let line = json!({"prompt": [user("hi")], "tools": tools});
+        texts::<PromptRecord>(&bytes(Some(template)), &line).0
+    };
+    let tools = json!([{"name": "add", "default": null}]);
+    assert_eq!(written(json!(tools.to_string())), r#"{"name": "add", "default": null}hi"#);
+    // TRL drops those of a list, with which Arrow fills what an object has not.
+    assert_eq!(written(tools), r#"{"name": "add"}hi"#);
+}
+
+#[test]
 fn a_template_that_writes_the_prompt_otherwise_with_its_answer_is_refused() {
     // The request for an answer begins a thought that a finished answer does not have.
     let template = TEMPLATE.replace("<|turn|>assistant\n", "<|turn|>assistant\n<think>");
@@ -150,6 +163,113 @@ fn a_prompt_that_ends_with_the_assistants_turn_is_continued_there() {
     let line = json!({"prompt": [user("hi"), assistant("Well,")]});
     let (prompt, _) = texts::<PromptRecord>(&bytes(Some(template)), &line);
     assert_eq!(prompt, "<|turn|>user\nhi<|end|>\n<|turn|>assistant\nWell,");
+}
+
+#[test]
+fn completions_go_on_with_the_turn_that_their_prompt_has_begun() {
+    let tokenizer = bytes(Some(TEMPLATE));
+    let begun = [user("hi"), assistant("The sea")];
+    let sampled =
+        json!({"messages": begun, "completions": [" is", " was"], "finished": [true, false]});
+    let (prompt, completions) = texts::<Group>(&tokenizer, &sampled);
+    let asked = "<|turn|>user\nhi<|end|>\n<|turn|>assistant\n";
+    assert_eq!(prompt, format!("{asked}<thought></thought>The sea"));
+    assert_eq!(completions, [" is<|end|>", " was"]);
+    // As one turn, whatever a reward model reads of it.
+    let tokenization =
+        Tokenization { tokenizer: Some(&tokenizer), limits: Limits::default(), vocab_size: 999 };
+    let reading = RewardReading { ends_text: false, padding: None };
+    let read = reading.tokens(&located(&sampled), &tokenization, &mut Intake::default()).unwrap();
+    let text = |ids: &[u32]| tokenizer.decode_all(ids).unwrap();
+    assert_eq!(text(&read.prompt), asked);
+    let turns: Vec<String> = read.completions.iter().map(|it| text(it)).collect();
+    assert_eq!(turns, ["is", "was"].map(|it| format!("<thought></thought>The sea {it}<|end|>\n")));
+    // Messages are turns of their own.
+    let answers = json!({"messages": begun, "completions": [[assistant("a")], [assistant("b")]]});
+    let template = "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}\
+        {% if add_generation_prompt %}<|turn|>assistant\n{% endif %}";
+    let (prompt, completions) = texts::<Group>(&bytes(Some(template)), &answers);
+    assert_eq!(prompt, format!("{asked}The sea<|end|>\n<|turn|>assistant\n"));
+    assert_eq!(completions, ["a<|end|>\n", "b<|end|>\n"]);
+}
+
+#[test]
+fn a_text_ends_also_where_the_template_ends_no_turn() {
+    let template = "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}{% endfor %}\
+        {% if add_generation_prompt %}<|turn|>assistant\n{% endif %}";
+    let tokenizer = bytes(Some(template));
+    let line = json!({"messages": [user("hi")], "chosen": "ho", "rejected": "no"});
+    assert_eq!(texts::<Group>(&tokenizer, &line).1, ["ho<|endoftext|>", "no<|endoftext|>"]);
+    // Messages are all that the template writes of them.
+    let line = json!({"messages": [user("hi")], "chosen": [assistant("ho")], "rejected": [assistant("no")]});
+    assert_eq!(texts::<Group>(&tokenizer, &line).1, ["ho", "no"]);
+}
+
+#[test]
+fn a_pair_whose_tokens_are_the_same_is_refused() {
+    let template =
+        "{% for m in messages %}{{ m.content.split('</think>')[-1] }}<|end|>{% endfor %}";
+    let tokenizer = bytes(Some(template));
+    let line = json!({"messages": [user("hi")], "chosen": "<think>a</think>4", "rejected": "<think>b</think>4"});
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.jsonl");
+    std::fs::write(&path, format!("{line}\n")).unwrap();
+    let limits = Limits::default();
+    let read = read_alignment_tokens(&path, 0, Some(&tokenizer), &limits, 999, &|_| Ok(()));
+    let error = read.unwrap_err().to_string();
+    let name = path.display().to_string();
+    insta::assert_snapshot!(error.strip_prefix(&name).unwrap(), @":1: `chosen` and `rejected` are the same tokens: the chat template leaves out what they differ in; write them so that it does not, or drop the pair");
+}
+
+#[test]
+fn an_answer_of_another_role_is_refused_by_its_role() {
+    let answer = json!([{"role": "Assistant", "content": "ho"}]);
+    let line = json!({"messages": [user("hi")], "chosen": answer, "rejected": [assistant("no")]});
+    let error = read::<Group>(&bytes(Some(TEMPLATE)), &line).unwrap_err();
+    insta::assert_snapshot!(error, @r#"data.jsonl:1: `chosen`: expected an answer that begins with a message of role "assistant", found role "Assistant"; correct it"#);
+}
+
+#[test]
+fn an_end_that_is_an_added_token_and_not_called_special_is_found() {
+    let alphabet = ByteLevel::alphabet();
+    let letters = alphabet.into_iter().map(String::from).zip(0..);
+    let vocabulary = letters.collect::<tokenizers::models::bpe::Vocab>();
+    let mut inner =
+        Inner::new(BPE::builder().vocab_and_merges(vocabulary, vec![]).build().unwrap());
+    let level = ByteLevel::new(false, true, true);
+    inner.with_pre_tokenizer(Some(level)).with_decoder(Some(level));
+    inner.add_special_tokens(&[AddedToken::from("<|endoftext|>", true)]);
+    inner.add_tokens(&[AddedToken::from("<|turn|>", false), AddedToken::from("<|end|>", false)]);
+    let folder = tempfile::tempdir().unwrap();
+    inner.save(folder.path().join("tokenizer.json"), false).unwrap();
+    let config = json!({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>",
+        "chat_template": TEMPLATE});
+    std::fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    std::fs::write(
+        folder.path().join("generation_config.json"),
+        r#"{"eos_token_id": 256, "top_k": 7}"#,
+    )
+    .unwrap();
+    let tokenizer = Tokenizer::from_folder(folder.path(), &[256]).unwrap();
+    assert_eq!(tokenizer.ends().turn, Some((258, EndSource::Template)));
+    let line = json!({"messages": [user("hi")], "chosen": "ho", "rejected": "no"});
+    let sides = texts::<Group>(&tokenizer, &line).1;
+    assert_eq!(sides, ["ho", "no"].map(|it| format!("<thought></thought>{it}<|end|>")));
+
+    // Other programs stop there too.
+    let saved = tempfile::tempdir().unwrap();
+    tokenizer.save(saved.path()).unwrap();
+    let read = |folder: &Path| -> Value {
+        serde_json::from_slice(&std::fs::read(folder.join("generation_config.json")).unwrap())
+            .unwrap()
+    };
+    assert_eq!(read(saved.path()), json!({"eos_token_id": [258, 256], "top_k": 7}));
+    // What names it already is copied as it is.
+    let again = Tokenizer::from_folder(saved.path(), &[258, 256]).unwrap();
+    let copied = tempfile::tempdir().unwrap();
+    again.save(copied.path()).unwrap();
+    let bytes = |folder: &Path| std::fs::read(folder.join("generation_config.json")).unwrap();
+    assert_eq!(bytes(copied.path()), bytes(saved.path()));
 }
 
 #[test]

@@ -237,7 +237,17 @@ pub fn read_alignment_tokens(
         located.check_for_alignment()?;
         takes(located.record.completions.len())
             .map_err(|error| located.error(error.to_string()))?;
-        predicted(&located, &tokenization, intake)
+        let tokens = predicted(&located, &tokenization, intake)?;
+        match tokens.completions.as_slice() {
+            [one, two] if one == two => {
+                let [one, two] = [0, 1].map(|i| located.record.completion_field(i));
+                Err(located.error(format!(
+                    "`{one}` and `{two}` are the same tokens: the chat template leaves out what they differ in; \
+                     write them so that it does not, or drop the pair"
+                )))
+            }
+            _ => Ok(tokens),
+        }
     })
 }
 

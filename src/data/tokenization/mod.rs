@@ -12,7 +12,10 @@ mod seam;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answered, Demonstration, Group, LabelledText, Located, Passage, PromptRecord, Record};
+use super::{
+    Answered, Completion, Demonstration, Group, LabelledText, Located, Passage, PromptRecord,
+    Record,
+};
 use super::{Ending, TokenGroup, Tokenizer};
 use crate::{Error, Result};
 use seam::Asked;
@@ -69,7 +72,7 @@ impl Tokenize for Group {
         intake: &mut Intake,
     ) -> Result<TokenGroup> {
         let group = &located.record;
-        let asked = tokenization.asked(located, &group.prompt, Ending::GenerationPrompt)?;
+        let asked = tokenization.asked(located, &group.prompt, group.ending())?;
         intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
         let completions = group.completions.iter().enumerate();
         let completions = completions
@@ -94,6 +97,18 @@ impl Tokenize for Group {
             }
         }
         tokenization.fit(located, tokens, |i| group.completion_field(i), intake)
+    }
+}
+
+impl Group {
+    /// How its prompt ends: within the assistant's turn that it has begun and its completions go on with, as they were
+    /// sampled. The sides of a preference are turns of their own, as TRL reads them.
+    fn ending(&self) -> Ending {
+        let is_begun = self.prompt.conversation.as_ref().is_some_and(|it| it.begun().is_some());
+        let goes_on = |it: &Completion| it.passage.conversation.is_none();
+        let is_sampled =
+            self.completion_field(0) != "chosen" && self.completions.iter().all(goes_on);
+        if is_begun && is_sampled { Ending::Continued } else { Ending::GenerationPrompt }
     }
 }
 
@@ -176,21 +191,33 @@ impl Tokenize for LabelledText {
         intake: &mut Intake,
     ) -> Result<TokenGroup> {
         let LabelledText { id, prompt, text, label } = &located.record;
-        let mut ids = match prompt {
+        let ids = match prompt {
             Some(prompt) => {
                 let asked = tokenization.asked(located, prompt, Ending::GenerationPrompt)?;
                 let answer = super::Completion::finished(text.clone());
                 let answer =
                     tokenization.completion(located, "completion", &asked, &answer, intake)?;
-                [asked.ids, answer].concat()
+                intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
+                // The label is the answer's: what is too long loses tokens of the prompt.
+                let group = TokenGroup {
+                    prompt: asked.ids,
+                    completions: vec![answer],
+                    ..TokenGroup::default()
+                };
+                let field = |_| "completion".to_owned();
+                let group = tokenization.fit(located, group, field, intake)?;
+                [group.prompt, group.completions.concat()].concat()
             }
-            None => tokenization.asked(located, text, Ending::Closed)?.ids,
+            None => {
+                let mut ids = tokenization.asked(located, text, Ending::Closed)?.ids;
+                intake.look_at_beginning(&ids, tokenization.tokenizer);
+                tokenization.cut_text(&mut ids, intake);
+                ids
+            }
         };
-        intake.look_at_beginning(&ids, tokenization.tokenizer);
         if ids.is_empty() {
             return Err(located.error(no_tokens("text")));
         }
-        tokenization.cut_text(&mut ids, intake);
         Ok(TokenGroup {
             id: id.clone(),
             line: located.line,

@@ -56,10 +56,11 @@ impl RewardReading {
             group.prompt.ids = None;
         }
         let is_talk = group.prompt.conversation.is_some();
+        let begun = is_read.then(|| take_begun(group)).flatten();
         for completion in &mut group.completions {
             if is_read && has_words(&completion.passage) {
                 completion.passage.ids = None;
-                self.spell_out(&mut completion.passage, is_talk, tokenization)?;
+                self.spell_out(&mut completion.passage, is_talk, begun.as_deref(), tokenization)?;
             }
             completion.finished = true;
         }
@@ -79,12 +80,14 @@ impl RewardReading {
         &self,
         answer: &mut Passage,
         is_talk: bool,
+        begun: Option<&str>,
         tokenization: &Tokenization<'_>,
     ) -> Result<()> {
         let (Some(text), Some(tokenizer)) = (&answer.text, tokenization.tokenizer) else {
             return Ok(());
         };
         if is_talk {
+            let text = format!("{}{text}", begun.unwrap_or_default());
             let message = json!({ "role": "assistant", "content": text });
             *answer = Passage::of_messages(vec![message]);
         } else if let Some(end) = tokenizer.end_of_text()
@@ -110,6 +113,18 @@ impl RewardReading {
         }
         drop_last(ids, |id| self.padding == Some(id));
     }
+}
+
+/// Takes the answer that the prompt has begun out of it, where all completions are texts that go on with it.
+fn take_begun(group: &mut Group) -> Option<String> {
+    let goes_on = |it: &Passage| it.text.is_some() && it.conversation.is_none();
+    if !group.completions.iter().all(|it| goes_on(&it.passage)) {
+        return None;
+    }
+    let conversation = group.prompt.conversation.as_mut()?;
+    let begun = conversation.begun()?.to_owned();
+    conversation.messages.pop();
+    Some(begun)
 }
 
 /// Takes tokens from the end while they are of a kind; the first stays.

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use serde_json::json;
+use serde_json::Value;
 
 use super::{Intake, Tokenization, no_tokens, prompt_field};
 use crate::data::{Completion, Conversation, Ending, Located, Passage, Tokenizer};
@@ -107,33 +107,41 @@ impl Tokenization<'_> {
             return Ok(ids.clone());
         }
         let tokenizer = self.needed(located, field)?;
-        let messages = match (&asked.passage.conversation, &passage.conversation, &passage.text) {
-            (Some(_), Some(answer), _) => Some(answer.messages.clone()),
-            (Some(_), None, Some(text)) if *finished => {
-                Some(vec![json!({ "role": "assistant", "content": text })])
+        let answered = match (&asked.passage.conversation, &passage.conversation, &passage.text) {
+            (Some(prompt), Some(answer), _) => {
+                let mut whole = prompt.clone();
+                whole.messages.extend(answer.messages.iter().cloned());
+                Some(whole)
             }
+            (Some(prompt), None, Some(text)) if *finished => Some(match asked.ending {
+                Ending::Continued => prompt.continued(text),
+                _ => prompt.answered(text),
+            }),
             _ => None,
         };
-        let mut ids = match (&asked.passage.conversation, messages) {
-            (Some(prompt), Some(messages)) => {
-                let mut whole = prompt.clone();
-                whole.messages.extend(messages);
+        let mut needs_end = asked.passage.conversation.is_none();
+        let mut ids = match answered {
+            Some(whole) => {
                 let whole = self.render(located, &whole, Ending::Closed)?;
                 let prompt = &self.written(located, asked)?.text;
                 let rest = whole.strip_prefix(prompt.as_str()).ok_or_else(|| {
-                    located.error(format!("`{field}`: {}", goes_on_otherwise(prompt, &whole)))
+                    let answer = passage.conversation.as_ref().and_then(|it| it.messages.first());
+                    let problem = goes_on_otherwise(prompt, &whole, answer);
+                    located.error(format!("`{field}`: {problem}"))
                 })?;
                 let mut ids = self.after(located, field, asked, rest, tokenizer, intake)?;
                 // A text ends with the token that ends turns, as what is sampled does; messages are all
                 // that the template writes of them.
-                if passage.conversation.is_none()
-                    && let Some(end) = tokenizer.end_within(&ids)
-                {
-                    ids.truncate(end + 1);
+                if passage.conversation.is_none() {
+                    match tokenizer.end_within(&ids) {
+                        Some(end) => ids.truncate(end + 1),
+                        // The template writes none behind the last turn.
+                        None => needs_end = true,
+                    }
                 }
                 ids
             }
-            _ => {
+            None => {
                 let text = passage.text.as_deref().unwrap_or_default();
                 self.after(located, field, asked, text, tokenizer, intake)?
             }
@@ -141,7 +149,7 @@ impl Tokenization<'_> {
         if ids.is_empty() {
             return Err(located.error(no_tokens(field)));
         }
-        if asked.passage.conversation.is_none() {
+        if needs_end {
             self.end(located, field, completion, &mut ids)?;
         }
         self.check(located, field, &ids)?;
@@ -209,8 +217,13 @@ fn of_field<R>(located: &Located<R>, field: &str, error: &Error) -> Error {
 }
 
 /// Why the text of a conversation with its answer has no prompt in front of it.
-fn goes_on_otherwise(prompt: &str, whole: &str) -> String {
+fn goes_on_otherwise(prompt: &str, whole: &str, answer: Option<&Value>) -> String {
     const SHOWN: usize = 30;
+    if let Some(role) = answer.map(|it| &it["role"]).filter(|role| *role != "assistant") {
+        return format!(
+            "expected an answer that begins with a message of role \"assistant\", found role {role}; correct it"
+        );
+    }
     let same = prompt.chars().zip(whole.chars()).take_while(|(one, two)| one == two).count();
     let from = |text: &str| -> String { text.chars().skip(same).take(SHOWN).collect() };
     format!(

@@ -121,6 +121,17 @@ fn a_labelled_text_keeps_its_first_tokens() {
 }
 
 #[test]
+fn a_labelled_answer_keeps_its_tokens_and_its_prompt_loses_its_left() {
+    let limits = Limits { max_length: 4, max_prompt_length: 0 };
+    let line = json!({"prompt": "a b c d e", "completion": "f", "label": 0});
+    let (group, report) = tokenize::<LabelledText>(line, limits).unwrap();
+    assert_eq!((group.prompt, group.completions), (vec![], vec![vec![6, 7, 8, END]]));
+    assert_eq!((report.texts, report.prompts), (0, 1));
+    let long = json!({"prompt": "a", "completion": "b c d e f", "label": 0});
+    assert!(tokenize::<LabelledText>(long, limits).is_err());
+}
+
+#[test]
 fn a_models_positions_are_a_limit_too() {
     let limits = |max_length| Limits { max_length, max_prompt_length: 7 };
     assert_eq!(limits(0).within(1024), limits(1024));

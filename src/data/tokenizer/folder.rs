@@ -15,7 +15,7 @@ pub const COMPANIONS: [&str; 12] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "generation_config.json",
+    GENERATION,
     "chat_template.jinja",
     "chat_template.json",
     "vocab.json",
@@ -24,6 +24,9 @@ pub const COMPANIONS: [&str; 12] = [
     "tokenizer.model",
     "spiece.model",
 ];
+
+/// How other programs generate.
+pub const GENERATION: &str = "generation_config.json";
 
 const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";

@@ -17,14 +17,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::{Map, Value, json};
+
 use self::class_rules::Class;
-use self::folder::TokenizerFolder;
 pub use self::folder::{COMPANIONS, companion_files};
+use self::folder::{GENERATION, TokenizerFolder};
 use self::patterns::Patterns;
 use self::pieces::Pieces;
 use self::special_tokens::SpecialTokens;
 use super::{ChatSettings, ChatTemplate, Ends};
-use crate::files::write_atomic;
+use crate::files::{write_atomic, write_json};
 use crate::panics::quietly;
 use crate::{Error, Result};
 
@@ -239,6 +241,12 @@ impl Tokenizer {
         added.simple_id_to_token(id).is_some_and(|content| added.is_special_token(&content))
     }
 
+    /// Whether a token was added to the vocabulary and is more than blanks.
+    pub fn is_added_word(&self, id: u32) -> bool {
+        let added = self.inner.get_added_vocabulary();
+        added.simple_id_to_token(id).is_some_and(|content| !content.trim().is_empty())
+    }
+
     /// A token as it is written in the vocabulary.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
@@ -303,8 +311,42 @@ impl Tokenizer {
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        self.files.iter().try_for_each(|(name, content)| {
-            write_atomic(&folder.join(name), |writer| writer.write_all(content))
+        for (name, content) in self.files.iter() {
+            if name != GENERATION {
+                write_atomic(&folder.join(name), |writer| writer.write_all(content))?;
+            }
+        }
+        let own = self.files.iter().find(|(name, _)| name == GENERATION);
+        match (self.with_ends(own.map(|(_, content)| content.as_slice())), own) {
+            (Some(settings), _) => write_json(&folder.join(GENERATION), &settings),
+            (None, Some((_, content))) => {
+                write_atomic(&folder.join(GENERATION), |writer| writer.write_all(content))
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// `generation_config.json` with every token that ends a turn here, the one that training appends among them: other
+    /// programs stop at no other. None where it names them already, or is no object.
+    fn with_ends(&self, settings: Option<&[u8]>) -> Option<Value> {
+        let (turn, _) = self.ends.turn?;
+        let mut settings: Map<String, Value> = match settings {
+            Some(content) => serde_json::from_slice(content).ok()?,
+            None => Map::new(),
+        };
+        let is_known = match settings.get("eos_token_id") {
+            Some(Value::Array(ids)) => ids.iter().any(|id| id.as_u64() == Some(turn.into())),
+            Some(id) => id.as_u64() == Some(turn.into()),
+            // Those of config.json count then.
+            None => self.ends.is_configured,
+        };
+        let ends = match self.ends.all.as_slice() {
+            [only] => json!(only),
+            all => json!(all),
+        };
+        (!is_known).then(|| {
+            settings.insert("eos_token_id".to_owned(), ends);
+            Value::Object(settings)
         })
     }
 }

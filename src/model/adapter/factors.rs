@@ -84,6 +84,17 @@ pub(super) fn unpacked(
     Factors::new(own_a, own_b, scale)
 }
 
+/// Whether each of `parts` parameters has its own share of the ranks of `b`, `[out, rank]`: all else is 0.
+pub(super) fn is_apart(b: &Matrix, packing: &Packing, parts: usize) -> bool {
+    let share = b.columns / parts;
+    (0..parts).all(|part| {
+        let own = part * share..(part + 1) * share;
+        packing.segments(part).flat_map(|segment| segment.stored).all(|row| {
+            (0..b.columns).filter(|rank| !own.contains(rank)).all(|rank| b.at(row, rank) == 0.0)
+        })
+    })
+}
+
 /// The factors of a tensor, `a` `[rank, in]` and `b` `[out, rank]`, out of those of its parameters.
 pub(super) fn packed(parts: &[&Factors], packing: &Packing) -> (Matrix, Matrix) {
     let rank: usize = parts.iter().map(|part| part.a.columns).sum();

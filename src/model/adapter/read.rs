@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use burn::module::Module;
 
-use super::factors::{Factors, Matrix, unpacked, unpacked_vector};
+use super::factors::{Factors, Matrix, is_apart, unpacked, unpacked_vector};
 use super::folder::{AdapterFolder, candidate};
 use super::{Adapters, EmbeddingRows, PREFIX, WEIGHTS, module_name};
 use crate::model::families::{Binding, SCORE};
@@ -114,7 +114,8 @@ impl Reading<'_> {
         }
         let scale = self.folder.settings.scale(module)?;
         let magnitude = self.magnitude(module, packing.width())?;
-        let split = self.is_split(rank, parts.len()).then_some(parts.len());
+        let is_split = self.is_split(rank, parts.len()) && is_apart(&b, &packing, parts.len());
+        let split = is_split.then_some(parts.len());
         for (part, parameter) in binding.parameters.iter().enumerate() {
             let factors = unpacked(&a, &b, &packing, part, split, scale);
             let magnitude = magnitude.as_ref().map(|it| unpacked_vector(it, &packing, part));
@@ -123,8 +124,8 @@ impl Reading<'_> {
         self.bias(module, scale, bindings)
     }
 
-    /// Whether a tensor of `parts` parameters has a rank of its own for each of them, as
-    /// [`Adapters::write`] makes it.
+    /// Whether a tensor of `parts` parameters may have a rank of its own for each of them, as
+    /// [`Adapters::write`] makes it; any adapter may have as many ranks.
     fn is_split(&self, rank: usize, parts: usize) -> bool {
         let r = self.folder.settings.get("r").and_then(serde_json::Value::as_u64);
         parts > 1 && r.is_some_and(|r| rank == r as usize * parts)

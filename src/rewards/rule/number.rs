@@ -115,11 +115,8 @@ fn number_at(text: &str, at: usize) -> Option<(f64, usize)> {
     }
     let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let starts = is_digit(at) || (bytes[at] == b'.' && is_digit(at + 1));
-    let before = at.checked_sub(1).map(|at| bytes[at]);
     // A digit within a word or a name is no number: x2, H2O, 1.2.3.
-    let is_inside =
-        before.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.' || b >= 0x80);
-    if !starts || is_inside {
+    if !starts || text[..at].ends_with(|c: char| is_of_word(c) || c == '.') {
         return None;
     }
     let (value, mut end) = decimal_at(bytes, at)?;
@@ -135,13 +132,19 @@ fn number_at(text: &str, at: usize) -> Option<(f64, usize)> {
     Some((value * sign_before(text, at), end))
 }
 
+/// Whether a character before a digit makes it part of a word: a letter that has a small and a large form, a digit, `_`.
+/// Scripts without the two (Chinese, Japanese, Thai) write words and numbers side by side.
+fn is_of_word(c: char) -> bool {
+    c.is_lowercase() || c.is_uppercase() || c.is_numeric() || c == '_'
+}
+
 /// −1 where a minus that is a sign stands before the number, perhaps before its currency; else 1.
 fn sign_before(text: &str, at: usize) -> f64 {
     let before = text[..at].trim_end_matches(['$', '€', '£', '¥']);
     let Some(rest) = before.strip_suffix('-') else { return 1.0 };
     // "5-3" is a difference or a range.
     let is_difference =
-        rest.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '}' | ']' | '-'));
+        rest.ends_with(|c: char| is_of_word(c) || matches!(c, ')' | '}' | ']' | '-'));
     if is_difference { 1.0 } else { -1.0 }
 }
 
@@ -240,6 +243,15 @@ mod tests {
             ("\\boxed{a}", None),
             ("\\boxed{3", Some(3.0)),
             ("Zahl: 12 \u{20ac}", Some(12.0)),
+            ("\u{20ac}5", Some(5.0)),
+            ("-\u{a3}5", Some(-5.0)),
+            ("#### \u{a5}5", Some(5.0)),
+            ("\u{7b54}\u{6848}\u{662f}5\u{3002}", Some(5.0)), // no blank between words and numbers
+            ("\u{7b54}\u{6848}-5", Some(-5.0)),
+            ("\u{ff1a}\u{201c}7\u{201d}", Some(7.0)),
+            ("\u{3c0} \u{2248}3.25", Some(3.25)),
+            ("caf\u{e9}5", None),
+            ("\u{43e}\u{442}5", None),
         ] {
             assert_eq!(answered(text), number, "{text}");
         }

@@ -31,6 +31,23 @@ fn adapters_of_every_kind_give_the_log_probs_of_peft() {
 }
 
 #[test]
+fn a_rank_of_as_many_parts_as_a_matrix_has_is_read_whole() {
+    // The three matrices of c_attn have ranks of their own only where the others' entries are 0.
+    let tensors: &[(&str, &[usize])] = &[
+        ("transformer.h.*.attn.c_attn.lora_A.weight", &[6, 8]),
+        ("transformer.h.*.attn.c_attn.lora_B.weight", &[24, 6]),
+    ];
+    let found = |config: Value| {
+        let (base, adapter) = (formula_folder(families::GPT2.0), tempfile::tempdir().unwrap());
+        write_adapter(adapter.path(), base.path(), &config, tensors);
+        next_token_log_probs(adapter.path())
+    };
+    let plain = found(json!({ "target_modules": ["c_attn"], "r": 6, "lora_alpha": 15 }));
+    let pattern = json!({ "target_modules": ["c_attn"], "r": 2, "lora_alpha": 15, "rank_pattern": { "c_attn": 6 } });
+    assert_eq!(found(pattern), plain);
+}
+
+#[test]
 fn a_merged_adapter_is_a_model_of_the_same_numbers() {
     for kind in kinds() {
         let (base, adapter) = (formula_folder(kind.model.0), tempfile::tempdir().unwrap());
