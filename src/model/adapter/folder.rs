@@ -14,6 +14,10 @@ use crate::model::reward_model::READS;
 use crate::model::weights::SafetensorsFiles;
 use crate::{Error, Result};
 
+/// Where the file has the weights of an embedding or head: of the module itself, or of the one within the layer
+/// that adds factors, or tokens, to it.
+const WITHIN: [&str; 3] = ["", ".base_layer", ".token_adapter.base_layer"];
+
 /// A PEFT folder.
 #[derive(Clone, Debug)]
 pub struct AdapterFolder {
@@ -39,6 +43,8 @@ pub(in crate::model) struct Replacements {
     base: Vec<(String, String)>,
     /// The same, of modules trained whole.
     saved: Vec<(String, String)>,
+    /// Tensors of the file that hold the same once more.
+    copies: Vec<String>,
 }
 
 impl Replacements {
@@ -58,7 +64,8 @@ impl Replacements {
 
     /// The names in the adapter's file.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.base.iter().chain(&self.saved).map(|(_, by)| by.as_str())
+        let read = self.base.iter().chain(&self.saved).map(|(_, by)| by.as_str());
+        read.chain(self.copies.iter().map(String::as_str))
     }
 }
 
@@ -194,9 +201,7 @@ impl AdapterFolder {
         }
         let files = self.weights()?;
         let head_module = head.strip_suffix(".weight").unwrap_or(head);
-        let copies = |module: &str| {
-            ["", ".base_layer"].map(|layer| format!("{PREFIX}{module}{layer}.weight"))
-        };
+        let copies = |module: &str| WITHIN.map(|layer| format!("{PREFIX}{module}{layer}.weight"));
         let embedding = module_name(embedding);
         let vocab_size = [copies(embedding), copies(head_module)]
             .iter()
@@ -238,11 +243,12 @@ impl AdapterFolder {
         tied: Option<(&str, &str)>,
     ) -> Result<Replacements> {
         let files = self.weights()?;
-        let (mut base, mut saved) = (Vec::new(), Vec::new());
+        let (mut base, mut saved, mut copies) = (Vec::new(), Vec::new(), Vec::new());
         for binding in bindings {
             let (module, part) = binding.name.rsplit_once('.').unwrap_or((&binding.name, ""));
             let plain = format!("{PREFIX}{module}.{part}");
             let inner = format!("{PREFIX}{module}.base_layer.{part}");
+            let of_tokens = format!("{PREFIX}{module}.token_adapter.base_layer.{part}");
             let has = |name: &str| files.shape(name).is_some();
             if self.settings.saves(module) && !self.settings.targets(candidate(binding))? {
                 if !has(&plain) {
@@ -258,16 +264,25 @@ impl AdapterFolder {
                     ));
                 }
                 saved.push((binding.name.clone(), plain));
+                // What peft writes beside it once the vocabulary is another: the module before the training,
+                // and the trained one again.
+                let original = format!("{PREFIX}{module}.original_module.{part}");
+                base.extend(has(&original).then(|| (binding.name.clone(), original)));
+                let again = format!("{PREFIX}{module}.modules_to_save.{part}");
+                copies.extend(has(&again).then_some(again));
             } else if self.settings.targets(candidate(binding))? {
                 base.extend(has(&inner).then(|| (binding.name.clone(), inner)));
             } else {
-                base.extend(has(&plain).then(|| (binding.name.clone(), plain)));
+                // Of an embedding with tokens of its own, the one that those are put into.
+                for name in [plain, of_tokens] {
+                    base.extend(has(&name).then(|| (binding.name.clone(), name)));
+                }
             }
         }
         if let Some((embedding, head)) = tied {
             // One tensor under two names: the copies are the same.
             let module = head.strip_suffix(".weight").unwrap_or(head);
-            for layer in ["", ".base_layer"] {
+            for layer in WITHIN {
                 let name = format!("{PREFIX}{module}{layer}.weight");
                 let is_there = files.shape(&name).is_some();
                 if is_there && !base.iter().chain(&saved).any(|(it, _)| it == embedding) {
@@ -275,7 +290,7 @@ impl AdapterFolder {
                 }
             }
         }
-        Ok(Replacements { files, base, saved })
+        Ok(Replacements { files, base, saved, copies })
     }
 }
 
