@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::settings::{Candidate, Settings};
 use super::{CONFIG, NOTES, PREFIX, WEIGHTS, module_name};
@@ -17,6 +17,9 @@ use crate::{Error, Result};
 /// Where the file has the weights of an embedding or head: of the module itself, or of the one within the layer
 /// that adds factors, or tokens, to it.
 const WITHIN: [&str; 3] = ["", ".base_layer", ".token_adapter.base_layer"];
+
+/// The setting that says which head the model has.
+const TASK: &str = "task_type";
 
 /// A PEFT folder.
 #[derive(Clone, Debug)]
@@ -138,9 +141,21 @@ impl AdapterFolder {
         )
     }
 
-    /// Whether it makes a reward model or classifier of its base.
-    pub fn is_classifier(&self) -> bool {
-        self.settings.get("task_type") == Some(&json!("SEQ_CLS"))
+    /// Whether it makes a reward model or classifier of its base; none where `task_type` does not say, and
+    /// the base is what it is.
+    pub fn is_classifier(&self) -> Option<bool> {
+        self.settings.get(TASK).map(|task| task == "SEQ_CLS")
+    }
+
+    /// `task_type`.
+    pub(in crate::model) fn task(&self) -> &Value {
+        self.settings.get(TASK).unwrap_or(&Value::Null)
+    }
+
+    /// An error about `task_type`.
+    pub(in crate::model) fn task_error(&self, what: &str) -> Error {
+        let way_out = "correct it, or give a reward model, as `exalign reward` makes one";
+        self.settings.error(TASK, format!("{what}; {way_out}"))
     }
 
     /// How the reward model that it makes reads, where it says so.
