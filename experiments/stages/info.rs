@@ -152,8 +152,12 @@ fn of_text(folder: &ModelFolder, tokenizer: Option<&Tokenizer>) -> Vec<(&'static
         None => ("chat template", "none".to_owned()),
     });
     if folder.is_classifier() {
-        let RewardReading { ends_text, padding } = reward_reading(folder);
-        let text = if ends_text { "with the token that ends it" } else { "as it stands" };
+        let RewardReading { is_own, ends_text, padding } = reward_reading(folder);
+        let text = match (is_own, ends_text) {
+            (true, true) => "with the token that ends it",
+            (true, false) => "without the tokens that end it",
+            (false, _) => "as it stands",
+        };
         let before = match padding {
             Some(id) => format!("the last token that is not the padding {}", named(&id)),
             None => "the last token".to_owned(),

@@ -72,7 +72,7 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Merged> {
     let merged = Subject::whole(folder.clone(), tokenizer);
     // Loaded before anything is written: an adapter that cannot be merged leaves no folder.
     let save: Box<dyn FnOnce() -> Result<()>> = if folder.is_classifier() {
-        let model = RewardModel::load(&folder, 0, device)?;
+        let model = RewardModel::load_labels(&folder, device)?;
         let reading = reward_reading(&folder);
         Box::new(move || merged.save_reward_model(&model, &reading, args.dtype, out))
     } else {

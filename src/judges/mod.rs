@@ -39,7 +39,7 @@ pub use comparison::Comparison;
 pub use endpoint::Endpoint;
 pub use grade::grade_in;
 pub use grader::{Answered, Grader};
-pub(crate) use said::without_thoughts;
+pub(crate) use said::completion_without_thoughts;
 pub use template::Template;
 pub use verdict::verdict_in;
 

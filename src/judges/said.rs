@@ -34,6 +34,16 @@ pub fn without_thoughts(answer: &str) -> String {
     without_ends(&text).trim().to_owned()
 }
 
+/// The same of a completion of `prompt`. A prompt that ends with the beginning of a thought, as some chat templates
+/// ask for an answer, has the completion begin within it.
+pub fn completion_without_thoughts(prompt: &str, completion: &str) -> String {
+    let before = prompt.trim_end().to_ascii_lowercase();
+    match THOUGHTS.iter().find(|(open, _)| before.ends_with(open)) {
+        Some((open, _)) => without_thoughts(&format!("{open}{completion}")),
+        None => without_thoughts(completion),
+    }
+}
+
 /// What stands outside of `open` … `close`. An end without a beginning ends a thought that began in
 /// the question; a beginning without an end has nothing after it.
 fn without(text: &str, open: &str, close: &str) -> String {
@@ -102,6 +112,23 @@ fn without_ends(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thought_that_the_prompt_begins_ends_in_the_completion_or_not_at_all() {
+        for (prompt, completion, expected) in [
+            ("q<think>\n", "so 42, let me check", ""),
+            ("q<think>\n", "so 42?</think>\n7", "7"),
+            ("q <THINK> ", "a <think>b</think> c", "c"),
+            ("q◁think▷", "42", ""),
+            ("q<think></think>\n", "42", "42"),
+            ("q</think>", "42", "42"),
+            ("<think> q", "42", "42"),
+            ("", "<think>42", ""),
+        ] {
+            let found = completion_without_thoughts(prompt, completion);
+            assert_eq!(found, expected, "{prompt}{completion}");
+        }
+    }
 
     #[test]
     fn thoughts_are_passed_over_however_they_are_marked() {

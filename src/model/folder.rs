@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::adapter::{AdapterFolder, Adapters, Replacements};
 use super::config::DecoderConfig;
@@ -208,12 +208,44 @@ impl ModelFolder {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
-    /// Whether it holds a reward model or classifier.
+    /// Whether it holds a reward model or classifier, as its `config.json` says; of an adapter, as its
+    /// `task_type` says, or its base where that is null.
     pub fn is_classifier(&self) -> bool {
-        match &self.adapter {
-            Some(adapter) => adapter.is_classifier(),
-            None => self.json["architectures"][0] == self.family.classifier_architecture,
+        let is_one = || self.json["architectures"][0] == self.family.classifier_architecture;
+        let adapter = self.adapter.as_ref().and_then(AdapterFolder::is_classifier);
+        adapter.unwrap_or_else(is_one)
+    }
+
+    /// Refuses a folder that holds no reward model or classifier.
+    ///
+    /// # Errors
+    /// If it holds none; the message says what in the folder says so.
+    pub fn expect_classifier(&self) -> Result<()> {
+        if self.is_classifier() {
+            return Ok(());
         }
+        let expected = self.family.classifier_architecture;
+        let found = &self.json["architectures"];
+        Err(match &self.adapter {
+            Some(adapter) => adapter.task_error(&format!(
+                "of a reward model, expected \"SEQ_CLS\", or null over a base whose `architectures` are \
+                 [\"{expected}\"], found {} over {found}",
+                adapter.task()
+            )),
+            None if matches!(self.score(), Ok(Some(_))) => Error::file(
+                self.path.join(CONFIG),
+                format!(
+                    "`architectures`: expected [\"{expected}\"] of a reward model, found {found}; correct it \
+                     if the head `{SCORE}` of this folder gives rewards"
+                ),
+            ),
+            None => Error::file(
+                &self.path,
+                format!(
+                    "expected a reward model ({expected}), found {found}; `exalign reward` makes one"
+                ),
+            ),
+        })
     }
 
     /// Reads all weights, and those of the adapter, for the one purpose of finding numbers that are not
@@ -233,18 +265,21 @@ impl ModelFolder {
         SafetensorsFiles::open(&weights, |name| name)?.check_finite()
     }
 
-    /// The head of a reward model or classifier, `[labels, hidden]`, row by row.
+    /// The head of a reward model or classifier, `[labels, hidden]`, row by row: the adapter's, else that
+    /// of the weights; none where neither has one.
     ///
     /// # Errors
-    /// If it is missing or has another width.
-    pub fn score(&self) -> Result<Vec<Vec<f32>>> {
-        let (shape, values) = match self.adapter.as_ref().map(AdapterFolder::score).transpose()? {
-            Some(Some(score)) => score,
-            _ => {
+    /// If it has another width, or cannot be read.
+    pub fn score(&self) -> Result<Option<Vec<Vec<f32>>>> {
+        let own = self.adapter.as_ref().map(AdapterFolder::score).transpose()?.flatten();
+        let (shape, values) = match own {
+            Some(score) => score,
+            None => {
                 let files = self.files()?;
-                let shape = files.shape(SCORE).map(<[usize]>::to_vec).unwrap_or_default();
-                let values = files.read(SCORE)?;
-                (shape, values)
+                let Some(shape) = files.shape(SCORE).map(<[usize]>::to_vec) else {
+                    return Ok(None);
+                };
+                (shape, files.read(SCORE)?)
             }
         };
         let hidden = self.shape.hidden_size;
@@ -254,7 +289,7 @@ impl ModelFolder {
                 format!("`{SCORE}`: expected a shape [labels, {hidden}], found {shape:?}"),
             ));
         }
-        Ok(values.chunks(hidden).map(<[f32]>::to_vec).collect())
+        Ok(Some(values.chunks(hidden).map(<[f32]>::to_vec).collect()))
     }
 
     /// Loads `module`'s parameters as `bindings` say; every tensor of the folder must have a place.
@@ -402,17 +437,21 @@ pub fn with_precision(config: &Value, precision: Precision) -> Value {
     json
 }
 
-/// `config.json` of a reward model or classifier whose trunk has `config` as its own.
-pub fn classifier_json(config: &Value, family: &Family) -> Value {
+/// `config.json` of a reward model or classifier of `labels` labels whose trunk has `config` as its own. The
+/// labels keep their names where there are as many.
+pub fn classifier_json(config: &Value, family: &Family, labels: usize) -> Value {
     let mut json = config.clone();
     json["architectures"] = json!([family.classifier_architecture]);
-    json["id2label"] = json!({"0": "LABEL_0"});
-    json["label2id"] = json!({"LABEL_0": 0});
-    if json.get("pad_token_id").is_none_or(Value::is_null) {
-        json["pad_token_id"] = match &json["eos_token_id"] {
-            Value::Array(list) => list.first().cloned().unwrap_or(Value::Null),
-            token => token.clone(),
-        };
+    if json["id2label"].as_object().map(Map::len) != Some(labels) {
+        let names = || (0..labels).map(|label| (label, format!("LABEL_{label}")));
+        let by_id = names().map(|(label, name)| (label.to_string(), json!(name)));
+        json["id2label"] = by_id.collect::<Map<_, _>>().into();
+        let by_name = names().map(|(label, name)| (name, json!(label)));
+        json["label2id"] = by_name.collect::<Map<_, _>>().into();
+    }
+    // transformers leaves it out, and reads it where it is.
+    if json.get("num_labels").is_some() {
+        json["num_labels"] = json!(labels);
     }
     json
 }

@@ -7,7 +7,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::adapter::{AdapterFolder, Adapters};
-use super::families::Binding;
+use super::families::{Binding, SCORE};
 use super::folder::{ModelFolder, classifier_json, save};
 use super::weights::initialize;
 use super::{Decoder, DecoderConfig};
@@ -20,7 +20,8 @@ use serde_json::Value;
 pub struct RewardModel {
     /// The trunk; its vocabulary head is not used and not saved.
     pub decoder: Decoder,
-    /// `[hidden, 1]`, without bias, always f32.
+    /// `[hidden, labels]`, without bias, always f32. A training has one label; with two, the reward is the
+    /// log-odds of the second.
     pub score: Linear,
 }
 
@@ -40,14 +41,19 @@ impl RewardModel {
             &batch.attention,
             &batch.last_tokens,
         );
-        self.score.forward(last.cast(DType::F32)).reshape([batch.num_groups, batch.num_completions])
+        let scores = self.score.forward(last.cast(DType::F32)); // [groups · K, labels]
+        let rewards = match scores.dims()[1] {
+            2 => scores.clone().narrow(1, 1, 1) - scores.narrow(1, 0, 1),
+            _ => scores,
+        };
+        rewards.reshape([batch.num_groups, batch.num_completions])
     }
 
-    /// Loads a saved reward model, or starts one on the trunk of a language model with a new head
-    /// drawn from `seed`. A classifier of two labels is read as the log-odds of the second.
+    /// Loads a saved reward model, or starts one on the trunk of a model without a scalar head, with a new head
+    /// drawn from `seed`. A head of two labels is read as the log-odds of the second.
     ///
     /// # Errors
-    /// If the folder has more labels than two, or cannot be loaded.
+    /// If the folder has a head of more labels than two, or cannot be loaded.
     pub fn load(folder: &ModelFolder, seed: u64, device: &Device) -> Result<Self> {
         Self::load_adapted(folder, seed, &|_| Ok(None), device)
     }
@@ -67,10 +73,18 @@ impl RewardModel {
         let Self { decoder, score } = model;
         let bindings = folder.family.trunk_bindings(&folder.shape, "");
         let decoder = folder.load_trunk(decoder, &bindings, adapters, device)?;
-        if !folder.is_classifier() {
+        // Whatever the folder calls itself: a head that was trained is never drawn anew.
+        let Some(head) = folder.score()? else {
+            if folder.is_classifier() {
+                tracing::warn!(
+                    "{}: expected the head `{SCORE}` of a reward model, found none; it starts with a new one, drawn \
+                     from the seed",
+                    folder.path.display()
+                );
+            }
             return Ok(Self { decoder, score: initialize(score, &folder.shape, seed, device) });
-        }
-        let head = match folder.score()?.as_slice() {
+        };
+        let head = match head.as_slice() {
             [label] => label.clone(),
             [no, yes] => yes.iter().zip(no).map(|(yes, no)| yes - no).collect(),
             labels => {
@@ -85,6 +99,28 @@ impl RewardModel {
             }
         };
         Ok(Self { decoder, score }.with_head(head, device))
+    }
+
+    /// Loads a reward model that has a head already.
+    ///
+    /// # Errors
+    /// The same as [`load`](Self::load); if the folder has no head.
+    pub fn load_trained(folder: &ModelFolder, device: &Device) -> Result<Self> {
+        trained_head(folder)?;
+        Self::load(folder, 0, device)
+    }
+
+    /// The same with every label of the head, to be written again.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn load_labels(folder: &ModelFolder, device: &Device) -> Result<Self> {
+        let rows = trained_head(folder)?;
+        let mut model = Self::load(folder, 0, device)?;
+        let shape = [rows.len(), folder.shape.hidden_size];
+        let head = Tensor::<2>::from_data(TensorData::new(rows.concat(), shape), device);
+        model.score.weight = Param::from_tensor(head.transpose()); // [hidden, labels]
+        Ok(model)
     }
 
     /// The model with another scalar head, `[hidden]`.
@@ -104,7 +140,7 @@ impl RewardModel {
     }
 
     /// Writes the folder `AutoModelForSequenceClassification` loads, with the dtype that `config`,
-    /// the `config.json` of its trunk, names.
+    /// the `config.json` of its trunk, names, and with the padding of `reading` where `config` has none.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -115,8 +151,16 @@ impl RewardModel {
         config: &Value,
         folder: &Path,
     ) -> Result<()> {
-        let mut json = classifier_json(config, described.family);
-        json[READS] = reading.name().into();
+        let labels = self.score.weight.dims()[1];
+        let mut json = classifier_json(config, described.family, labels);
+        if json[PADDING].is_null()
+            && let Some(padding) = reading.padding
+        {
+            json[PADDING] = padding.into();
+        }
+        if reading.is_own {
+            json[READS] = reading.name().into();
+        }
         save(self, &Self::bindings(described), &json, folder)
     }
 }
@@ -125,22 +169,42 @@ impl RewardModel {
 /// that ends a turn, which stands behind the text then, or `text`, the text's own last token.
 pub(super) const READS: &str = "reward_reads";
 
+/// The key of `config.json` that names the padding.
+const PADDING: &str = "pad_token_id";
+
+/// The head of a folder, which must have one.
+fn trained_head(folder: &ModelFolder) -> Result<Vec<Vec<f32>>> {
+    folder.score()?.ok_or_else(|| {
+        Error::file(
+            &folder.path,
+            format!(
+                "expected the head `{SCORE}` of a reward model, found none in the weights; train one with \
+                 `exalign reward`, or fetch the folder again"
+            ),
+        )
+    })
+}
+
 /// How a reward model reads, as its `config.json` or the notes in its `adapter_config.json` say. One that says nothing
 /// was made by others, and reads texts as they are.
 pub fn reward_reading(folder: &ModelFolder) -> RewardReading {
     // An adapter was trained with the padding that its base was given for it.
     if let Some(reads) = folder.adapter.as_ref().and_then(AdapterFolder::reward_reads) {
-        return RewardReading { ends_text: reads == ENDS, padding: reward_padding(folder) };
+        let padding = reward_padding(folder);
+        return RewardReading { is_own: true, ends_text: reads == ENDS, padding };
     }
+    let reads = &folder.json[READS];
     RewardReading {
-        ends_text: folder.json[READS] == ENDS,
-        padding: token(&folder.json["pad_token_id"]),
+        is_own: !reads.is_null(),
+        ends_text: reads == ENDS,
+        padding: token(&folder.json[PADDING]),
     }
 }
 
-/// The padding of a reward model that is trained from `folder`.
+/// The padding of a reward model that is trained from `folder`: its own, else the token that ends a text.
 pub fn reward_padding(folder: &ModelFolder) -> Option<u32> {
-    token(&classifier_json(&folder.json, folder.family)["pad_token_id"])
+    let (padding, ends) = (&folder.json[PADDING], &folder.json["eos_token_id"]);
+    token(if padding.is_null() { ends.get(0).unwrap_or(ends) } else { padding })
 }
 
 fn token(value: &Value) -> Option<u32> {

@@ -100,15 +100,7 @@ impl RewardScorer {
     /// # Errors
     /// If the folder's model gives no rewards.
     pub fn new(folder: ModelFolder, tokenizer: Option<Tokenizer>) -> Result<Self> {
-        if !folder.is_classifier() {
-            return Err(Error::file(
-                &folder.path,
-                format!(
-                    "expected a reward model ({}), found {}; `exalign reward` makes one",
-                    folder.family.classifier_architecture, folder.json["architectures"]
-                ),
-            ));
-        }
+        folder.expect_classifier()?;
         let reading = reward_reading(&folder);
         Ok(Self { folder, tokenizer, reading })
     }
@@ -145,7 +137,7 @@ impl RewardScorer {
     /// # Errors
     /// If its weights cannot be read.
     pub fn load(&self, device: &Device) -> Result<RewardModel> {
-        RewardModel::load(&self.folder, 0, device)
+        RewardModel::load_trained(&self.folder, device)
     }
 }
 

@@ -45,7 +45,8 @@ impl Labelled {
         let tokenizer = tokenizer(&folder, &settings.chat)?;
         let skip_bad = settings.data.tokens.skip_bad;
         let is_text = data::has_labels(data)?;
-        let reading = RewardReading { ends_text: !is_text, padding: reward_padding(&folder) };
+        let padding = reward_padding(&folder);
+        let reading = RewardReading { is_own: true, ends_text: !is_text, padding };
         let tokenization = Tokenization {
             tokenizer: tokenizer.as_ref(),
             limits: limits(&settings.data.tokens, &folder),

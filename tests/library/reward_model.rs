@@ -1,13 +1,14 @@
-//! Claims about reward models: their rewards are the scores of `transformers`' classifiers, and what
-//! cannot be read as one reward is refused.
+//! Claims about reward models: their rewards are the scores of `transformers`' classifiers, a trained head is
+//! never lost, and what cannot be read as one reward is refused.
 
 use std::path::Path;
 
-use crate::support::families;
 use crate::support::formula::{TOKENS, formula_folder, read_tensors, write_tensors};
+use crate::support::{Workplace, families};
 use burn::tensor::Device;
 use exalign::data::{GroupBatch, RewardReading, TokenGroup};
 use exalign::model::{ModelFolder, Precision, RewardModel};
+use exalign::rewards::RewardScorer;
 use serde_json::{Value, json};
 
 /// The classifier of `labels` labels on the trunk of a formula's model; its head follows the same
@@ -115,4 +116,142 @@ fn rewards_of_narrow_weights_are_those_of_f32_within_their_rounding() {
             }
         }
     }
+}
+
+/// Changes a setting of a folder's `config.json`.
+fn set(folder: &Path, key: &str, value: Value) {
+    let file = folder.join("config.json");
+    let mut config = json_of(&file);
+    config[key] = value;
+    std::fs::write(file, config.to_string()).unwrap();
+}
+
+fn json_of(file: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+/// The head of the adapters here: twice that of [`classifier`].
+fn doubled(labels: usize) -> Vec<f32> {
+    let folder = classifier(families::LLAMA.0, labels);
+    let head = read_tensors(&folder.path().join("model.safetensors")).remove("score.weight");
+    head.unwrap().iter().map(|it| it * 2.0).collect()
+}
+
+/// An adapter of a Llama that changes nothing but the head, as peft saves it with
+/// `modules_to_save=["score"]`.
+fn adapter(base: &Path, task: Value, labels: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "peft_type": "LORA", "task_type": task, "r": 2, "lora_alpha": 4,
+        "base_model_name_or_path": base, "target_modules": ["q_proj"], "modules_to_save": ["score"],
+    });
+    std::fs::write(folder.path().join("adapter_config.json"), config.to_string()).unwrap();
+    let bytes = |values: Vec<f32>| -> Vec<u8> { bytemuck::cast_slice(&values).to_vec() };
+    let mut tensors = vec![(
+        "base_model.model.score.weight".to_owned(),
+        vec![labels, 8],
+        bytes(doubled(labels)),
+    )];
+    for layer in 0..2 {
+        let name = |factor: &str| {
+            format!("base_model.model.model.layers.{layer}.self_attn.q_proj.lora_{factor}.weight")
+        };
+        tensors.push((name("A"), vec![2, 8], bytes(vec![0.5; 16])));
+        tensors.push((name("B"), vec![16, 2], bytes(vec![0.0; 32])));
+    }
+    write_tensors(&folder.path().join("adapter_model.safetensors"), &tensors);
+    folder
+}
+
+/// What is said of a folder that is asked for rewards, its path left out.
+fn refusal(folder: &Path) -> String {
+    let opened = ModelFolder::open(folder).unwrap();
+    let error = RewardScorer::new(opened, None)
+        .and_then(|scorer| scorer.load(&Device::flex()))
+        .unwrap_err();
+    error.to_string().replace(&folder.display().to_string(), "M")
+}
+
+#[test]
+fn a_stored_head_is_the_head_whatever_the_folder_calls_itself() {
+    for architectures in [json!(["LlamaForRewardModel"]), Value::Null, json!(["LlamaModel"])] {
+        for labels in [1, 2] {
+            let folder = classifier(families::LLAMA.0, labels);
+            let expected = rewards(folder.path()).unwrap();
+            set(folder.path(), "architectures", architectures.clone());
+            assert_eq!(rewards(folder.path()).unwrap(), expected, "{architectures} {labels}");
+        }
+    }
+    let folder = classifier(families::LLAMA.0, 3);
+    set(folder.path(), "architectures", Value::Null);
+    let error = rewards(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("1 or 2 labels") && error.contains("found 3 labels"), "{error}");
+}
+
+#[test]
+fn an_adapter_without_a_task_is_what_its_base_is_and_its_head_comes_first() {
+    for labels in [1, 2] {
+        let base = classifier(families::LLAMA.0, labels);
+        // Twice the head gives twice the reward, to the bit.
+        let expected: Vec<f32> = rewards(base.path()).unwrap().iter().map(|it| it * 2.0).collect();
+        for task in [Value::Null, json!("SEQ_CLS")] {
+            let adapter = adapter(base.path(), task.clone(), labels);
+            assert_eq!(rewards(adapter.path()).unwrap(), expected, "{task}");
+            let folder = ModelFolder::open(adapter.path()).unwrap();
+            assert!(folder.is_classifier(), "{task}");
+            RewardScorer::new(folder, None).unwrap();
+        }
+        // A training may go on from a head beside a language model, too.
+        let plain = formula_folder(families::LLAMA.0);
+        let adapter = adapter(plain.path(), Value::Null, labels);
+        assert_eq!(rewards(adapter.path()).unwrap(), expected);
+        assert!(!ModelFolder::open(adapter.path()).unwrap().is_classifier());
+    }
+}
+
+#[test]
+fn what_gives_no_rewards_is_refused_with_what_says_so() {
+    let folder = classifier(families::LLAMA.0, 1);
+    let over = adapter(folder.path(), json!("CAUSAL_LM"), 1);
+    insta::assert_snapshot!(refusal(over.path()), @r#"M/adapter_config.json: `task_type`: of a reward model, expected "SEQ_CLS", or null over a base whose `architectures` are ["LlamaForSequenceClassification"], found "CAUSAL_LM" over ["LlamaForSequenceClassification"]; correct it, or give a reward model, as `exalign reward` makes one"#);
+    set(folder.path(), "architectures", json!(["LlamaForRewardModel"]));
+    insta::assert_snapshot!(refusal(folder.path()), @r#"M/config.json: `architectures`: expected ["LlamaForSequenceClassification"] of a reward model, found ["LlamaForRewardModel"]; correct it if the head `score.weight` of this folder gives rewards"#);
+    let plain = formula_folder(families::LLAMA.0);
+    insta::assert_snapshot!(refusal(plain.path()), @r#"M: expected a reward model (LlamaForSequenceClassification), found ["LlamaForCausalLM"]; `exalign reward` makes one"#);
+}
+
+#[test]
+fn a_classifier_without_its_head_gives_no_rewards_and_may_be_trained() {
+    let folder = formula_folder(families::LLAMA.0);
+    set(folder.path(), "architectures", json!(["LlamaForSequenceClassification"]));
+    insta::assert_snapshot!(refusal(folder.path()), @"M: expected the head `score.weight` of a reward model, found none in the weights; train one with `exalign reward`, or fetch the folder again");
+    assert_eq!(rewards(folder.path()).unwrap().len(), 2);
+}
+
+#[test]
+fn a_merge_keeps_every_label_by_its_name_and_the_padding_of_the_base() {
+    let place = Workplace::new();
+    let merged = |base: &Path, out: &str| {
+        set(base, "eos_token_id", json!(4));
+        set(base, "pad_token_id", Value::Null);
+        let adapter = adapter(base, json!("SEQ_CLS"), 2);
+        let (base, own) = (base.display(), adapter.path().display());
+        place.succeeds(&format!("merge --model {base} --adapter {own} --out {out}"));
+        let out = place.path(out);
+        assert_eq!(rewards(&out).unwrap(), rewards(adapter.path()).unwrap());
+        let score = &read_tensors(&out.join("model.safetensors"))["score.weight"];
+        assert_eq!(score, &doubled(2));
+        let config = json_of(&out.join("config.json"));
+        assert_eq!(config["pad_token_id"], Value::Null);
+        assert_eq!(config["architectures"], json!(["LlamaForSequenceClassification"]));
+        [config["id2label"].clone(), config["label2id"].clone()]
+    };
+    let named = classifier(families::LLAMA.0, 2);
+    let names = [json!({"0": "worse", "1": "better"}), json!({"worse": 0, "better": 1})];
+    set(named.path(), "id2label", names[0].clone());
+    set(named.path(), "label2id", names[1].clone());
+    assert_eq!(merged(named.path(), "named"), names);
+    // A language model has no labels yet.
+    let names = [json!({"0": "LABEL_0", "1": "LABEL_1"}), json!({"LABEL_0": 0, "LABEL_1": 1})];
+    assert_eq!(merged(formula_folder(families::LLAMA.0).path(), "plain"), names);
 }

@@ -317,7 +317,7 @@ fn a_reward_model_reads_the_whole_turn_at_the_last_token_that_is_not_padding() {
         let text = |ids: &Vec<u32>| tokenizer.decode_all(ids).unwrap();
         tokens.completions.iter().map(text).collect::<Vec<_>>()
     };
-    let others = RewardReading { ends_text: false, padding: None };
+    let others = RewardReading::default();
     let talk =
         json!({"messages": [user("hi")], "completions": ["ho", "no"], "finished": [true, false]});
     // Cut or not, it is read as a turn that ended; what a template writes behind it counts.
@@ -327,14 +327,42 @@ fn a_reward_model_reads_the_whole_turn_at_the_last_token_that_is_not_padding() {
     );
     let text = json!({"prompt": "a", "completions": ["ho", "no"], "finished": [true, false]});
     assert_eq!(completions(others, &text), ["ho", "no"]);
-    let ours = RewardReading { ends_text: true, padding: Some(258) };
+    let ours = RewardReading { is_own: true, ends_text: true, padding: Some(258) };
     assert_eq!(completions(ours, &text), ["ho<|end|>", "no<|end|>"]);
     // transformers reads before the padding, be it the end token.
-    let padded = RewardReading { ends_text: true, padding: Some(257) };
+    let padded = RewardReading { padding: Some(257), ..ours };
     assert_eq!(completions(padded, &text), ["ho", "no"]);
     // Ids alone end alike too.
     let ids = json!({"prompt_ids": [1], "completion_ids": [[2, 257], [3]]});
     assert_eq!(completions(ours, &ids).len(), 2);
     let tokens = ours.tokens(&located(&ids), &tokenization, &mut Intake::default()).unwrap();
     assert_eq!(tokens.completions, [[2, 257], [3, 257]]);
+}
+
+#[test]
+fn a_reward_model_of_others_reads_the_ends_that_stand_in_a_text_and_no_other() {
+    let tokenizer = bytes(Some(TEMPLATE));
+    let tokenization =
+        Tokenization { tokenizer: Some(&tokenizer), limits: Limits::default(), vocab_size: 999 };
+    let completions = |reading: RewardReading, line: &Value| {
+        let tokens = reading.tokens(&located(line), &tokenization, &mut Intake::default()).unwrap();
+        let text = |ids: &Vec<u32>| tokenizer.decode_all(ids).unwrap();
+        tokens.completions.iter().map(text).collect::<Vec<_>>()
+    };
+    let others = |padding: Option<u32>| RewardReading { padding, ..RewardReading::default() };
+    // The ids of `<|end|>`, `<|endoftext|>` and `<|pad|>` are 257, 258 and 259.
+    let written = ["ok<|endoftext|>", "ok<|end|>", "ok<|pad|><|pad|>", "ok"];
+    let text = json!({"prompt": "a", "completions": written});
+    // Without padding, transformers reads at the last token of all, else at the last that is no padding.
+    assert_eq!(completions(others(None), &text), written);
+    let padded = ["ok<|endoftext|>", "ok<|end|>", "ok", "ok"];
+    assert_eq!(completions(others(Some(259)), &text), padded);
+    let padded_by_end = ["ok", "ok<|end|>", "ok<|pad|><|pad|>", "ok"];
+    assert_eq!(completions(others(Some(258)), &text), padded_by_end);
+    let ids = json!({"prompt_ids": [97], "completion_ids": [[98, 257], [98]]});
+    let read = others(None).tokens(&located(&ids), &tokenization, &mut Intake::default()).unwrap();
+    assert_eq!(read.completions, [vec![98, 257], vec![98]]);
+    // A classifier of our own has learned from texts without their ends.
+    let ours = RewardReading { is_own: true, ..RewardReading::default() };
+    assert_eq!(completions(ours, &text), ["ok"; 4]);
 }

@@ -13,6 +13,9 @@ use crate::data::{Group, Located, TokenGroup};
 /// with the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RewardReading {
+    /// Whether a training of this program made the model. It has seen every text end alike; models of others
+    /// read the ends that a text or ids have, and no other.
+    pub is_own: bool,
     /// Whether the token that ends a turn stands behind a completion that is text.
     pub ends_text: bool,
     /// `pad_token_id`.
@@ -30,7 +33,8 @@ impl RewardReading {
 
     /// The tokens of a group as the reward model reads them: of texts and messages where there are
     /// any, since the policy's tokenizer may be another, of ids otherwise. A completion that was cut
-    /// is read as one that ended by itself.
+    /// is read as one that ended by itself; to a model of others, a text that stands for itself has no end
+    /// but the one written in it.
     ///
     /// # Errors
     /// If it cannot be tokenized, or is too long.
@@ -62,7 +66,7 @@ impl RewardReading {
                 completion.passage.ids = None;
                 self.spell_out(&mut completion.passage, is_talk, begun.as_deref(), tokenization)?;
             }
-            completion.finished = true;
+            completion.finished = self.is_own || is_talk;
         }
         let mut tokens = Group::tokenize(&own, tokenization, intake)?;
         let is_templated = own.record.prompt.conversation.is_some() && is_read;
@@ -98,14 +102,16 @@ impl RewardReading {
         Ok(())
     }
 
-    /// Makes the token that the reward is read at the last one.
+    /// Makes the token that the reward is read at the last one. The ends that sampling or a text has put there
+    /// are taken off before the one that a model of our own has learned from.
     pub fn settle(
         &self,
         ids: &mut Vec<u32>,
         written_by_template: bool,
         tokenization: &Tokenization<'_>,
     ) {
-        if let (false, Some(tokenizer)) = (written_by_template, tokenization.tokenizer) {
+        let is_levelled = self.is_own && !written_by_template;
+        if let (true, Some(tokenizer)) = (is_levelled, tokenization.tokenizer) {
             drop_last(ids, |id| tokenizer.all_end_of_text().contains(&id));
             if self.ends_text {
                 ids.extend(tokenizer.end_of_text());

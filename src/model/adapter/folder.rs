@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::settings::{Candidate, Settings};
 use super::{CONFIG, NOTES, PREFIX, WEIGHTS, module_name};
@@ -13,6 +13,13 @@ use crate::model::published::published_folder;
 use crate::model::reward_model::READS;
 use crate::model::weights::SafetensorsFiles;
 use crate::{Error, Result};
+
+/// Where the file has the weights of an embedding or head: of the module itself, or of the one within the layer
+/// that adds factors, or tokens, to it.
+const WITHIN: [&str; 3] = ["", ".base_layer", ".token_adapter.base_layer"];
+
+/// The setting that says which head the model has.
+const TASK: &str = "task_type";
 
 /// A PEFT folder.
 #[derive(Clone, Debug)]
@@ -39,6 +46,8 @@ pub(in crate::model) struct Replacements {
     base: Vec<(String, String)>,
     /// The same, of modules trained whole.
     saved: Vec<(String, String)>,
+    /// Tensors of the file that hold the same once more.
+    copies: Vec<String>,
 }
 
 impl Replacements {
@@ -58,7 +67,8 @@ impl Replacements {
 
     /// The names in the adapter's file.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.base.iter().chain(&self.saved).map(|(_, by)| by.as_str())
+        let read = self.base.iter().chain(&self.saved).map(|(_, by)| by.as_str());
+        read.chain(self.copies.iter().map(String::as_str))
     }
 }
 
@@ -131,9 +141,21 @@ impl AdapterFolder {
         )
     }
 
-    /// Whether it makes a reward model or classifier of its base.
-    pub fn is_classifier(&self) -> bool {
-        self.settings.get("task_type") == Some(&json!("SEQ_CLS"))
+    /// Whether it makes a reward model or classifier of its base; none where `task_type` does not say, and
+    /// the base is what it is.
+    pub fn is_classifier(&self) -> Option<bool> {
+        self.settings.get(TASK).map(|task| task == "SEQ_CLS")
+    }
+
+    /// `task_type`.
+    pub(in crate::model) fn task(&self) -> &Value {
+        self.settings.get(TASK).unwrap_or(&Value::Null)
+    }
+
+    /// An error about `task_type`.
+    pub(in crate::model) fn task_error(&self, what: &str) -> Error {
+        let way_out = "correct it, or give a reward model, as `exalign reward` makes one";
+        self.settings.error(TASK, format!("{what}; {way_out}"))
     }
 
     /// How the reward model that it makes reads, where it says so.
@@ -194,9 +216,7 @@ impl AdapterFolder {
         }
         let files = self.weights()?;
         let head_module = head.strip_suffix(".weight").unwrap_or(head);
-        let copies = |module: &str| {
-            ["", ".base_layer"].map(|layer| format!("{PREFIX}{module}{layer}.weight"))
-        };
+        let copies = |module: &str| WITHIN.map(|layer| format!("{PREFIX}{module}{layer}.weight"));
         let embedding = module_name(embedding);
         let vocab_size = [copies(embedding), copies(head_module)]
             .iter()
@@ -238,11 +258,12 @@ impl AdapterFolder {
         tied: Option<(&str, &str)>,
     ) -> Result<Replacements> {
         let files = self.weights()?;
-        let (mut base, mut saved) = (Vec::new(), Vec::new());
+        let (mut base, mut saved, mut copies) = (Vec::new(), Vec::new(), Vec::new());
         for binding in bindings {
             let (module, part) = binding.name.rsplit_once('.').unwrap_or((&binding.name, ""));
             let plain = format!("{PREFIX}{module}.{part}");
             let inner = format!("{PREFIX}{module}.base_layer.{part}");
+            let of_tokens = format!("{PREFIX}{module}.token_adapter.base_layer.{part}");
             let has = |name: &str| files.shape(name).is_some();
             if self.settings.saves(module) && !self.settings.targets(candidate(binding))? {
                 if !has(&plain) {
@@ -258,16 +279,25 @@ impl AdapterFolder {
                     ));
                 }
                 saved.push((binding.name.clone(), plain));
+                // What peft writes beside it once the vocabulary is another: the module before the training,
+                // and the trained one again.
+                let original = format!("{PREFIX}{module}.original_module.{part}");
+                base.extend(has(&original).then(|| (binding.name.clone(), original)));
+                let again = format!("{PREFIX}{module}.modules_to_save.{part}");
+                copies.extend(has(&again).then_some(again));
             } else if self.settings.targets(candidate(binding))? {
                 base.extend(has(&inner).then(|| (binding.name.clone(), inner)));
             } else {
-                base.extend(has(&plain).then(|| (binding.name.clone(), plain)));
+                // Of an embedding with tokens of its own, the one that those are put into.
+                for name in [plain, of_tokens] {
+                    base.extend(has(&name).then(|| (binding.name.clone(), name)));
+                }
             }
         }
         if let Some((embedding, head)) = tied {
             // One tensor under two names: the copies are the same.
             let module = head.strip_suffix(".weight").unwrap_or(head);
-            for layer in ["", ".base_layer"] {
+            for layer in WITHIN {
                 let name = format!("{PREFIX}{module}{layer}.weight");
                 let is_there = files.shape(&name).is_some();
                 if is_there && !base.iter().chain(&saved).any(|(it, _)| it == embedding) {
@@ -275,7 +305,7 @@ impl AdapterFolder {
                 }
             }
         }
-        Ok(Replacements { files, base, saved })
+        Ok(Replacements { files, base, saved, copies })
     }
 }
 

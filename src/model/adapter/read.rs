@@ -193,14 +193,20 @@ impl Reading<'_> {
         let indices = self.folder.settings.token_indices(module)?;
         let values = self.matrix(&name)?;
         let [vocabulary, hidden] = self.shapes[&binding.parameters[0]];
-        if values.rows != indices.len()
-            || values.columns != hidden
-            || indices.iter().any(|&it| it >= vocabulary)
-        {
+        if values.rows != indices.len() || values.columns != hidden {
             return Err(self.folder.misfit(
                 module,
-                &format!("[{}, {hidden}] for tokens below {vocabulary}", indices.len()),
-                &format!("[{}, {}] for {indices:?}", values.rows, values.columns),
+                &format!("[{}, {hidden}] for {indices:?}", indices.len()),
+                &format!("[{}, {}]", values.rows, values.columns),
+            ));
+        }
+        if let Some(token) = indices.iter().find(|&&it| it >= vocabulary) {
+            return Err(self.folder.settings.error(
+                "trainable_token_indices",
+                format!(
+                    "expected tokens of the {vocabulary} that the model has, found {token}, and no embedding of more \
+                     tokens in {WEIGHTS}; save the adapter again with save_embedding_layers=True"
+                ),
             ));
         }
         let rows = EmbeddingRows { indices, values };

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! FIELD is a field of the record, `answer` where none is named. A list there holds several right answers.
-//! Thoughts (`<think>…</think>`) are no part of an answer; only patterns see them. A record whose field
+//! Thoughts (`<think>…</think>`) are no part of an answer, those that the prompt's text begins among them; only
+//! patterns see them. Messages are not rendered here: what their template begins is not seen. A record whose field
 //! cannot be read is refused: it would give every completion the same reward.
 
 mod number;
@@ -22,8 +23,8 @@ use serde_json::{Value, json};
 
 use super::kind::Kind;
 use super::{Opening, Reward};
-use crate::data::{Completion, Group, Intake, Located};
-use crate::judges::without_thoughts;
+use crate::data::{Completion, Group, Intake, Located, Passage};
+use crate::judges::completion_without_thoughts;
 use crate::{Error, Result};
 
 /// `rule:NAME`
@@ -212,13 +213,14 @@ impl Rule {
 impl Right {
     /// Whether a completion's text is right.
     fn has(&self, text: &str, group: &Located<Group>) -> Result<bool> {
+        let answer = || completion_without_thoughts(end_of(&group.record.prompt), text);
         match self {
             Self::Texts(all) => {
-                let answer = without_thoughts(text);
+                let answer = answer();
                 Ok(all.iter().any(|right| right == answer.trim()))
             }
             Self::Numbers(all) => {
-                let answer = number::answered(&without_thoughts(text));
+                let answer = number::answered(&answer());
                 Ok(answer.is_some_and(|it| all.iter().any(|&right| number::is_same(it, right))))
             }
             Self::Patterns(all) => {
@@ -241,6 +243,18 @@ fn matches(pattern: &Regex, text: &str, group: &Located<Group>) -> Result<bool> 
     pattern.is_match(text).map_err(|error| {
         group.error(format!("the pattern `{}` does not come to an end: {error}", pattern.as_str()))
     })
+}
+
+/// What a completion goes on from, as far as it is known without a template: the prompt's text, or the assistant's
+/// turn that its messages end with.
+fn end_of(prompt: &Passage) -> &str {
+    match (&prompt.text, prompt.messages().and_then(<[Value]>::last)) {
+        (Some(text), _) => text,
+        (None, Some(last)) if last["role"] == "assistant" => {
+            last["content"].as_str().unwrap_or_default()
+        }
+        _ => "",
+    }
 }
 
 /// The words of a completion.

@@ -42,6 +42,23 @@ fn rules_compare_the_answer_without_its_thoughts() {
 }
 
 #[test]
+fn a_completion_begins_within_the_thought_that_its_prompt_begins() {
+    let completions = ["so 42, let me check", "so 41?</think> 42"];
+    let rewards = |prompt: Passage| {
+        let mut group = group(json!({"answer": 42}), &completions);
+        group.record.prompt = prompt;
+        Rule::parse("number").unwrap().score(&[group]).unwrap().remove(0)
+    };
+    assert_eq!(rewards(Passage::of_text("q<think>\n")), [0.0, 1.0]);
+    assert_eq!(rewards(Passage::of_text("q\n")), [1.0, 1.0]);
+    let turn = |role: &str, text: &str| json!({"role": role, "content": text});
+    let begun = vec![turn("user", "q"), turn("assistant", "<think>\n")];
+    assert_eq!(rewards(Passage::of_messages(begun)), [0.0, 1.0]);
+    // What a user writes begins no thought.
+    assert_eq!(rewards(Passage::of_messages(vec![turn("user", "<think>")])), [1.0, 1.0]);
+}
+
+#[test]
 fn patterns_see_the_whole_completion() {
     let texts = ["<think>x</think>y", "y"];
     assert_eq!(rewards("regex:/^<think>.*</think>/", json!({}), &texts), [1.0, 0.0]);

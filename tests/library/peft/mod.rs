@@ -5,7 +5,9 @@ mod kinds;
 
 use std::path::Path;
 
-use crate::support::formula::{formula_folder, load, log_probs_of_tokens, next_token_log_probs};
+use crate::support::formula::{
+    formula_folder, load, log_probs_of_tokens, next_token_log_probs, read_tensors, write_tensors,
+};
 use crate::support::{Workplace, families};
 use burn::tensor::Device;
 use exalign::model::adapter::AdapterFolder;
@@ -62,6 +64,102 @@ fn a_merged_adapter_is_a_model_of_the_same_numbers() {
         let (merged, own) = (next_token_log_probs(merged.path()), log_probs_of_tokens(&decoder));
         assert_eq!(merged, own, "{}", kind.name);
     }
+}
+
+/// The tensors of an adapter's file: names, shapes and values.
+type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
+
+/// The log-probs of a model with an adapter whose tensors are changed after it was written.
+fn log_probs_with(
+    model: families::Case,
+    config: &Value,
+    tensors: &[(&str, &[usize])],
+    change: impl Fn(&mut Tensors),
+) -> Vec<f32> {
+    let (base, adapter) = (formula_folder(model.0), tempfile::tempdir().unwrap());
+    write_adapter(adapter.path(), base.path(), config, tensors);
+    let file = adapter.path().join("adapter_model.safetensors");
+    let values = read_tensors(&file);
+    let mut written: Tensors = tensors
+        .iter()
+        .map(|(name, shape)| {
+            let name = format!("base_model.model.{name}");
+            let values = values[&name].clone();
+            (name, shape.to_vec(), values)
+        })
+        .collect();
+    change(&mut written);
+    let bytes = |values: Vec<f32>| -> Vec<u8> { bytemuck::cast_slice(&values).to_vec() };
+    let written = written.into_iter().map(|(name, shape, values)| (name, shape, bytes(values)));
+    write_tensors(&file, &written.collect::<Vec<_>>());
+    next_token_log_probs(adapter.path())
+}
+
+#[test]
+fn modules_that_peft_saves_three_times_after_a_resize_are_those_it_loads() {
+    let tensors: [(&str, &[usize]); 2] =
+        [("model.embed_tokens.weight", &[13, 8]), ("lm_head.weight", &[13, 8])];
+    let saving =
+        |modules: &[&str]| json!({ "target_modules": ["q_proj"], "modules_to_save": modules });
+    for model in [families::LLAMA, families::QWEN2] {
+        let both = ["embed_tokens", "lm_head"];
+        let expected = log_probs_with(model, &saving(&both), &tensors, |_| ());
+        // A head that is not trained is what a tied embedding was before the training.
+        for saved in [&both[..], &both[..1]] {
+            let found = log_probs_with(model, &saving(saved), &tensors, |written| {
+                let head = written[1].2.clone();
+                for at in 0..saved.len() {
+                    let (name, shape, values) = written[at].clone();
+                    let module = name.trim_end_matches(".weight");
+                    let copy = |part: &str| format!("{module}.{part}.weight");
+                    written.push((copy("original_module"), shape.clone(), head.clone()));
+                    written.push((copy("modules_to_save"), shape, values));
+                }
+            });
+            assert_eq!(found, expected, "{saved:?} {}", model.1);
+        }
+    }
+}
+
+#[test]
+fn trained_tokens_of_a_resized_model_stand_in_the_embedding_that_the_adapter_brings() {
+    const ROWS: [usize; 2] = [12, 3];
+    let embedding = "base_model.model.model.embed_tokens.weight";
+    let delta = |i: usize| 0.1 * (i as f32 - 7.0);
+    for model in [families::LLAMA, families::QWEN2] {
+        let tensors: [(&str, &[usize]); 2] =
+            [("model.embed_tokens.weight", &[13, 8]), ("lm_head.weight", &[13, 8])];
+        let is_tied = model == families::QWEN2;
+        let tensors = if is_tied { &tensors[..1] } else { &tensors[..] };
+        let plain = json!({ "target_modules": ["q_proj"] });
+        // The same as an embedding with those rows in it.
+        let expected = log_probs_with(model, &plain, tensors, |written| {
+            let values = &mut written.iter_mut().find(|it| it.0 == embedding).unwrap().2;
+            for (place, row) in ROWS.into_iter().enumerate() {
+                for column in 0..8 {
+                    values[row * 8 + column] = delta(place * 8 + column);
+                }
+            }
+        });
+        let config = json!({ "target_modules": ["q_proj"], "trainable_token_indices": ROWS });
+        let found = log_probs_with(model, &config, tensors, |written| {
+            let at = written.iter().position(|it| it.0 == embedding).unwrap();
+            let (_, shape, values) = written.remove(at);
+            // peft wraps a tied head, too, and writes the same tensors under its name.
+            let wrapped = ["model.embed_tokens", "lm_head"];
+            for module in &wrapped[..1 + usize::from(is_tied)] {
+                let name = |part: &str| format!("base_model.model.{module}.token_adapter.{part}");
+                written.push((name("base_layer.weight"), shape.clone(), values.clone()));
+                let rows = (0..16).map(delta).collect();
+                written.push((name("trainable_tokens_delta"), vec![2, 8], rows));
+            }
+        });
+        assert_eq!(found, expected, "{}", model.1);
+    }
+    let config = json!({ "target_modules": ["o_proj"], "trainable_token_indices": [9, 11] });
+    let delta: [(&str, &[usize]); 1] =
+        [("model.embed_tokens.token_adapter.trainable_tokens_delta", &[2, 8])];
+    insta::assert_snapshot!(refusal(config, &delta), @"A/adapter_config.json: `trainable_token_indices`: expected tokens of the 11 that the model has, found 11, and no embedding of more tokens in adapter_model.safetensors; save the adapter again with save_embedding_layers=True");
 }
 
 #[test]
