@@ -147,11 +147,8 @@ fn adapter(base: &Path, task: Value, labels: usize) -> tempfile::TempDir {
     });
     std::fs::write(folder.path().join("adapter_config.json"), config.to_string()).unwrap();
     let bytes = |values: Vec<f32>| -> Vec<u8> { bytemuck::cast_slice(&values).to_vec() };
-    let mut tensors = vec![(
-        "base_model.model.score.weight".to_owned(),
-        vec![labels, 8],
-        bytes(doubled(labels)),
-    )];
+    let mut tensors =
+        vec![("base_model.model.score.weight".to_owned(), vec![labels, 8], bytes(doubled(labels)))];
     for layer in 0..2 {
         let name = |factor: &str| {
             format!("base_model.model.model.layers.{layer}.self_attn.q_proj.lora_{factor}.weight")

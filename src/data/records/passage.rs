@@ -144,7 +144,11 @@ pub(super) fn write_prompt<M: SerializeMap>(
         let is_begun = conversation.messages.last().is_some_and(|it| it["role"] == "assistant");
         map.serialize_entry(if is_begun { "prompt" } else { "messages" }, &conversation.messages)?;
         if let Some(tools) = &conversation.tools {
-            map.serialize_entry("tools", tools)?;
+            // A list loses its nulls where it is read; a text keeps them.
+            match tools.iter().any(has_null) {
+                true => map.serialize_entry("tools", &Value::from(tools.clone()).to_string())?,
+                false => map.serialize_entry("tools", tools)?,
+            }
         }
         if let Some(documents) = &conversation.documents {
             map.serialize_entry("documents", documents)?;
@@ -154,6 +158,15 @@ pub(super) fn write_prompt<M: SerializeMap>(
         }
     }
     write_passage(map, "prompt", "prompt_ids", &Passage { conversation: None, ..prompt.clone() })
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Object(fields) => fields.values().any(has_null),
+        _ => false,
+    }
 }
 
 /// Writes a side of a record.
