@@ -178,7 +178,7 @@ fn completions_go_on_with_the_turn_that_their_prompt_has_begun() {
     // As one turn, whatever a reward model reads of it.
     let tokenization =
         Tokenization { tokenizer: Some(&tokenizer), limits: Limits::default(), vocab_size: 999 };
-    let reading = RewardReading { ends_text: false, padding: None };
+    let reading = RewardReading { is_own: false, ends_text: false, padding: None };
     let read = reading.tokens(&located(&sampled), &tokenization, &mut Intake::default()).unwrap();
     let text = |ids: &[u32]| tokenizer.decode_all(ids).unwrap();
     assert_eq!(text(&read.prompt), asked);
