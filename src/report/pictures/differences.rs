@@ -108,7 +108,7 @@ fn axis(svg: &mut String, x: &Scale, ground: f64, runs: &[Run], ink: Ink) {
     let unit = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
     let _ = write!(
         svg,
-        r#"<text x="{RIGHT}" y="{:.1}" text-anchor="end" fill="{muted}">difference in reward{}</text><text x="{LEFT}" y="20" fill="{muted}">filled: at the same KL; hollow: after the same number of steps; blue or orange: the 95 % interval is without 0</text>"#,
+        r#"<text x="{RIGHT}" y="{:.1}" text-anchor="end" fill="{muted}">difference in reward{}</text><text x="{LEFT}" y="20" fill="{muted}">filled: at the same KL · hollow: after the same number of steps · coloured: 95 % interval without 0</text>"#,
         ground + 34.0,
         escape(&unit),
     );

@@ -192,6 +192,7 @@ fn repetitions_are_told_by_their_mean_with_students_interval() {
     win_rates(&run);
     frontiers(&run);
     plan(&run);
+    differences(&run);
     // A training's time is that of all repetitions.
     for (policy, stage) in [("sft", "fine-tuning"), ("dpo-rw", "DPO-rw"), ("exo-rw", "EXO-rw")] {
         let stages = run.report["stages"].as_array().unwrap().iter();
@@ -309,6 +310,20 @@ fn plan(run: &Experiment) {
     }
     assert!(run.place.refuses("plan run --difference 0", 2).contains("--difference"));
     assert!(run.place.refuses("plan run --difference 1 --power 1", 2).contains("--power"));
+}
+
+/// `exalign report --differences` draws the comparisons of the report.
+fn differences(run: &Experiment) {
+    run.place.succeeds("report run --out again/page.html --differences drawn/differences.svg");
+    assert!(run.place.path("again/page.html").is_file());
+    let svg = std::fs::read_to_string(run.place.path("drawn/differences.svg")).unwrap();
+    let all = run.report["comparisons"].as_array().unwrap();
+    assert_eq!(svg.matches("<g>").count(), all.len());
+    for it in all {
+        let mean = it["mean_gain"]["mean"].as_f64().unwrap();
+        let said = format!("{:.3} [", mean.abs());
+        assert!(svg.contains(&said), "{said}");
+    }
 }
 
 fn best_of_n_and_optimum(run: &Experiment) {
