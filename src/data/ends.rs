@@ -54,7 +54,8 @@ impl Ends {
         of_tokenizer: Option<u32>,
         configured: &[u32],
     ) -> Self {
-        let of_template = template.and_then(|it| turn_end(tokenizer, it));
+        let named: Vec<u32> = of_tokenizer.iter().chain(configured).copied().collect();
+        let of_template = template.and_then(|it| turn_end(tokenizer, it, &named));
         let turn = of_template
             .map(|id| (id, EndSource::Template))
             .or(of_tokenizer.map(|id| (id, EndSource::Tokenizer)))
@@ -71,12 +72,21 @@ impl Ends {
 }
 
 impl Tokenizer {
-    /// Where the token stands in `ids` that ends them: behind it there are blanks at most, as templates
-    /// write them.
+    /// Where the token stands in `ids` that ends them, the first of several: behind it there are further ends and
+    /// blanks at most, as templates write them.
     pub fn end_within(&self, ids: &[u32]) -> Option<usize> {
-        let at = ids.iter().rposition(|id| self.all_end_of_text().contains(id))?;
-        let rest = self.decode_all(&ids[at + 1..]).unwrap_or_default();
-        rest.trim().is_empty().then_some(at)
+        let is_end = |id: &u32| self.all_end_of_text().contains(id);
+        let is_blank = |ids: &[u32]| self.decode_all(ids).unwrap_or_default().trim().is_empty();
+        let mut first = ids.iter().rposition(is_end)?;
+        if !is_blank(&ids[first + 1..]) {
+            return None;
+        }
+        while let Some(before) = ids[..first].iter().rposition(is_end)
+            && is_blank(&ids[before + 1..first])
+        {
+            first = before;
+        }
+        Some(first)
     }
 }
 
@@ -90,9 +100,9 @@ fn of_kind(
     Some(ids.into_iter().filter(|&id| is_one(tokenizer, id)).collect())
 }
 
-/// The first special token that a template writes behind the assistant's words, unless it is the one
-/// that begins turns.
-fn turn_end(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
+/// The first special token that a template writes behind the assistant's words, of several the first that the model's
+/// settings name, unless it is the one that begins turns.
+fn turn_end(tokenizer: &Tokenizer, template: &ChatTemplate, named: &[u32]) -> Option<u32> {
     // Words that no template writes itself.
     const ASKED: &str = "exalign-asks-where-turns-begin";
     const ANSWERED: &str = "exalign-looks-for-the-end-of-this-turn";
@@ -110,7 +120,8 @@ fn turn_end(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
             Tokenizer::is_special
         };
     let special = |text: &str| of_kind(tokenizer, text, is_end);
-    let end = *special(behind)?.first()?;
+    let ends = special(behind)?;
+    let end = *ends.iter().find(|id| named.contains(id)).or(ends.first())?;
     let begins = || -> Option<bool> {
         let going_on = write(vec![user(ASKED), answer, user(AGAIN)])?;
         let (before, _) = going_on.split_once(ASKED)?;

@@ -206,6 +206,31 @@ fn a_text_ends_also_where_the_template_ends_no_turn() {
 }
 
 #[test]
+fn of_several_ends_behind_a_turn_the_first_that_stops_sampling_counts() {
+    let template = |ends: &str| {
+        format!(
+            "{{% for m in messages %}}<|turn|>{{{{ m.role }}}}\n{{{{ m.content }}}}{ends}{{% endfor %}}\
+             {{% if add_generation_prompt %}}<|turn|>assistant\n{{% endif %}}"
+        )
+    };
+    let line = json!({"messages": [user("hi")], "chosen": "ho", "rejected": "no"});
+    // The end of the turn, then that of the text: both stop sampling.
+    let tokenizer = bytes(Some(&template("<|end|>\n<|endoftext|>")));
+    let chosen = |tokenizer: &Tokenizer| texts::<Group>(tokenizer, &line).1[0].clone();
+    assert_eq!(tokenizer.ends().turn.map(|(id, _)| id), Some(258));
+    assert_eq!(chosen(&tokenizer), "ho<|end|>\n<|endoftext|>");
+    // A mark of the answer that no setting names is no end.
+    let tokenizer = bytes(Some(&template("<|end|><|endoftext|>")));
+    assert_eq!(chosen(&tokenizer), "ho<|end|><|endoftext|>");
+    // Where the settings name both, the first is where sampling stops.
+    let folder = tempfile::tempdir().unwrap();
+    bytes(Some(&template("<|end|>\n<|endoftext|>"))).save(folder.path()).unwrap();
+    let both = Tokenizer::from_folder(folder.path(), &[258, 257]).unwrap();
+    assert_eq!(both.ends().turn.map(|(id, _)| id), Some(257));
+    assert_eq!(chosen(&both), "ho<|end|>");
+}
+
+#[test]
 fn a_pair_whose_tokens_are_the_same_is_refused() {
     let template =
         "{% for m in messages %}{{ m.content.split('</think>')[-1] }}<|end|>{% endfor %}";
