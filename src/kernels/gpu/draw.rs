@@ -3,14 +3,13 @@
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
-use burn::tensor::{DType, Int, Shape, Tensor};
+use burn::tensor::{Int, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::CubeDim;
 
-use super::{by_entry, cubes};
+use super::{by_entry, cubes, empty_f32};
 
 /// Planes of a cube.
 const PLANES: usize = 8;
@@ -52,7 +51,7 @@ impl DrawOps for CubeBackend {
         let logits = into_contiguous(logits);
         let [rows, vocabulary] = logits.shape().dims();
         let told = Shape::new([rows, 2 + vocabulary.div_ceil(block)]);
-        let out = empty(&logits, told);
+        let out = empty_f32(&logits, told);
         let dtype = dtype_to_storage_type(logits.dtype);
         let plane = logits.client.properties().hardware.plane_size_max;
         kernel::sums_of_blocks::launch(
@@ -71,7 +70,7 @@ impl DrawOps for CubeBackend {
 
     fn chosen_blocks(logits: CubeTensor, at: CubeTensor, block: usize) -> CubeTensor {
         let [logits, at] = [logits, at].map(into_contiguous);
-        let out = empty(&logits, Shape::new([at.shape().num_elements(), block]));
+        let out = empty_f32(&logits, Shape::new([at.shape().num_elements(), block]));
         let types = [logits.dtype, at.dtype].map(dtype_to_storage_type);
         let (count, dim) = by_entry(out.shape().num_elements());
         kernel::chosen_blocks::launch(
@@ -86,10 +85,6 @@ impl DrawOps for CubeBackend {
         );
         out
     }
-}
-
-fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
-    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, DType::F32)
 }
 
 #[allow(clippy::manual_div_ceil, reason = "a kernel has no `div_ceil`")]

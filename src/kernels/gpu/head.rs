@@ -8,14 +8,13 @@ use std::ops::Range;
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{DType, Shape, Slice};
+use burn::tensor::{Shape, Slice};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::CubeDim;
 
-use super::{by_entry, cubes, empty_like};
+use super::{by_entry, cubes, empty_f32, empty_like};
 use crate::kernels::product::ProductOps;
 use crate::kernels::vocabulary_head::Saved;
 
@@ -47,10 +46,7 @@ pub fn forward(
 ) -> (CubeTensor, CubeTensor) {
     let (tokens, vocabulary) = (hidden.shape()[0], weight.shape()[0]);
     let targets = into_contiguous(targets);
-    let per_token = || {
-        let (client, device) = (hidden.client.clone(), hidden.device.clone());
-        empty_device_contiguous_dtype(client, device, Shape::new([tokens]), DType::F32)
-    };
+    let per_token = || empty_f32(hidden, Shape::new([tokens]));
     let (log_probs, log_sums) = (per_token(), per_token());
     let plane = hidden.client.properties().hardware.plane_size_max;
     for range in chunks(tokens, vocabulary) {

@@ -33,7 +33,7 @@ pub mod rotary;
 pub mod sums;
 
 use burn::backend::{CubeDevice, TensorMetadata};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::{CubeCount, CubeDim};
@@ -58,6 +58,11 @@ pub fn takes_on(device: &CubeDevice) -> bool {
 /// Without gaps between rows, which the runtime leaves for itself: the kernels count entries from the start.
 fn empty_like(it: &CubeTensor) -> CubeTensor {
     empty_device_contiguous_dtype(it.client.clone(), it.device.clone(), it.shape(), it.dtype)
+}
+
+/// In f32, without gaps, where `like` is.
+fn empty_f32(like: &CubeTensor, shape: Shape) -> CubeTensor {
+    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, DType::F32)
 }
 
 /// Enough cubes for `count`, on two axes: devices limit the cubes of one.

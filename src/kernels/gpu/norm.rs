@@ -11,14 +11,13 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::sums::SumOps;
-use super::{by_row, empty_like, rows_and_width};
+use super::{by_row, empty_f32, empty_like, rows_and_width};
 
 /// `x / √(mean x² + ε) · γ` of `x` `[.., width]`, of the type of x.
 pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) -> Tensor<D> {
@@ -110,9 +109,7 @@ impl NormGradients for CubeBackend {
         let [x, gamma, grad] = [x, gamma, grad].map(into_contiguous);
         let (rows, width) = rows_and_width(&x);
         let (client, of_x) = (x.client.clone(), empty_like(&x));
-        let shape = Shape::new([rows, width]);
-        let slopes =
-            empty_device_contiguous_dtype(client.clone(), x.device.clone(), shape, DType::F32);
+        let slopes = empty_f32(&x, Shape::new([rows, width]));
         let (count, dim) = by_row(&x, rows);
         let types = [x.dtype, gamma.dtype].map(dtype_to_storage_type);
         let [x, gamma, grad, to_x, to_slopes] =

@@ -7,14 +7,13 @@ use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::{CubeCount, CubeDim};
 
-use super::{UNITS, rows_and_width};
+use super::{UNITS, empty_f32, rows_and_width};
 
 /// Columns of a cube, side by side in memory.
 const COLUMNS: usize = 32;
@@ -83,7 +82,7 @@ impl SumOps for CubeBackend {
 fn parts_over_rows(x: CubeTensor, width: usize, each: usize) -> CubeTensor {
     let rows = x.shape().num_elements() / width.max(1);
     let parts = rows.div_ceil(each).max(1);
-    let out = empty(&x, Shape::new([parts, width]));
+    let out = empty_f32(&x, Shape::new([parts, width]));
     let dtype = dtype_to_storage_type(x.dtype);
     kernel::over_rows::launch(
         &x.client.clone(),
@@ -99,10 +98,6 @@ fn parts_over_rows(x: CubeTensor, width: usize, each: usize) -> CubeTensor {
         dtype,
     );
     out
-}
-
-fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
-    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, DType::F32)
 }
 
 mod kernel {
