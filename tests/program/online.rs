@@ -84,6 +84,13 @@ fn rounds_are_kept_as_records_and_the_policy_learns_from_them() {
             assert_eq!(group["log_probs"][i].as_array().unwrap().len(), ids.len());
         }
     }
+    // Its deviation is that of a sample, as torch's `std`.
+    let rewards = groups.iter().flat_map(|it| it["rewards"].as_array().unwrap().clone());
+    let rewards: Vec<f64> = rewards.map(|it| it.as_f64().unwrap()).collect();
+    let mean = rewards.iter().sum::<f64>() / 20.0;
+    let squares: f64 = rewards.iter().map(|it| (it - mean).powi(2)).sum();
+    assert!((figure(first, "reward") - mean).abs() < 1e-12, "{first}");
+    assert!((figure(first, "reward_std") - (squares / 19.0).sqrt()).abs() < 1e-12, "{first}");
     // Any objective learns from them afterwards, and knows who drew them.
     let later = |objective: &str| {
         let data = "--data out/rounds/round-0030.jsonl --batch-size 4";

@@ -20,7 +20,7 @@ use crate::policy::{token_log_probs_of, token_values_of};
 use crate::rewards::{Rewards, Scores};
 use crate::tuning::drawing::{PromptToComplete, draw};
 use crate::tuning::reference::sums;
-use crate::{Error, Result, interrupt};
+use crate::{Error, Result, interrupt, statistics};
 
 /// Everything that a round is made with.
 pub(super) struct Collector {
@@ -194,7 +194,7 @@ fn figures(
 ) -> Vec<(String, f64)> {
     let all = scores.totals.concat();
     let reward = mean(&all);
-    let variance = mean(&all.iter().map(|it| (it - reward).powi(2)).collect::<Vec<_>>());
+    let variance = if all.len() > 1 { statistics::variance(&all) } else { 0.0 };
     let is_tied = |row: &&Vec<f64>| row.iter().all(|reward| *reward == row[0]);
     let tied = scores.totals.iter().filter(is_tied).count() as f64 / scores.totals.len() as f64;
     let samples = samples.concat();
