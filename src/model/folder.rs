@@ -82,6 +82,15 @@ impl ModelFolder {
     /// A folder with a model of its own, whatever adapter stands beside it.
     fn open_plain(path: &Path, name: String) -> Result<Self> {
         let file = path.join(CONFIG);
+        let within = if file.is_file() { Vec::new() } else { models_within(path) };
+        if !within.is_empty() {
+            let problem = format!(
+                "expected a folder with config.json or adapter_config.json, found a folder of such folders; name one of \
+                 them: {}",
+                within.join(", ")
+            );
+            return Err(Error::file(path, problem));
+        }
         let json: Value = read_json(&file)?;
         let family = Family::of(&file, &json)?;
         quantization::refuse(&file, &json)?;
@@ -389,6 +398,19 @@ impl ModelFolder {
 
 /// What describes a model.
 pub(super) const CONFIG: &str = "config.json";
+
+/// The names of the folders in a folder that hold a model or adapters.
+fn models_within(path: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(path)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|it| it.path().join(CONFIG).is_file() || AdapterFolder::is_at(&it.path()))
+        .filter_map(|it| it.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
 
 /// Where the tokens that end a text stand beside `config.json`.
 const GENERATION: &str = "generation_config.json";

@@ -424,3 +424,23 @@ fn a_weight_file_cut_in_half_and_a_foreign_architecture_are_refused_with_the_rea
         @"M: expected a Hugging Face model folder, found none; give the path of a folder with config.json, model.safetensors and tokenizer.json, or a hub id such as owner/name@revision"
     );
 }
+
+#[test]
+fn a_folder_of_models_or_of_adapters_by_name_is_refused_with_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, file) in
+        [("two", "adapter_config.json"), ("model", "config.json"), ("one", "adapter_config.json")]
+    {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join(file), "{}").unwrap();
+    }
+    std::fs::create_dir(folder.path().join("logs")).unwrap();
+    let error = ModelFolder::open(folder.path()).unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "expected a folder with config.json or adapter_config.json, found a folder of such folders; name one of \
+             them: model, one, two"
+        ),
+        "{error}"
+    );
+}
