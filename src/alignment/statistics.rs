@@ -45,9 +45,10 @@ pub(super) fn statistics<A: Alignment + ?Sized>(
             .collect(),
     };
     // A policy that is the reference still has log-ratios of a rounding.
+    let policy = rows(log_probs.policy.clone());
     let settled: Vec<Vec<f64>> = scores
         .iter()
-        .zip(&rows(log_probs.policy.clone()))
+        .zip(&policy)
         .map(|(scores, all)| scores.iter().zip(all).map(|(h, l)| settled(*h, *l)).collect())
         .collect();
     let is_still = settled.iter().flatten().all(|h| *h == 0.0);
@@ -58,7 +59,7 @@ pub(super) fn statistics<A: Alignment + ?Sized>(
     };
     let accuracy = mean(settled.iter().zip(&rewards_of).map(accuracy));
     let mut statistics = vec![Statistic::new("accuracy", accuracy)];
-    let tables = [&scores, &rows(log_probs.policy.clone()), &rows(log_probs.num_tokens.clone())];
+    let tables = [&scores, &policy, &rows(log_probs.num_tokens.clone())];
     match takes {
         Takes::Labels => statistics.extend(by_label(tables, &rewards_of, beta)),
         Takes::Pairs | Takes::Rewards => statistics.extend(by_rank(tables, &rewards_of, beta)),

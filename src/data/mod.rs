@@ -37,4 +37,5 @@ pub use tokenization::{
     Intake, Limits, RewardReading, Tokenization, Tokenize, list_records, read_alignment_tokens,
     read_records, read_tokens, read_unpaired_tokens,
 };
+pub(crate) use tokenizer::GENERATION;
 pub use tokenizer::{COMPANIONS, Tokenizer, companion_files};

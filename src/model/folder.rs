@@ -17,7 +17,7 @@ use super::precision::{Precision, WeightType};
 use super::published::published_folder;
 use super::quantization;
 use super::weights::{self, INDEX, Load, SINGLE, SafetensorsFiles, Saving, weight_files};
-use crate::data::Tokenizer;
+use crate::data::{GENERATION, Tokenizer};
 use crate::files::{read_json, write_json};
 use crate::{Error, Result};
 
@@ -411,9 +411,6 @@ fn models_within(path: &Path) -> Vec<String> {
     names.sort();
     names
 }
-
-/// Where the tokens that end a text stand beside `config.json`.
-const GENERATION: &str = "generation_config.json";
 
 /// The tokens that end a text: those of `config.json`, and those that a folder's
 /// `generation_config.json` adds.

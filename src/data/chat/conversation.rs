@@ -43,10 +43,14 @@ impl Conversation {
         whole
     }
 
-    /// The answer that its last message has begun, where that is the assistant's.
+    /// Whether it ends with the assistant's turn.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.messages.last().is_some_and(|it| it["role"] == "assistant")
+    }
+
+    /// The text of the answer that it ends with.
     pub(crate) fn begun(&self) -> Option<&str> {
-        let last = self.messages.last().filter(|it| it["role"] == "assistant")?;
-        last["content"].as_str()
+        self.messages.last().filter(|_| self.is_begun())?["content"].as_str()
     }
 
     /// With its last message going on.

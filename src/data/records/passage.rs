@@ -141,8 +141,8 @@ pub(super) fn write_prompt<M: SerializeMap>(
     }
     if let Some(conversation) = &prompt.conversation {
         // `messages` that end with the assistant's turn are a demonstration.
-        let is_begun = conversation.messages.last().is_some_and(|it| it["role"] == "assistant");
-        map.serialize_entry(if is_begun { "prompt" } else { "messages" }, &conversation.messages)?;
+        let field = if conversation.is_begun() { "prompt" } else { "messages" };
+        map.serialize_entry(field, &conversation.messages)?;
         if let Some(tools) = &conversation.tools {
             // A list loses its nulls where it is read; a text keeps them.
             match tools.iter().any(has_null) {

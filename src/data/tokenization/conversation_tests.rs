@@ -64,8 +64,18 @@ fn read<R: Tokenize>(tokenizer: &Tokenizer, line: &Value) -> Result<(TokenGroup,
 /// The texts of the prompt and of the completions.
 fn texts<R: Tokenize>(tokenizer: &Tokenizer, line: &Value) -> (String, Vec<String>) {
     let tokens = read::<R>(tokenizer, line).unwrap().0;
-    let text = |ids: &Vec<u32>| tokenizer.decode_all(ids).unwrap();
-    (text(&tokens.prompt), tokens.completions.iter().map(text).collect())
+    (tokenizer.decode_all(&tokens.prompt).unwrap(), decoded(tokenizer, &tokens.completions))
+}
+
+fn decoded(tokenizer: &Tokenizer, completions: &[Vec<u32>]) -> Vec<String> {
+    completions.iter().map(|ids| tokenizer.decode_all(ids).unwrap()).collect()
+}
+
+/// A group's tokens as a reward model reads them.
+fn rewarded(tokenizer: &Tokenizer, reading: RewardReading, line: &Value) -> TokenGroup {
+    let tokenization =
+        Tokenization { tokenizer: Some(tokenizer), limits: Limits::default(), vocab_size: 999 };
+    reading.tokens(&located(line), &tokenization, &mut Intake::default()).unwrap()
 }
 
 fn user(text: &str) -> Value {
@@ -176,13 +186,9 @@ fn completions_go_on_with_the_turn_that_their_prompt_has_begun() {
     assert_eq!(prompt, format!("{asked}<thought></thought>The sea"));
     assert_eq!(completions, [" is<|end|>", " was"]);
     // As one turn, whatever a reward model reads of it.
-    let tokenization =
-        Tokenization { tokenizer: Some(&tokenizer), limits: Limits::default(), vocab_size: 999 };
-    let reading = RewardReading { is_own: false, ends_text: false, padding: None };
-    let read = reading.tokens(&located(&sampled), &tokenization, &mut Intake::default()).unwrap();
-    let text = |ids: &[u32]| tokenizer.decode_all(ids).unwrap();
-    assert_eq!(text(&read.prompt), asked);
-    let turns: Vec<String> = read.completions.iter().map(|it| text(it)).collect();
+    let read = rewarded(&tokenizer, RewardReading::default(), &sampled);
+    assert_eq!(tokenizer.decode_all(&read.prompt).unwrap(), asked);
+    let turns = decoded(&tokenizer, &read.completions);
     assert_eq!(turns, ["is", "was"].map(|it| format!("<thought></thought>The sea {it}<|end|>\n")));
     // Messages are turns of their own.
     let answers = json!({"messages": begun, "completions": [[assistant("a")], [assistant("b")]]});
@@ -335,12 +341,8 @@ fn the_token_that_ends_a_turn_is_the_templates_then_the_tokenizers_then_the_mode
 #[test]
 fn a_reward_model_reads_the_whole_turn_at_the_last_token_that_is_not_padding() {
     let tokenizer = bytes(Some(TEMPLATE));
-    let tokenization =
-        Tokenization { tokenizer: Some(&tokenizer), limits: Limits::default(), vocab_size: 999 };
-    let completions = |reading: RewardReading, line: &Value| {
-        let tokens = reading.tokens(&located(line), &tokenization, &mut Intake::default()).unwrap();
-        let text = |ids: &Vec<u32>| tokenizer.decode_all(ids).unwrap();
-        tokens.completions.iter().map(text).collect::<Vec<_>>()
+    let completions = |reading, line: &Value| {
+        decoded(&tokenizer, &rewarded(&tokenizer, reading, line).completions)
     };
     let others = RewardReading::default();
     let talk =
@@ -360,19 +362,14 @@ fn a_reward_model_reads_the_whole_turn_at_the_last_token_that_is_not_padding() {
     // Ids alone end alike too.
     let ids = json!({"prompt_ids": [1], "completion_ids": [[2, 257], [3]]});
     assert_eq!(completions(ours, &ids).len(), 2);
-    let tokens = ours.tokens(&located(&ids), &tokenization, &mut Intake::default()).unwrap();
-    assert_eq!(tokens.completions, [[2, 257], [3, 257]]);
+    assert_eq!(rewarded(&tokenizer, ours, &ids).completions, [[2, 257], [3, 257]]);
 }
 
 #[test]
 fn a_reward_model_of_others_reads_the_ends_that_stand_in_a_text_and_no_other() {
     let tokenizer = bytes(Some(TEMPLATE));
-    let tokenization =
-        Tokenization { tokenizer: Some(&tokenizer), limits: Limits::default(), vocab_size: 999 };
-    let completions = |reading: RewardReading, line: &Value| {
-        let tokens = reading.tokens(&located(line), &tokenization, &mut Intake::default()).unwrap();
-        let text = |ids: &Vec<u32>| tokenizer.decode_all(ids).unwrap();
-        tokens.completions.iter().map(text).collect::<Vec<_>>()
+    let completions = |reading, line: &Value| {
+        decoded(&tokenizer, &rewarded(&tokenizer, reading, line).completions)
     };
     let others = |padding: Option<u32>| RewardReading { padding, ..RewardReading::default() };
     // The ids of `<|end|>`, `<|endoftext|>` and `<|pad|>` are 257, 258 and 259.
@@ -385,8 +382,7 @@ fn a_reward_model_of_others_reads_the_ends_that_stand_in_a_text_and_no_other() {
     let padded_by_end = ["ok", "ok<|end|>", "ok<|pad|><|pad|>", "ok"];
     assert_eq!(completions(others(Some(258)), &text), padded_by_end);
     let ids = json!({"prompt_ids": [97], "completion_ids": [[98, 257], [98]]});
-    let read = others(None).tokens(&located(&ids), &tokenization, &mut Intake::default()).unwrap();
-    assert_eq!(read.completions, [vec![98, 257], vec![98]]);
+    assert_eq!(rewarded(&tokenizer, others(None), &ids).completions, [vec![98, 257], vec![98]]);
     // A classifier of our own has learned from texts without their ends.
     let ours = RewardReading { is_own: true, ..RewardReading::default() };
     assert_eq!(completions(ours, &text), ["ok"; 4]);

@@ -13,8 +13,8 @@ mod seam;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answered, Completion, Demonstration, Group, LabelledText, Located, Passage, PromptRecord,
-    Record,
+    Answered, Completion, Conversation, Demonstration, Group, LabelledText, Located, Passage,
+    PromptRecord, Record,
 };
 use super::{Ending, TokenGroup, Tokenizer};
 use crate::{Error, Result};
@@ -166,8 +166,7 @@ impl Tokenize for PromptRecord {
         intake: &mut Intake,
     ) -> Result<TokenGroup> {
         let PromptRecord { id, prompt, .. } = &located.record;
-        let last = prompt.messages().and_then(<[_]>::last);
-        let is_begun = last.is_some_and(|it| it["role"] == "assistant");
+        let is_begun = prompt.conversation.as_ref().is_some_and(Conversation::is_begun);
         let ending = if is_begun { Ending::Continued } else { Ending::GenerationPrompt };
         let asked = tokenization.asked(located, prompt, ending)?;
         intake.look_at_beginning(&asked.ids, tokenization.tokenizer);

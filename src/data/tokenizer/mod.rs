@@ -20,8 +20,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use self::class_rules::Class;
-pub use self::folder::{COMPANIONS, companion_files};
-use self::folder::{GENERATION, TokenizerFolder};
+use self::folder::TokenizerFolder;
+pub use self::folder::{COMPANIONS, GENERATION, companion_files};
 use self::patterns::Patterns;
 use self::pieces::Pieces;
 use self::special_tokens::SpecialTokens;
@@ -311,19 +311,13 @@ impl Tokenizer {
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        for (name, content) in self.files.iter() {
-            if name != GENERATION {
-                write_atomic(&folder.join(name), |writer| writer.write_all(content))?;
-            }
-        }
         let own = self.files.iter().find(|(name, _)| name == GENERATION);
-        match (self.with_ends(own.map(|(_, content)| content.as_slice())), own) {
-            (Some(settings), _) => write_json(&folder.join(GENERATION), &settings),
-            (None, Some((_, content))) => {
-                write_atomic(&folder.join(GENERATION), |writer| writer.write_all(content))
-            }
-            (None, None) => Ok(()),
+        let settings = self.with_ends(own.map(|(_, content)| content.as_slice()));
+        let copied = self.files.iter().filter(|(name, _)| settings.is_none() || name != GENERATION);
+        for (name, content) in copied {
+            write_atomic(&folder.join(name), |writer| writer.write_all(content))?;
         }
+        settings.map_or(Ok(()), |settings| write_json(&folder.join(GENERATION), &settings))
     }
 
     /// `generation_config.json` with every token that ends a turn here, the one that training appends among them: other

@@ -3,12 +3,10 @@
 //!
 //! The products are those of every other layer, so that logits are rounded to the type of the hidden states.
 
-use std::ops::Range;
-
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{Shape, Slice};
+use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
@@ -16,21 +14,12 @@ use cubecl::CubeDim;
 
 use super::{by_entry, cubes, empty_f32, empty_like};
 use crate::kernels::product::ProductOps;
-use crate::kernels::vocabulary_head::Saved;
+use crate::kernels::vocabulary_head::{Saved, chunks_of, rows};
 
 /// Logits of a chunk; 64 Mi are 128 MiB in bf16.
 const CHUNK: usize = 1 << 26;
 /// Planes of a cube.
 const PLANES: usize = 8;
-
-fn chunks(tokens: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> {
-    let size = (CHUNK / vocabulary.max(1)).max(1);
-    (0..tokens).step_by(size).map(move |start| start..(start + size).min(tokens))
-}
-
-fn rows(x: &CubeTensor, range: &Range<usize>) -> CubeTensor {
-    CubeBackend::float_slice(x.clone(), &[Slice::from(range.clone())])
-}
 
 /// A chunk's logits, not scaled, of the type of `hidden`.
 fn logits(hidden: CubeTensor, weight: &CubeTensor) -> CubeTensor {
@@ -49,8 +38,8 @@ pub fn forward(
     let per_token = || empty_f32(hidden, Shape::new([tokens]));
     let (log_probs, log_sums) = (per_token(), per_token());
     let plane = hidden.client.properties().hardware.plane_size_max;
-    for range in chunks(tokens, vocabulary) {
-        let logits = logits(rows(hidden, &range), weight);
+    for range in chunks_of(CHUNK, tokens, vocabulary) {
+        let logits = logits(rows::<CubeBackend>(hidden, &range), weight);
         let types = [logits.dtype, targets.dtype].map(dtype_to_storage_type);
         kernel::log_sums::launch(
             &logits.client.clone(),
@@ -84,8 +73,8 @@ pub fn backward(
     let is_transposed = strides[0] < strides[1];
     let mut of_hidden = Vec::new();
     let mut of_weight: Option<CubeTensor> = None;
-    for range in chunks(tokens, vocabulary) {
-        let hidden = rows(&hidden, &range);
+    for range in chunks_of(CHUNK, tokens, vocabulary) {
+        let hidden = rows::<CubeBackend>(&hidden, &range);
         let logits = logits(hidden.clone(), &weight);
         let of_logits = empty_like(&logits);
         let types = [logits.dtype, targets.dtype].map(dtype_to_storage_type);

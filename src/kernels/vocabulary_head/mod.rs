@@ -36,6 +36,8 @@ use burn::tensor::{Int, Tensor};
 
 use self::plain::{backward, divergences, forward};
 #[cfg(feature = "gpu-kernels")]
+pub(super) use self::plain::{chunks_of, rows};
+#[cfg(feature = "gpu-kernels")]
 use crate::kernels::gpu;
 use crate::kernels::product::ProductOps;
 

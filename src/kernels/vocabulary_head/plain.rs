@@ -12,11 +12,24 @@ const CHUNK_ELEMENTS: usize = if cfg!(test) { 1 << 14 } else { 1 << 24 };
 
 /// Ranges of positions whose logits fit a chunk.
 fn chunks(tokens: usize, vocabulary: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let size = (CHUNK_ELEMENTS / vocabulary.max(1)).max(1);
+    chunks_of(CHUNK_ELEMENTS, tokens, vocabulary)
+}
+
+/// Ranges of positions that have at most so many logits, and at least one position.
+pub fn chunks_of(
+    elements: usize,
+    tokens: usize,
+    vocabulary: usize,
+) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let size = (elements / vocabulary.max(1)).max(1);
     (0..tokens).step_by(size).map(move |start| start..(start + size).min(tokens))
 }
 
-fn rows<B: ProductOps>(tensor: &FloatTensor<B>, range: &std::ops::Range<usize>) -> FloatTensor<B> {
+/// Those rows of a matrix.
+pub fn rows<B: ProductOps>(
+    tensor: &FloatTensor<B>,
+    range: &std::ops::Range<usize>,
+) -> FloatTensor<B> {
     B::float_slice(tensor.clone(), &[Slice::from(range.clone())])
 }
 
