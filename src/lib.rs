@@ -54,8 +54,9 @@
 //!   ([`kernels::vocabulary_head`]): the logits of all positions are never held at once.
 //! - The training loop is our own [strategy](training::Training) for burn's Learner, because burn's
 //!   saves by epoch, sums gradients and clips every tensor apart.
-//! - Weights are read tensor by tensor and not memory-mapped. `unsafe` is only in the matrix products of
-//!   [`kernels`], and in the program's settings of the allocator.
+//! - Weights in bf16 that are not trained stay in their files, which are mapped; all others are read tensor by
+//!   tensor. `unsafe` is only in that mapping, in the matrix products of [`kernels`], and in the program's settings
+//!   of the allocator.
 //!
 //! # From a program
 //!
@@ -69,7 +70,7 @@
 //! `burn` models, autodiff, optimizers, backends · `tokenizers` the token ids of `transformers` ·
 //! `safetensors` weights that other libraries read · `config` layered settings · `clap` the command line ·
 //! `tracing-subscriber` logs · `indicatif` progress · `maud` the page of a report, escaped by construction · `comfy-table` tables in the terminal · `blake3` content
-//! keys · `tempfile` files that appear complete · `rmp-serde` lists on disk · `flate2` gzip · `parquet` and `arrow` published tables ·
+//! keys · `tempfile` files that appear complete · `memmap2` and `bytes` weights that stay in their files · `rmp-serde` lists on disk · `flate2` gzip · `parquet` and `arrow` published tables ·
 //! `rand_chacha` random numbers that are the same everywhere · `prost` and `base64` tokenizers published as
 //! sentencepiece or tiktoken files, and with `crc32c` the event files of TensorBoard · `rustix` the modes of a terminal, and the end of a program with all that it started · `shlex` command lines in words · `gemm` matrix products inside kernels, as in burn's CPU backend · `burn-cubecl`, `cubecl`, `cubek` kernels of GPUs · `pulp`
 //! the widest vectors of a processor, chosen at run time · `chrono` today's date for chat templates · `ureq`

@@ -8,6 +8,7 @@ mod cache;
 mod content;
 mod disk_list;
 mod journal;
+mod mapped;
 mod output;
 mod sealed;
 
@@ -15,6 +16,7 @@ pub use cache::cache_folder;
 pub use content::{Change, Content, carry_aside};
 pub use disk_list::{DiskList, DiskListWriter};
 pub use journal::Journal;
+pub(crate) use mapped::mapped;
 pub use output::{Output, write_through};
 pub use sealed::{read_sealed, write_sealed};
 

@@ -14,9 +14,10 @@ use crate::support::formula::{
     read_tensors, refusal, write_tensors,
 };
 use crate::support::skipped::or_skip;
-use burn::module::{Module, ModuleMapper, Param};
+use burn::backend::Flex;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, Bool, DType, Device, Int, Tensor, TensorData};
 use exalign::data::{GroupBatch, TokenGroup};
 use exalign::generation::{Choice, Prompt, Sampling, sample};
 use exalign::model::folder::with_precision;
@@ -338,6 +339,52 @@ fn weights_written_narrow_are_the_rounded_weights_and_load_as_them() {
         };
         for (wide, narrow) in wide.iter().zip(&narrow) {
             assert!((wide - narrow).abs() < 0.15, "{config}: {wide} {narrow}");
+        }
+    }
+}
+
+/// Every parameter: whether it stays in a file, and its values.
+#[derive(Default)]
+struct Parameters(Vec<(bool, Vec<f32>)>);
+
+impl ModuleVisitor for Parameters {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        let value = if value.device().is_autodiff() { value.inner() } else { value };
+        let values = value.clone().cast(DType::F32).into_data().try_into_vec().unwrap();
+        let stored = value.try_into_primitive::<Flex>().unwrap();
+        let is_mapped = stored.bytes().property() == AllocationProperty::File;
+        assert!(!is_mapped || stored.bytes().len() == 2 * values.len(), "no more than it needs");
+        self.0.push((is_mapped, values));
+    }
+}
+
+#[test]
+fn weights_that_are_bf16_stay_in_their_file_and_are_what_reading_them_gives() {
+    for (config, _) in families::ALL {
+        let (first, second) = (formula_folder(config), tempfile::tempdir().unwrap());
+        let described = ModelFolder::open(first.path()).unwrap();
+        let bindings = described.family.bindings(&described.shape);
+        let json = with_precision(&described.json, Precision::Bf16);
+        model::save(&load(first.path(), &Device::flex()), &bindings, &json, second.path()).unwrap();
+        let parameters = |precision: Precision, device: Device| {
+            let folder = ModelFolder::open(second.path()).unwrap().kept_as(precision);
+            let decoder = Decoder::new(folder.shape.clone(), &device);
+            let mut parameters = Parameters::default();
+            folder.load(decoder, &bindings, &device).unwrap().visit(&mut parameters);
+            parameters.0
+        };
+        let read = parameters(Precision::F32, Device::flex());
+        let mapped = parameters(Precision::Bf16, Device::flex());
+        assert!(read.iter().zip(&mapped).all(|(read, mapped)| read.1 == mapped.1), "{config}");
+        assert!(read.iter().all(|(is_mapped, _)| !is_mapped), "{config}");
+        assert!(mapped.iter().any(|&(is_mapped, _)| is_mapped), "{config}");
+        // What trains is written to.
+        let trained = parameters(Precision::Bf16, Device::flex().autodiff());
+        assert!(trained.iter().all(|(is_mapped, _)| !is_mapped), "{config}");
+        if config == families::LLAMA.0 {
+            let matrices = mapped.iter().filter(|it| it.0).count();
+            assert_eq!(matrices, 2 + 7 * described.shape.num_layers, "{config}");
         }
     }
 }

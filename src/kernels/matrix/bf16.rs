@@ -20,6 +20,8 @@ const ROWS: usize = 8;
 const COLUMNS: usize = 48;
 /// Inner entries that are multiplied in one go, so that panels stay in the second cache.
 const DEPTH: usize = 2048;
+/// Steps of a panel that are written to at a time, so that they stay in the first cache.
+const TILE: usize = 32;
 /// Most rows of a task, and the tasks of a product with few rows.
 const TASK_ROWS: usize = 96;
 const TASKS: usize = 8;
@@ -167,24 +169,27 @@ fn pack<T: Entry, const LANES: usize>(
         }
         return;
     }
-    for (lane, row) in rows.enumerate() {
-        let values = &values[row * row_stride + depth.start * column_stride..];
-        if column_stride == 1 {
-            let (pairs, odd) = values[..depth.len()].as_chunks::<2>();
-            for (step, &[low, high]) in panel.iter_mut().zip(pairs) {
-                step[lane] = pair(low, high);
+    let row = |row: usize| &values[row * row_stride + depth.start * column_stride..];
+    if column_stride == 1 {
+        for (tile, steps) in panel[..whole].chunks_mut(TILE).enumerate() {
+            for (lane, it) in rows.clone().enumerate() {
+                let (pairs, _) = row(it)[2 * TILE * tile..][..2 * steps.len()].as_chunks::<2>();
+                for (step, &[low, high]) in steps.iter_mut().zip(pairs) {
+                    step[lane] = pair(low, high);
+                }
             }
-            if let [last] = odd {
-                panel[whole][lane] = last.bits();
-            }
-        } else {
-            let at = |column: usize| values[column * column_stride];
+        }
+    } else {
+        for (lane, it) in rows.clone().enumerate() {
+            let at = |column: usize| row(it)[column * column_stride];
             for (index, step) in panel[..whole].iter_mut().enumerate() {
                 step[lane] = pair(at(2 * index), at(2 * index + 1));
             }
-            if whole < panel.len() {
-                panel[whole][lane] = at(2 * whole).bits();
-            }
+        }
+    }
+    if let [odd] = &mut panel[whole..] {
+        for (lane, it) in odd.iter_mut().zip(rows) {
+            *lane = row(it)[2 * whole * column_stride].bits();
         }
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
@@ -12,7 +14,7 @@ use safetensors::tensor::Metadata;
 use serde_json::Value;
 
 use super::number::{Number, each};
-use crate::files::{is_plain_name, read_json};
+use crate::files::{is_plain_name, mapped, read_json};
 use crate::{Error, Result};
 
 /// The tensors of one or several safetensors files.
@@ -171,6 +173,33 @@ impl SafetensorsFiles {
             take(first, &values);
         }
         Ok(())
+    }
+
+    /// The values of some rows of tensor `name`, of `width` values each, as they stand in the file, which stays
+    /// mapped. Nothing where the file has another type than `T`, holds a value that is not finite, or cannot be mapped.
+    pub(in crate::model) fn map_rows<T: Number>(
+        &self,
+        name: &str,
+        width: usize,
+        rows: Range<usize>,
+    ) -> Option<Bytes> {
+        /// Values of a task of the search for those that are not finite.
+        const TASK: usize = 1 << 20;
+        let place = self.places.get(name)?;
+        let size = size_of::<T>();
+        let start = place.start + (rows.start * width * size) as u64;
+        if place.dtype != T::STORED || cfg!(target_endian = "big") {
+            return None;
+        }
+        let file = File::open(&place.file).ok()?;
+        let bytes = mapped(&file, start, rows.len() * width * size)?;
+        let values: &[T] = bytemuck::try_cast_slice(&bytes).ok()?;
+        values.par_chunks(TASK).all(T::all_finite).then_some(bytes)
+    }
+
+    /// Whether [`Self::map_rows`] may give values of tensor `name`.
+    pub(in crate::model) fn is_stored_as<T: Number>(&self, name: &str) -> bool {
+        self.places.get(name).is_some_and(|place| place.dtype == T::STORED)
     }
 
     /// Reads all tensors of float types for the one purpose of finding numbers that are not finite.

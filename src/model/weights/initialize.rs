@@ -52,6 +52,7 @@ impl ModuleMapper for Initializer<'_> {
                 (constant + deviation * normal) as f32
             })
             .collect();
-        parameter(TensorData::new(values, shape), DType::F32, self.device)
+        let data = TensorData::new(values, shape);
+        parameter(Tensor::from_data(data, (self.device, DType::F32)))
     }
 }

@@ -1,11 +1,15 @@
 //! From stored tensors to the parameters of a module.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Device, Element, Tensor, TensorData};
+use burn::tensor::{
+    AllocationProperty, Bytes as TensorBytes, DType, Device, Element, Tensor, TensorData,
+};
 use bytemuck::zeroed_vec;
+use bytes::Bytes as MappedBytes;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -13,6 +17,7 @@ use super::number::Number;
 use super::packing::{Matrix, Packing, Segment, transpose};
 use super::parameters::{ParameterPath, parameter};
 use super::{SafetensorsFiles, abridged};
+use crate::device::has_kernels;
 use crate::kernels::packed::{Format, Packed};
 use crate::memory::Bytes;
 use crate::model::adapter::{Adapters, frozen};
@@ -48,11 +53,13 @@ impl Load<'_> {
         let shapes = shapes(&module);
         self.check(&files, &shapes)?;
         self.check_memory(&shapes)?;
+        // What is trained is written to, and kept in f32.
+        let maps = has_kernels(self.device) && (adapters.is_some() || !self.device.is_autodiff());
         let mut parameters: Vec<Parameter> = self
             .bindings
             .iter()
             .flat_map(|it| (0..it.parameters.len()).map(move |part| (it, part)))
-            .map(|(binding, part)| self.parameter(binding, part, &shapes))
+            .map(|(binding, part)| self.parameter(binding, part, &shapes, maps.then_some(&files)))
             .collect();
         // Several at once: most of the time goes into pages that memory is taken of.
         parameters.par_iter_mut().try_for_each(|it| it.fill(&files, self.device))?;
@@ -63,13 +70,13 @@ impl Load<'_> {
             left: vec![],
         };
         let mut packed = HashMap::new();
-        for Parameter { name, values, .. } in parameters {
-            let kept = match values.into_kept() {
+        for Parameter { name, place, values } in parameters {
+            let kept = match values.into_kept(&place) {
                 Kept::Packed(weight) => {
                     packed.insert(name.to_owned(), *weight);
                     None
                 }
-                Kept::Dense(data) => Some(data),
+                Kept::Dense(dense) => Some(dense),
             };
             loader.values.insert(name.to_owned(), kept);
         }
@@ -81,23 +88,31 @@ impl Load<'_> {
         Err(Error::file(self.folder, format!("no tensor is known to hold the parameters {left}")))
     }
 
-    /// Room for a parameter. It is taken here and not where it is filled: memory that another thread
-    /// took serves that thread alone once it is free.
+    /// Room for a parameter, unless it may stay in `files`, which are then mapped. Room is taken here and not where
+    /// it is filled: memory that another thread took serves that thread alone once it is free.
     fn parameter<'b>(
         &self,
         binding: &'b Binding,
         part: usize,
         shapes: &HashMap<String, [usize; 2]>,
+        files: Option<&SafetensorsFiles>,
     ) -> Parameter<'b> {
         let name = &binding.parameters[part];
         let widths = binding.parameters.iter().map(|name| shapes[name][1]).collect();
-        let shape = shapes[name];
+        let packing = Packing::new(binding, widths);
+        let place = Place { binding, packing, part, shape: shapes[name] };
+        let dtype = self.dtype(name);
+        let stays = |files: &SafetensorsFiles| {
+            dtype == DType::BF16
+                && place.stored_rows().is_some()
+                && files.is_stored_as::<bf16>(&binding.name)
+        };
         let values = match self.format(name) {
             Some(format) => Values::Packed(format, None),
-            None => Values::zeros(self.dtype(name), shape[0] * shape[1]),
+            None if files.is_some_and(stays) => Values::Mapped(None),
+            None => Values::zeros(dtype, place.len()),
         };
-        let packing = Packing::new(binding, widths);
-        Parameter { name, place: Place { binding, packing, part, shape }, values }
+        Parameter { name, place, values }
     }
 
     /// How a parameter is packed, if it is: the matrices of the blocks.
@@ -222,6 +237,14 @@ impl Parameter<'_> {
                     Some(Box::new(Packed::new(&columns, self.place.shape[0], *format, device)));
                 Ok(())
             }
+            Values::Mapped(mapped) => {
+                *mapped = self.place.map(files);
+                if mapped.is_none() {
+                    self.values = Values::zeros(DType::BF16, self.place.len());
+                    return self.fill(files, device);
+                }
+                Ok(())
+            }
             Values::F32(values) => self.place.read(files, values),
             Values::F16(values) => {
                 self.place.read(files, values)?;
@@ -248,6 +271,8 @@ fn beyond_f16(name: &str) -> Error {
 enum Values {
     /// Packed once they are read.
     Packed(Format, Option<Box<Packed>>),
+    /// In bf16, as they stand in the file, once it is mapped.
+    Mapped(Option<MappedBytes>),
     F32(Vec<f32>),
     F16(Vec<f16>),
     BF16(Vec<bf16>),
@@ -262,22 +287,36 @@ impl Values {
         }
     }
 
-    fn into_kept(self) -> Kept {
-        Kept::Dense(match self {
+    fn into_kept(self, place: &Place) -> Kept {
+        let data = match self {
             Self::Packed(_, packed) => {
                 return Kept::Packed(packed.expect("a parameter that was filled"));
+            }
+            Self::Mapped(bytes) => {
+                let bytes = bytes.expect("a parameter that was filled");
+                let bytes = TensorBytes::from_shared(bytes, AllocationProperty::File);
+                let data = TensorData::from_bytes(bytes, [place.len()], DType::BF16);
+                return Kept::Dense(Dense { data, transposed: place.binding.transposed });
             }
             Self::F32(values) => flat(values),
             Self::F16(values) => flat(values),
             Self::BF16(values) => flat(values),
-        })
+        };
+        Kept::Dense(Dense { data, transposed: false })
     }
 }
 
 /// A parameter that was read.
 enum Kept {
     Packed(Box<Packed>),
-    Dense(TensorData),
+    Dense(Dense),
+}
+
+/// The values of a parameter.
+struct Dense {
+    data: TensorData,
+    /// Whether its columns follow one another, and not its rows.
+    transposed: bool,
 }
 
 fn flat<T: Element>(values: Vec<T>) -> TensorData {
@@ -296,6 +335,29 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// The number of its values.
+    fn len(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
+
+    /// The rows of the stored tensor that are the parameter and nothing else, if there are such.
+    fn stored_rows(&self) -> Option<Range<usize>> {
+        let [rows, columns] = self.shape;
+        let mut segments = self.packing.segments(self.part);
+        match segments.next()?.stored {
+            _ if rows == 1 => None, // a vector
+            stored if stored.len() < columns => None,
+            stored if self.binding.transposed => Some(stored),
+            _ => (self.packing.width() == columns).then_some(0..rows),
+        }
+    }
+
+    /// Those rows, where they stand.
+    fn map(&self, files: &SafetensorsFiles) -> Option<MappedBytes> {
+        let width = self.shape[usize::from(!self.binding.transposed)];
+        files.map_rows::<bf16>(&self.binding.name, width, self.stored_rows()?)
+    }
+
     /// The columns of the parameter one after the other, in f32.
     fn read_columns(&self, files: &SafetensorsFiles) -> Result<Vec<f32>> {
         let [rows, columns] = self.shape;
@@ -356,7 +418,7 @@ impl Place<'_> {
 struct Loader<'a> {
     device: &'a Device,
     /// Nothing for a weight that is packed: its parameter says the shape alone.
-    values: HashMap<String, Option<TensorData>>,
+    values: HashMap<String, Option<Dense>>,
     path: ParameterPath,
     /// Parameters that no tensor holds.
     left: Vec<String>,
@@ -382,7 +444,17 @@ impl ModuleMapper for Loader<'_> {
             let zero = Tensor::<D>::zeros([1; D], (self.device, DType::BF16));
             return Param::from_tensor(zero.expand(shape));
         };
-        let (bytes, _, dtype) = values.into_parts();
-        parameter(TensorData::from_bytes(bytes, shape, dtype), dtype, self.device)
+        let Dense { data, transposed } = values;
+        let (bytes, _, dtype) = data.into_parts();
+        let tensor = |shape: [usize; D]| {
+            let data = TensorData::from_bytes(bytes, shape, dtype);
+            Tensor::from_data(data, (self.device, dtype))
+        };
+        if transposed {
+            let mut stored = shape;
+            stored.reverse(); // a matrix has two axes
+            return parameter(tensor(stored).transpose());
+        }
+        parameter(tensor(shape))
     }
 }

@@ -1,7 +1,7 @@
 //! Weights in and out of safetensors files, and new weights.
 //!
-//! Reading takes one tensor at a time, so its peak memory is the model and one tensor. Files are not
-//! memory-mapped, which would need `unsafe` and count pages twice. An error lists all tensors that are
+//! Reading takes one tensor at a time, so its peak memory is the model and one tensor. A matrix that is bf16 in the
+//! file, is kept as bf16 and is not trained stays in the file, which is mapped. An error lists all tensors that are
 //! missing, unexpected or misshapen. Writing holds one tensor at a time and goes through a temporary file and
 //! a rename.
 

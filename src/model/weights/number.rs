@@ -1,11 +1,12 @@
 //! The types of numbers that weights are stored and kept in.
 
 use burn::tensor::Element;
+use bytemuck::Pod;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
 /// A number that weights are kept as.
-pub(in crate::model) trait Number: Element {
+pub(in crate::model) trait Number: Element + Pod {
     /// What files call it.
     const STORED: Dtype;
 

@@ -1,7 +1,7 @@
 //! The names of parameters, and their ids, which are the same in every process.
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 
 /// `a.b.c` of the parameter a walk over a module stands at.
 #[derive(Default)]
@@ -40,14 +40,10 @@ impl ParameterPath {
     }
 }
 
-/// A parameter on `device`, tracked where the device tracks.
-pub(super) fn parameter<const D: usize>(
-    data: TensorData,
-    dtype: DType,
-    device: &Device,
-) -> Param<Tensor<D>> {
-    let tensor = Tensor::from_data(data, (device, dtype));
-    Param::from_tensor(if device.is_autodiff() { tensor.require_grad() } else { tensor })
+/// A parameter, tracked where its device tracks.
+pub(super) fn parameter<const D: usize>(tensor: Tensor<D>) -> Param<Tensor<D>> {
+    let is_tracked = tensor.device().is_autodiff();
+    Param::from_tensor(if is_tracked { tensor.require_grad() } else { tensor })
 }
 
 /// Gives every parameter the identity its path has in every process, so that an optimizer's saved
