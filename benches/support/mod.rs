@@ -52,6 +52,7 @@ pub fn decoder(shape: &Shape, device: &Device) -> Decoder {
         num_kv_heads: shape.num_kv_heads,
         head_dim: 64,
         max_positions: 8192,
+        window: None,
         norm: NormKind::Rms,
         norm_epsilon: 1e-5,
         position_encoding: PositionEncoding::Rotary(RotaryConfig {

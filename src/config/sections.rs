@@ -214,7 +214,11 @@ pub struct TokenData {
 impl TokenData {
     /// The limits in tokens.
     pub fn limits(&self) -> Limits {
-        Limits { max_length: self.max_length, max_prompt_length: self.max_prompt_length }
+        Limits {
+            max_length: self.max_length,
+            max_prompt_length: self.max_prompt_length,
+            ..Limits::default()
+        }
     }
 }
 

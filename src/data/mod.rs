@@ -34,8 +34,8 @@ pub use records::{
 pub use token_group::TokenGroup;
 pub(crate) use tokenization::ENDS;
 pub use tokenization::{
-    Intake, Limits, RewardReading, Tokenization, Tokenize, list_records, read_alignment_tokens,
-    read_records, read_tokens, read_unpaired_tokens,
+    Intake, Limits, RewardReading, SetBy, Tokenization, Tokenize, list_records,
+    read_alignment_tokens, read_records, read_tokens, read_unpaired_tokens,
 };
 pub(crate) use tokenizer::GENERATION;
 pub use tokenizer::{COMPANIONS, Tokenizer, companion_files};

@@ -23,6 +23,8 @@ pub struct DecoderConfig {
     /// it a sliding window is full attention, and nothing longer is read. LongRoPE reaches to the
     /// pretraining's context, beyond which its frequencies would change with the sequence's length.
     pub max_positions: usize,
+    /// The window of the attention, where that is what `max_positions` is.
+    pub window: Option<usize>,
     /// The normalisation before attention and feed-forward, and at the end.
     pub norm: NormKind,
     /// ε of the normalisation.
@@ -51,6 +53,14 @@ pub struct DecoderConfig {
 }
 
 impl DecoderConfig {
+    /// Within a window attention is full attention, so that nothing longer is read.
+    pub fn see_no_further_than(&mut self, window: usize) {
+        if window < self.max_positions {
+            self.max_positions = window;
+            self.window = Some(window);
+        }
+    }
+
     /// How many weights the matrices of the blocks have.
     pub fn num_block_weights(&self) -> u128 {
         let attention = [self.num_heads, self.num_kv_heads, self.num_kv_heads, self.num_heads]

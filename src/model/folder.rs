@@ -17,7 +17,7 @@ use super::precision::{Precision, WeightType};
 use super::published::published_folder;
 use super::quantization;
 use super::weights::{self, INDEX, Load, SINGLE, SafetensorsFiles, Saving, weight_files};
-use crate::data::{GENERATION, Tokenizer};
+use crate::data::{GENERATION, Limits, SetBy, Tokenizer};
 use crate::files::{read_json, write_json};
 use crate::{Error, Result};
 
@@ -386,6 +386,13 @@ impl ModelFolder {
             ));
         }
         load.load(module, files, Some(own))
+    }
+
+    /// These limits, and no sequence longer than the model reads.
+    pub fn within(&self, limits: Limits) -> Limits {
+        let DecoderConfig { max_positions, window, .. } = self.shape;
+        limits
+            .within(max_positions, if window.is_some() { SetBy::Window } else { SetBy::Positions })
     }
 
     fn files(&self) -> Result<SafetensorsFiles> {

@@ -110,10 +110,9 @@ impl RewardScorer {
     /// # Errors
     /// If the record has a text that cannot be read so.
     pub fn tokens(&self, located: &Located<Group>, intake: &mut Intake) -> Result<TokenGroup> {
-        let positions = self.folder.shape.max_positions;
         let tokenization = Tokenization {
             tokenizer: self.tokenizer.as_ref(),
-            limits: Limits { max_length: positions, max_prompt_length: 0 },
+            limits: self.folder.within(Limits::default()),
             vocab_size: self.folder.shape.vocab_size,
         };
         self.reading.tokens(located, &tokenization, intake)

@@ -17,7 +17,7 @@ pub fn end_of_text(folder: &ModelFolder, tokenizer: Option<&Tokenizer>) -> Vec<u
 
 /// The limits of the settings, within the model's positions.
 pub fn limits(data: &TokenData, folder: &ModelFolder) -> Limits {
-    data.limits().within(folder.shape.max_positions)
+    folder.within(data.limits())
 }
 
 /// Loads the language model of a folder.

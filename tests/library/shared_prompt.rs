@@ -28,6 +28,7 @@ fn shape(rotary: bool) -> DecoderConfig {
         num_kv_heads: if rotary { 2 } else { 4 },
         head_dim: 4,
         max_positions: 40,
+        window: None,
         norm: if rotary { NormKind::Rms } else { NormKind::Layer },
         norm_epsilon: 1e-5,
         position_encoding: if rotary {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Audit, Kind};
+use crate::data::SetBy;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -70,30 +71,46 @@ impl List {
         let long = &audit.too_long;
         self.refuse(long.refused > 0, || {
             format!(
-                "{} a completion that does not fit: --set data.max_length={} if the model has the positions, \
-                 --skip-bad {} to pass over them, or `exalign data --model M --max-answer-tokens N` to \
-                 leave them out",
+                "{} a completion that does not fit: {}, --skip-bad {} to pass over them, or `exalign data --model M \
+                 --max-answer-tokens N` to leave them out",
                 count(long.refused, "record has", "records have"),
-                long.enough,
+                match long.set_by {
+                    SetBy::Setting => {
+                        format!("--set data.max_length={} if the model has the positions", long.enough)
+                    }
+                    set_by => set_by.remedy(long.enough),
+                },
                 audit.bad + long.refused,
             )
         });
         self.note(long.cut > 0 && audit.kind.is_text(), || {
             format!(
-                "{} cut to the first {} tokens ({} tokens lost): raise --set data.max_length if the model \
-                 has the positions",
+                "{} cut to the first {} tokens ({} tokens lost){}",
                 count(long.cut, "text is", "texts are"),
                 long.max_length,
                 long.tokens_lost,
+                match long.set_by {
+                    SetBy::Setting =>
+                        ": raise --set data.max_length if the model has the positions".to_owned(),
+                    set_by => format!(", which is what the model reads ({})", set_by.source()),
+                }
             )
         });
         self.note(long.cut > 0 && !audit.kind.is_text(), || {
             format!(
-                "{} from the left ({} tokens in all): raise --set data.max_length or \
-                 data.max_prompt_length, or leave them out with `exalign data --model M \
+                "{} from the left ({} tokens in all): {}, or leave them out with `exalign data --model M \
                  --max-prompt-tokens N`",
                 count(long.cut, "prompt loses tokens", "prompts lose tokens"),
                 long.tokens_lost,
+                match long.set_by {
+                    SetBy::Setting => "raise --set data.max_length or data.max_prompt_length".to_owned(),
+                    set_by => format!(
+                        "the model reads {} tokens together ({}), so shorten them, raise --set data.max_prompt_length \
+                         if that is set",
+                        long.max_length,
+                        set_by.source()
+                    ),
+                }
             )
         });
     }

@@ -120,7 +120,7 @@ impl Findings {
     }
 
     fn measure(&mut self, auditor: &Auditor, kind: Kind, tokens: &TokenGroup) {
-        let Limits { max_length, max_prompt_length } = auditor.limits;
+        let Limits { max_length, max_prompt_length, .. } = auditor.limits;
         let (prompt, longest) =
             (tokens.prompt.len(), tokens.completions.iter().map(Vec::len).max().unwrap_or(0));
         tokens.completions.iter().for_each(|ids| count(&mut self.completions, ids.len()));
@@ -250,6 +250,7 @@ impl Findings {
             too_long: TooLong {
                 max_length: auditor.limits.max_length,
                 max_prompt_length: auditor.limits.max_prompt_length,
+                set_by: auditor.limits.set_by,
                 cut: self.cut,
                 tokens_lost: self.tokens_lost,
                 refused: self.too_long,

@@ -25,7 +25,7 @@ pub use shown::{ShownAnswer, ShownRow};
 use super::reader::count_unread;
 use super::{
     Answered, Completion, Demonstration, Fields, Group, Intake, LabelledText, Limits, Located,
-    Problem, PromptRecord, Record, TokenGroup, Tokenization, Tokenize, Tokenizer, rows,
+    Problem, PromptRecord, Record, SetBy, TokenGroup, Tokenization, Tokenize, Tokenizer, rows,
 };
 use crate::{Error, Result};
 
@@ -68,6 +68,8 @@ pub struct TooLong {
     pub max_length: usize,
     /// The prompt alone, in tokens; 0: no limit.
     pub max_prompt_length: usize,
+    /// What sets `max_length`.
+    pub set_by: SetBy,
     /// Records that lose tokens.
     pub cut: usize,
     /// Tokens they lose.

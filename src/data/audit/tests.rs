@@ -109,7 +109,7 @@ fn what_training_cuts_and_refuses_is_counted_with_its_tokens() {
         pair("aaaaaaa", "b", "cd"), // 7 + 3: loses 4
         pair("a", "bcdefg", "c"),   //  7 with its end and a token of the prompt: 8
     ];
-    let limits = Limits { max_length: 6, max_prompt_length: 0 };
+    let limits = Limits { max_length: 6, max_prompt_length: 0, ..Limits::default() };
     let found = audit_against(&lines(&records), None, limits).unwrap();
     let long = &found.too_long;
     assert_eq!((long.cut, long.tokens_lost, long.refused, long.enough), (1, 4, 1, 8));
@@ -124,12 +124,12 @@ fn what_training_cuts_and_refuses_is_counted_with_its_tokens() {
     assert!(read(limits).unwrap_err().to_string().contains("data.jsonl:3"));
     assert!(read(Limits { max_length: 8, ..limits }).is_ok());
 
-    let limits = Limits { max_length: 0, max_prompt_length: 3 };
+    let limits = Limits { max_length: 0, max_prompt_length: 3, ..Limits::default() };
     let found = audit_against(&lines(&records), None, limits).unwrap();
     assert_eq!((found.too_long.cut, found.too_long.tokens_lost), (2, 5));
     assert!(found.is_usable());
 
-    let limits = Limits { max_length: 2, max_prompt_length: 0 };
+    let limits = Limits { max_length: 2, max_prompt_length: 0, ..Limits::default() };
     let text = lines(&[json!({"text": "abcde", "label": 0}), json!({"text": "ab", "label": 1})]);
     let found = audit_against(&text, None, limits).unwrap();
     assert_eq!((found.too_long.cut, found.too_long.tokens_lost), (1, 3));

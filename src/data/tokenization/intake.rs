@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::{Limits, Tokenization, Tokenize};
+use super::{Limits, SetBy, Tokenization, Tokenize};
 use crate::data::audit::count as counted;
 use crate::data::{Group, Located, Record, TokenGroup, Tokenizer, Unpaired, read};
 use crate::files::{DiskList, DiskListWriter};
@@ -48,9 +48,17 @@ pub struct Intake {
     pub seams: usize,
     /// The first of them: line, end of the prompt, beginning of the completion, token.
     pub seam_examples: Vec<String>,
+    /// The longest sequence that the model reads, and why, where records were cut to it.
+    pub cut_by_model: Option<(usize, SetBy)>,
 }
 
 impl Intake {
+    /// Notes that a record was cut to the longest sequence of `limits`.
+    pub(super) fn beyond(&mut self, limits: Limits) {
+        let Limits { max_length, set_by, .. } = limits;
+        self.cut_by_model = (set_by != SetBy::Setting).then_some((max_length, set_by));
+    }
+
     /// Counts a record that begins with the same special token twice.
     pub(super) fn look_at_beginning(&mut self, ids: &[u32], tokenizer: Option<&Tokenizer>) {
         let Some(tokenizer) = tokenizer else { return };
@@ -106,6 +114,13 @@ impl Intake {
             let columns: Vec<String> =
                 self.unread.iter().map(|(name, count)| format!("`{name}` ({count})")).collect();
             tracing::info!("{}: columns that are not used: {}", path.display(), columns.join(", "));
+        }
+        if let Some((limit, set_by)) = self.cut_by_model {
+            tracing::warn!(
+                "{}: records are cut to the {limit} tokens that the model reads ({})",
+                path.display(),
+                set_by.source()
+            );
         }
         if self.begun_twice > 0 {
             tracing::warn!(

@@ -33,14 +33,60 @@ pub struct Limits {
     pub max_length: usize,
     /// The prompt alone.
     pub max_prompt_length: usize,
+    /// What sets `max_length`.
+    pub set_by: SetBy,
+}
+
+/// What sets the longest sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetBy {
+    /// The setting `data.max_length`.
+    #[default]
+    Setting,
+    /// The model's positions.
+    Positions,
+    /// The window of the model's attention.
+    Window,
+}
+
+impl SetBy {
+    /// Where it stands.
+    pub fn source(self) -> &'static str {
+        match self {
+            Self::Setting => "`data.max_length`",
+            Self::Positions => "`max_position_embeddings` in the model's config.json",
+            Self::Window => "`sliding_window` in the model's config.json",
+        }
+    }
+
+    /// What to do where sequences of `tokens` are wanted.
+    pub fn remedy(self, tokens: usize) -> String {
+        match self {
+            Self::Setting => {
+                format!("set `data.max_length` to at least {tokens} if the model allows")
+            }
+            Self::Positions => format!(
+                "the model has no more positions ({}): take one that has {tokens}, or correct the number if it has \
+                 learned that many",
+                self.source()
+            ),
+            Self::Window => format!(
+                "attention sees no further ({}), and what lies beyond is not read: take a model without a window, or \
+                 with one of {tokens} tokens",
+                self.source()
+            ),
+        }
+    }
 }
 
 impl Limits {
-    /// These limits, and no sequence longer than the `max_positions` of a model.
-    pub fn within(self, max_positions: usize) -> Self {
-        let limits = [self.max_length, max_positions];
-        let max_length = limits.into_iter().filter(|&limit| limit > 0).min().unwrap_or(0);
-        Self { max_length, ..self }
+    /// These limits, and no sequence longer than the `max_positions` of a model, which `set_by` says the cause of.
+    pub fn within(self, max_positions: usize, set_by: SetBy) -> Self {
+        match self.max_length {
+            limit if max_positions == 0 || (1..=max_positions).contains(&limit) => self,
+            _ => Self { max_length: max_positions, set_by, ..self },
+        }
     }
 }
 
@@ -262,6 +308,7 @@ impl Tokenization<'_> {
         if limit > 0 && ids.len() > limit {
             ids.truncate(limit);
             intake.texts += 1;
+            intake.beyond(self.limits);
         }
     }
 
@@ -273,7 +320,7 @@ impl Tokenization<'_> {
         field: impl Fn(usize) -> String,
         intake: &mut Intake,
     ) -> Result<TokenGroup> {
-        let Limits { max_length, max_prompt_length } = self.limits;
+        let Limits { max_length, max_prompt_length, set_by } = self.limits;
         let before = group.prompt.len();
         let mut room = if max_prompt_length > 0 { max_prompt_length } else { before };
         if max_length > 0 {
@@ -282,16 +329,18 @@ impl Tokenization<'_> {
             let (longest, len) = lengths.max_by_key(|&(_, len)| len).unwrap_or((0, 0));
             if len + needed > max_length {
                 return Err(located.error(format!(
-                    "`{}`: expected at most {} tokens beside the prompt, found {len}; set \
-                     `data.max_length` to at least {} if the model allows, drop the record",
+                    "`{}`: expected at most {} tokens beside the prompt, found {len}; {}, or drop the record",
                     field(longest),
                     max_length.saturating_sub(needed),
-                    len + needed
+                    set_by.remedy(len + needed)
                 )));
             }
             room = room.min(max_length - len);
         }
         if before > room {
+            if room < max_prompt_length || max_prompt_length == 0 {
+                intake.beyond(self.limits);
+            }
             group.prompt.drain(..before - room);
             intake.prompts += 1;
         }

@@ -61,7 +61,7 @@ fn an_empty_prompt_is_what_the_tokenizer_makes_of_it() {
 fn a_long_prompt_loses_its_left_by_its_own_limit_and_by_the_longest_completion() {
     let line = json!({"prompt_ids": [3, 4, 5, 6, 7, 8], "completion_ids": [[9], [10, 11, 12]]});
     let cut = |max_length, max_prompt_length| {
-        let limits = Limits { max_length, max_prompt_length };
+        let limits = Limits { max_length, max_prompt_length, ..Limits::default() };
         let (group, report) = tokenize::<Group>(line.clone(), limits).unwrap();
         assert_eq!(group.completions, [vec![9], vec![10, 11, 12]]);
         assert_eq!(report.prompts, usize::from(group.prompt.len() < 6));
@@ -76,10 +76,29 @@ fn a_long_prompt_loses_its_left_by_its_own_limit_and_by_the_longest_completion()
 
 #[test]
 fn a_completion_that_leaves_no_room_says_which_limit_would_fit() {
-    let limits = Limits { max_length: 3, max_prompt_length: 0 };
+    let limits = Limits { max_length: 3, max_prompt_length: 0, ..Limits::default() };
     let refused = |line| tokenize::<Group>(line, limits).unwrap_err();
-    insta::assert_snapshot!(refused(json!({"prompt": "a", "chosen": "b", "rejected": "c d e"})), @"data.jsonl:4: `rejected`: expected at most 2 tokens beside the prompt, found 4; set `data.max_length` to at least 5 if the model allows, drop the record");
-    insta::assert_snapshot!(refused(json!({"prompt_ids": [], "completion_ids": [[3, 4, 5, 6]]})), @"data.jsonl:4: `completions[0]`: expected at most 3 tokens beside the prompt, found 4; set `data.max_length` to at least 4 if the model allows, drop the record");
+    insta::assert_snapshot!(refused(json!({"prompt": "a", "chosen": "b", "rejected": "c d e"})), @"data.jsonl:4: `rejected`: expected at most 2 tokens beside the prompt, found 4; set `data.max_length` to at least 5 if the model allows, or drop the record");
+    insta::assert_snapshot!(refused(json!({"prompt_ids": [], "completion_ids": [[3, 4, 5, 6]]})), @"data.jsonl:4: `completions[0]`: expected at most 3 tokens beside the prompt, found 4; set `data.max_length` to at least 4 if the model allows, or drop the record");
+}
+
+#[test]
+fn a_limit_of_the_model_is_told_from_one_that_a_setting_can_raise() {
+    let of_model = |set_by| Limits { max_length: 3, set_by, ..Limits::default() };
+    let line = json!({"prompt": "a", "chosen": "b", "rejected": "c d e"});
+    let refused = |set_by| tokenize::<Group>(line.clone(), of_model(set_by)).unwrap_err();
+    insta::assert_snapshot!(refused(SetBy::Positions), @"");
+    insta::assert_snapshot!(refused(SetBy::Window), @"");
+    let cut = |limits: Limits| {
+        let line = json!({"prompt_ids": [3, 4, 5, 6], "completion_ids": [[3]]});
+        let (_, intake) = tokenize::<Group>(line, limits).unwrap();
+        (intake.prompts, intake.cut_by_model)
+    };
+    assert_eq!(cut(of_model(SetBy::Window)), (1, Some((3, SetBy::Window))));
+    assert_eq!(cut(of_model(SetBy::Setting)), (1, None));
+    // The prompt's own limit is shorter, and a setting.
+    let shorter = Limits { max_prompt_length: 1, ..of_model(SetBy::Window) };
+    assert_eq!(cut(shorter), (1, None));
 }
 
 #[test]
@@ -112,7 +131,7 @@ fn a_tokenizer_is_needed_for_text_alone() {
 
 #[test]
 fn a_labelled_text_keeps_its_first_tokens() {
-    let limits = Limits { max_length: 3, max_prompt_length: 1 };
+    let limits = Limits { max_length: 3, max_prompt_length: 1, ..Limits::default() };
     let line = json!({"text": "a b c d", "label": 1});
     let (group, report) = tokenize::<LabelledText>(line, limits).unwrap();
     assert_eq!((group.prompt, group.completions), (vec![], vec![vec![0, 3, 4]]));
@@ -122,7 +141,7 @@ fn a_labelled_text_keeps_its_first_tokens() {
 
 #[test]
 fn a_labelled_answer_keeps_its_tokens_and_its_prompt_loses_its_left() {
-    let limits = Limits { max_length: 4, max_prompt_length: 0 };
+    let limits = Limits { max_length: 4, max_prompt_length: 0, ..Limits::default() };
     let line = json!({"prompt": "a b c d e", "completion": "f", "label": 0});
     let (group, report) = tokenize::<LabelledText>(line, limits).unwrap();
     assert_eq!((group.prompt, group.completions), (vec![], vec![vec![6, 7, 8, END]]));
@@ -133,11 +152,13 @@ fn a_labelled_answer_keeps_its_tokens_and_its_prompt_loses_its_left() {
 
 #[test]
 fn a_models_positions_are_a_limit_too() {
-    let limits = |max_length| Limits { max_length, max_prompt_length: 7 };
-    assert_eq!(limits(0).within(1024), limits(1024));
-    assert_eq!(limits(512).within(1024), limits(512));
-    assert_eq!(limits(2048).within(1024), limits(1024));
-    assert_eq!(limits(512).within(0), limits(512));
+    let limits = |max_length| Limits { max_length, max_prompt_length: 7, ..Limits::default() };
+    let of_model = |max_length| Limits { set_by: SetBy::Window, ..limits(max_length) };
+    let within = |max_length, positions| limits(max_length).within(positions, SetBy::Window);
+    assert_eq!(within(0, 1024), of_model(1024));
+    assert_eq!(within(512, 1024), limits(512));
+    assert_eq!(within(2048, 1024), of_model(1024));
+    assert_eq!(within(512, 0), limits(512));
 }
 
 #[test]
@@ -153,7 +174,7 @@ fn what_is_cut_and_what_is_skipped_is_reported() {
     let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
     std::fs::write(&path, format!("{lines}{{\n")).unwrap();
     let tokenizer = words();
-    let limits = Limits { max_length: 5, max_prompt_length: 0 };
+    let limits = Limits { max_length: 5, max_prompt_length: 0, ..Limits::default() };
     let read = |skip_bad| {
         read_alignment_tokens(&path, skip_bad, Some(&tokenizer), &limits, VOCABULARY, &|_| Ok(()))
     };
@@ -195,7 +216,7 @@ proptest! {
     ) {
         let line = json!({"prompt_ids": prompt, "completion_ids": completions});
         let longest = completions.iter().map(Vec::len).max().unwrap();
-        let limits = Limits { max_length, max_prompt_length };
+        let limits = Limits { max_length, max_prompt_length, ..Limits::default() };
         let fits = max_length == 0 || longest + prompt.len().min(1) <= max_length;
         match tokenize::<Group>(line, limits) {
             Err(_) => prop_assert!(!fits),

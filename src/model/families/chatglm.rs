@@ -59,6 +59,7 @@ fn config(settings: &Settings) -> Result<DecoderConfig> {
         num_kv_heads,
         head_dim,
         max_positions,
+        window: None,
         norm: NormKind::Rms,
         norm_epsilon: settings.number_or("layernorm_epsilon", 1e-5)?,
         position_encoding: stretched(positions, settings.number_or("rope_ratio", 1.0)?),

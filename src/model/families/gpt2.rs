@@ -37,6 +37,7 @@ fn config(settings: &Settings) -> Result<DecoderConfig> {
         num_kv_heads: num_heads,
         head_dim: hidden_size / num_heads,
         max_positions: settings.count("n_positions")?,
+        window: None,
         norm: NormKind::Layer,
         norm_epsilon: settings.number_or("layer_norm_epsilon", 1e-5)?,
         position_encoding: PositionEncoding::Learned,

@@ -49,6 +49,7 @@ fn config(settings: &Settings) -> Result<DecoderConfig> {
         num_kv_heads: num_heads,
         head_dim,
         max_positions,
+        window: None,
         norm: NormKind::Layer,
         norm_epsilon: settings.number_or("layer_norm_eps", 1e-5)?,
         position_encoding,

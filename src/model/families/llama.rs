@@ -104,6 +104,7 @@ pub(super) fn like_llama(settings: &Settings, dialect: Dialect) -> Result<Decode
         num_kv_heads,
         head_dim,
         max_positions,
+        window: None,
         norm: NormKind::Rms,
         norm_epsilon: settings.number_or("rms_norm_eps", dialect.norm_epsilon)?,
         position_encoding,

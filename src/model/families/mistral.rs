@@ -18,7 +18,7 @@ fn config(settings: &Settings) -> Result<DecoderConfig> {
     let dialect = Dialect { num_kv_heads: Some(8), max_positions: 4096 * 32, ..Dialect::default() };
     let mut config = like_llama(settings, dialect)?;
     if let Some(window) = settings.count_or_null("sliding_window", 4096)? {
-        config.max_positions = config.max_positions.min(window);
+        config.see_no_further_than(window);
     }
     Ok(config)
 }

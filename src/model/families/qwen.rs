@@ -65,7 +65,7 @@ fn windowed(settings: &Settings, dialect: Dialect) -> Result<DecoderConfig> {
         }
     };
     match window {
-        Some(window) if some_slide => config.max_positions = config.max_positions.min(window),
+        Some(window) if some_slide => config.see_no_further_than(window),
         None if some_slide => {
             return Err(settings.refused(
                 "layer_types",

@@ -109,17 +109,28 @@ impl Context<'_> {
     /// The scaling, and how many positions it serves.
     fn scaling(&self, parameters: &Settings) -> Result<(RotaryScaling, usize)> {
         let (key, kind) = self.kind(parameters)?;
+        // Recipes that lengthen a context often leave `max_position_embeddings` as it was.
+        let mut reach = self.max_positions;
+        let mut lengthened = |from: f64, factor: f64| reach = reach.max((from * factor) as usize);
         let scaling = match kind {
             // Within the model's positions `dynamic` changes nothing, and beyond them nothing is read.
             "default" | "dynamic" => RotaryScaling::None,
-            "linear" => RotaryScaling::Linear { factor: parameters.number("factor")? },
+            "linear" => {
+                let factor = parameters.number("factor")?;
+                lengthened(self.max_positions as f64, factor);
+                RotaryScaling::Linear { factor }
+            }
             "llama3" => RotaryScaling::Llama3 {
                 factor: parameters.number("factor")?,
                 low_freq_factor: parameters.number("low_freq_factor")?,
                 high_freq_factor: parameters.number("high_freq_factor")?,
                 original_max_positions: self.original_or(parameters, None)?,
             },
-            "yarn" => RotaryScaling::Yarn(self.yarn(parameters)?),
+            "yarn" => {
+                let yarn = self.yarn(parameters)?;
+                lengthened(yarn.original_max_positions, parameters.number("factor")?);
+                RotaryScaling::Yarn(yarn)
+            }
             "longrope" => return self.long_rope(parameters),
             _ => {
                 return Err(parameters.unsupported(
@@ -129,7 +140,7 @@ impl Context<'_> {
                 ));
             }
         };
-        Ok((scaling, self.max_positions))
+        Ok((scaling, reach))
     }
 
     /// The kind of scaling and the key it stands under.

@@ -116,6 +116,19 @@ fn long_rope_reaches_to_the_pretrainings_context() {
 }
 
 #[test]
+fn a_scaling_lengthens_the_context_even_where_the_positions_were_left_as_they_were() {
+    let reach =
+        |scaling: Value| shape(&llama(json!({ "rope_scaling": scaling }))).unwrap().max_positions;
+    assert_eq!(reach(json!({ "rope_type": "linear", "factor": 4.0 })), 2048);
+    let yarn = |original: usize| json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": original });
+    assert_eq!(reach(yarn(512)), 2048);
+    assert_eq!(reach(yarn(128)), 512); // as lengthened as it says already
+    assert_eq!(reach(json!({ "rope_type": "yarn", "factor": 3.0 })), 1536);
+    let dynamic = json!({ "rope_type": "dynamic", "factor": 4.0 });
+    assert_eq!(reach(dynamic), 512); // beyond, its frequencies depend on the sequence's length
+}
+
+#[test]
 fn a_window_counts_where_a_layer_has_it() {
     let qwen = |change: Value| {
         let plain = llama(json!({ "model_type": "qwen2", "sliding_window": 64 }));
@@ -128,6 +141,13 @@ fn a_window_counts_where_a_layer_has_it() {
     assert_eq!(qwen(late).unwrap(), 64);
     assert_eq!(qwen(slides(json!(["full_attention", "full_attention"]))).unwrap(), 512);
     assert_eq!(qwen(slides(json!(["full_attention", "sliding_attention"]))).unwrap(), 64);
+    let window = |window: usize| {
+        let mistral = json!({ "model_type": "mistral", "sliding_window": window });
+        let shape = shape(&llama(mistral)).unwrap();
+        (shape.max_positions, shape.window)
+    };
+    assert_eq!(window(64), (64, Some(64)));
+    assert_eq!(window(512), (512, None));
     for kinds in [json!(["sliding_attention"]), json!(["chunked_attention"])] {
         let said = qwen(json!({ "layer_types": kinds })).unwrap_err().to_string();
         assert!(said.starts_with("config.json: `layer_types`: "), "{said}");
