@@ -1,4 +1,4 @@
-//! bf16 copies of f32 tensors, on all cores. Gradients come back in f32.
+//! bf16 copies of f32 tensors and back, on all cores. Gradients come back in the type of what was cast.
 
 use burn::tensor::{DType, Tensor};
 
@@ -11,16 +11,30 @@ pub fn to_bf16<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.cast(DType::BF16)
 }
 
+/// `x` in f32, without a history.
+pub fn to_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if x.dtype() == DType::BF16 && crate::device::has_kernels(&x.device()) {
+        return fused::to_f32(x);
+    }
+    x.cast(DType::F32)
+}
+
 #[cfg(feature = "flex")]
 mod fused {
+    use burn::backend::Flex;
     use burn::backend::flex::FlexTensor;
     use burn::tensor::{DType, Tensor};
 
-    use crate::kernels::flex::{of_type, widened};
+    use crate::kernels::flex::{of_type, primitive, widened};
     use crate::kernels::operation::{Operation, apply};
 
     pub fn to_bf16<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         apply(Cast, [x.into_dispatch()])
+    }
+
+    pub fn to_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+        Tensor::from_primitive::<Flex>(widened(primitive(x)))
     }
 
     #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::families::SCORE;
 use super::weights::ParameterPath;
 use crate::kernels::cast::to_bf16;
 use crate::kernels::packed::Format;
@@ -125,8 +126,9 @@ pub(super) fn is_of_norm(name: &str) -> bool {
     matches!(name.rsplit('.').next(), Some("gamma" | "beta"))
 }
 
-/// The module with copies of its parameters in `precision`; gradients reach the originals, in the
-/// originals' type.
+/// The module with copies of its parameters in `precision`, under the same names and ids. What trains is a leaf of the
+/// backward pass in the copy: its gradients are those of the copies, in their type. So a parameter may be reached by
+/// several backward passes, as where activations are computed again.
 pub fn computing_in<M: Module>(module: M, precision: Precision) -> M {
     match precision {
         Precision::F32 => module,
@@ -149,10 +151,18 @@ impl ModuleMapper for Copies {
     }
 
     fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match is_of_norm(&self.path.dotted()) {
-            true => parameter,
-            false => parameter.map(|it| as_type(it, self.dtype)),
+        let path = self.path.dotted();
+        if is_of_norm(&path) || path.ends_with(SCORE) {
+            return parameter;
         }
+        parameter.map(|original| {
+            if !original.device().is_autodiff() {
+                return as_type(original, self.dtype);
+            }
+            let trains = original.is_require_grad();
+            let copy = Tensor::from_inner(as_type(original.inner(), self.dtype));
+            if trains { copy.require_grad() } else { copy }
+        })
     }
 }
 

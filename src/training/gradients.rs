@@ -4,6 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+use crate::kernels::cast::to_f32;
 use crate::kernels::update::{SquareSums, scaled, sum};
 
 /// √Σ‖g‖² over all parameters of `module`.
@@ -25,6 +26,13 @@ pub fn add<M: Module>(module: &M, a: GradientsParams, b: GradientsParams) -> Gra
     let mut visitor = Add { a, b, sums: GradientsParams::new() };
     module.visit(&mut visitor);
     visitor.sums
+}
+
+/// The gradients of `module` in f32.
+pub fn widened<M: Module>(module: &M, gradients: GradientsParams) -> GradientsParams {
+    let mut visitor = Widen { from: gradients, to: GradientsParams::new() };
+    module.visit(&mut visitor);
+    visitor.to
 }
 
 struct Squares<'a> {
@@ -50,6 +58,19 @@ impl ModuleVisitor for Scale {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.from.remove::<D>(param.id) {
             self.to.register(param.id, scaled(gradient, self.factor));
+        }
+    }
+}
+
+struct Widen {
+    from: GradientsParams,
+    to: GradientsParams,
+}
+
+impl ModuleVisitor for Widen {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.from.remove::<D>(param.id) {
+            self.to.register(param.id, to_f32(gradient));
         }
     }
 }

@@ -9,7 +9,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
 use burn::tensor::{Gradients, Tensor};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
-use super::gradients::add;
+use super::gradients::{add, widened};
 use crate::alignment::Statistic;
 use crate::deferred::Deferred;
 use crate::kernels::linear::Dropout;
@@ -185,7 +185,7 @@ impl<T: Trainable> TrainStep for Trainee<T> {
             let (mean, statistics) = Dropout::during(micro.dropout, || module.loss(&micro.batch));
             let weighted = mean * micro.share;
             output.add(weighted.clone().into_scalar::<f32>() as f64, statistics, micro.share);
-            sums = add(self, sums, self.gradients(weighted.backward()));
+            sums = add(self, sums, self.gradients(&module, weighted.backward()));
         }
         TrainOutput { grads: sums, item: output }
     }
@@ -204,16 +204,23 @@ impl<T: Trainable> TrainStep for Trainee<T> {
 }
 
 impl<T: Trainable> Trainee<T> {
-    /// The gradients of the parameters, those of the parts that were deferred with them.
-    fn gradients(&self, gradients: Gradients) -> GradientsParams {
+    /// The gradients of the parameters by those of their copies in `module`, with those of the parts that were
+    /// deferred.
+    fn gradients(&self, module: &T, gradients: Gradients) -> GradientsParams {
+        let of_parameters = |gradients| {
+            let of_copies = GradientsParams::from_grads(gradients, module);
+            match self.compute {
+                Precision::F32 => of_copies,
+                _ => widened(module, of_copies),
+            }
+        };
         let mut sums = GradientsParams::new();
         if let Some(deferred) = self.module.deferred() {
             deferred.resume(&gradients, &mut |part| {
-                let part = GradientsParams::from_grads(part, self);
-                sums = add(self, std::mem::take(&mut sums), part);
+                sums = add(self, std::mem::take(&mut sums), of_parameters(part));
             });
         }
-        add(self, sums, GradientsParams::from_grads(gradients, self))
+        add(self, sums, of_parameters(gradients))
     }
 }
 

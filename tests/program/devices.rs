@@ -3,6 +3,7 @@
 
 use crate::support::{Workplace, metrics, text};
 use exalign::device::BACKENDS;
+use serde_json::json;
 
 #[test]
 fn info_names_every_backend_with_what_it_has_or_what_adds_it() {
@@ -75,6 +76,62 @@ fn a_policy_computed_in_bf16_starts_at_its_reference_and_learns() {
         assert!((loss(exact) - loss(rounded)).abs() < 0.15, "{exact} {rounded}");
     }
     assert_ne!(loss(&exact[7]), loss(&rounded[7]));
+}
+
+#[test]
+fn every_way_to_cut_a_pass_is_one_pass_in_bf16_too() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 6, 4);
+    let align = |name: &str, more: &str| {
+        place.succeeds(&format!(
+            "align --objective exo-rw --model model --data groups.jsonl --out {name} --compute bf16 \
+             --learning-rate 1e-3 --batch-size 3 {more}"
+        ));
+        let figure = |line: &serde_json::Value, name: &str| line[name].as_f64().unwrap();
+        let lines = metrics(&place.path(name));
+        [0, 1].map(|step| ["loss", "grad_norm"].map(|name| figure(&lines[step], name)))
+    };
+    for adapters in ["", "--lora-rank 2"] {
+        let run = |name: &str, more: &str| {
+            align(&format!("{name}{}", adapters.len()), &format!("{adapters} {more}"))
+        };
+        let whole = run("whole", "--set training.recompute=never");
+        for (name, more) in [
+            ("again", "--set training.recompute=always"),
+            ("parts", "--set training.micro_completions=2"),
+            ("both", "--set training.recompute=always --set training.micro_completions=1"),
+        ] {
+            let cut = run(name, more);
+            for (cut, whole) in cut.iter().flatten().zip(whole.iter().flatten()) {
+                // Sums of several gradients that are rounded to eight bits each.
+                assert!((cut - whole).abs() < 0.02 * whole.abs(), "{more}: {cut} {whole}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reward_model_computed_in_bf16_learns_as_in_f32() {
+    let place = Workplace::new();
+    let pair = |i: usize| {
+        let side = |from: usize| [from + i % 3, from + i % 5, 22];
+        json!({ "prompt_ids": [i % 22], "chosen_ids": side(1), "rejected_ids": side(12) })
+    };
+    place.lines("pairs.jsonl", (0..12).map(pair));
+    let losses = |compute: &str| {
+        place.succeeds(&format!(
+            "reward --model model --data pairs.jsonl --out {compute} --compute {compute} --learning-rate 1e-3 \
+             --batch-size 6 --set training.epochs=3"
+        ));
+        let lines = metrics(&place.path(compute));
+        lines.iter().map(|line| line["loss"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let (exact, rounded) = (losses("f32"), losses("bf16"));
+    for (exact, rounded) in exact.iter().zip(&rounded) {
+        assert!((exact - rounded).abs() < 0.05, "{exact} {rounded}");
+    }
+    assert_ne!(exact, rounded);
+    assert!(rounded[5] < rounded[0], "{rounded:?}");
 }
 
 #[test]

@@ -87,8 +87,8 @@ fn a_limit_of_the_model_is_told_from_one_that_a_setting_can_raise() {
     let of_model = |set_by| Limits { max_length: 3, set_by, ..Limits::default() };
     let line = json!({"prompt": "a", "chosen": "b", "rejected": "c d e"});
     let refused = |set_by| tokenize::<Group>(line.clone(), of_model(set_by)).unwrap_err();
-    insta::assert_snapshot!(refused(SetBy::Positions), @"");
-    insta::assert_snapshot!(refused(SetBy::Window), @"");
+    insta::assert_snapshot!(refused(SetBy::Positions), @"data.jsonl:4: `rejected`: expected at most 2 tokens beside the prompt, found 4; the model has no more positions (`max_position_embeddings` in the model's config.json): take one that has 5, or correct the number if it has learned that many, or drop the record");
+    insta::assert_snapshot!(refused(SetBy::Window), @"data.jsonl:4: `rejected`: expected at most 2 tokens beside the prompt, found 4; attention sees no further (`sliding_window` in the model's config.json), and what lies beyond is not read: take a model without a window, or with one of 5 tokens, or drop the record");
     let cut = |limits: Limits| {
         let line = json!({"prompt_ids": [3, 4, 5, 6], "completion_ids": [[3]]});
         let (_, intake) = tokenize::<Group>(line, limits).unwrap();

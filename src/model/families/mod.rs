@@ -67,7 +67,7 @@ const MAX_LAYERS: usize = 10_000;
 const EMBEDDING: &str = "tokens.weight";
 
 /// The scalar head's tensor.
-pub(super) const SCORE: &str = "score.weight";
+pub(in crate::model) const SCORE: &str = "score.weight";
 
 /// One Hugging Face tensor and the parameters it holds.
 #[derive(Clone, Debug, PartialEq)]
