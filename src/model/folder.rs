@@ -349,8 +349,12 @@ impl ModelFolder {
         let mut files = self.files()?;
         let embedding = self.family.embedding(&self.shape).name;
         let pair = (embedding.as_str(), self.family.head);
+        let tied = Some(pair).filter(|_| self.shape.tied_embeddings || self.unties);
+        // One tensor of the base under two names, either of which may be in the file.
+        if tied.is_some() && files.shape(&embedding).is_none() {
+            files.alias(&embedding, self.family.head);
+        }
         if let Some(adapter) = &self.adapter {
-            let tied = Some(pair).filter(|_| self.shape.tied_embeddings);
             let replaced: Replacements = adapter.replacements(bindings, tied)?;
             replaced.apply(&mut files, Some(pair).filter(|_| self.unties));
         }
