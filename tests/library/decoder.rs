@@ -353,7 +353,7 @@ impl ModuleVisitor for Parameters {
         let value = if value.device().is_autodiff() { value.inner() } else { value };
         let values = value.clone().cast(DType::F32).into_data().try_into_vec().unwrap();
         let stored = value.try_into_primitive::<Flex>().unwrap();
-        let is_mapped = stored.bytes().property() == AllocationProperty::File;
+        let is_mapped = stored.data_arc().property() == AllocationProperty::File;
         assert!(!is_mapped || stored.bytes().len() == 2 * values.len(), "no more than it needs");
         self.0.push((is_mapped, values));
     }
