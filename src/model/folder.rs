@@ -162,10 +162,10 @@ impl ModelFolder {
                 ),
             ));
         }
+        let adapter = adapter.of(self.family);
         let Self { mut json, mut shape, .. } = self;
         let embedding = self.family.embedding(&shape);
-        let changes =
-            adapter.embedding_changes(&embedding, self.family.head, shape.tied_embeddings)?;
+        let changes = adapter.embedding_changes(&embedding, self.family.head, &shape)?;
         if changes.unties {
             shape.tied_embeddings = false;
             json["tie_word_embeddings"] = json!(false);

@@ -221,3 +221,14 @@ fn a_tied_head_without_its_embedding_is_the_embedding() {
     let said = refusal(untied.path());
     assert!(said.contains("missing tensors: model.embed_tokens.weight"), "{said}");
 }
+
+#[test]
+fn weights_that_were_not_gathered_are_refused_with_who_left_them_so() {
+    let empty = folder(families::LLAMA.0, |tensors| {
+        let without = |(name, dtype, ..): Tensor| (name, dtype, vec![0], Vec::new());
+        tensors.into_iter().map(without).collect()
+    });
+    let said = refusal(empty.path());
+    assert!(said.contains("expected weights, found a tensor of shape [0]"), "{said}");
+    assert!(said.contains("ZeRO-3") && said.contains("zero_to_fp32.py"), "{said}");
+}

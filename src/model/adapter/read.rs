@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use burn::module::Module;
 
 use super::factors::{Factors, Matrix, is_apart, unpacked, unpacked_vector};
-use super::folder::{AdapterFolder, candidate};
+use super::folder::{AdapterFolder, ORIGINAL_SCORE, SAVED_SCORE, candidate};
 use super::{Adapters, EmbeddingRows, PREFIX, WEIGHTS, module_name};
 use crate::model::families::{Binding, SCORE};
-use crate::model::weights::{Packing, SafetensorsFiles, abridged, shapes};
+use crate::model::weights::{Packing, SafetensorsFiles, abridged, shapes, shown};
 use crate::{Error, Result};
 
 impl AdapterFolder {
@@ -32,7 +32,9 @@ impl AdapterFolder {
     ) -> Result<Adapters> {
         let files = self.weights()?;
         let mut left: BTreeSet<String> = files.names().map(str::to_owned).collect();
-        left.remove(&format!("{PREFIX}{SCORE}"));
+        for head in [SCORE, SAVED_SCORE, ORIGINAL_SCORE] {
+            left.remove(&format!("{PREFIX}{head}"));
+        }
         left.retain(|name| !left_aside(name.strip_prefix(PREFIX).unwrap_or(name)));
         for replaced in self.replacements(bindings, None)?.names() {
             left.remove(replaced);
@@ -217,14 +219,14 @@ impl Reading<'_> {
     fn matrix(&self, name: &str) -> Result<Matrix> {
         match self.files.shape(name) {
             Some(&[rows, columns]) => Ok(Matrix { rows, columns, values: self.files.read(name)? }),
-            shape => Err(self.folder.misfit(name, "a matrix", &format!("{shape:?}"))),
+            found => Err(self.folder.misfit(name, "a matrix", &shown(found))),
         }
     }
 
     fn vector(&self, name: &str, width: usize) -> Result<Vec<f32>> {
         match self.files.shape(name) {
             Some(shape) if shape.iter().product::<usize>() == width => self.files.read(name),
-            shape => Err(self.folder.misfit(name, &format!("[{width}]"), &format!("{shape:?}"))),
+            found => Err(self.folder.misfit(name, &format!("[{width}]"), &shown(found))),
         }
     }
 
@@ -232,7 +234,7 @@ impl Reading<'_> {
         if self.left.is_empty() {
             return Ok(self.adapters);
         }
-        let left: Vec<String> = self.left.into_iter().collect();
+        let left: Vec<&str> = self.left.iter().map(|name| self.files.stored_name(name)).collect();
         Err(Error::file(
             self.folder.path.join(WEIGHTS),
             format!(

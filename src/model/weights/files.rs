@@ -132,6 +132,29 @@ impl SafetensorsFiles {
         self.places.keys().map(String::as_str)
     }
 
+    /// The name of a tensor as it stands in its file.
+    pub fn stored_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.places.get(name).map_or(name, |place| &place.name)
+    }
+
+    /// Refuses those of the tensors `names` that have no entries.
+    pub(in crate::model) fn check_gathered<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<()> {
+        let mut places = names.into_iter().filter_map(|name| self.places.get(name));
+        let Some(place) = places.find(|place| place.shape.contains(&0)) else { return Ok(()) };
+        Err(Error::file(
+            &place.file,
+            format!(
+                "`{}`: expected weights, found a tensor of shape {:?}, as DeepSpeed's ZeRO-3 saves it where the \
+                 weights are not gathered first; set stage3_gather_16bit_weights_on_model_save to true and save again, \
+                 or make the weights of the checkpoint with zero_to_fp32.py",
+                place.name, place.shape
+            ),
+        ))
+    }
+
     /// The shape of a tensor, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(&self.places.get(name)?.shape)

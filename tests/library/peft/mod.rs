@@ -369,3 +369,70 @@ fn a_merge_that_is_refused_leaves_no_folder() {
     assert!(said.contains("adapter_model.safetensors"), "{said}");
     assert!(!place.path("merged").exists());
 }
+
+/// Factors of the queries, and a head trained whole.
+const QUERIES_AND_HEAD: [(&str, &[usize]); 5] = [
+    ("model.layers.0.self_attn.q_proj.lora_A.weight", &[2, 8]),
+    ("model.layers.0.self_attn.q_proj.lora_B.weight", &[16, 2]),
+    ("model.layers.1.self_attn.q_proj.lora_A.weight", &[2, 8]),
+    ("model.layers.1.self_attn.q_proj.lora_B.weight", &[16, 2]),
+    ("lm_head.weight", &[11, 8]),
+];
+
+#[test]
+fn names_as_a_training_or_a_bare_model_has_them_are_the_same_adapter() {
+    let config = json!({ "target_modules": ["q_proj"], "modules_to_save": ["lm_head"] });
+    let found = |rename: &dyn Fn(&str) -> String| {
+        log_probs_with(families::LLAMA, &config, &QUERIES_AND_HEAD, |written| {
+            written.iter_mut().for_each(|(name, ..)| *name = rename(name));
+        })
+    };
+    let plain = found(&str::to_owned);
+    let named = |name: &str| {
+        name.replace("_A.weight", "_A.default.weight")
+            .replace("_B.weight", "_B.default.weight")
+            .replace("lm_head.weight", "lm_head.modules_to_save.default.weight")
+    };
+    for rename in [
+        &named as &dyn Fn(&str) -> String,
+        &|name: &str| name.replace("base_model.model.", ""),
+        &|name: &str| format!("module.{name}"),
+        // Of AutoModel, which has no name for the model within.
+        &|name: &str| name.replace("base_model.model.model.", "base_model.model."),
+    ] {
+        assert_eq!(found(rename), plain, "{}", rename("base_model.model.model.a.lora_A.weight"));
+    }
+}
+
+#[test]
+fn tensors_that_were_not_gathered_and_values_of_settings_are_shown_as_they_stand() {
+    let queries = json!({ "target_modules": ["q_proj"] });
+    let empty: [(&str, &[usize]); 2] = [(QUERIES[0].0, &[0]), (QUERIES[1].0, &[0])];
+    let said = refusal(queries.clone(), &empty);
+    let start = "A/adapter_model.safetensors: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`: \
+                 expected weights, found a tensor of shape [0], as DeepSpeed's ZeRO-3 saves it";
+    assert!(said.starts_with(start) && said.contains("zero_to_fp32.py"), "{said}");
+    let deep: [(&str, &[usize]); 2] = [(QUERIES[0].0, &[2, 8, 1]), QUERIES[1]];
+    let said = refusal(queries, &deep);
+    assert!(said.contains("expected a matrix, found [2, 8, 1];"), "{said}");
+    let text = json!({ "target_modules": ["q_proj"], "r": "4" });
+    let said = refusal(text, &QUERIES);
+    assert!(said.ends_with("`r`: expected a positive number, found \"4\""), "{said}");
+}
+
+#[test]
+fn factors_of_a_tied_head_of_more_tokens_bring_the_embedding_of_as_many() {
+    let config = json!({ "target_modules": ["lm_head"] });
+    let tensors: [(&str, &[usize]); 4] = [
+        ("lm_head.base_layer.weight", &[13, 8]),
+        ("lm_head.lora_A.weight", &[2, 8]),
+        ("lm_head.lora_B.weight", &[13, 2]),
+        ("model.embed_tokens.weight", &[13, 8]),
+    ];
+    // The same with the embedding written out, which is the head before the training.
+    let expected = log_probs_with(families::QWEN2, &config, &tensors, |written| {
+        written[3].2 = written[0].2.clone();
+    });
+    assert_eq!(log_probs_with(families::QWEN2, &config, &tensors[..3], |_| ()), expected);
+    insta::assert_snapshot!(refusal(config, &tensors[..3]), @"A/adapter_model.safetensors: expected the same vocabulary in `model.embed_tokens` and `lm_head`, found 13 tokens in the adapter's head, and no embedding but that of the base, of 11 tokens; save the adapter with `embed_tokens` among target_modules or modules_to_save, too");
+}
