@@ -301,10 +301,11 @@ impl ModelFolder {
         Ok(Some(values.chunks(hidden).map(<[f32]>::to_vec).collect()))
     }
 
-    /// Loads `module`'s parameters as `bindings` say; every tensor of the folder must have a place.
+    /// Loads a language model's parameters as `bindings` say; every tensor of the folder must have a place.
     ///
     /// # Errors
-    /// If a file cannot be read, or tensors are missing, unexpected or misshapen.
+    /// If a file cannot be read, tensors are missing, unexpected or misshapen, or the adapter is that of a reward
+    /// model.
     pub fn load<M: Module>(&self, module: M, bindings: &[Binding], device: &Device) -> Result<M> {
         self.load_adapted(module, bindings, None, device)
     }
@@ -320,6 +321,7 @@ impl ModelFolder {
         adapters: Option<Adapters>,
         device: &Device,
     ) -> Result<M> {
+        self.adapter.as_ref().map_or(Ok(()), AdapterFolder::expect_language_model)?;
         self.load_with(module, bindings, adapters, &|_| false, device)
     }
 

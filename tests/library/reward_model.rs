@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use crate::support::formula::{TOKENS, formula_folder, read_tensors, write_tensors};
+use crate::support::formula::{
+    TOKENS, formula_folder, read_tensors, refusal as policy_refusal, write_tensors,
+};
 use crate::support::{Workplace, families};
 use burn::tensor::Device;
 use exalign::data::{GroupBatch, RewardReading, TokenGroup};
@@ -251,4 +253,25 @@ fn a_merge_keeps_every_label_by_its_name_and_the_padding_of_the_base() {
     // A language model has no labels yet.
     let names = [json!({"0": "LABEL_0", "1": "LABEL_1"}), json!({"LABEL_0": 0, "LABEL_1": 1})];
     assert_eq!(merged(formula_folder(families::LLAMA.0).path(), "plain"), names);
+}
+
+#[test]
+fn an_adapter_of_a_reward_model_is_no_policy() {
+    let base = formula_folder(families::LLAMA.0);
+    for task in ["SEQ_CLS", "TOKEN_CLS"] {
+        let own = adapter(base.path(), json!(task), 1);
+        let said = policy_refusal(own.path());
+        let start = format!(
+            "M/adapter_config.json: `task_type`: of a language model, expected \"CAUSAL_LM\" or null, found \"{task}\""
+        );
+        assert!(said.starts_with(&start) && said.contains("--reward"), "{said}");
+        assert_eq!(rewards(own.path()).unwrap().len(), 2);
+    }
+    for task in [Value::Null, json!("CAUSAL_LM")] {
+        let own = adapter(base.path(), task, 1);
+        let said = policy_refusal(own.path());
+        let start = "M/adapter_model.safetensors: expected the adapter of a language model, found the head \
+                     `base_model.model.score.weight`";
+        assert!(said.starts_with(start) && said.contains("--reward"), "{said}");
+    }
 }

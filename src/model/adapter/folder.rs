@@ -170,6 +170,36 @@ impl AdapterFolder {
         self.settings.error(TASK, format!("{what}; {way_out}"))
     }
 
+    /// Refuses an adapter that makes something else than a language model of its base.
+    ///
+    /// # Errors
+    /// If `task_type` says so, or there is a scalar head.
+    pub(in crate::model) fn expect_language_model(&self) -> Result<()> {
+        let way_out = "as an adapter of a reward model has it: give that one to --reward, and the language model's \
+                       adapter here";
+        if let Some(task) = self.settings.get(TASK).filter(|&it| it != "CAUSAL_LM") {
+            return Err(self.settings.error(
+                TASK,
+                format!(
+                    "of a language model, expected \"CAUSAL_LM\" or null, found {task}, {way_out}; correct the setting \
+                     if it is wrong"
+                ),
+            ));
+        }
+        let files = self.weights()?;
+        let start = format!("{PREFIX}{}", SCORE.trim_end_matches("weight"));
+        match files.names().find(|name| name.starts_with(&start)) {
+            None => Ok(()),
+            Some(head) => Err(Error::file(
+                self.path.join(WEIGHTS),
+                format!(
+                    "expected the adapter of a language model, found the head `{}`, {way_out}",
+                    files.stored_name(head)
+                ),
+            )),
+        }
+    }
+
     /// How the reward model that it makes reads, where it says so.
     pub(in crate::model) fn reward_reads(&self) -> Option<&Value> {
         self.settings.get(NOTES)?.get(READS)

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::support::formula::{
     formula_folder, load, log_probs_of_tokens, next_token_log_probs, read_tensors, write_tensors,
 };
-use crate::support::{Workplace, families};
+use crate::support::{Workplace, families, text};
 use burn::tensor::Device;
 use exalign::model::adapter::AdapterFolder;
 use exalign::model::{self, Decoder, ModelFolder, Precision};
@@ -435,4 +435,37 @@ fn factors_of_a_tied_head_of_more_tokens_bring_the_embedding_of_as_many() {
     });
     assert_eq!(log_probs_with(families::QWEN2, &config, &tensors[..3], |_| ()), expected);
     insta::assert_snapshot!(refusal(config, &tensors[..3]), @"A/adapter_model.safetensors: expected the same vocabulary in `model.embed_tokens` and `lm_head`, found 13 tokens in the adapter's head, and no embedding but that of the base, of 11 tokens; save the adapter with `embed_tokens` among target_modules or modules_to_save, too");
+}
+
+/// What is said on standard error by a command that must succeed.
+fn said_by(place: &Workplace, command: &str) -> String {
+    let output = place.exalign().args(command.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stderr)
+}
+
+#[test]
+fn an_adapter_without_factors_is_refused_and_one_without_some_is_told_of() {
+    let said = refusal(json!({ "target_modules": ["q_proj"] }), &[]);
+    assert!(said.contains("expected the factors of adapters, found no tensor at all"), "{said}");
+    assert!(said.contains("ZeRO-3"), "{said}");
+
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 2, 2);
+    let adapter = place.path("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    let factors: [(&str, &[usize]); 2] = [
+        ("transformer.h.0.attn.c_attn.lora_A.weight", &[2, 16]),
+        ("transformer.h.0.attn.c_attn.lora_B.weight", &[48, 2]),
+    ];
+    let told = |config: Value| {
+        write_adapter(&adapter, &place.path("model"), &config, &factors);
+        said_by(&place, "score --model adapter --data groups.jsonl")
+    };
+    let said = told(json!({ "target_modules": ["c_attn"] }));
+    assert!(said.contains("the factors of the 2 modules"), "{said}");
+    assert!(said.contains("found those of 1."), "{said}");
+    assert!(said.contains("unchanged in transformer.h.1.attn.c_attn. Save"), "{said}");
+    let said = told(json!({ "target_modules": ["c_attn"], "layers_to_transform": [0] }));
+    assert!(!said.contains("expected the factors"), "{said}");
 }
