@@ -66,8 +66,8 @@ impl AdapterFolder {
         let adapters = reading.finish()?;
         if !missing.is_empty() {
             tracing::warn!(
-                "{}: expected the factors of the {} modules that target_modules takes, found those of {num_found}; \
-                 without, and as in the base, are {}. Save the adapter again if it was trained on them{GATHERED}",
+                "{}: expected the factors of the {} modules that target_modules takes, found those of {num_found}. \
+                 The base's weights stand unchanged in {}. Save the adapter again if it was trained on them{GATHERED}",
                 self.path.join(WEIGHTS).display(),
                 num_found + missing.len(),
                 abridged(&missing)
