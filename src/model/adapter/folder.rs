@@ -141,6 +141,12 @@ impl AdapterFolder {
         }
     }
 
+    /// The name of the model it was trained on, as its settings have it.
+    pub fn base_name(&self) -> Option<&str> {
+        let name = self.settings.get("base_model_name_or_path").and_then(Value::as_str);
+        name.filter(|name| !name.is_empty())
+    }
+
     /// An error about the model it belongs to, with the way out.
     pub(in crate::model) fn base_error(&self, what: &str) -> Error {
         self.settings.error(

@@ -469,3 +469,56 @@ fn an_adapter_without_factors_is_refused_and_one_without_some_is_told_of() {
     let said = told(json!({ "target_modules": ["c_attn"], "layers_to_transform": [0] }));
     assert!(!said.contains("expected the factors"), "{said}");
 }
+
+/// A place with an adapter of its model.
+fn place_with_adapter(config: &Value) -> Workplace {
+    let place = Workplace::new();
+    let adapter = place.path("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    let factors: [(&str, &[usize]); 2] = [
+        ("transformer.h.*.attn.c_attn.lora_A.weight", &[2, 16]),
+        ("transformer.h.*.attn.c_attn.lora_B.weight", &[48, 2]),
+    ];
+    write_adapter(&adapter, &place.path("model"), config, &factors);
+    place
+}
+
+#[test]
+fn a_chat_template_of_the_base_is_told_of_where_the_adapters_folder_has_none() {
+    let place = place_with_adapter(&json!({ "target_modules": ["c_attn"] }));
+    place.with_letters("abcd");
+    std::fs::copy(place.path("model/tokenizer.json"), place.path("adapter/tokenizer.json"))
+        .unwrap();
+    let messages = |role: &str, text: &str| json!([{ "role": role, "content": text }]);
+    let pair = json!({
+        "prompt": messages("user", "a"), "chosen": messages("assistant", "b"),
+        "rejected": messages("assistant", "c"),
+    });
+    place.lines("pairs.jsonl", [pair]);
+    let said = || place.refuses("score --model adapter --data pairs.jsonl", 1);
+    assert!(
+        said().contains("found none in its folder; put a chat_template.jinja there, or"),
+        "{}",
+        said()
+    );
+    place.write("model/chat_template.jinja", "{{ messages }}");
+    let said = said();
+    assert!(
+        said.contains("found none in the adapter's folder, whose tokenizer is read; copy"),
+        "{said}"
+    );
+    assert!(said.contains("model/chat_template.jinja, or write the conversation out"), "{said}");
+}
+
+#[test]
+fn a_merge_into_another_model_than_the_adapter_names_says_so() {
+    for (name, is_told) in
+        [(json!("owner/other"), true), (json!("../model"), false), (Value::Null, false)]
+    {
+        let config = json!({ "target_modules": ["c_attn"], "base_model_name_or_path": name });
+        let place = place_with_adapter(&config);
+        let said = said_by(&place, "merge --model model --adapter adapter --out merged");
+        assert_eq!(said.contains("the adapter was trained on `owner/other`"), is_told, "{said}");
+        assert_eq!(said.contains("the adapter was trained on"), is_told, "{said}");
+    }
+}
