@@ -52,6 +52,25 @@ fn carry_generation_config(folder: &ModelFolder, out: &Path) -> Result<()> {
     write_json(&out.join("generation_config.json"), &read_json::<Value>(&file)?)
 }
 
+/// Says so where the adapter names another model than the one it is merged into.
+fn tell_of_another_base(adapter: &AdapterFolder, base: &ModelFolder) {
+    let Some(named) = adapter.base_name() else { return };
+    let of = |path: &Path| path.canonicalize().ok();
+    let is_same_folder =
+        adapter.base().is_ok_and(|path| path.is_dir() && of(&path) == of(&base.path));
+    // A revision stands behind the name of a published model, and a copy of the model may have that name.
+    let plain = |name: &str| name.split('@').next().unwrap_or(name).to_owned();
+    let published = base.json["_name_or_path"].as_str();
+    let names = [Some(base.name.as_str()), published].into_iter().flatten();
+    if !is_same_folder && !names.map(plain).any(|name| name == plain(named)) {
+        tracing::info!(
+            "{}: the adapter was trained on `{named}` (base_model_name_or_path), and is merged into `{}`",
+            adapter.path.display(),
+            base.name
+        );
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &MergeArgs, global: &Global) -> Result<Merged> {
     let out = &args.out;
@@ -64,7 +83,9 @@ pub fn run(args: &MergeArgs, global: &Global) -> Result<Merged> {
     let context = Context::new(global)?;
     let device = &context.device;
     let base = ModelFolder::open(&args.model)?;
-    let folder = base.with_adapter(AdapterFolder::open(&args.adapter)?)?;
+    let adapter = AdapterFolder::open(&args.adapter)?;
+    tell_of_another_base(&adapter, &base);
+    let folder = base.with_adapter(adapter)?;
     let tokenizer = plain_tokenizer(&folder)?;
     let mut made = Made::new("merge", json!({ "dtype": args.dtype }));
     made.inputs = model_content("model with adapter", &folder, TEXT)?;

@@ -162,10 +162,10 @@ impl ModelFolder {
                 ),
             ));
         }
+        let adapter = adapter.of(self.family);
         let Self { mut json, mut shape, .. } = self;
         let embedding = self.family.embedding(&shape);
-        let changes =
-            adapter.embedding_changes(&embedding, self.family.head, shape.tied_embeddings)?;
+        let changes = adapter.embedding_changes(&embedding, self.family.head, &shape)?;
         if changes.unties {
             shape.tied_embeddings = false;
             json["tie_word_embeddings"] = json!(false);
@@ -281,6 +281,8 @@ impl ModelFolder {
     /// If it has another width, or cannot be read.
     pub fn score(&self) -> Result<Option<Vec<Vec<f32>>>> {
         let own = self.adapter.as_ref().map(AdapterFolder::score).transpose()?.flatten();
+        let place = self.adapter.as_ref().filter(|_| own.is_some());
+        let place = place.map_or(&self.path, |adapter| &adapter.path);
         let (shape, values) = match own {
             Some(score) => score,
             None => {
@@ -288,23 +290,61 @@ impl ModelFolder {
                 let Some(shape) = files.shape(SCORE).map(<[usize]>::to_vec) else {
                     return Ok(None);
                 };
+                files.check_gathered([SCORE])?;
                 (shape, files.read(SCORE)?)
             }
         };
         let hidden = self.shape.hidden_size;
         if shape.len() != 2 || shape[1] != hidden {
             return Err(Error::file(
-                &self.path,
+                place,
                 format!("`{SCORE}`: expected a shape [labels, {hidden}], found {shape:?}"),
             ));
         }
         Ok(Some(values.chunks(hidden).map(<[f32]>::to_vec).collect()))
     }
 
-    /// Loads `module`'s parameters as `bindings` say; every tensor of the folder must have a place.
+    /// Refuses a folder that has a scalar head under another name than [`SCORE`].
     ///
     /// # Errors
-    /// If a file cannot be read, or tensors are missing, unexpected or misshapen.
+    /// If there are tensors of such names; the message has them as they stand in the file.
+    pub(super) fn refuse_other_heads(&self) -> Result<()> {
+        const PARTS: [&str; 5] = ["score", "reward", "value", "classifier", "regressor"];
+        let bindings = self.family.trunk_bindings(&self.shape, "");
+        let of_head = self.family.head.trim_end_matches("weight"); // `lm_head.`
+        let is_head = |name: &&str| {
+            let own = name.trim_start_matches("base_model.model.");
+            let is_known = own.starts_with(of_head)
+                || own.contains(".lora_")
+                || bindings.iter().any(|it| it.name == own);
+            !is_known && own.split('.').any(|it| PARTS.contains(&it) || it.ends_with("head"))
+        };
+        let refuse = |place: &Path, files: &SafetensorsFiles| {
+            let shape = |name| weights::shown(files.shape(name));
+            let shown = |name| format!("`{}` {}", files.stored_name(name), shape(name));
+            let heads: Vec<String> = files.names().filter(is_head).map(shown).collect();
+            if heads.is_empty() {
+                return Ok(());
+            }
+            let problem = format!(
+                "expected the head `{SCORE}` [1, {}] of a reward model, found {}; if the head is one matrix, save it \
+                 as `{SCORE}` of this shape, without a bias, which adds the same to every reward",
+                self.shape.hidden_size,
+                weights::abridged(&heads)
+            );
+            Err(Error::file(place, problem))
+        };
+        if let Some(adapter) = &self.adapter {
+            refuse(&adapter.path, &adapter.weights()?)?;
+        }
+        refuse(&self.path, &self.files()?)
+    }
+
+    /// Loads a language model's parameters as `bindings` say; every tensor of the folder must have a place.
+    ///
+    /// # Errors
+    /// If a file cannot be read, tensors are missing, unexpected or misshapen, or the adapter is that of a reward
+    /// model.
     pub fn load<M: Module>(&self, module: M, bindings: &[Binding], device: &Device) -> Result<M> {
         self.load_adapted(module, bindings, None, device)
     }
@@ -320,6 +360,7 @@ impl ModelFolder {
         adapters: Option<Adapters>,
         device: &Device,
     ) -> Result<M> {
+        self.adapter.as_ref().map_or(Ok(()), AdapterFolder::expect_language_model)?;
         self.load_with(module, bindings, adapters, &|_| false, device)
     }
 
@@ -349,8 +390,12 @@ impl ModelFolder {
         let mut files = self.files()?;
         let embedding = self.family.embedding(&self.shape).name;
         let pair = (embedding.as_str(), self.family.head);
+        let tied = Some(pair).filter(|_| self.shape.tied_embeddings || self.unties);
+        // One tensor of the base under two names, either of which may be in the file.
+        if tied.is_some() && files.shape(&embedding).is_none() {
+            files.alias(&embedding, self.family.head);
+        }
         if let Some(adapter) = &self.adapter {
-            let tied = Some(pair).filter(|_| self.shape.tied_embeddings);
             let replaced: Replacements = adapter.replacements(bindings, tied)?;
             replaced.apply(&mut files, Some(pair).filter(|_| self.unties));
         }

@@ -6,9 +6,9 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::adapter::{AdapterFolder, Adapters};
+use super::adapter::{AdapterFolder, Adapters, WEIGHTS};
 use super::families::{Binding, SCORE};
-use super::folder::{ModelFolder, classifier_json, save};
+use super::folder::{CONFIG, ModelFolder, classifier_json, save};
 use super::weights::initialize;
 use super::{Decoder, DecoderConfig};
 use crate::data::{ENDS, GroupBatch, RewardReading};
@@ -53,7 +53,8 @@ impl RewardModel {
     /// drawn from `seed`. A head of two labels is read as the log-odds of the second.
     ///
     /// # Errors
-    /// If the folder has a head of more labels than two, or cannot be loaded.
+    /// If the folder has a head of more labels than two, of two that are no classes, or of another name, or cannot
+    /// be loaded.
     pub fn load(folder: &ModelFolder, seed: u64, device: &Device) -> Result<Self> {
         Self::load_adapted(folder, seed, &|_| Ok(None), device)
     }
@@ -68,13 +69,17 @@ impl RewardModel {
         adapters: &dyn Fn(&Self) -> Result<Option<Adapters>>,
         device: &Device,
     ) -> Result<Self> {
+        // Whatever the folder calls itself: a head that was trained is never drawn anew.
+        let head = folder.score()?;
+        if head.is_none() {
+            folder.refuse_other_heads()?;
+        }
         let model = Self::new(&folder.shape, device);
         let adapters = adapters(&model)?.map(|adapters| adapters.under("decoder."));
         let Self { decoder, score } = model;
         let bindings = folder.family.trunk_bindings(&folder.shape, "");
         let decoder = folder.load_trunk(decoder, &bindings, adapters, device)?;
-        // Whatever the folder calls itself: a head that was trained is never drawn anew.
-        let Some(head) = folder.score()? else {
+        let Some(head) = head else {
             if folder.is_classifier() {
                 tracing::warn!(
                     "{}: expected the head `{SCORE}` of a reward model, found none; it starts with a new one, drawn \
@@ -86,13 +91,16 @@ impl RewardModel {
         };
         let head = match head.as_slice() {
             [label] => label.clone(),
-            [no, yes] => yes.iter().zip(no).map(|(yes, no)| yes - no).collect(),
+            [no, yes] => {
+                tell_of_two_labels(folder)?;
+                yes.iter().zip(no).map(|(yes, no)| yes - no).collect()
+            }
             labels => {
                 return Err(Error::file(
                     &folder.path,
                     format!(
                         "expected a model of 1 or 2 labels, whose score or log-odds are the reward, \
-                         found {} labels",
+                         found {} labels; {ONE_LABEL}",
                         labels.len()
                     ),
                 ));
@@ -172,17 +180,82 @@ pub(super) const READS: &str = "reward_reads";
 /// The key of `config.json` that names the padding.
 const PADDING: &str = "pad_token_id";
 
+/// What to do with a head of several labels.
+const ONE_LABEL: &str = "keep the row of the label that is to be rewarded: save the head as `score.weight` [1, hidden], \
+                         and name that label alone in id2label and label2id of config.json";
+
 /// The head of a folder, which must have one.
 fn trained_head(folder: &ModelFolder) -> Result<Vec<Vec<f32>>> {
-    folder.score()?.ok_or_else(|| {
-        Error::file(
+    if let Some(head) = folder.score()? {
+        return Ok(head);
+    }
+    folder.refuse_other_heads()?;
+    Err(match &folder.adapter {
+        Some(adapter) => Error::file(
+            adapter.path.join(WEIGHTS),
+            format!(
+                "expected the head `{SCORE}` of a reward model, found none here and none in the base; save the adapter \
+                 with modules_to_save=[\"score\"], or train one with `exalign reward`"
+            ),
+        ),
+        None => Error::file(
             &folder.path,
             format!(
                 "expected the head `{SCORE}` of a reward model, found none in the weights; train one with \
                  `exalign reward`, or fetch the folder again"
             ),
-        )
+        ),
     })
+}
+
+/// Says which of two labels is rewarded, by their names.
+///
+/// # Errors
+/// If the two are no classes of which a text has one, but scores of their own.
+fn tell_of_two_labels(folder: &ModelFolder) -> Result<()> {
+    let names = &folder.json["id2label"];
+    let name = |label: usize| {
+        let named = names.get(label.to_string()).or(names.get(label)).and_then(Value::as_str);
+        named.map_or(format!("LABEL_{label}"), str::to_owned)
+    };
+    let [no, yes] = [name(0), name(1)];
+    let problem = &folder.json["problem_type"];
+    if ["regression", "multi_label_classification"].iter().any(|it| problem == it) {
+        return Err(Error::file(
+            folder.path.join(CONFIG),
+            format!(
+                "`problem_type`: expected two classes, whose log-odds are the reward, or one label, found {problem} \
+                 with `{no}` and `{yes}`, each a score of its own; {ONE_LABEL}"
+            ),
+        ));
+    }
+    let place = folder.path.display();
+    if is_reversed(&no, &yes) {
+        tracing::warn!(
+            "{place}: the reward is the log-odds of label 1, `{yes}`, over label 0, `{no}`; the names suggest the \
+             reverse: if they are right, exchange the rows of `{SCORE}` and the names in id2label"
+        );
+    } else {
+        tracing::info!(
+            "{place}: the reward is the log-odds of label 1, `{yes}`, over label 0, `{no}`"
+        );
+    }
+    Ok(())
+}
+
+/// Whether the names of labels suggest that the first is the better one.
+fn is_reversed(first: &str, second: &str) -> bool {
+    const GOOD: [&str; 7] =
+        ["positive", "pos", "chosen", "preferred", "accepted", "good", "better"];
+    const BAD: [&str; 6] = ["negative", "neg", "rejected", "bad", "worse", "wrong"];
+    let is_among = |name: &str, words: &[&str]| {
+        let name = name.to_lowercase();
+        let mut parts = name.split(|letter: char| !letter.is_alphanumeric());
+        parts.any(|part| words.contains(&part))
+    };
+    let is_first_better = is_among(first, &GOOD) && !is_among(second, &GOOD);
+    let is_second_worse = is_among(second, &BAD) && !is_among(first, &BAD);
+    is_first_better || is_second_worse
 }
 
 /// How a reward model reads, as its `config.json` or the notes in its `adapter_config.json` say. One that says nothing
@@ -209,4 +282,25 @@ pub fn reward_padding(folder: &ModelFolder) -> Option<u32> {
 
 fn token(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_reversed;
+
+    #[test]
+    fn names_of_labels_suggest_the_reverse_where_the_first_is_the_better_one() {
+        for [first, second] in [
+            ["POSITIVE", "NEGATIVE"],
+            ["chosen", "LABEL_1"],
+            ["LABEL_0", "rejected"],
+            ["is good", "is bad"],
+        ] {
+            assert!(is_reversed(first, second), "{first} {second}");
+            assert!(!is_reversed(second, first), "{second} {first}");
+        }
+        for [first, second] in [["LABEL_0", "LABEL_1"], ["good", "better"], ["worse", "bad"]] {
+            assert!(!is_reversed(first, second), "{first} {second}");
+        }
+    }
 }

@@ -20,11 +20,19 @@ pub fn tokenizer(folder: &ModelFolder, chat: &ChatSettings) -> Result<Option<Tok
 /// The tokenizer of a model folder as it is; none where the folder has none.
 pub fn plain_tokenizer(folder: &ModelFolder) -> Result<Option<Tokenizer>> {
     let path = folder.tokenizer_folder();
-    if Tokenizer::is_at(path) {
-        Tokenizer::from_folder(path, &folder.shape.end_of_text).map(Some)
-    } else {
-        Ok(None)
+    if !Tokenizer::is_at(path) {
+        return Ok(None);
     }
+    let tokenizer = Tokenizer::from_folder(path, &folder.shape.end_of_text)?;
+    if tokenizer.chat_template().is_some() || path == folder.path {
+        return Ok(Some(tokenizer));
+    }
+    // The adapter's. Nothing of the base's is read, be it whole or not.
+    let of_base = ChatTemplate::from_folder(&folder.path).ok().flatten();
+    Ok(Some(match of_base {
+        Some(template) => tokenizer.beside_template(template.source()),
+        None => tokenizer,
+    }))
 }
 
 /// Whether the chat template of a model folder reads the day.

@@ -7,7 +7,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::weights::{SafetensorsFiles, write_tensors};
+use super::weights::{SafetensorsFiles, shown, write_tensors};
 use crate::kernels::product::multiply;
 use crate::{Error, Result};
 
@@ -59,7 +59,7 @@ impl ValueHead {
             if found != Some(expected) {
                 return Err(Error::file(
                     &path,
-                    format!("`{name}`: expected a shape {expected:?}, found {found:?}"),
+                    format!("`{name}`: expected a shape {expected:?}, found {}", shown(found)),
                 ));
             }
         }

@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
-use crate::support::formula::{TOKENS, formula_folder, read_tensors, write_tensors};
-use crate::support::{Workplace, families};
+use crate::support::formula::{
+    TOKENS, formula_folder, read_tensors, refusal as policy_refusal, write_tensors,
+};
+use crate::support::{Workplace, families, text};
 use burn::tensor::Device;
 use exalign::data::{GroupBatch, RewardReading, TokenGroup};
 use exalign::model::{ModelFolder, Precision, RewardModel};
@@ -93,7 +95,7 @@ fn a_saved_reward_model_gives_the_same_rewards() {
 fn three_labels_are_no_reward() {
     let folder = classifier(families::QWEN2.0, 3);
     let error = rewards(folder.path()).unwrap_err().to_string();
-    insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "M"), @"M: expected a model of 1 or 2 labels, whose score or log-odds are the reward, found 3 labels");
+    insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "M"), @"M: expected a model of 1 or 2 labels, whose score or log-odds are the reward, found 3 labels; keep the row of the label that is to be rewarded: save the head as `score.weight` [1, hidden], and name that label alone in id2label and label2id of config.json");
 }
 
 #[test]
@@ -251,4 +253,109 @@ fn a_merge_keeps_every_label_by_its_name_and_the_padding_of_the_base() {
     // A language model has no labels yet.
     let names = [json!({"0": "LABEL_0", "1": "LABEL_1"}), json!({"LABEL_0": 0, "LABEL_1": 1})];
     assert_eq!(merged(formula_folder(families::LLAMA.0).path(), "plain"), names);
+}
+
+#[test]
+fn an_adapter_of_a_reward_model_is_no_policy() {
+    let base = formula_folder(families::LLAMA.0);
+    for task in ["SEQ_CLS", "TOKEN_CLS"] {
+        let own = adapter(base.path(), json!(task), 1);
+        let said = policy_refusal(own.path());
+        let start = format!(
+            "M/adapter_config.json: `task_type`: of a language model, expected \"CAUSAL_LM\" or null, found \"{task}\""
+        );
+        assert!(said.starts_with(&start) && said.contains("--reward"), "{said}");
+        assert_eq!(rewards(own.path()).unwrap().len(), 2);
+    }
+    for task in [Value::Null, json!("CAUSAL_LM")] {
+        let own = adapter(base.path(), task, 1);
+        let said = policy_refusal(own.path());
+        let start = "M/adapter_model.safetensors: expected the adapter of a language model, found the head \
+                     `base_model.model.score.weight`";
+        assert!(said.starts_with(start) && said.contains("--reward"), "{said}");
+    }
+}
+
+/// Changes the tensors of a file: names, shapes and bytes.
+fn change(file: &Path, change: impl Fn(&mut Vec<(String, Vec<usize>, Vec<u8>)>)) {
+    let bytes = std::fs::read(file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let owned =
+        tensors.into_iter().map(|(name, it)| (name, it.shape().to_vec(), it.data().to_vec()));
+    let mut tensors: Vec<_> = owned.collect();
+    change(&mut tensors);
+    write_tensors(file, &tensors);
+}
+
+#[test]
+fn a_head_of_another_name_is_named_with_what_to_save_it_as() {
+    for head in
+        ["v_head.summary.weight", "value_head.weight", "score_head.weight", "score.0.weight"]
+    {
+        let folder = classifier(families::LLAMA.0, 1);
+        change(&folder.path().join("model.safetensors"), |tensors| {
+            tensors.iter_mut().find(|it| it.0 == "score.weight").unwrap().0 = head.to_owned();
+        });
+        let expected = format!(
+            "expected the head `score.weight` [1, 8] of a reward model, found `{head}` [1, 8]; if the head is one \
+             matrix, save it as `score.weight`"
+        );
+        let said = refusal(folder.path());
+        assert!(said.starts_with(&format!("M: {expected}")), "{said}");
+        // A training does not draw another in its place either.
+        let said = rewards(folder.path()).unwrap_err().to_string();
+        assert!(said.contains(&expected), "{said}");
+    }
+    let folder = classifier(families::LLAMA.0, 1);
+    change(&folder.path().join("model.safetensors"), |tensors| {
+        tensors.push(("score.bias".to_owned(), vec![1], vec![0; 4]));
+    });
+    insta::assert_snapshot!(refusal(folder.path()), @"M: the weights do not fit config.json; unexpected tensors: score.bias");
+    let base = formula_folder(families::LLAMA.0);
+    let own = adapter(base.path(), json!("SEQ_CLS"), 1);
+    let file = own.path().join("adapter_model.safetensors");
+    change(&file, |tensors| tensors.retain(|it| !it.0.contains("score")));
+    insta::assert_snapshot!(refusal(own.path()), @r#"M/adapter_model.safetensors: expected the head `score.weight` of a reward model, found none here and none in the base; save the adapter with modules_to_save=["score"], or train one with `exalign reward`"#);
+}
+
+#[test]
+fn two_labels_that_are_no_classes_are_no_reward() {
+    for problem in ["regression", "multi_label_classification"] {
+        let folder = classifier(families::LLAMA.0, 2);
+        set(folder.path(), "problem_type", json!(problem));
+        let said = rewards(folder.path()).unwrap_err().to_string();
+        let expected = format!(
+            "found \"{problem}\" with `LABEL_0` and `LABEL_1`, each a score of its own; keep the row"
+        );
+        assert!(
+            said.contains("config.json: `problem_type`: ") && said.contains(&expected),
+            "{said}"
+        );
+    }
+    let one = classifier(families::LLAMA.0, 1);
+    set(one.path(), "problem_type", json!("regression"));
+    rewards(one.path()).unwrap();
+}
+
+#[test]
+fn of_two_labels_it_is_said_which_is_rewarded() {
+    let place = Workplace::new();
+    place
+        .lines("groups.jsonl", [json!({"prompt_ids": [1, 5], "completion_ids": [[3, 7], [2, 9]]})]);
+    let folder = classifier(families::LLAMA.0, 2);
+    let said = || {
+        let reward = folder.path().to_str().unwrap();
+        let arguments =
+            ["label", "--reward", reward, "--data", "groups.jsonl", "--out", "o.jsonl", "--fresh"];
+        let output = place.exalign().args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let stderr = said();
+    let told = "the reward is the log-odds of label 1, `LABEL_1`, over label 0, `LABEL_0`";
+    assert_eq!(stderr.matches(told).count(), 1, "{stderr}");
+    set(folder.path(), "id2label", json!({"0": "POSITIVE", "1": "NEGATIVE"}));
+    let stderr = said();
+    let told = "label 1, `NEGATIVE`, over label 0, `POSITIVE`; the names suggest the reverse";
+    assert_eq!(stderr.matches(told).count(), 1, "{stderr}");
 }

@@ -15,13 +15,17 @@ type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
 fn folder(config: &str, change: impl Fn(Vec<Tensor>) -> Vec<Tensor>) -> TempDir {
     let folder = formula_folder(config);
     let file = folder.path().join("model.safetensors");
-    let bytes = std::fs::read(&file).unwrap();
+    write(&file, &change(read(&file)));
+    folder
+}
+
+fn read(file: &Path) -> Vec<Tensor> {
+    let bytes = std::fs::read(file).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let owned = |(name, it): (String, TensorView)| {
         (name, it.dtype(), it.shape().to_vec(), it.data().to_vec())
     };
-    write(&file, &change(tensors.tensors().into_iter().map(owned).collect()));
-    folder
+    tensors.tensors().into_iter().map(owned).collect()
 }
 
 fn write(file: &Path, tensors: &[Tensor]) {
@@ -173,4 +177,58 @@ fn weights_that_are_not_there_are_told_from_those_of_another_format() {
     rename("model-q8.gguf", "model.safetensors");
     let plain = next_token_log_probs(formula_folder(families::LLAMA.0).path());
     assert_eq!(next_token_log_probs(folder.path()), plain);
+}
+
+#[test]
+fn a_tensor_in_two_shards_is_that_of_the_file_that_the_index_names() {
+    let shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    for [own, other] in [shards, [shards[1], shards[0]]] {
+        let folder = formula_folder(families::LLAMA.0);
+        let plain = next_token_log_probs(folder.path());
+        let single = folder.path().join("model.safetensors");
+        let mut tensors = read(&single);
+        std::fs::remove_file(single).unwrap();
+        let at = tensors.iter().position(|it| it.0 == "model.embed_tokens.weight").unwrap();
+        let (name, dtype, shape, bytes) = tensors.remove(at);
+        let file_of = |name: &String| (name.clone(), json!(other));
+        let mut map: serde_json::Map<_, _> = tensors.iter().map(|it| file_of(&it.0)).collect();
+        map.insert(name.clone(), json!(own));
+        let stale = vec![0; bytes.len()];
+        tensors.push((name.clone(), dtype, shape.clone(), stale));
+        write(&folder.path().join(other), &tensors);
+        write(&folder.path().join(own), &[(name, dtype, shape, bytes)]);
+        let index = json!({ "weight_map": map }).to_string();
+        std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+        assert_eq!(next_token_log_probs(folder.path()), plain, "{own}");
+    }
+}
+
+#[test]
+fn a_tied_head_without_its_embedding_is_the_embedding() {
+    let head =
+        |name: &str| match name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight") {
+            true => "lm_head.weight".to_owned(),
+            false => name.to_owned(),
+        };
+    for config in [families::QWEN2.0, families::GPT2.0] {
+        let plain = next_token_log_probs(formula_folder(config).path());
+        assert_eq!(next_token_log_probs(renamed(config, head).path()), plain);
+    }
+    let untied = folder(families::LLAMA.0, |mut tensors| {
+        tensors.retain(|it| it.0 != "model.embed_tokens.weight");
+        tensors
+    });
+    let said = refusal(untied.path());
+    assert!(said.contains("missing tensors: model.embed_tokens.weight"), "{said}");
+}
+
+#[test]
+fn weights_that_were_not_gathered_are_refused_with_who_left_them_so() {
+    let empty = folder(families::LLAMA.0, |tensors| {
+        let without = |(name, dtype, ..): Tensor| (name, dtype, vec![0], Vec::new());
+        tensors.into_iter().map(without).collect()
+    });
+    let said = refusal(empty.path());
+    assert!(said.contains("expected weights, found a tensor of shape [0]"), "{said}");
+    assert!(said.contains("ZeRO-3") && said.contains("zero_to_fp32.py"), "{said}");
 }

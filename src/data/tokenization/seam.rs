@@ -80,11 +80,18 @@ impl Tokenization<'_> {
         ending: Ending,
     ) -> Result<String> {
         let template = self.tokenizer.and_then(Tokenizer::chat_template).ok_or_else(|| {
-            located.error(
-                "`messages`: expected a model with a chat template to read them with, found none \
-                 in its folder; put a chat_template.jinja there, or write the conversation out as \
-                 `prompt`",
-            )
+            let other = self.tokenizer.and_then(Tokenizer::other_template);
+            let found = other.map_or("its folder; put a chat_template.jinja there".to_owned(), |file| {
+                format!(
+                    "the adapter's folder, whose tokenizer is read; copy the chat template of the base there, which \
+                     is in {}",
+                    file.display()
+                )
+            });
+            located.error(format!(
+                "`messages`: expected a model with a chat template to read them with, found none in {found}, or \
+                 write the conversation out as `prompt`"
+            ))
         })?;
         template
             .render(conversation, ending)

@@ -48,6 +48,8 @@ pub struct Tokenizer {
     vocab_size: usize,
     hash: String,
     chat_template: Option<ChatTemplate>,
+    /// Where a chat template stands that is not read, for the message that there is none.
+    other_template: Option<Arc<Path>>,
     /// Names of special tokens, their texts and ids.
     special: Arc<Vec<(String, String, u32)>>,
     warnings: Arc<Vec<String>>,
@@ -142,6 +144,7 @@ impl Tokenizer {
             vocab_size,
             hash: hash(&files, end_of_text),
             chat_template: None,
+            other_template: None,
             special: Arc::default(),
             warnings: Arc::default(),
             files: Arc::new(files),
@@ -265,6 +268,16 @@ impl Tokenizer {
     /// The tokens that end a turn, and where they are from.
     pub fn ends(&self) -> &Ends {
         &self.ends
+    }
+
+    /// The tokenizer of an adapter whose base has a chat template in the file `source`, which is not read.
+    pub fn beside_template(self, source: &Path) -> Self {
+        Self { other_template: Some(source.into()), ..self }
+    }
+
+    /// The file of a chat template that stands elsewhere and is not read, if one is known.
+    pub fn other_template(&self) -> Option<&Path> {
+        self.other_template.as_deref()
     }
 
     /// The tokenizer with its chat template as the settings say.

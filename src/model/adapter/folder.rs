@@ -8,7 +8,8 @@ use super::settings::{Candidate, Settings};
 use super::{CONFIG, NOTES, PREFIX, WEIGHTS, module_name};
 use crate::hub::HubId;
 use crate::model::ModelFolder;
-use crate::model::families::{Binding, SCORE};
+use crate::model::config::DecoderConfig;
+use crate::model::families::{Binding, Family, SCORE, without_wrappers};
 use crate::model::published::published_folder;
 use crate::model::reward_model::READS;
 use crate::model::weights::SafetensorsFiles;
@@ -17,6 +18,10 @@ use crate::{Error, Result};
 /// Where the file has the weights of an embedding or head: of the module itself, or of the one within the layer
 /// that adds factors, or tokens, to it.
 const WITHIN: [&str; 3] = ["", ".base_layer", ".token_adapter.base_layer"];
+
+/// The scalar head as the training has it, beside the one before.
+pub(super) const SAVED_SCORE: &str = "score.modules_to_save.weight";
+pub(super) const ORIGINAL_SCORE: &str = "score.original_module.weight";
 
 /// The setting that says which head the model has.
 const TASK: &str = "task_type";
@@ -27,6 +32,8 @@ pub struct AdapterFolder {
     /// The folder.
     pub path: PathBuf,
     pub(super) settings: Settings,
+    /// The family of the model it belongs to, once that is known.
+    family: Option<&'static Family>,
 }
 
 /// What an adapter makes of its base's embedding and head.
@@ -91,7 +98,12 @@ impl AdapterFolder {
             ));
         }
         let settings = Settings::open(&path.join(CONFIG))?;
-        Ok(Self { path, settings })
+        Ok(Self { path, settings, family: None })
+    }
+
+    /// The adapter of a model of `family`, whose names its file may have without the prefix.
+    pub(in crate::model) fn of(self, family: &'static Family) -> Self {
+        Self { family: Some(family), ..self }
     }
 
     /// The folder, or hub id, of the model it belongs to: `base_model_name_or_path`, looked for from
@@ -129,6 +141,12 @@ impl AdapterFolder {
         }
     }
 
+    /// The name of the model it was trained on, as its settings have it.
+    pub fn base_name(&self) -> Option<&str> {
+        let name = self.settings.get("base_model_name_or_path").and_then(Value::as_str);
+        name.filter(|name| !name.is_empty())
+    }
+
     /// An error about the model it belongs to, with the way out.
     pub(in crate::model) fn base_error(&self, what: &str) -> Error {
         self.settings.error(
@@ -158,6 +176,36 @@ impl AdapterFolder {
         self.settings.error(TASK, format!("{what}; {way_out}"))
     }
 
+    /// Refuses an adapter that makes something else than a language model of its base.
+    ///
+    /// # Errors
+    /// If `task_type` says so, or there is a scalar head.
+    pub(in crate::model) fn expect_language_model(&self) -> Result<()> {
+        let way_out = "as an adapter of a reward model has it: give that one to --reward, and the language model's \
+                       adapter here";
+        if let Some(task) = self.settings.get(TASK).filter(|&it| it != "CAUSAL_LM") {
+            return Err(self.settings.error(
+                TASK,
+                format!(
+                    "of a language model, expected \"CAUSAL_LM\" or null, found {task}, {way_out}; correct the setting \
+                     if it is wrong"
+                ),
+            ));
+        }
+        let files = self.weights()?;
+        let start = format!("{PREFIX}{}", SCORE.trim_end_matches("weight"));
+        match files.names().find(|name| name.starts_with(&start)) {
+            None => Ok(()),
+            Some(head) => Err(Error::file(
+                self.path.join(WEIGHTS),
+                format!(
+                    "expected the adapter of a language model, found the head `{}`, {way_out}",
+                    files.stored_name(head)
+                ),
+            )),
+        }
+    }
+
     /// How the reward model that it makes reads, where it says so.
     pub(in crate::model) fn reward_reads(&self) -> Option<&Value> {
         self.settings.get(NOTES)?.get(READS)
@@ -174,13 +222,13 @@ impl AdapterFolder {
     /// If the weights cannot be read.
     pub fn score(&self) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
         let files = self.weights()?;
-        let name = format!("{PREFIX}{SCORE}");
-        let Some(shape) = files.shape(&name).map(<[usize]>::to_vec) else { return Ok(None) };
-        let values = files.read(&name)?;
-        Ok(Some((shape, values)))
+        let mut names = [SCORE, SAVED_SCORE].map(|name| format!("{PREFIX}{name}")).into_iter();
+        let Some(name) = names.find(|name| files.shape(name).is_some()) else { return Ok(None) };
+        let shape = files.shape(&name).unwrap_or_default().to_vec();
+        Ok(Some((shape, files.read(&name)?)))
     }
 
-    pub(super) fn weights(&self) -> Result<SafetensorsFiles> {
+    pub(in crate::model) fn weights(&self) -> Result<SafetensorsFiles> {
         let file = self.path.join(WEIGHTS);
         if !file.is_file() {
             return Err(Error::file(
@@ -190,25 +238,31 @@ impl AdapterFolder {
                 ),
             ));
         }
-        // What wrappers of modules put into a name.
-        SafetensorsFiles::open(&[file], |name| {
-            let parts =
-                name.split('.').filter(|it| !["_orig_mod", "_fsdp_wrapped_module"].contains(it));
-            parts.collect::<Vec<_>>().join(".")
-        })
+        let files = SafetensorsFiles::open(&[file], |name| self.full_name(&name))?;
+        files.check_gathered(files.names())?;
+        Ok(files)
     }
 
-    /// What it makes of the embedding and head that are stored as `embedding` and `head`, which are
-    /// one tensor in the base if `tied`.
+    /// A tensor's name as PEFT writes it: [`PREFIX`], the model's name of the module, and the part of the adapter.
+    fn full_name(&self, name: &str) -> String {
+        let own = without_wrappers(&without_adapter_name(name));
+        let own = match self.family {
+            Some(family) => family.full_name(own),
+            None => own,
+        };
+        format!("{PREFIX}{own}")
+    }
+
+    /// What it makes of the embedding and head that are stored as `embedding` and `head` in a base of `shape`.
     ///
     /// # Errors
-    /// If its weights cannot be read, or it asks for embedding and head to stay one tensor in a way
-    /// that is not supported.
+    /// If its weights cannot be read, if it has another number of tokens for the head alone, or if it asks for
+    /// embedding and head to stay one tensor in a way that is not supported.
     pub(in crate::model) fn embedding_changes(
         &self,
         embedding: &Binding,
         head: &str,
-        tied: bool,
+        shape: &DecoderConfig,
     ) -> Result<EmbeddingChanges> {
         if !self.path.join(WEIGHTS).is_file() {
             // Reading the weights says so.
@@ -218,11 +272,27 @@ impl AdapterFolder {
         let head_module = head.strip_suffix(".weight").unwrap_or(head);
         let copies = |module: &str| WITHIN.map(|layer| format!("{PREFIX}{module}{layer}.weight"));
         let embedding = module_name(embedding);
-        let vocab_size = [copies(embedding), copies(head_module)]
-            .iter()
-            .flatten()
-            .find_map(|name| files.shape(name))
-            .and_then(|shape| shape.first().copied());
+        let tied = shape.tied_embeddings;
+        let rows = |module: &str| {
+            let found = copies(module).iter().find_map(|name| files.shape(name));
+            found.and_then(|found| found.first().copied())
+        };
+        let vocab_size = rows(embedding).or(rows(head_module));
+        if let Some(found) = vocab_size.filter(|&it| it != shape.vocab_size)
+            && rows(embedding).is_none()
+            && !tied
+        {
+            return Err(Error::file(
+                self.path.join(WEIGHTS),
+                format!(
+                    "expected the same vocabulary in `{embedding}` and `{head_module}`, found {found} tokens in the \
+                     adapter's head, and no embedding but that of the base, of {} tokens; save the adapter with \
+                     `{}` among target_modules or modules_to_save, too",
+                    shape.vocab_size,
+                    embedding.rsplit('.').next().unwrap_or(embedding)
+                ),
+            ));
+        }
         let adapts = |module: &str| {
             let start = format!("{PREFIX}{module}.lora_");
             self.settings.saves(module) || files.names().any(|name| name.starts_with(&start))
@@ -247,8 +317,8 @@ impl AdapterFolder {
         Ok(EmbeddingChanges { unties: changes_one && !stays_tied, vocab_size })
     }
 
-    /// Tensors that stand for those of a model whose parameters are stored as `bindings` say. Of a
-    /// head that has no tensor of its own there, `tied_to` is the tensor that it shares.
+    /// Tensors that stand for those of a model whose parameters are stored as `bindings` say. `tied` has the
+    /// embedding's tensor and the head's, where they are one in the base.
     ///
     /// # Errors
     /// If the weights cannot be read, or `modules_to_save` names a tensor that is not there.
@@ -266,7 +336,12 @@ impl AdapterFolder {
             let of_tokens = format!("{PREFIX}{module}.token_adapter.base_layer.{part}");
             let has = |name: &str| files.shape(name).is_some();
             if self.settings.saves(module) && !self.settings.targets(candidate(binding))? {
-                if !has(&plain) {
+                // What peft writes beside it once the vocabulary is another: the module before the training,
+                // and the trained one again. Elsewhere the trained one may have that name alone.
+                let original = format!("{PREFIX}{module}.original_module.{part}");
+                let again = format!("{PREFIX}{module}.modules_to_save.{part}");
+                let trained = if has(&plain) { &plain } else { &again };
+                if !has(trained) {
                     if binding.name == SCORE {
                         continue;
                     }
@@ -278,12 +353,8 @@ impl AdapterFolder {
                         ),
                     ));
                 }
-                saved.push((binding.name.clone(), plain));
-                // What peft writes beside it once the vocabulary is another: the module before the training,
-                // and the trained one again.
-                let original = format!("{PREFIX}{module}.original_module.{part}");
+                saved.push((binding.name.clone(), trained.clone()));
                 base.extend(has(&original).then(|| (binding.name.clone(), original)));
-                let again = format!("{PREFIX}{module}.modules_to_save.{part}");
                 copies.extend(has(&again).then_some(again));
             } else if self.settings.targets(candidate(binding))? {
                 base.extend(has(&inner).then(|| (binding.name.clone(), inner)));
@@ -294,19 +365,33 @@ impl AdapterFolder {
                 }
             }
         }
-        if let Some((embedding, head)) = tied {
-            // One tensor under two names: the copies are the same.
+        if let Some((embedding, head)) = tied
+            && !base.iter().chain(&saved).any(|(it, _)| it == embedding)
+        {
+            // One tensor under two names: the embedding is what the head was before the training.
             let module = head.strip_suffix(".weight").unwrap_or(head);
-            for layer in WITHIN {
-                let name = format!("{PREFIX}{module}{layer}.weight");
-                let is_there = files.shape(&name).is_some();
-                if is_there && !base.iter().chain(&saved).any(|(it, _)| it == embedding) {
-                    base.push((embedding.to_owned(), name));
-                }
-            }
+            let is_trained = self.settings.saves(module);
+            let before = base.iter().find(|(it, _)| it == head).map(|(_, by)| by.clone());
+            let mut copies = WITHIN
+                .iter()
+                .filter(|layer| !(layer.is_empty() && is_trained))
+                .map(|layer| format!("{PREFIX}{module}{layer}.weight"));
+            let before = before.or_else(|| copies.find(|name| files.shape(name).is_some()));
+            base.extend(before.map(|name| (embedding.to_owned(), name)));
         }
         Ok(Replacements { files, base, saved, copies })
     }
+}
+
+/// The name of a tensor without the name `default`, which PEFT gives an adapter and leaves out of files.
+fn without_adapter_name(name: &str) -> String {
+    let is_named = |part: &str| {
+        part.starts_with("lora_") || ["modules_to_save", "trainable_tokens_delta"].contains(&part)
+    };
+    let parts: Vec<&str> = name.split('.').collect();
+    let is_own = |at: usize| parts[at] == "default" && at > 0 && is_named(parts[at - 1]);
+    let kept: Vec<&str> = (0..parts.len()).filter(|&at| !is_own(at)).map(|at| parts[at]).collect();
+    kept.join(".")
 }
 
 /// The module of a tensor, as `target_modules` may take it.

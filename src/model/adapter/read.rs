@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use burn::module::Module;
 
 use super::factors::{Factors, Matrix, is_apart, unpacked, unpacked_vector};
-use super::folder::{AdapterFolder, candidate};
+use super::folder::{AdapterFolder, ORIGINAL_SCORE, SAVED_SCORE, candidate};
 use super::{Adapters, EmbeddingRows, PREFIX, WEIGHTS, module_name};
 use crate::model::families::{Binding, SCORE};
-use crate::model::weights::{Packing, SafetensorsFiles, abridged, shapes};
+use crate::model::weights::{Packing, SafetensorsFiles, abridged, shapes, shown};
 use crate::{Error, Result};
 
 impl AdapterFolder {
@@ -31,8 +31,18 @@ impl AdapterFolder {
         left_aside: &dyn Fn(&str) -> bool,
     ) -> Result<Adapters> {
         let files = self.weights()?;
+        if files.names().next().is_none() {
+            return Err(Error::file(
+                self.path.join(WEIGHTS),
+                format!(
+                    "expected the factors of adapters, found no tensor at all; save the adapter again{GATHERED}"
+                ),
+            ));
+        }
         let mut left: BTreeSet<String> = files.names().map(str::to_owned).collect();
-        left.remove(&format!("{PREFIX}{SCORE}"));
+        for head in [SCORE, SAVED_SCORE, ORIGINAL_SCORE] {
+            left.remove(&format!("{PREFIX}{head}"));
+        }
         left.retain(|name| !left_aside(name.strip_prefix(PREFIX).unwrap_or(name)));
         for replaced in self.replacements(bindings, None)?.names() {
             left.remove(replaced);
@@ -44,11 +54,26 @@ impl AdapterFolder {
             left,
             adapters: Adapters::default(),
         };
+        let (mut num_found, mut missing) = (0, Vec::new());
         for binding in bindings.iter().filter(|it| it.name.ends_with(".weight")) {
-            reading.factors(binding, bindings)?;
+            if reading.factors(binding, bindings)? {
+                num_found += 1;
+            } else if self.settings.targets(candidate(binding))? {
+                missing.push(module_name(binding));
+            }
             reading.rows(binding)?;
         }
-        reading.finish()
+        let adapters = reading.finish()?;
+        if !missing.is_empty() {
+            tracing::warn!(
+                "{}: expected the factors of the {} modules that target_modules takes, found those of {num_found}. \
+                 The base's weights stand unchanged in {}. Save the adapter again if it was trained on them{GATHERED}",
+                self.path.join(WEIGHTS).display(),
+                num_found + missing.len(),
+                abridged(&missing)
+            );
+        }
+        Ok(adapters)
     }
 
     fn misfit(&self, tensor: &str, expected: &str, found: &str) -> Error {
@@ -60,6 +85,10 @@ impl AdapterFolder {
         )
     }
 }
+
+/// What to do where a training in parts has left factors out.
+const GATHERED: &str =
+    "; with ZeRO-3, gather the weights first (stage3_gather_16bit_weights_on_model_save)";
 
 /// An adapter's file while it is read.
 struct Reading<'a> {
@@ -73,8 +102,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// The factors of a stored tensor, where the file has them.
-    fn factors(&mut self, binding: &Binding, bindings: &[Binding]) -> Result<()> {
+    /// Reads the factors of a stored tensor; whether the file has them.
+    fn factors(&mut self, binding: &Binding, bindings: &[Binding]) -> Result<bool> {
         let module = module_name(binding);
         let name = |factor: &str| match is_embedding(binding) {
             true => format!("{PREFIX}{module}.lora_embedding_{factor}"),
@@ -85,7 +114,7 @@ impl Reading<'_> {
             if self.files.shape(&a_name).or(self.files.shape(&b_name)).is_some() {
                 return Err(self.folder.misfit(module, "two factors", "one"));
             }
-            return Ok(());
+            return Ok(false);
         }
         if !self.folder.settings.targets(candidate(binding))? {
             return Err(self.folder.settings.error(
@@ -121,7 +150,8 @@ impl Reading<'_> {
             let magnitude = magnitude.as_ref().map(|it| unpacked_vector(it, &packing, part));
             self.adapters.factors.insert(parameter.clone(), Factors { magnitude, ..factors });
         }
-        self.bias(module, scale, bindings)
+        self.bias(module, scale, bindings)?;
+        Ok(true)
     }
 
     /// Whether a tensor of `parts` parameters may have a rank of its own for each of them, as
@@ -217,14 +247,14 @@ impl Reading<'_> {
     fn matrix(&self, name: &str) -> Result<Matrix> {
         match self.files.shape(name) {
             Some(&[rows, columns]) => Ok(Matrix { rows, columns, values: self.files.read(name)? }),
-            shape => Err(self.folder.misfit(name, "a matrix", &format!("{shape:?}"))),
+            found => Err(self.folder.misfit(name, "a matrix", &shown(found))),
         }
     }
 
     fn vector(&self, name: &str, width: usize) -> Result<Vec<f32>> {
         match self.files.shape(name) {
             Some(shape) if shape.iter().product::<usize>() == width => self.files.read(name),
-            shape => Err(self.folder.misfit(name, &format!("[{width}]"), &format!("{shape:?}"))),
+            found => Err(self.folder.misfit(name, &format!("[{width}]"), &shown(found))),
         }
     }
 
@@ -232,7 +262,7 @@ impl Reading<'_> {
         if self.left.is_empty() {
             return Ok(self.adapters);
         }
-        let left: Vec<String> = self.left.into_iter().collect();
+        let left: Vec<&str> = self.left.iter().map(|name| self.files.stored_name(name)).collect();
         Err(Error::file(
             self.folder.path.join(WEIGHTS),
             format!(

@@ -199,7 +199,9 @@ impl Settings {
         let (key, rank) = self.patterned("rank_pattern", "r", module)?;
         match rank.map_or(Some(8), Value::as_u64).filter(|&rank| rank > 0) {
             Some(rank) => Ok(rank as usize),
-            None => Err(self.error(key, format!("expected a positive number, found {rank:?}"))),
+            None => {
+                Err(self.error(key, format!("expected a positive number, found {}", shown(rank))))
+            }
         }
     }
 
@@ -210,7 +212,7 @@ impl Settings {
     pub fn scale(&self, module: &str) -> Result<f64> {
         let (key, alpha) = self.patterned("alpha_pattern", "lora_alpha", module)?;
         let Some(alpha) = alpha.map_or(Some(8.0), Value::as_f64) else {
-            return Err(self.error(key, format!("expected a number, found {alpha:?}")));
+            return Err(self.error(key, format!("expected a number, found {}", shown(alpha))));
         };
         let rank = self.rank(module)? as f64;
         Ok(alpha / if self.is_set("use_rslora") { rank.sqrt() } else { rank })
@@ -351,6 +353,11 @@ impl Settings {
             self.error(KEY, format!("expected a list of token ids for `{module}`, found none"))
         })
     }
+}
+
+/// A value for messages.
+fn shown(value: Option<&Value>) -> String {
+    value.map_or("none".to_owned(), Value::to_string)
 }
 
 /// Whether a value asks for something.

@@ -119,6 +119,21 @@ pub(in crate::model) fn end_of_text(path: &Path, json: &Value) -> Result<Vec<u32
     Settings::new(path, json)?.tokens("eos_token_id")
 }
 
+/// The name of a tensor without what wrappers of modules put in: torch.compile, data parallelism, FSDP, activation
+/// checkpointing, Lightning and PEFT.
+pub(super) fn without_wrappers(name: &str) -> String {
+    const WRAPPERS: [&str; 5] = [
+        "_orig_mod",
+        "module",
+        "_fsdp_wrapped_module",
+        "_checkpoint_wrapped_module",
+        "_forward_module",
+    ];
+    let parts: Vec<&str> = name.split('.').filter(|it| !WRAPPERS.contains(it)).collect();
+    let plain = parts.join(".");
+    plain.strip_prefix("base_model.model.").unwrap_or(&plain).to_owned()
+}
+
 impl Family {
     /// The family that `config.json` (found at `path`) names.
     pub fn of(path: &Path, json: &Value) -> Result<&'static Self> {
@@ -198,19 +213,15 @@ impl Family {
     /// The name of a tensor with the prefix that some files leave out, and without those that
     /// wrappers of modules put in.
     pub fn full_name(&self, name: String) -> String {
-        /// Of torch.compile, data parallelism, FSDP, activation checkpointing and Lightning.
-        const WRAPPERS: [&str; 5] = [
-            "_orig_mod",
-            "module",
-            "_fsdp_wrapped_module",
-            "_checkpoint_wrapped_module",
-            "_forward_module",
-        ];
-        let parts: Vec<&str> = name.split('.').filter(|it| !WRAPPERS.contains(it)).collect();
-        let plain = parts.join(".");
-        let mut name = plain.strip_prefix("base_model.model.").unwrap_or(&plain);
-        let heads = [self.head, SCORE];
-        let is_full = |name: &str| name.starts_with(self.optional_prefix) || heads.contains(&name);
+        let plain = without_wrappers(&name);
+        let mut name = plain.as_str();
+        let is_of_head = |name: &str| {
+            [self.head, SCORE].iter().any(|head| {
+                let module = head.strip_suffix("weight").unwrap_or(head); // `lm_head.`
+                name.starts_with(module)
+            })
+        };
+        let is_full = |name: &str| name.starts_with(self.optional_prefix) || is_of_head(name);
         // A module that holds the whole model is often called `model`.
         while let Some(inner) = name.strip_prefix("model.").filter(|inner| is_full(inner)) {
             name = inner;

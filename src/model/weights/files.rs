@@ -1,6 +1,7 @@
 //! The safetensors files of a folder, read tensor by tensor.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -35,12 +36,13 @@ struct Place {
 
 impl SafetensorsFiles {
     /// Reads the headers of `files`. `rename` turns the names that stand there into those that
-    /// are asked for.
+    /// are asked for. A tensor that several files hold is read from the one that their index names.
     ///
     /// # Errors
     /// If a file is cut, or no safetensors file, or two tensors are the same but for a prefix.
     pub fn open(files: &[PathBuf], rename: impl Fn(String) -> String) -> Result<Self> {
         let mut found = Self { places: BTreeMap::new() };
+        let mut copies = Vec::new();
         for path in files {
             let mut file = File::open(path).map_err(Error::io(path, "read"))?;
             let size = file.metadata().map_err(Error::io(path, "read"))?.len();
@@ -63,16 +65,18 @@ impl SafetensorsFiles {
                     shape: info.shape.clone(),
                     start: data_start + info.data_offsets.0 as u64,
                 };
-                found.insert(renamed, place)?;
+                copies.extend(found.insert(&renamed, place)?.map(|earlier| (renamed, earlier)));
             }
         }
+        found.choose(copies)?;
         Ok(found)
     }
 
-    fn insert(&mut self, name: String, place: Place) -> Result<()> {
+    /// Takes a tensor in; the place of the same tensor in an earlier file, if there is one.
+    fn insert(&mut self, name: &str, place: Place) -> Result<Option<Place>> {
         let named = place.name.clone();
         let file = place.file.clone();
-        match self.places.insert(name, place) {
+        match self.places.insert(name.to_owned(), place) {
             Some(other) if other.name != named => Err(Error::file(
                 file,
                 format!(
@@ -80,8 +84,32 @@ impl SafetensorsFiles {
                     other.name
                 ),
             )),
-            _ => Ok(()),
+            earlier => Ok(earlier),
         }
+    }
+
+    /// Puts the tensors that earlier files hold, too, back to these `copies` where the index names them.
+    fn choose(&mut self, copies: Vec<(String, Place)>) -> Result<()> {
+        let Some((name, first)) = copies.first() else { return Ok(()) };
+        let folder = first.file.parent().unwrap_or(Path::new(""));
+        let index: Value = read_json(&folder.join(INDEX))?;
+        let file_name = |place: &Place| place.file.file_name().map(ToOwned::to_owned);
+        tracing::warn!(
+            "{}: {} of the tensors stand in several files, such as `{}` in {} and in {}; each is read from the file \
+             that {INDEX} names for it",
+            folder.display(),
+            copies.len(),
+            first.name,
+            first.file.display(),
+            self.places[name].file.display()
+        );
+        for (name, place) in copies {
+            let named = index["weight_map"][&place.name].as_str().map(OsStr::new);
+            if named.is_some() && named == file_name(&place).as_deref() {
+                self.places.insert(name, place);
+            }
+        }
+        Ok(())
     }
 
     /// Lets a tensor stand for another as well, and for that alone where it is stored twice.
@@ -102,6 +130,29 @@ impl SafetensorsFiles {
     /// The names of all tensors.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.places.keys().map(String::as_str)
+    }
+
+    /// The name of a tensor as it stands in its file.
+    pub fn stored_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.places.get(name).map_or(name, |place| &place.name)
+    }
+
+    /// Refuses those of the tensors `names` that have no entries.
+    pub(in crate::model) fn check_gathered<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<()> {
+        let mut places = names.into_iter().filter_map(|name| self.places.get(name));
+        let Some(place) = places.find(|place| place.shape.contains(&0)) else { return Ok(()) };
+        Err(Error::file(
+            &place.file,
+            format!(
+                "`{}`: expected weights, found a tensor of shape {:?}, as DeepSpeed's ZeRO-3 saves it where the \
+                 weights are not gathered first; set stage3_gather_16bit_weights_on_model_save to true and save again, \
+                 or make the weights of the checkpoint with zero_to_fp32.py",
+                place.name, place.shape
+            ),
+        ))
     }
 
     /// The shape of a tensor, if it is there.

@@ -145,11 +145,13 @@ impl Load<'_> {
     }
 
     fn check(&self, files: &SafetensorsFiles, shapes: &HashMap<String, [usize; 2]>) -> Result<()> {
+        files.check_gathered(self.bindings.iter().map(|binding| binding.name.as_str()))?;
         let expected: BTreeSet<&str> =
             self.bindings.iter().map(|binding| binding.name.as_str()).collect();
         let unexpected: Vec<&str> = files
             .names()
             .filter(|name| !expected.contains(name) && !(self.ignores)(name))
+            .map(|name| files.stored_name(name))
             .collect();
         let missing: Vec<&str> =
             expected.iter().copied().filter(|name| files.shape(name).is_none()).collect();

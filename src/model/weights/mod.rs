@@ -25,6 +25,11 @@ pub(super) use packing::Packing;
 pub(super) use parameters::ParameterPath;
 pub(super) use save::write_tensors;
 
+/// A shape for messages, `none` where there is no tensor.
+pub(super) fn shown(shape: Option<&[usize]>) -> String {
+    shape.map_or("none".to_owned(), |shape| format!("{shape:?}"))
+}
+
 /// The first few of a list, and how many more there are.
 pub(super) fn abridged(names: &[impl AsRef<str>]) -> String {
     const SHOWN: usize = 8;

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::support::formula::{
     formula_folder, load, log_probs_of_tokens, next_token_log_probs, read_tensors, write_tensors,
 };
-use crate::support::{Workplace, families};
+use crate::support::{Workplace, families, text};
 use burn::tensor::Device;
 use exalign::model::adapter::AdapterFolder;
 use exalign::model::{self, Decoder, ModelFolder, Precision};
@@ -368,4 +368,157 @@ fn a_merge_that_is_refused_leaves_no_folder() {
     let said = place.refuses("merge --model model --adapter aligned/model --out merged", 1);
     assert!(said.contains("adapter_model.safetensors"), "{said}");
     assert!(!place.path("merged").exists());
+}
+
+/// Factors of the queries, and a head trained whole.
+const QUERIES_AND_HEAD: [(&str, &[usize]); 5] = [
+    ("model.layers.0.self_attn.q_proj.lora_A.weight", &[2, 8]),
+    ("model.layers.0.self_attn.q_proj.lora_B.weight", &[16, 2]),
+    ("model.layers.1.self_attn.q_proj.lora_A.weight", &[2, 8]),
+    ("model.layers.1.self_attn.q_proj.lora_B.weight", &[16, 2]),
+    ("lm_head.weight", &[11, 8]),
+];
+
+#[test]
+fn names_as_a_training_or_a_bare_model_has_them_are_the_same_adapter() {
+    let config = json!({ "target_modules": ["q_proj"], "modules_to_save": ["lm_head"] });
+    let found = |rename: &dyn Fn(&str) -> String| {
+        log_probs_with(families::LLAMA, &config, &QUERIES_AND_HEAD, |written| {
+            written.iter_mut().for_each(|(name, ..)| *name = rename(name));
+        })
+    };
+    let plain = found(&str::to_owned);
+    let named = |name: &str| {
+        name.replace("_A.weight", "_A.default.weight")
+            .replace("_B.weight", "_B.default.weight")
+            .replace("lm_head.weight", "lm_head.modules_to_save.default.weight")
+    };
+    for rename in [
+        &named as &dyn Fn(&str) -> String,
+        &|name: &str| name.replace("base_model.model.", ""),
+        &|name: &str| format!("module.{name}"),
+        // Of AutoModel, which has no name for the model within.
+        &|name: &str| name.replace("base_model.model.model.", "base_model.model."),
+    ] {
+        assert_eq!(found(rename), plain, "{}", rename("base_model.model.model.a.lora_A.weight"));
+    }
+}
+
+#[test]
+fn tensors_that_were_not_gathered_and_values_of_settings_are_shown_as_they_stand() {
+    let queries = json!({ "target_modules": ["q_proj"] });
+    let empty: [(&str, &[usize]); 2] = [(QUERIES[0].0, &[0]), (QUERIES[1].0, &[0])];
+    let said = refusal(queries.clone(), &empty);
+    let start = "A/adapter_model.safetensors: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`: \
+                 expected weights, found a tensor of shape [0], as DeepSpeed's ZeRO-3 saves it";
+    assert!(said.starts_with(start) && said.contains("zero_to_fp32.py"), "{said}");
+    let deep: [(&str, &[usize]); 2] = [(QUERIES[0].0, &[2, 8, 1]), QUERIES[1]];
+    let said = refusal(queries, &deep);
+    assert!(said.contains("expected a matrix, found [2, 8, 1];"), "{said}");
+    let text = json!({ "target_modules": ["q_proj"], "r": "4" });
+    let said = refusal(text, &QUERIES);
+    assert!(said.ends_with("`r`: expected a positive number, found \"4\""), "{said}");
+}
+
+#[test]
+fn factors_of_a_tied_head_of_more_tokens_bring_the_embedding_of_as_many() {
+    let config = json!({ "target_modules": ["lm_head"] });
+    let tensors: [(&str, &[usize]); 4] = [
+        ("lm_head.base_layer.weight", &[13, 8]),
+        ("lm_head.lora_A.weight", &[2, 8]),
+        ("lm_head.lora_B.weight", &[13, 2]),
+        ("model.embed_tokens.weight", &[13, 8]),
+    ];
+    // The same with the embedding written out, which is the head before the training.
+    let expected = log_probs_with(families::QWEN2, &config, &tensors, |written| {
+        written[3].2 = written[0].2.clone();
+    });
+    assert_eq!(log_probs_with(families::QWEN2, &config, &tensors[..3], |_| ()), expected);
+    insta::assert_snapshot!(refusal(config, &tensors[..3]), @"A/adapter_model.safetensors: expected the same vocabulary in `model.embed_tokens` and `lm_head`, found 13 tokens in the adapter's head, and no embedding but that of the base, of 11 tokens; save the adapter with `embed_tokens` among target_modules or modules_to_save, too");
+}
+
+/// What is said on standard error by a command that must succeed.
+fn said_by(place: &Workplace, command: &str) -> String {
+    let output = place.exalign().args(command.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stderr)
+}
+
+#[test]
+fn an_adapter_without_factors_is_refused_and_one_without_some_is_told_of() {
+    let said = refusal(json!({ "target_modules": ["q_proj"] }), &[]);
+    assert!(said.contains("expected the factors of adapters, found no tensor at all"), "{said}");
+    assert!(said.contains("ZeRO-3"), "{said}");
+
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 2, 2);
+    let adapter = place.path("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    let factors: [(&str, &[usize]); 2] = [
+        ("transformer.h.0.attn.c_attn.lora_A.weight", &[2, 16]),
+        ("transformer.h.0.attn.c_attn.lora_B.weight", &[48, 2]),
+    ];
+    let told = |config: Value| {
+        write_adapter(&adapter, &place.path("model"), &config, &factors);
+        said_by(&place, "score --model adapter --data groups.jsonl")
+    };
+    let said = told(json!({ "target_modules": ["c_attn"] }));
+    assert!(said.contains("the factors of the 2 modules"), "{said}");
+    assert!(said.contains("found those of 1."), "{said}");
+    assert!(said.contains("unchanged in transformer.h.1.attn.c_attn. Save"), "{said}");
+    let said = told(json!({ "target_modules": ["c_attn"], "layers_to_transform": [0] }));
+    assert!(!said.contains("expected the factors"), "{said}");
+}
+
+/// A place with an adapter of its model.
+fn place_with_adapter(config: &Value) -> Workplace {
+    let place = Workplace::new();
+    let adapter = place.path("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    let factors: [(&str, &[usize]); 2] = [
+        ("transformer.h.*.attn.c_attn.lora_A.weight", &[2, 16]),
+        ("transformer.h.*.attn.c_attn.lora_B.weight", &[48, 2]),
+    ];
+    write_adapter(&adapter, &place.path("model"), config, &factors);
+    place
+}
+
+#[test]
+fn a_chat_template_of_the_base_is_told_of_where_the_adapters_folder_has_none() {
+    let place = place_with_adapter(&json!({ "target_modules": ["c_attn"] }));
+    place.with_letters("abcd");
+    std::fs::copy(place.path("model/tokenizer.json"), place.path("adapter/tokenizer.json"))
+        .unwrap();
+    let messages = |role: &str, text: &str| json!([{ "role": role, "content": text }]);
+    let pair = json!({
+        "prompt": messages("user", "a"), "chosen": messages("assistant", "b"),
+        "rejected": messages("assistant", "c"),
+    });
+    place.lines("pairs.jsonl", [pair]);
+    let said = || place.refuses("score --model adapter --data pairs.jsonl", 1);
+    assert!(
+        said().contains("found none in its folder; put a chat_template.jinja there, or"),
+        "{}",
+        said()
+    );
+    place.write("model/chat_template.jinja", "{{ messages }}");
+    let said = said();
+    assert!(
+        said.contains("found none in the adapter's folder, whose tokenizer is read; copy"),
+        "{said}"
+    );
+    assert!(said.contains("model/chat_template.jinja, or write the conversation out"), "{said}");
+}
+
+#[test]
+fn a_merge_into_another_model_than_the_adapter_names_says_so() {
+    for (name, is_told) in
+        [(json!("owner/other"), true), (json!("../model"), false), (Value::Null, false)]
+    {
+        let config = json!({ "target_modules": ["c_attn"], "base_model_name_or_path": name });
+        let place = place_with_adapter(&config);
+        let said = said_by(&place, "merge --model model --adapter adapter --out merged");
+        assert_eq!(said.contains("the adapter was trained on `owner/other`"), is_told, "{said}");
+        assert_eq!(said.contains("the adapter was trained on"), is_told, "{said}");
+    }
 }
