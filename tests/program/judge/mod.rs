@@ -300,7 +300,7 @@ fn what_will_not_pass_ends_the_work_at_once_and_says_what_to_do() {
     let url = &server.url;
     let one = "--set judge.concurrency=1";
     server.with(|state| state.faults.push_back(Fault::Status("405 Method Not Allowed", None)));
-    insta::assert_snapshot!(refusal(&place, url, one, 1), @r#"error: URL: refuses with status 405 Method Not Allowed ({"error": "not now"}); check judge.model, judge.temperature, judge.max_tokens, judge.extra and the template"#);
+    insta::assert_snapshot!(refusal(&place, url, one, 1), @r#"error: URL: refuses with status 405 Method Not Allowed ({"error": "not now"}); check the URL, which ends in /v1 mostly"#);
     assert_eq!(server.num_requests(), 1);
     server
         .with(|state| state.faults.push_back(Fault::Status("429 Too Many Requests", Some("3600"))));
