@@ -78,6 +78,31 @@ fn parameters_that_an_endpoint_refuses_are_found_out_once_and_named() {
 }
 
 #[test]
+fn an_endpoint_that_answers_in_streams_only_is_asked_for_streams() {
+    let (place, server) = (Workplace::new(), JudgeServer::start());
+    comparisons(&place, 4);
+    let expected = verdicts(run(&place, &server.url, ""));
+    let server = JudgeServer::start();
+    answers(&server, |request| {
+        if request["stream"] == json!(false) {
+            let message =
+                "This model only supports stream mode, please enable the stream parameter.";
+            return Some(Reply::new("400 Bad Request", error(message, "invalid_parameter")));
+        }
+        let piece = json!({"choices": [{"delta": said(request), "finish_reason": "stop"}]});
+        let headers = "Content-Type: text/event-stream\r\n";
+        let body = format!("data: {piece}\n\ndata: [DONE]\n\n");
+        Some(Reply { headers, ..Reply::new("200 OK", body) })
+    });
+    let output = judge(&place, &server.url, ONE).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(stderr.matches("answers in streams only").count(), 1, "{stderr}");
+    assert_eq!(verdicts(finished(&output)), expected);
+    assert_eq!(server.num_requests(), 8 + 1, "the first question tells");
+    assert_eq!(run(&place, &server.url, "")["requests"], 0);
+}
+
+#[test]
 fn settings_that_shape_answers_are_asked_anew_and_are_part_of_what_an_output_was_made_from() {
     let (place, server) = (Workplace::new(), JudgeServer::start());
     comparisons(&place, 2);
