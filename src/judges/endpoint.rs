@@ -17,8 +17,13 @@ use crate::evaluation::{BothOrders, Verdict};
 use crate::{Error, Result};
 
 /// The verdict of a comparison.
-const VERDICT: Wanted<Verdict> =
-    Wanted { name: "verdict", read: verdict_in, reminder: REMINDER, progress: Some("judging") };
+const VERDICT: Wanted<Verdict> = Wanted {
+    name: "verdict",
+    read: verdict_in,
+    reminder: REMINDER,
+    advice: "ask in judge.template for a last line such as \"Verdict: A\", or use another judge.model",
+    progress: Some("judging"),
+};
 
 /// A language model behind an endpoint.
 pub struct Endpoint {

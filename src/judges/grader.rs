@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::asker::{Asker, Heard, Questions, Wanted};
+use super::asker::{Asker, Heard, Questions, REASONED, Wanted};
 use super::grade::grade_in;
 use super::template::Template;
 use crate::config::JudgeSettings;
@@ -13,6 +13,10 @@ use crate::{Error, Result};
 /// What a grader is asked when its answer held no grade, after the same question once more.
 const REMINDER: &str =
     "Give the grade only, without a reason, in this form: \"Grade: N\", where N is a number.";
+
+/// What to do where answers hold no grade.
+const ADVICE: &str =
+    "ask in reward.template for a last line such as \"Grade: 7\", or use another judge.model";
 
 /// A language model behind an endpoint as a grader.
 pub struct Grader {
@@ -63,6 +67,7 @@ impl Grader {
                 None => |answer| grade_in(answer, None),
             },
             reminder: REMINDER,
+            advice: ADVICE,
             progress: None,
         };
         let note = |name: &str, heard: &Heard<f64>| match (&heard.refused, heard.found) {
@@ -79,17 +84,14 @@ impl Grader {
 
 /// What was said instead of a grade, and what to do.
 fn said(heard: &Heard<f64>) -> String {
-    const SHOWN: usize = 80;
     if heard.is_cut {
         return "a reply that was cut; raise judge.max_tokens, or set it to 0".to_owned();
+    }
+    if heard.is_reasoned {
+        return format!("a reply whose words all stand in its reasoning; {REASONED}");
     }
     if heard.is_empty {
         return "an empty reply; start the command again, grades so far are kept".to_owned();
     }
-    let last = heard.text.trim().lines().next_back().unwrap_or_default();
-    let shown: String = last.chars().take(SHOWN).collect();
-    format!(
-        "a reply that ends with {shown:?}; ask in reward.template for a last line such as \"Grade: 7\", or \
-         use another judge.model"
-    )
+    format!("a reply that ends with {:?}; {ADVICE}", heard.ending())
 }

@@ -297,6 +297,11 @@ fn what_was_cut_or_says_nothing_is_no_verdict_and_is_asked_again() {
         ("unclosed", whole(json!({"content": "<think>Verdict: A"})), "said nothing"),
         ("empty", whole(json!({"content": ""})), "said nothing"),
         (
+            "reasoned",
+            whole(json!({"content": "", "reasoning_content": "Verdict: A"})),
+            "4 of 4 replies are no verdicts, since all their words stand in `reasoning_content`",
+        ),
+        (
             "refusal",
             whole(json!({"content": null, "refusal": "Verdict: A is not mine to give."})),
             "said nothing",

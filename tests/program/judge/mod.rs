@@ -382,7 +382,10 @@ fn a_judge_that_says_no_verdict_is_reminded_once_and_left_out() {
     let (place, server) = (Workplace::new(), JudgeServer::start());
     comparisons(&place, 3);
     server.with(|state| state.taste = Taste::Silent);
-    let result = run(&place, &server.url, "--out verdicts.jsonl");
+    let output = judge(&place, &server.url, "--out verdicts.jsonl").output().unwrap();
+    let (result, stderr) = (finished(&output), text(&output.stderr));
+    let end = "none of 6 replies holds a verdict; one ends with \"Who can tell?\"; ask in judge.template for a last line such as \"Verdict: A\"";
+    assert!(stderr.contains(end), "{stderr}");
     assert_eq!((&result["no_verdict"], &result["win_rate"]), (&json!(3), &Value::Null));
     assert_eq!((&result["requests"], server.num_requests()), (&json!(12), 12));
     let lines = json_lines(&place.path("verdicts.jsonl"));
