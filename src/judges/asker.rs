@@ -112,9 +112,14 @@ impl Asker {
         })
     }
 
+    /// The endpoint's address, as messages show it.
+    pub fn base(&self) -> &str {
+        &self.client.address().base
+    }
+
     /// Its name in reports.
     pub fn name(&self) -> String {
-        format!("{} at {}", self.settings.model, self.client.address().base)
+        format!("{} at {}", self.settings.model, self.base())
     }
 
     /// How it is asked.
@@ -238,8 +243,8 @@ impl Asker {
         }
     }
 
-    /// Asks all questions, several at a time; `note` hears what came of each, with the name of who asks it
-    /// first, and ends the work with a message.
+    /// Asks all questions, several at a time; `note` hears what came of each, with its place, and ends the work
+    /// with a message.
     ///
     /// # Errors
     /// If the endpoint cannot be asked, and what `note` says.
@@ -247,7 +252,7 @@ impl Asker {
         &mut self,
         questions: &Questions,
         wanted: &Wanted<T>,
-        mut note: impl FnMut(&str, &Heard<T>) -> Result<(), String>,
+        mut note: impl FnMut(usize, &Heard<T>) -> Result<(), String>,
     ) -> Result<Vec<Heard<T>>> {
         let heard = self.ask_each(questions, wanted, &mut note)?;
         self.account(&heard, wanted);
@@ -258,7 +263,7 @@ impl Asker {
         &self,
         questions: &Questions,
         wanted: &Wanted<T>,
-        note: &mut impl FnMut(&str, &Heard<T>) -> Result<(), String>,
+        note: &mut impl FnMut(usize, &Heard<T>) -> Result<(), String>,
     ) -> Result<Vec<Heard<T>>> {
         let count = questions.all.len();
         let mut heard = vec![Heard::default(); count];
@@ -284,7 +289,7 @@ impl Asker {
             loop {
                 match receiver.recv_timeout(Duration::from_millis(200)) {
                     Ok((at, Ok(answer))) => {
-                        if let Err(message) = note(&questions.asked_by[at], &answer) {
+                        if let Err(message) = note(at, &answer) {
                             self.client.stop();
                             failure.get_or_insert(self.client.error(message));
                         }
@@ -397,6 +402,11 @@ impl Questions {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.all.len()
+    }
+
+    /// What the question at a place is called by whoever asks it first.
+    pub fn name(&self, place: usize) -> &str {
+        &self.asked_by[place]
     }
 
     /// The place of a question that `name` asks.

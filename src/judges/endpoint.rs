@@ -79,7 +79,9 @@ impl Judge for Endpoint {
             .map(|(at, comparison)| self.questions(&mut questions, at, comparison))
             .collect::<Result<Vec<_>>>()?;
         let mut refused = Refused::new(self.asker.settings().max_refused);
-        let note = |name: &str, heard: &Heard<Verdict>| refused.note(name, heard.refused.as_ref());
+        let note = |at: usize, heard: &Heard<Verdict>| {
+            refused.note(questions.name(at), heard.refused.as_ref())
+        };
         let heard = self.asker.ask_all(&questions, &VERDICT, note)?;
         refused.check_all(questions.count()).map_err(|message| self.asker.error(message))?;
         Ok(asked

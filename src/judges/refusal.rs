@@ -33,14 +33,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What to do where it concerns a request.
+    /// What to do where it concerns a request, and the request cannot change.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Filter => "drop such comparisons, or ask a model without this filter",
-            Self::TooLong => {
-                "drop or shorten such comparisons, ask a model with a longer context, or lower \
-                 judge.max_tokens"
-            }
+            Self::Filter => "ask a model without this filter",
+            Self::TooLong => "ask a model with a longer context, or lower judge.max_tokens",
             Self::Passing => {
                 "start the command again, or raise judge.timeout where answers come too late"
             }
