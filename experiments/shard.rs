@@ -145,14 +145,14 @@ pub struct ShardOutput {
 }
 
 impl ShardOutput {
-    /// Of `shard`, if it is one, whose output is the file `out`.
+    /// Of `shard`, if it is one, whose output is the file `out`, made from the records `shard_records`.
     ///
     /// # Errors
     /// If the output cannot be read.
-    pub fn of(shard: Option<Shard>, portion: &Portion, out: &Path) -> Result<Option<Self>> {
+    pub fn of(shard: Option<Shard>, shard_records: Vec<usize>, out: &Path) -> Result<Option<Self>> {
         let output = |_| {
             let shard_content = files::hash_file(out)?;
-            Ok(Self { shard_records: portion.records(), shard_content })
+            Ok(Self { shard_records, shard_content })
         };
         shard.map(output).transpose()
     }

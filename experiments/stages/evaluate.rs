@@ -179,7 +179,7 @@ impl stage::Stage for Evaluate {
                 group.rewards = Some(rewards);
             }
             write_lines(out, &groups)?;
-            shard = ShardOutput::of(self.shard, &portion, out)?;
+            shard = ShardOutput::of(self.shard, portion.records(), out)?;
         }
         let evaluation = Evaluation::new(&drawn, self.settings.seed);
         let seconds = started.elapsed().as_secs_f64();

@@ -76,7 +76,8 @@ Settings, as --set KEY=VALUE:
   judge.max_completion_tokens  replaces max_tokens, for endpoints that want this name
   judge.extra.NAME             any further field: judge.extra.reasoning_effort=low
   judge.max_refused            20; comparisons that the endpoint may refuse before the work ends
-  judge.concurrency, judge.timeout, judge.max_retries
+  judge.timeout                120; seconds until an answer must be complete
+  judge.concurrency, judge.max_retries
   judge.key_header             auto: Authorization, or api-key where the URL has ?api-version=…
   judge.ca_file                certificates to trust for an https endpoint, instead of the system's \
 or those of SSL_CERT_FILE

@@ -7,7 +7,7 @@ use burn::data::dataset::Dataset;
 use burn::tensor::Device;
 use clap::Args;
 use exalign::config::{Asking, LabelSettings, Settings, Stage};
-use exalign::data::{self, Fields, Group, Intake, Located, Record};
+use exalign::data::{self, Fields, Group, Intake, Located, Record, Tolerance};
 use exalign::files::DiskList;
 use exalign::progress::Progress;
 use exalign::rewards::{Opening, RewardSpecs, Rewards};
@@ -59,7 +59,9 @@ openai:URL       a grade for each completion alone, from an endpoint that speaks
 
 --reward reward:rm*1.0,command:./len.py*0.1 adds two rewards; the output has their sum as \"rewards\", and \
 each before it was weighted in \"reward_parts\". A program that ends or gives no answer in time is started \
-again; the same command continues a stopped labelling.
+again; the same command continues a stopped labelling. A completion that an endpoint refuses or gives no grade \
+ends the work; with --skip-bad N up to N such groups and bad records are left out, and their lines are printed as \
+\"skipped_lines\".
 
 Settings, as --set KEY=VALUE:
   reward.timeout   120; seconds until a program's next answer
@@ -100,6 +102,9 @@ pub struct Labelling {
     groups: usize,
     completions: usize,
     mean_reward: f64,
+    /// Lines of the groups that an endpoint gave no rewards and that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    skipped_lines: Vec<usize>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     shard: Option<ShardOutput>,
 }
@@ -109,6 +114,8 @@ pub struct Unlabelled {
     rewards: Rewards,
     groups: Groups,
     sizes: Vec<(usize, usize)>,
+    /// How many groups may still turn out to be without rewards.
+    tolerance: Tolerance,
 }
 
 /// Groups on disk.
@@ -174,22 +181,33 @@ impl stage::Stage for Label {
         // They are carried into the output.
         intake.unread.clear();
         intake.tell(&self.data.path);
-        Ok(Unlabelled { rewards, groups: Groups { file, records }, sizes })
+        let tolerance = Tolerance::of_output(self.settings.data.skip_bad, intake.skipped);
+        Ok(Unlabelled { rewards, groups: Groups { file, records }, sizes, tolerance })
     }
 
     fn make(self, opened: Unlabelled, site: &Site<'_>) -> Result<Labelling> {
-        let Unlabelled { mut rewards, groups, sizes } = opened;
+        let Unlabelled { mut rewards, groups, sizes, mut tolerance } = opened;
         let out = site.out()?;
         let portion = self.shard.unwrap_or(Shard::WHOLE).of_sizes(&sizes)?;
         let mut partial: Partial<Labelled> = Partial::open(out, &site.key)?;
-        let done = label(&mut rewards, (&groups, &sizes), &portion, &mut partial);
+        let done = label(&mut rewards, (&groups, &sizes), &portion, (&mut partial, &mut tolerance));
         if rewards.is_in_doubt() {
             partial::remove(out);
         }
-        done?;
-        let mut labelling = Labelling::default();
+        let mut labelling = Labelling { skipped_lines: done?, ..Labelling::default() };
+        let labelled: Vec<usize> =
+            portion.records().into_iter().filter(|it| partial.made.contains_key(it)).collect();
+        if labelled.is_empty() {
+            let skipped = labelling.skipped_lines.len();
+            return Err(Error::file(
+                &groups.file,
+                format!(
+                    "expected groups that get rewards, but all {skipped} were left out; see why above"
+                ),
+            ));
+        }
         write_lines_as_made(out, |lines| {
-            for record in portion.records() {
+            for &record in &labelled {
                 let Some((rewards, reward_parts)) = partial.made.remove(&record) else { continue };
                 let group = groups.get(record)?.record;
                 labelling.add(&rewards);
@@ -197,7 +215,7 @@ impl stage::Stage for Label {
             }
             Ok(())
         })?;
-        let shard = ShardOutput::of(self.shard, &portion, out)?;
+        let shard = ShardOutput::of(self.shard, labelled, out)?;
         Ok(Labelling { shard, ..labelling.with_mean() })
     }
 
@@ -216,20 +234,23 @@ impl Label {
     }
 }
 
-/// Gives the groups of a portion rewards, block by block, where they have none yet.
+/// Gives the groups of a portion rewards, block by block, where they have none yet. Returns the lines of the groups
+/// that were left out. Nothing is kept of these: a labelling that goes on asks for them again.
 fn label(
     rewards: &mut Rewards,
     (groups, sizes): (&Groups, &[(usize, usize)]),
     portion: &Portion,
-    partial: &mut Partial<Labelled>,
-) -> Result<()> {
+    (partial, tolerance): (&mut Partial<Labelled>, &mut Tolerance),
+) -> Result<Vec<usize>> {
     let count = |record: &usize| sizes[*record].0;
     let is_done = |partial: &Partial<Labelled>, block: &[usize]| {
         block.iter().all(|record| partial.made.contains_key(record))
     };
     let all: usize = portion.records().iter().map(count).sum();
-    let mut progress =
-        Progress::new("labelling", "completions", partial.made.keys().map(count).sum(), all);
+    let done = portion.blocks.iter().filter(|block| is_done(partial, block));
+    let done: usize = done.flatten().map(count).sum();
+    let mut progress = Progress::new("labelling", "completions", done, all);
+    let mut skipped = Vec::new();
     for block in &portion.blocks {
         if is_done(partial, block) {
             continue;
@@ -237,16 +258,22 @@ fn label(
         interrupt::check()?;
         let located: Vec<Located<Group>> =
             block.iter().map(|&record| groups.get(record)).collect::<Result<_>>()?;
-        let scores = rewards.score(&located)?;
-        let labelled = located.into_iter().enumerate().map(|(index, mut group)| {
-            scores.write_into(index, &mut group.record);
-            (group.record.rewards.unwrap_or_default(), group.record.reward_parts)
+        let (places, scores) = rewards.score_within(&located, tolerance)?;
+        let is_left_out = |place: &usize| places.binary_search(place).is_err();
+        skipped.extend((0..block.len()).filter(is_left_out).map(|place| located[place].line));
+        let labelled = (0..places.len()).map(|index| {
+            let mut group = Group::default();
+            scores.write_into(index, &mut group);
+            (group.rewards.unwrap_or_default(), group.reward_parts)
         });
-        partial.append(block, labelled.collect())?;
+        let numbers: Vec<usize> = places.iter().map(|&place| block[place]).collect();
+        partial.append(&numbers, labelled.collect())?;
         progress.advance(block.iter().map(count).sum(), "");
     }
     progress.finish();
-    rewards.close()
+    rewards.close()?;
+    skipped.sort_unstable();
+    Ok(skipped)
 }
 
 impl Labelling {
@@ -265,8 +292,10 @@ impl Labelling {
 }
 
 impl Mergeable for Label {
-    fn merged(whole: &Whole<'_>, _: Vec<Labelling>) -> Result<Labelling> {
-        let mut labelling = Labelling::default();
+    fn merged(whole: &Whole<'_>, shards: Vec<Labelling>) -> Result<Labelling> {
+        let skipped = shards.into_iter().flat_map(|shard| shard.skipped_lines);
+        let mut labelling = Labelling { skipped_lines: skipped.collect(), ..Labelling::default() };
+        labelling.skipped_lines.sort_unstable();
         for located in data::read::<Group>(whole.out, 0)? {
             labelling.add(&located?.record.rewards.unwrap_or_default());
         }

@@ -216,7 +216,7 @@ impl stage::Stage for Draw {
         let groups: Vec<Group> = portion.records().iter().map(group).collect::<Result<_>>()?;
         write_lines(out, &groups)?;
         let seconds = started.elapsed().as_secs_f64();
-        let shard = ShardOutput::of(self.shard, &portion, out)?;
+        let shard = ShardOutput::of(self.shard, portion.records(), out)?;
         Ok(Sampled { shard, ..Sampled::of(&groups, seconds) })
     }
 

@@ -148,7 +148,7 @@ impl stage::Stage for Score {
             None => lines.try_for_each(|line| print_line(&line?))?,
             Some(out) => {
                 write_lines_as_made(out, |file| lines.try_for_each(|line| file.put(&line?)))?;
-                shard = ShardOutput::of(self.shard, &opened.portion, out)?;
+                shard = ShardOutput::of(self.shard, opened.portion.records(), out)?;
             }
         }
         Ok(Scored { records: records.len(), shard })

@@ -26,7 +26,7 @@ pub(crate) use chat::jinja;
 pub use chat::{ChatSettings, ChatTemplate, Conversation, Ending, today};
 pub use ends::{EndSource, Ends};
 pub use fields::{Fields, Problem};
-pub use reader::{Census, Located, Reader, has_labels, read, read_all};
+pub use reader::{Census, Located, Reader, Tolerance, has_labels, read, read_all};
 pub use records::{
     Answered, AsPreference, Completion, Demonstration, Group, LabelledText, Passage, PromptRecord,
     Record, Unpaired,

@@ -90,28 +90,48 @@ impl Census {
 }
 
 /// How many bad records are set aside, and those that were.
-pub(super) struct Tolerance {
-    skip_bad: usize,
+#[derive(Debug)]
+pub struct Tolerance {
+    /// None: not one, and nothing changes that.
+    skip_bad: Option<usize>,
     skipped: Vec<Error>,
+    /// What belongs to --skip-bad where it is passed after an error.
+    beside: &'static str,
 }
 
 impl Tolerance {
+    /// Of up to `skip_bad` records.
     pub fn new(skip_bad: usize) -> Self {
-        Self { skip_bad, skipped: Vec::new() }
+        Self { skip_bad: Some(skip_bad), skipped: Vec::new(), beside: "" }
     }
 
-    /// Sets a bad record aside. One too many, and every error that is not about a record, comes
-    /// back.
+    /// Of none.
+    pub fn none() -> Self {
+        Self { skip_bad: None, skipped: Vec::new(), beside: "" }
+    }
+
+    /// Of up to `skip_bad` records, `skipped` among them, which were set aside as they were read. What becomes of
+    /// the others is kept in an output.
+    pub fn of_output(skip_bad: usize, skipped: Vec<Error>) -> Self {
+        Self { skip_bad: Some(skip_bad), skipped, beside: " --fresh" }
+    }
+
+    /// Sets a bad record aside.
+    ///
+    /// # Errors
+    /// One too many, and every error that is not about a record.
     pub fn refuse(&mut self, error: Error) -> Result<()> {
+        let Some(skip_bad) = self.skip_bad else { return Err(error) };
         let Error::Record { file, line, message } = error else { return Err(error) };
-        if self.skipped.len() < self.skip_bad {
+        if self.skipped.len() < skip_bad {
             let error = Error::Record { file, line, message };
             tracing::warn!("skipped: {error}");
             self.skipped.push(error);
             return Ok(());
         }
         let enough = self.skipped.len() + 1;
-        Err(Error::record(file, line, format!("{message} or pass --skip-bad {enough}")))
+        let way_out = format!("or pass --skip-bad {enough}{}", self.beside);
+        Err(Error::record(file, line, format!("{message} {way_out}")))
     }
 
     /// How many were set aside.

@@ -37,9 +37,15 @@ pub struct Wanted<T> {
     pub read: fn(&str) -> Option<T>,
     /// What is said after the same question where the answer did not hold it.
     pub reminder: &'static str,
+    /// What to do where answers do not hold it.
+    pub advice: &'static str,
     /// What a bar of progress says; none: there is no bar.
     pub progress: Option<&'static str>,
 }
+
+/// What to do where the words of replies stand where servers put reasoning.
+pub const REASONED: &str = "check the server's reasoning parser, or turn reasoning off, such as with --set \
+                            judge.extra.chat_template_kwargs={enable_thinking=false}";
 
 /// What came of one question.
 #[derive(Clone, Debug)]
@@ -54,6 +60,8 @@ pub struct Heard<T> {
     pub is_cut: bool,
     /// The last reply said nothing.
     pub is_empty: bool,
+    /// All that the last reply said stands where servers put reasoning; it counts as empty, too.
+    pub is_reasoned: bool,
     cost: Cost,
     left_out: Vec<String>,
 }
@@ -66,9 +74,24 @@ impl<T> Default for Heard<T> {
             refused: None,
             is_cut: false,
             is_empty: false,
+            is_reasoned: false,
             cost: Cost::default(),
             left_out: Vec::new(),
         }
+    }
+}
+
+impl<T> Heard<T> {
+    /// The end of the answer, for people.
+    pub fn ending(&self) -> String {
+        const SHOWN: usize = 80;
+        let last = self.text.trim().lines().next_back().unwrap_or_default();
+        last.chars().skip(last.chars().count().saturating_sub(SHOWN)).collect()
+    }
+
+    /// Whether the answer is whole and does not hold what is wanted.
+    fn is_other(&self) -> bool {
+        self.found.is_none() && self.refused.is_none() && !self.is_cut && !self.is_empty
     }
 }
 
@@ -89,9 +112,14 @@ impl Asker {
         })
     }
 
+    /// The endpoint's address, as messages show it.
+    pub fn base(&self) -> &str {
+        &self.client.address().base
+    }
+
     /// Its name in reports.
     pub fn name(&self) -> String {
-        format!("{} at {}", self.settings.model, self.client.address().base)
+        format!("{} at {}", self.settings.model, self.base())
     }
 
     /// How it is asked.
@@ -129,7 +157,7 @@ impl Asker {
     /// Puts one question, whose answer may be kept from before.
     fn hear<T>(&self, content: &str, wanted: &Wanted<T>, heard: &mut Heard<T>) -> Result<()> {
         let as_set = self.parameters.request(content, Default::default());
-        (heard.is_cut, heard.is_empty) = (false, false);
+        (heard.is_cut, heard.is_empty, heard.is_reasoned) = (false, false, false);
         let answer = match self.answers.get(&as_set) {
             Some(answer) => {
                 heard.cost.cached += 1;
@@ -180,6 +208,7 @@ impl Asker {
                 heard.is_empty = true;
                 answer.text.clone_from(words);
             }
+            End::Reasoned => (heard.is_empty, heard.is_reasoned) = (true, true),
         }
         Ok(answer)
     }
@@ -214,8 +243,8 @@ impl Asker {
         }
     }
 
-    /// Asks all questions, several at a time; `note` hears what came of each, with the name of who asks it
-    /// first, and ends the work with a message.
+    /// Asks all questions, several at a time; `note` hears what came of each, with its place, and ends the work
+    /// with a message.
     ///
     /// # Errors
     /// If the endpoint cannot be asked, and what `note` says.
@@ -223,10 +252,10 @@ impl Asker {
         &mut self,
         questions: &Questions,
         wanted: &Wanted<T>,
-        mut note: impl FnMut(&str, &Heard<T>) -> Result<(), String>,
+        mut note: impl FnMut(usize, &Heard<T>) -> Result<(), String>,
     ) -> Result<Vec<Heard<T>>> {
         let heard = self.ask_each(questions, wanted, &mut note)?;
-        self.account(&heard, wanted.name);
+        self.account(&heard, wanted);
         Ok(heard)
     }
 
@@ -234,7 +263,7 @@ impl Asker {
         &self,
         questions: &Questions,
         wanted: &Wanted<T>,
-        note: &mut impl FnMut(&str, &Heard<T>) -> Result<(), String>,
+        note: &mut impl FnMut(usize, &Heard<T>) -> Result<(), String>,
     ) -> Result<Vec<Heard<T>>> {
         let count = questions.all.len();
         let mut heard = vec![Heard::default(); count];
@@ -260,7 +289,7 @@ impl Asker {
             loop {
                 match receiver.recv_timeout(Duration::from_millis(200)) {
                     Ok((at, Ok(answer))) => {
-                        if let Err(message) = note(&questions.asked_by[at], &answer) {
+                        if let Err(message) = note(at, &answer) {
                             self.client.stop();
                             failure.get_or_insert(self.client.error(message));
                         }
@@ -307,7 +336,8 @@ impl Asker {
     }
 
     /// Adds up what asking has cost, and says what answers lacked.
-    fn account<T>(&mut self, heard: &[Heard<T>], name: &str) {
+    fn account<T>(&mut self, heard: &[Heard<T>], wanted: &Wanted<T>) {
+        let Wanted { name, advice, .. } = wanted;
         for it in heard {
             self.cost.cached += it.cost.cached;
             self.cost.prompt_tokens += it.cost.prompt_tokens;
@@ -325,12 +355,28 @@ impl Asker {
                 self.parameters.limit_setting()
             );
         }
-        let empty = heard.iter().filter(|it| it.is_empty).count();
+        let reasoned = heard.iter().filter(|it| it.is_reasoned).count();
+        if reasoned > 0 {
+            tracing::warn!(
+                "{base}: {reasoned} of {} replies are no {name}s, since all their words stand in \
+                 `reasoning_content` or `reasoning`, and none in `content`; {REASONED}",
+                heard.len()
+            );
+        }
+        let empty = heard.iter().filter(|it| it.is_empty && !it.is_reasoned).count();
         if empty > 0 {
             tracing::warn!(
                 "{base}: {empty} of {} replies said nothing and are no {name}s; the same command asks \
                  again",
                 heard.len()
+            );
+        }
+        let is_any_found = heard.iter().any(|it| it.found.is_some());
+        if let Some(other) = heard.iter().find(|it| it.is_other()).filter(|_| !is_any_found) {
+            tracing::warn!(
+                "{base}: none of {} replies holds a {name}; one ends with {:?}; {advice}",
+                heard.len(),
+                other.ending()
             );
         }
     }
@@ -356,6 +402,11 @@ impl Questions {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.all.len()
+    }
+
+    /// What the question at a place is called by whoever asks it first.
+    pub fn name(&self, place: usize) -> &str {
+        &self.asked_by[place]
     }
 
     /// The place of a question that `name` asks.

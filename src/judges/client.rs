@@ -3,7 +3,8 @@
 //! Transient failures are tried again (a refused or broken connection, a timeout, the status 408, 409, 425,
 //! 429 or 5xx, an answer that is cut or not JSON), after a wait that doubles or that the endpoint asks for in
 //! `Retry-After`; in the latter case all threads wait. A failure of one request is a refusal of that request
-//! ([`Refusal`]). Every other failure ends the work.
+//! ([`Refusal`]). Every other failure ends the work, and so does a page for people, or an answer without TLS to an
+//! `https` address, as long as nothing was answered: the address is at fault then.
 
 use std::io::Read;
 use std::sync::Mutex;
@@ -17,10 +18,13 @@ use ureq::http::HeaderMap;
 
 use super::address::Address;
 use super::connection::agent;
-use super::refusal::{Kind, Refusal, excerpt};
+use super::refusal::{Kind, Refusal, excerpt, is_page};
 use super::reply::{Other, Reply, reply_in};
 use crate::config::JudgeSettings;
 use crate::{Error, Result, interrupt, secrets};
+
+/// What to do where nothing at the address is a chat API.
+const CHECK_URL: &str = "check the URL, which ends in /v1 mostly";
 
 /// Sends requests to one endpoint.
 pub struct Client {
@@ -63,19 +67,22 @@ struct Trouble {
     message: String,
     /// Whether the endpoint is there at all.
     is_reached: bool,
+    /// Whether the answer was not there in time.
+    is_late: bool,
 }
 
 impl Client {
     /// A client of the endpoint at `url`, its key from the environment.
     ///
     /// # Errors
-    /// If `url`, a file of certificates or a proxy cannot be used.
+    /// If `url`, the key, a file of certificates or a proxy cannot be used.
     pub fn new(url: &str, settings: &JudgeSettings) -> Result<Self> {
         let address = Address::parse(url)?;
-        let key = std::env::var(&settings.key_variable).ok();
-        let key = key.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
+        let key = std::env::var_os(&settings.key_variable);
+        let key = key.map(|it| it.to_string_lossy().trim().to_owned()).filter(|it| !it.is_empty());
         key.iter().for_each(|it| secrets::keep(it));
         secrets::keep_fields(&settings.extra);
+        check_key(&settings.key_variable, key.as_deref().unwrap_or_default())?;
         Ok(Self {
             agent: agent(&address, settings)?,
             address,
@@ -130,7 +137,7 @@ impl Client {
                 Attempt::Lasting(why) => return Err(Failure::Ended(self.error(why))),
                 Attempt::Passing(trouble, asked) => (trouble, asked),
             };
-            let why = trouble.message;
+            let why = &trouble.message;
             let longest = Duration::from_secs_f64(self.settings.max_wait);
             if let Some(asked) = asked.filter(|asked| *asked > longest) {
                 return Err(Failure::Ended(self.error(format!(
@@ -140,8 +147,8 @@ impl Client {
                 ))));
             }
             if retries == self.settings.max_retries {
-                let why = format!("{why}, {} times", retries + 1);
-                return Err(self.give_up(why, trouble.is_reached, answered_before));
+                let message = format!("{why}, {} times", retries + 1);
+                return Err(self.give_up(Trouble { message, ..trouble }, answered_before));
             }
             let doubled = self.settings.first_wait * 2f64.powi(retries.min(60) as i32);
             let wait = Duration::from_secs_f64(doubled.min(self.settings.max_wait))
@@ -158,14 +165,23 @@ impl Client {
 
     /// What it means that a request was not answered after all retries: something about the request
     /// where others are answered meanwhile, or were until now.
-    fn give_up(&self, why: String, is_reached: bool, answered_before: usize) -> Failure {
+    fn give_up(&self, trouble: Trouble, answered_before: usize) -> Failure {
+        let Trouble { message: why, is_reached, is_late } = trouble;
         let is_first = self.given_up.fetch_add(1, Ordering::SeqCst) == 0;
         let are_others_answered = self.answered.load(Ordering::SeqCst) > answered_before;
         let was_any_answered = self.answered.load(Ordering::SeqCst) > 0;
         if is_reached && (are_others_answered || (is_first && was_any_answered)) {
             return Failure::GivenUp(why);
         }
-        let message = format!("{why}; start the command again to go on, answers so far are kept");
+        let raise = match is_late {
+            true => {
+                let doubled = (self.settings.timeout * 2.0).min(86_400.0);
+                format!("raise the time, such as with --set judge.timeout={doubled}, and ")
+            }
+            false => String::new(),
+        };
+        let message =
+            format!("{why}; {raise}start the command again to go on, answers so far are kept");
         Failure::Ended(self.error(message))
     }
 
@@ -219,7 +235,8 @@ impl Client {
             secrets::without_keys(&text).into_owned()
         });
         if !status.is_success() {
-            let said = text.unwrap_or_default();
+            let location = status.is_redirection().then(|| location(response.headers())).flatten();
+            let said = location.or(text.ok()).unwrap_or_default();
             return self.refused(Refusal::new(status.as_u16(), &said), &status.to_string(), asked);
         }
         let text = match text {
@@ -232,6 +249,12 @@ impl Client {
                 let refusal = Refusal::in_reply(&error);
                 let status = format!("200 and the error {}", refusal.status);
                 self.refused(refusal, &status, asked)
+            }
+            Err(Other::Unreadable) if is_page(&text) && self.is_never_answered() => {
+                Attempt::Lasting(format!(
+                    "answers with {}, where a reply in JSON is expected; {CHECK_URL}",
+                    excerpt(&text)
+                ))
             }
             Err(Other::Unreadable) => {
                 Attempt::Passing(Trouble::of(format!("answers {}", excerpt(&text))), asked)
@@ -263,10 +286,10 @@ impl Client {
             401 | 403 => format!("put the key into {variable}"),
             402 | 429 => "check the account that the key belongs to".to_owned(),
             404 => format!(
-                "check the URL, which ends in /v1 mostly, and judge.model ({}); {}/models lists those \
-                 that it has",
+                "{CHECK_URL}, and judge.model ({}); {}/models lists those that it has",
                 self.settings.model, self.address.base
             ),
+            405 => CHECK_URL.to_owned(),
             400 | 422 => format!(
                 "check judge.model ({}); {}/models lists those that it has",
                 self.settings.model, self.address.base
@@ -287,16 +310,32 @@ impl Client {
                  in judge.ca_file or SSL_CERT_FILE, and see that it is one for {host}"
             ));
         }
+        if said.contains("InvalidContentType") && self.is_never_answered() {
+            return Attempt::Lasting(format!(
+                "does not speak TLS ({said}); write http:// in place of https://"
+            ));
+        }
         match error {
+            Timeout(_) => {
+                let message = format!(
+                    "gives no whole answer within judge.timeout ({} s)",
+                    self.settings.timeout
+                );
+                Attempt::Passing(Trouble { is_late: true, ..Trouble::of(message) }, None)
+            }
             BadUri(_) | Http(_) | InvalidProxyUrl | RequireHttpsOnly(_) => {
                 Attempt::Lasting(format!("cannot be asked: {said}; check the URL and the key"))
             }
             _ => {
-                let is_reached = matches!(error, Timeout(_));
                 let message = format!("does not answer ({said})");
-                Attempt::Passing(Trouble { message, is_reached }, None)
+                Attempt::Passing(Trouble { is_reached: false, ..Trouble::of(message) }, None)
             }
         }
+    }
+
+    /// Whether nothing was answered so far.
+    fn is_never_answered(&self) -> bool {
+        self.answered.load(Ordering::SeqCst) == 0
     }
 
     /// An error that names the endpoint.
@@ -308,8 +347,25 @@ impl Client {
 impl Trouble {
     /// Of an endpoint that is there.
     fn of(message: String) -> Self {
-        Self { message, is_reached: true }
+        Self { message, is_reached: true, is_late: false }
     }
+}
+
+/// Refuses a key that no header can hold. Of the key, only the character that is at fault is shown.
+fn check_key(variable: &str, key: &str) -> Result<()> {
+    match key.chars().zip(1..).find(|(c, _)| !matches!(c, ' '..='~')) {
+        None => Ok(()),
+        Some((found, place)) => Err(Error::usage(format!(
+            "{variable}: expected a key of printable ASCII characters, found {found:?} as character {place}; \
+             copy the key again, without quotes around it"
+        ))),
+    }
+}
+
+/// Where a reply says that the endpoint is.
+fn location(headers: &HeaderMap) -> Option<String> {
+    let location = headers.get("location")?;
+    Some(format!("Location: {}", secrets::redact(&String::from_utf8_lossy(location.as_bytes()))))
 }
 
 /// The text of a body, which some send as gzip without having been asked to.
@@ -362,6 +418,15 @@ mod tests {
         let date = (Utc::now() + Duration::from_secs(90)).to_rfc2822().replace("+0000", "GMT");
         let seconds = wait(&date).unwrap().as_secs_f64();
         assert!((88.0..=90.0).contains(&seconds), "{date}: {seconds}");
+    }
+
+    #[test]
+    fn a_key_that_no_header_can_hold_is_refused_by_the_name_of_its_variable() {
+        let refusal = |key: &str| check_key("KEY", key).map_err(|it| it.to_string());
+        assert_eq!(refusal("sk-~ !"), Ok(()));
+        assert_eq!(refusal(""), Ok(()));
+        insta::assert_snapshot!(refusal("“sk-x”").unwrap_err(), @"KEY: expected a key of printable ASCII characters, found '“' as character 1; copy the key again, without quotes around it");
+        insta::assert_snapshot!(refusal("sk-x\ny").unwrap_err(), @r"KEY: expected a key of printable ASCII characters, found '\n' as character 5; copy the key again, without quotes around it");
     }
 
     #[test]

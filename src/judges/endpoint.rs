@@ -17,8 +17,13 @@ use crate::evaluation::{BothOrders, Verdict};
 use crate::{Error, Result};
 
 /// The verdict of a comparison.
-const VERDICT: Wanted<Verdict> =
-    Wanted { name: "verdict", read: verdict_in, reminder: REMINDER, progress: Some("judging") };
+const VERDICT: Wanted<Verdict> = Wanted {
+    name: "verdict",
+    read: verdict_in,
+    reminder: REMINDER,
+    advice: "ask in judge.template for a last line such as \"Verdict: A\", or use another judge.model",
+    progress: Some("judging"),
+};
 
 /// A language model behind an endpoint.
 pub struct Endpoint {
@@ -74,7 +79,9 @@ impl Judge for Endpoint {
             .map(|(at, comparison)| self.questions(&mut questions, at, comparison))
             .collect::<Result<Vec<_>>>()?;
         let mut refused = Refused::new(self.asker.settings().max_refused);
-        let note = |name: &str, heard: &Heard<Verdict>| refused.note(name, heard.refused.as_ref());
+        let note = |at: usize, heard: &Heard<Verdict>| {
+            refused.note(questions.name(at), heard.refused.as_ref())
+        };
         let heard = self.asker.ask_all(&questions, &VERDICT, note)?;
         refused.check_all(questions.count()).map_err(|message| self.asker.error(message))?;
         Ok(asked

@@ -1,8 +1,8 @@
 //! The parameters of a request beside the question, and how to ask an endpoint that refuses one of them.
 //!
 //! Reasoning models refuse a temperature or `max_tokens`. After an endpoint has refused a parameter, the rest
-//! of the run leaves the parameter out, or sends it under its other name. Answers are kept under the request
-//! as the settings have it.
+//! of the run leaves the parameter out, or sends it under its other name. An endpoint that answers in streams
+//! only is asked for streams. Answers are kept under the request as the settings have it.
 
 use std::sync::Mutex;
 
@@ -26,6 +26,7 @@ pub struct Parameters {
 pub struct Form {
     no_temperature: bool,
     limit: Limit,
+    is_streamed: bool,
 }
 
 /// What becomes of the limit.
@@ -68,7 +69,7 @@ impl Parameters {
         if let Some(temperature) = self.temperature().filter(|_| !form.no_temperature) {
             request["temperature"] = temperature;
         }
-        request["stream"] = json!(false);
+        request["stream"] = json!(form.is_streamed);
         if let Some((name, tokens)) = self.limit() {
             match form.limit {
                 Limit::AsSet => request[name] = json!(tokens),
@@ -128,6 +129,10 @@ impl Parameters {
                 _ => Remedy::Setting("judge.max_tokens or judge.max_completion_tokens".to_owned()),
             };
         }
+        let is_about_streams = ["stream", "streaming"].iter().any(|name| refusal.names(name));
+        if is_about_streams && !form.is_streamed {
+            return Remedy::Form(Form { is_streamed: true, ..form });
+        }
         Remedy::None
     }
 
@@ -138,7 +143,11 @@ impl Parameters {
         let before = *accepted;
         accepted.no_temperature |= form.no_temperature;
         accepted.limit = accepted.limit.max(form.limit);
+        accepted.is_streamed |= form.is_streamed;
         let mut changes = Vec::new();
+        if accepted.is_streamed && !before.is_streamed {
+            changes.push("answers in streams only and is sent `stream`: true".to_owned());
+        }
         if accepted.no_temperature && !before.no_temperature {
             changes.push(
                 "refuses judge.temperature and is asked without; set it to \"none\", or to a number \
@@ -230,6 +239,12 @@ mod tests {
             Remedy::Setting("judge.extra.effort".to_owned())
         );
         assert_eq!(next("bad request", start), Remedy::None);
+        let streamed = Form { is_streamed: true, ..start };
+        let words = "this model only supports stream mode, please enable the stream parameter";
+        assert_eq!(next(words, start), Remedy::Form(streamed));
+        assert_eq!(next("not for non-streaming calls", start), Remedy::Form(streamed));
+        assert_eq!(next(words, streamed), Remedy::None);
+        assert_eq!(next("the upstream is away", start), Remedy::None);
         let too_long = "maximum context length is 9; lower max_tokens";
         assert_eq!(next(too_long, start), Remedy::None);
     }
@@ -237,11 +252,11 @@ mod tests {
     #[test]
     fn a_form_that_was_accepted_is_told_once_and_kept() {
         let parameters = parameters(&[]);
-        let form = Form { no_temperature: true, limit: Limit::OtherName };
-        assert_eq!(parameters.accept(form).len(), 2);
+        let form = Form { no_temperature: true, limit: Limit::OtherName, is_streamed: true };
+        assert_eq!(parameters.accept(form).len(), 3);
         assert_eq!(parameters.accept(form), Vec::<String>::new());
         assert_eq!(parameters.form(), form);
         assert_eq!(parameters.left_out(form), ["temperature"]);
-        insta::assert_snapshot!(parameters.request("q", form), @r#"{"model":"default","messages":[{"role":"user","content":"q"}],"stream":false,"max_completion_tokens":256}"#);
+        insta::assert_snapshot!(parameters.request("q", form), @r#"{"model":"default","messages":[{"role":"user","content":"q"}],"stream":true,"max_completion_tokens":256}"#);
     }
 }

@@ -33,13 +33,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What to do where it concerns a request.
+    /// What to do where it concerns a request, and the request cannot change.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Filter => "drop such comparisons, or ask a model without this filter",
-            Self::TooLong => {
-                "drop or shorten such comparisons, ask a model with a longer context, or lower \
-                 judge.max_tokens"
+            Self::Filter => "ask a model without this filter",
+            Self::TooLong => "ask a model with a longer context, or lower judge.max_tokens",
+            Self::Passing => {
+                "start the command again, or raise judge.timeout where answers come too late"
             }
             _ => {
                 "check judge.model, judge.temperature, judge.max_tokens, judge.extra and the template"
@@ -106,6 +106,23 @@ const LENGTH: [&str; 12] = [
     "payload too large",
 ];
 
+/// Of an address at which there is no chat API.
+const NO_ROUTE: [&str; 13] = [
+    "unexpected endpoint",
+    "unexpected method",
+    "unexpected route",
+    "unknown endpoint",
+    "unknown method",
+    "unknown route",
+    "unknown url",
+    "unknown path",
+    "invalid url",
+    "no such endpoint",
+    "no such route",
+    "no route found",
+    "method not allowed",
+];
+
 /// Names of fields in which errors repeat the request.
 const REPEATED: [&str; 6] = ["input", "messages", "prompt", "content", "body", "user_id"];
 
@@ -146,6 +163,7 @@ impl Refusal {
             () if self.says(&["rate_limit", "rate limit", "overloaded", "unavailable"]) => 503,
             () if self.says(&["authentication", "api key", "api_key", "permission"]) => 401,
             () if self.says(&["not_found", "not found", "does not exist"]) => 404,
+            () if self.says(&NO_ROUTE) => 404,
             () if self.says(&["invalid_request", "unsupported", "badrequest", "bad request"]) => {
                 400
             }
@@ -245,11 +263,16 @@ fn collect(error: &Value, into: &mut String) {
     }
 }
 
+/// Whether a body is a page for people.
+pub fn is_page(body: &str) -> bool {
+    let lower = body.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
+    lower.starts_with("<!doctype html") || lower.starts_with("<html")
+}
+
 /// The beginning of what an endpoint said, on one line: the title of a page, the message of an error.
 pub fn excerpt(text: &str) -> String {
     const SHOWN: usize = 200;
-    let lower = text.trim_start().to_ascii_lowercase();
-    let is_page = lower.starts_with("<!doctype html") || lower.starts_with("<html");
+    let is_page = is_page(text);
     let title = text.to_ascii_lowercase().find("<title>").filter(|_| is_page).and_then(|at| {
         let rest = &text[at + "<title>".len()..];
         Some(format!("a page, \"{}\"", rest.split_once('<')?.0.trim()))
@@ -310,6 +333,9 @@ mod tests {
             (json!({"type": "authentication_error", "message": "who?"}), 401),
             (json!({"message": "unsupported parameter", "type": "invalid_request_error"}), 400),
             (json!({"code": "content_filter"}), 400),
+            (json!("Unexpected endpoint or method. (POST /chat/completions)"), 404),
+            (json!({"message": "Method Not Allowed"}), 404),
+            (json!("Unexpected error"), 503),
             (json!("out of order"), 503),
         ] {
             assert_eq!(Refusal::in_reply(&error).status, status, "{error}");

@@ -36,7 +36,8 @@ impl Refused {
         if !self.names.insert(name.to_owned()) {
             return Ok(());
         }
-        tracing::warn!("{name} has no verdict: the endpoint refuses it with {why}");
+        let refuses = if *kind == Kind::Passing { "" } else { "refuses it with " };
+        tracing::warn!("{name} has no verdict: the endpoint {refuses}{why}");
         let count = self.names.len();
         if self.answered == 0 && count >= ENOUGH && self.unclear == self.questions {
             return Err(all_refused(count, &first));
@@ -46,7 +47,7 @@ impl Refused {
                 "refuses {count} comparisons, the first {}; {} (answers so far are kept), or raise \
                  judge.max_refused ({}) or --skip-bad",
                 first.1,
-                first.0.advice(),
+                advice(first.0),
                 self.limit
             ));
         }
@@ -67,5 +68,15 @@ fn all_refused(count: usize, (kind, first): &(Kind, String)) -> String {
         1 => "the only comparison".to_owned(),
         count => format!("all of {count} comparisons"),
     };
-    format!("refuses {all}, the first {first}; {}", kind.advice())
+    format!("refuses {all}, the first {first}; {}", advice(*kind))
+}
+
+/// What to do about comparisons that are refused.
+fn advice(kind: Kind) -> String {
+    let change = match kind {
+        Kind::Filter => "drop such comparisons, or ",
+        Kind::TooLong => "drop or shorten such comparisons, ",
+        _ => "",
+    };
+    format!("{change}{}", kind.advice())
 }

@@ -1,7 +1,8 @@
 //! The reply of an endpoint: one JSON object, or a stream of events with the answer in pieces, which some
 //! servers send unasked.
 //!
-//! Only the text of the first choice is read. Parts that are not text, thoughts and reasoning are ignored.
+//! Only the text of the first choice is read. Parts that are not text, thoughts and reasoning are ignored; a reply
+//! that is nothing but reasoning is known as one, because a server may take the whole answer for reasoning.
 
 use serde_json::Value;
 
@@ -30,6 +31,8 @@ pub enum End {
     Filtered,
     /// The model refused, with these words.
     Declined(String),
+    /// The model had said all, and all of it stands where the server puts reasoning.
+    Reasoned,
 }
 
 /// What a body is that is no reply.
@@ -146,6 +149,7 @@ fn error_in(object: &Value) -> Option<Value> {
 struct Pieces {
     text: String,
     refusal: String,
+    has_reasoning: bool,
 }
 
 impl Pieces {
@@ -153,6 +157,8 @@ impl Pieces {
     fn add(&mut self, message: &Value) {
         self.add_content(&message["content"]);
         self.refusal.push_str(message["refusal"].as_str().unwrap_or_default());
+        let reasoning = ["reasoning_content", "reasoning"].map(|name| message[name].as_str());
+        self.has_reasoning |= reasoning.into_iter().flatten().any(|it| !it.trim().is_empty());
     }
 
     /// A text, a part, or a list of them.
@@ -170,7 +176,8 @@ impl Pieces {
                     let refusal = part.get("refusal").and_then(Value::as_str);
                     self.refusal.push_str(refusal.unwrap_or_default());
                 }
-                // Thoughts, calls, pictures.
+                Some("thinking" | "reasoning") => self.has_reasoning = true,
+                // Calls, pictures.
                 Some(_) => {}
             },
             _ => {}
@@ -191,6 +198,7 @@ impl Pieces {
             | "guardrail_intervened" => End::Filtered,
             "refusal" => End::Declined(format!("{}{}", self.text, self.refusal)),
             _ if !self.refusal.is_empty() => End::Declined(self.refusal),
+            _ if self.has_reasoning && self.text.trim().is_empty() => End::Reasoned,
             _ => End::Whole,
         };
         Ok(Reply { answer: Answer { text: self.text, tokens, ..Answer::default() }, end })
@@ -237,12 +245,18 @@ mod tests {
         );
         let thought = json!({"type": "thinking", "thinking": [{"type": "text", "text": "B?"}]});
         assert_eq!(said(json!({"content": [thought, {"type": "text", "text": "A"}]})), text("A"));
-        assert_eq!(said(json!({"content": [{"type": "reasoning", "text": "B?"}]})), text(""));
+        let reasoned = (String::new(), End::Reasoned);
+        assert_eq!(said(json!({"content": [{"type": "reasoning", "text": "B?"}]})), reasoned);
         assert_eq!(
             said(json!({"content": "A", "reasoning_content": "B?", "reasoning": "B?"})),
             text("A")
         );
-        assert_eq!(said(json!({"content": null, "reasoning_content": "B?"})), text(""));
+        assert_eq!(said(json!({"content": null, "reasoning_content": "B?"})), reasoned);
+        assert_eq!(
+            said(json!({"content": "\n", "reasoning": "B?"})),
+            ("\n".to_owned(), End::Reasoned)
+        );
+        assert_eq!(said(json!({"content": "", "reasoning_content": "\n"})), text(""));
     }
 
     #[test]

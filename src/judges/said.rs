@@ -2,6 +2,8 @@
 //!
 //! Servers deliver thoughts in three ways: apart from the answer (`reasoning_content`, which nobody reads),
 //! between the model's own marks, or as channels. After a thought that was not closed there is no answer.
+//!
+//! Some servers let a model run on after the token that ends its turn. What it writes there is no answer.
 
 /// Marks around thoughts: where one begins, where it ends.
 const THOUGHTS: [(&str, &str); 10] = [
@@ -20,9 +22,26 @@ const THOUGHTS: [(&str, &str); 10] = [
 /// Texts of special tokens that some servers leave at the end of an answer.
 const ENDS: [&str; 4] = ["</s>", "<eos>", "<end_of_turn>", "<end▁of▁sentence>"];
 
-/// The answer in lower case, without thoughts and without the special tokens at its end.
+/// Texts of tokens that end a turn, and that may be followed by turns that the model made up.
+const TURN_ENDS: [&str; 3] = ["<|im_end|>", "<|eot_id|>", "</s>"];
+
+/// The answer in lower case, without thoughts, without what follows its turn, and without the special tokens at
+/// its end.
 pub fn said(answer: &str) -> String {
-    without_thoughts(answer).to_lowercase()
+    without_thoughts(first_turn(answer)).to_lowercase()
+}
+
+/// The text up to the first token that ends a turn. Within a line, such a token may be quoted, or be the end of text
+/// that is struck out; so it counts where its line ends or another special token follows.
+fn first_turn(text: &str) -> &str {
+    let is_end = |(at, token): &(usize, &str)| {
+        let behind = text[at + token.len()..].trim_start_matches([' ', '\t', '\r']);
+        let is_last = behind.is_empty() || behind.starts_with('\n') || behind.starts_with("<|");
+        let is_struck = *token == "</s>" && text[..*at].contains("<s>");
+        is_last && !is_struck && !text[..*at].trim().is_empty()
+    };
+    let ends = TURN_ENDS.iter().flat_map(|token| text.match_indices(token)).filter(is_end);
+    ends.map(|(at, _)| at).min().map_or(text, |at| &text[..at])
 }
 
 /// The answer without thoughts and without the special tokens at its end.
@@ -153,6 +172,13 @@ mod tests {
             ("analysisThey want one. B?assistantfinalA", "a"),
             ("A<|im_end|>", "a"),
             ("A</s><|eot_id|> ", "a"),
+            ("A<|im_end|>\n<|im_start|>user\nB?", "a"),
+            ("A<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nB", "a"),
+            ("A</s>\n[INST] B [/INST]", "a"),
+            ("<think>B</think>A<|im_end|>\n<|im_start|>assistant\n</think>B", "a"),
+            ("<|im_end|>\nA", "<|im_end|>\na"),
+            ("A ends in <|im_end|>, B does not", "a ends in <|im_end|>, b does not"),
+            ("It has <s>bold</s>\nA", "it has <s>bold</s>\na"),
         ] {
             assert_eq!(said(answer), expected, "{answer}");
         }

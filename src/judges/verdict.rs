@@ -303,6 +303,14 @@ mod tests {
             ("Therefore, response B is better.", B),
             ("I choose B.", B),
             ("A<|im_end|>", A),
+            ("🏆 Verdict: A ✅", A),
+            ("**Verdict:** **B** 🎉", B),
+            ("Verdict: **B ✔️**", B),
+            ("Verdict: tie 🤝", Tie),
+            ("Verdict: A 👍🏽 (it is short)", A),
+            ("Verdict: A<|im_end|>\n<|im_start|>user\nAnother question?", A),
+            ("Verdict: B<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nVerdict: A", B),
+            ("Verdict: A</s>\nVerdict: B", A),
         ] {
             assert_eq!(verdict_in(answer), Some(verdict), "{answer}");
         }
@@ -367,6 +375,13 @@ mod tests {
             "<think>Verdict: A",
             "<|channel|>analysis<|message|>Verdict: A",
             "bathtub",
+            "Verdict: A ❌",
+            "Verdict: A ✅ B ✅",
+            "Verdict: A 🤷‍♂️",
+            "Verdict: ❌ A",
+            "Verdict: A 🆚 B",
+            "A ❌",
+            "👎 B",
         ] {
             assert_eq!(verdict_in(answer), None, "{answer}");
         }

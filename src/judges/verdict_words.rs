@@ -69,6 +69,21 @@ const DEGREES: [&str; 12] = [
     "generally",
 ];
 
+/// Pictures that take an option back, or doubt it.
+const DOUBTS: [char; 18] = [
+    '❌', '✖', '✗', '✘', '❎', '✕', '👎', '🚫', '⛔', '🛑', '❓', '❔', '⚠', '☒', '🤔', '🤷', '🙅',
+    '🆚',
+];
+
+/// Whether a character is a picture that only decorates.
+fn is_picture(c: char) -> bool {
+    let is_one = matches!(
+        c,
+        '\u{200d}' | '\u{2600}'..='\u{27bf}' | '\u{2b50}' | '\u{fe0f}' | '\u{1f300}'..='\u{1faff}'
+    );
+    is_one && !DOUBTS.contains(&c)
+}
+
 /// What is neither a letter nor a digit.
 pub fn is_mark(c: char) -> bool {
     !c.is_alphanumeric()
@@ -108,7 +123,8 @@ pub fn whole(text: &str) -> Option<Verdict> {
     let (verdict, after) = leading(text)?;
     let closed = without_closing(after);
     let rest = closed.trim_matches(is_mark);
-    let is_question = closed.contains(['?', '/', '|', '&', '%', '<', '>', '=']);
+    let is_question =
+        closed.contains(['?', '/', '|', '&', '%', '<', '>', '=']) || closed.contains(DOUBTS);
     let is_claim = claim(closed).is_some_and(|rest| {
         let rest = rest.trim_matches(is_mark);
         let other = rest.strip_prefix("than ").and_then(leading);
@@ -172,7 +188,7 @@ fn letter(option: Verdict) -> &'static str {
 /// The option that a text begins with, and what is after it; marks and fillers before it left out.
 fn leading(text: &str) -> Option<(Verdict, &str)> {
     // Signs that compare or ask are no decoration.
-    let opening = |c: char| is_mark(c) && !"?/|&%<≺".contains(c);
+    let opening = |c: char| is_mark(c) && !"?/|&%<≺".contains(c) && !DOUBTS.contains(&c);
     let mut rest = text;
     loop {
         rest = rest.trim_start_matches(opening);
@@ -202,8 +218,17 @@ fn word_length(text: &str) -> usize {
     }
 }
 
-/// What is after the marks that close a word.
+/// What is after the marks that close a word, and the pictures that decorate it.
 fn without_closing(after: &str) -> &str {
+    let rest = without_closing_marks(after);
+    let behind = rest.trim_start_matches(is_picture);
+    match behind.len() < rest.len() {
+        true => without_closing_marks(behind),
+        false => rest,
+    }
+}
+
+fn without_closing_marks(after: &str) -> &str {
     after
         .trim_start_matches(['*', '_', '`', '"', '”', '’', '»', '\'', ')', ']', '}', '$', '\\'])
         .trim_start()

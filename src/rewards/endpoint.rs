@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Reward;
 use super::kind::Kind;
-use crate::data::{Group, Intake, Located};
+use crate::data::{Group, Intake, Located, Tolerance};
 use crate::files::{cache_folder, hash_file};
 use crate::judges::{Answered, Grader};
 use crate::secrets::redact;
@@ -57,25 +57,46 @@ impl Reward for Graded {
     }
 
     fn score(&mut self, groups: &[Located<Group>]) -> Result<Vec<Vec<f64>>> {
+        let all = self.score_within(groups, &mut Tolerance::none())?;
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    fn score_within(
+        &mut self,
+        groups: &[Located<Group>],
+        tolerance: &mut Tolerance,
+    ) -> Result<Vec<Option<Vec<f64>>>> {
         let words: Vec<Words> = groups.iter().map(words).collect::<Result<_>>()?;
         let mut answers = Vec::new();
-        for (group, (prompt, completions)) in groups.iter().zip(&words) {
-            for (place, completion) in completions.iter().enumerate() {
+        // Of every answer: its group, and its number among the completions.
+        let mut places = Vec::new();
+        for (index, (group, (prompt, completions))) in groups.iter().zip(&words).enumerate() {
+            for (completion, number) in completions.iter().zip(1..) {
+                places.push((index, number));
                 answers.push(Answered {
-                    name: format!(
-                        "{}:{}, completion {}",
-                        group.file.display(),
-                        group.line,
-                        place + 1
-                    ),
+                    name: format!("{}:{}, completion {number}", group.file.display(), group.line),
                     prompt,
                     completion,
                     others: &group.record.others,
                 });
             }
         }
-        let mut grades = self.grader.grade(&answers)?.into_iter();
-        Ok(words.iter().map(|(_, all)| grades.by_ref().take(all.len()).collect()).collect())
+        let mut is_refused = vec![false; groups.len()];
+        let refuse = |answer: usize, why: &str| {
+            let (index, number) = places[answer];
+            match std::mem::replace(&mut is_refused[index], true) {
+                true => Ok(()),
+                false => {
+                    tolerance.refuse(groups[index].error(format!("completion {number}: {why}")))
+                }
+            }
+        };
+        let mut grades = self.grader.grade(&answers, refuse)?.into_iter();
+        let of_group = |(_, completions): &Words| {
+            let grades: Vec<Option<f64>> = grades.by_ref().take(completions.len()).collect();
+            grades.into_iter().collect()
+        };
+        Ok(words.iter().map(of_group).collect())
     }
 }
 

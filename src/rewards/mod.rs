@@ -11,8 +11,8 @@
 //!
 //! A kind of reward is one file with its `Kind`, and one line in `KINDS`.
 //!
-//! Invariant: every completion has a finite reward, or scoring ends in an error that names the group. A
-//! reward that is missing is never taken for 0.
+//! Invariant: every completion has a finite reward, or its group is left out by name, or scoring ends in an error
+//! that names the group. A reward that is missing is never taken for 0.
 
 mod command;
 mod endpoint;
@@ -21,10 +21,12 @@ mod model;
 mod rule;
 mod spec;
 
+use std::borrow::Cow;
+
 use burn::tensor::Device;
 
 use crate::config::RewardsSettings;
-use crate::data::{ChatSettings, Group, Intake, Located};
+use crate::data::{ChatSettings, Group, Intake, Located, Tolerance};
 use crate::model::WeightType;
 use crate::{Error, Result};
 use kind::Kind;
@@ -53,6 +55,19 @@ pub trait Reward: Send {
     /// # Errors
     /// If a completion has no reward; the message names its group.
     fn score(&mut self, groups: &[Located<Group>]) -> Result<Vec<Vec<f64>>>;
+
+    /// The same, and none for a group that has no reward for a reason of its own, as long as `tolerance` sets such
+    /// groups aside.
+    ///
+    /// # Errors
+    /// If a completion has no reward and its group is not set aside; the message names its group.
+    fn score_within(
+        &mut self,
+        groups: &[Located<Group>],
+        _tolerance: &mut Tolerance,
+    ) -> Result<Vec<Option<Vec<f64>>>> {
+        Ok(self.score(groups)?.into_iter().map(Some).collect())
+    }
 
     /// Whether an error has shown that rewards of earlier groups may be wrong as well.
     fn is_in_doubt(&self) -> bool {
@@ -132,19 +147,46 @@ impl Rewards {
     /// # Errors
     /// If a completion has no finite reward; the message names its group.
     pub fn score(&mut self, groups: &[Located<Group>]) -> Result<Scores> {
-        let nothing = |group: &Located<Group>| vec![0.0; group.record.completions.len()];
-        let mut totals: Vec<Vec<f64>> = groups.iter().map(nothing).collect();
-        let mut parts = Vec::new();
-        for Part { name, weight, reward } in &mut self.parts {
-            let rewards = reward.score(groups)?;
-            check(name, groups, &rewards)?;
-            for (totals, rewards) in totals.iter_mut().zip(&rewards) {
-                totals.iter_mut().zip(rewards).for_each(|(total, one)| *total += *weight * one);
+        Ok(self.score_within(groups, &mut Tolerance::none())?.1)
+    }
+
+    /// The rewards of every completion of the groups that are left, and the places of these groups. A group is left
+    /// out where a reward has none for it and `tolerance` sets the group aside; the rewards behind do not see it.
+    ///
+    /// # Errors
+    /// If a completion has no finite reward and its group is not set aside; the message names its group.
+    pub fn score_within(
+        &mut self,
+        groups: &[Located<Group>],
+        tolerance: &mut Tolerance,
+    ) -> Result<(Vec<usize>, Scores)> {
+        let mut left = Cow::Borrowed(groups);
+        let mut places: Vec<usize> = (0..groups.len()).collect();
+        let mut parts: Vec<(String, Vec<Vec<f64>>)> = Vec::new();
+        for Part { name, reward, .. } in &mut self.parts {
+            let rewards = reward.score_within(&left, tolerance)?;
+            let is_scored: Vec<bool> = rewards.iter().map(Option::is_some).collect();
+            if is_scored.contains(&false) {
+                retain(left.to_mut(), &is_scored);
+                retain(&mut places, &is_scored);
+                parts.iter_mut().for_each(|(_, all)| retain(all, &is_scored));
             }
+            if places.is_empty() && !groups.is_empty() {
+                return Ok(Default::default());
+            }
+            let rewards: Vec<Vec<f64>> = rewards.into_iter().flatten().collect();
+            check(name, &left, &rewards)?;
             parts.push((name.clone(), rewards));
         }
-        check("the sum of the rewards", groups, &totals)?;
-        Ok(Scores { totals, parts })
+        let nothing = |group: &Located<Group>| vec![0.0; group.record.completions.len()];
+        let mut totals: Vec<Vec<f64>> = left.iter().map(nothing).collect();
+        for (Part { weight, .. }, (_, rewards)) in self.parts.iter().zip(&parts) {
+            for (totals, rewards) in totals.iter_mut().zip(rewards) {
+                totals.iter_mut().zip(rewards).for_each(|(total, one)| *total += *weight * one);
+            }
+        }
+        check("the sum of the rewards", &left, &totals)?;
+        Ok((places, Scores { totals, parts }))
     }
 
     /// Whether an error has shown that rewards of earlier groups may be wrong as well, so that none of them
@@ -175,6 +217,12 @@ impl Scores {
             }
         };
     }
+}
+
+/// Keeps the items of `all` whose place is marked.
+fn retain<T>(all: &mut Vec<T>, is_kept: &[bool]) {
+    let mut marks = is_kept.iter();
+    all.retain(|_| marks.next().copied().unwrap_or(true));
 }
 
 /// Refuses rewards that are not one a completion, or not finite.
@@ -267,6 +315,51 @@ mod tests {
         scores.write_into(0, &mut group);
         assert_eq!(group.rewards, Some(vec![0.0, 4.0]));
         assert_eq!(group.reward_parts[1], ("len-2".to_owned(), vec![4.0, 0.0]));
+    }
+
+    /// Gives what it has, and sets groups aside without.
+    struct Sparse(Vec<Option<Vec<f64>>>);
+
+    impl Reward for Sparse {
+        fn score(&mut self, groups: &[Located<Group>]) -> Result<Vec<Vec<f64>>> {
+            let all = self.score_within(groups, &mut Tolerance::none())?;
+            Ok(all.into_iter().flatten().collect())
+        }
+
+        fn score_within(
+            &mut self,
+            groups: &[Located<Group>],
+            tolerance: &mut Tolerance,
+        ) -> Result<Vec<Option<Vec<f64>>>> {
+            for (group, _) in groups.iter().zip(&self.0).filter(|(_, found)| found.is_none()) {
+                tolerance.refuse(group.error("no reward; ask again"))?;
+            }
+            Ok(self.0.clone())
+        }
+    }
+
+    #[test]
+    fn a_group_without_a_reward_is_left_out_of_all_parts_within_the_tolerance() {
+        let of = |rewards: Vec<Option<Vec<f64>>>, others: &[&[f64]]| {
+            let others = Fixed(others.iter().map(|row| row.to_vec()).collect());
+            let all: [(&str, f64, Box<dyn Reward>); 3] = [
+                ("len", 1.0, Box::new(Fixed(vec![vec![1.0, 2.0], vec![3.0]]))),
+                ("sparse", 2.0, Box::new(Sparse(rewards))),
+                ("others", 1.0, Box::new(others)),
+            ];
+            Rewards::new(all.into_iter().map(|it| (it.0.to_owned(), it.1, it.2)).collect())
+        };
+        let first_missing = || of(vec![None, Some(vec![10.0])], &[&[100.0]]);
+        let mut tolerance = Tolerance::new(1);
+        let (places, scores) = first_missing().score_within(&groups(), &mut tolerance).unwrap();
+        assert_eq!((places, scores.totals), (vec![1], vec![vec![123.0]]));
+        let parts: Vec<_> = scores.parts.into_iter().map(|(_, rewards)| rewards).collect();
+        assert_eq!(parts, [vec![vec![3.0]], vec![vec![10.0]], vec![vec![100.0]]]);
+        let one_more = first_missing().score_within(&groups(), &mut tolerance).unwrap_err();
+        insta::assert_snapshot!(one_more, @"g.jsonl:1: no reward; ask again or pass --skip-bad 2");
+        insta::assert_snapshot!(first_missing().score(&groups()).unwrap_err(), @"g.jsonl:1: no reward; ask again");
+        let none = of(vec![None, None], &[]).score_within(&groups(), &mut Tolerance::new(2));
+        assert_eq!(none.unwrap(), (vec![], Scores::default()));
     }
 
     #[test]

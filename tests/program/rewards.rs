@@ -336,7 +336,111 @@ fn an_endpoint_grades_every_completion_once() {
     let more = "--fresh --set judge.model=other --set judge.concurrency=1";
     let refusal =
         refused(&place, &format!("openai:{}", server.url), more, 1).replace(&server.url, "URL");
-    insta::assert_snapshot!(refusal, @r#"error: URL: gives groups.jsonl:1, completion 1 no grade, but a reply that ends with "It is fine."; ask in reward.template for a last line such as "Grade: 7", or use another judge.model"#);
+    insta::assert_snapshot!(refusal, @r#"error: groups.jsonl:1: completion 1: URL gives it no grade, but a reply that ends with "It is fine."; ask in reward.template for a last line such as "Grade: 7", or use another judge.model or pass --skip-bad 1 --fresh"#);
+}
+
+/// Refuses the second completion of the group 7, gives that of the group 9 no grade, and all others 5.
+fn picky(request: &Value) -> Option<Reply> {
+    let question = request["messages"][0]["content"].as_str().unwrap_or_default();
+    let is_of = |group: usize| {
+        question.contains(&format!("On {group} + 1 =")) && question.contains("<answer>\n0\n")
+    };
+    if is_of(7) {
+        let refusal = json!({"error": {"message": "filtered", "code": "content_filter"}});
+        return Some(Reply::new("400 Bad Request", refusal.to_string()));
+    }
+    let said = if is_of(9) { "I cannot grade this." } else { "Grade: 5" };
+    let choice = json!({"message": {"content": said}, "finish_reason": "stop"});
+    Some(Reply::new("200 OK", json!({"choices": [choice]}).to_string()))
+}
+
+#[test]
+fn groups_that_an_endpoint_gives_no_rewards_are_left_out_by_name_as_far_as_bad_records_may_be() {
+    let (place, server) = (Workplace::new(), JudgeServer::start());
+    let group = |i: usize| json!({"prompt": format!("On {i} + 1 ="), "completions": [format!(" {}", i + 1), "0"]});
+    // Two blocks of groups, the tenth of them twice.
+    place.lines("groups.jsonl", (0..10).chain(9..39).map(group));
+    server.with(|state| state.answer = Some(Box::new(picky)));
+    let reward = format!("openai:{}", server.url);
+    let one = "--set judge.concurrency=1";
+    let refusal = |more: &str| refused(&place, &reward, more, 1).replace(&server.url, "URL");
+    insta::assert_snapshot!(refusal(one), @r#"error: groups.jsonl:8: completion 2: URL refuses to grade it with status 400 ({"error":{"message":"filtered","code":"content_filter"}}); ask a model without this filter or pass --skip-bad 1 --fresh"#);
+    let message = refusal(&format!("{one} --fresh --skip-bad 2"));
+    assert!(message.ends_with("or pass --skip-bad 3 --fresh"), "{message}");
+
+    let output = label(&place, &reward, "--fresh --skip-bad 3");
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    for line in [8, 10, 11] {
+        let named = format!("skipped: groups.jsonl:{line}: completion 2: ");
+        assert_eq!(stderr.matches(&named).count(), 1, "{stderr}");
+    }
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&printed["groups"], &printed["skipped_lines"], &printed["mean_reward"]),
+        (&json!(37), &json!([8, 10, 11]), &json!(5.0))
+    );
+    let whole = std::fs::read(place.path("out.jsonl")).unwrap();
+    let out = json_lines(&place.path("out.jsonl"));
+    assert_eq!(out.len(), 37);
+    assert!(out.iter().all(|it| it["rewards"] == json!([5.0, 5.0])), "none is taken for 0");
+
+    // Shards leave out the same.
+    for shard in ["1/2", "2/2"] {
+        let mut command = place.exalign();
+        command.args(["label", "--reward", &reward, "--data", "groups.jsonl", "--skip-bad", "3"]);
+        let out = format!("{}.jsonl", &shard[..1]);
+        let output = command.args(["--shard", shard, "--out", &out]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let merge =
+        place.exalign().args(["merge-shards", "1.jsonl", "2.jsonl", "--out", "all.jsonl"]).output();
+    let merge = merge.unwrap();
+    assert!(merge.status.success(), "{}", text(&merge.stderr));
+    let merged: Value = serde_json::from_slice(&merge.stdout).unwrap();
+    assert_eq!(merged["skipped_lines"], printed["skipped_lines"]);
+    assert_eq!(std::fs::read(place.path("all.jsonl")).unwrap(), whole);
+
+    place.lines("groups.jsonl", [group(7), group(9)]);
+    insta::assert_snapshot!(refusal("--fresh --skip-bad 2"), @"error: groups.jsonl: expected groups that get rewards, but all 2 were left out; see why above");
+}
+
+#[test]
+fn a_labelling_that_left_a_group_out_and_was_stopped_goes_on_to_the_same_output() {
+    let (place, server) = (Workplace::new(), JudgeServer::start());
+    groups(&place, 70);
+    let reward = format!("openai:{}", server.url);
+    let more = "--skip-bad 1 --set judge.concurrency=1 --set judge.max_retries=0";
+    let filtered =
+        |question: &str| question.contains("3 + 1 =") && question.contains("<answer>\n4\n");
+    let answer = move |request: &Value, is_down: bool| {
+        let question = request["messages"][0]["content"].as_str().unwrap_or_default();
+        match () {
+            () if filtered(question) => {
+                Some(Reply::new("400 Bad Request", "{\"error\": {\"code\": \"content_filter\"}}"))
+            }
+            () if is_down && question.contains("69 + 1 =") => {
+                Some(Reply::new("401 Unauthorized", ""))
+            }
+            () => {
+                let choice = json!({"message": {"content": "Grade: 5"}, "finish_reason": "stop"});
+                Some(Reply::new("200 OK", json!({"choices": [choice]}).to_string()))
+            }
+        }
+    };
+    server.with(|state| state.answer = Some(Box::new(move |it| answer(it, true))));
+    refused(&place, &reward, more, 1);
+    server.with(|state| state.answer = Some(Box::new(move |it| answer(it, false))));
+    let before = server.num_requests();
+    let output = label(&place, &reward, more);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let skipped = printed["skipped_lines"].as_array().unwrap();
+    assert_eq!((&printed["groups"], skipped.len()), (&json!(69), 1), "{printed}");
+    assert!(server.num_requests() - before < 70, "what was graded is not asked for again");
+    let whole = std::fs::read(place.path("out.jsonl")).unwrap();
+    labelled(&place, &reward, &format!("{more} --fresh"));
+    assert_eq!(std::fs::read(place.path("out.jsonl")).unwrap(), whole);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Claims about endpoints that refuse, cut, stream or wrap what they say: one comparison spoils no
 //! other, and what was not read for certain is no verdict.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -73,6 +75,31 @@ fn parameters_that_an_endpoint_refuses_are_found_out_once_and_named() {
         Some(Reply::new("400 Bad Request", error("unknown field 'effort'", "unknown_parameter")))
     });
     insta::assert_snapshot!(refusal(&place, &server.url, "--set judge.extra.effort=low --set judge.concurrency=1", 1), @r#"error: URL: refuses with status 400 ({"error":{"message":"unknown field 'effort'","code":"unknown_parameter"}}); change judge.extra.effort"#);
+}
+
+#[test]
+fn an_endpoint_that_answers_in_streams_only_is_asked_for_streams() {
+    let (place, server) = (Workplace::new(), JudgeServer::start());
+    comparisons(&place, 4);
+    let expected = verdicts(run(&place, &server.url, ""));
+    let server = JudgeServer::start();
+    answers(&server, |request| {
+        if request["stream"] == json!(false) {
+            let message =
+                "This model only supports stream mode, please enable the stream parameter.";
+            return Some(Reply::new("400 Bad Request", error(message, "invalid_parameter")));
+        }
+        let piece = json!({"choices": [{"delta": said(request), "finish_reason": "stop"}]});
+        let headers = "Content-Type: text/event-stream\r\n";
+        let body = format!("data: {piece}\n\ndata: [DONE]\n\n");
+        Some(Reply { headers, ..Reply::new("200 OK", body) })
+    });
+    let output = judge(&place, &server.url, ONE).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(stderr.matches("answers in streams only").count(), 1, "{stderr}");
+    assert_eq!(verdicts(finished(&output)), expected);
+    assert_eq!(server.num_requests(), 8 + 1, "the first question tells");
+    assert_eq!(run(&place, &server.url, "")["requests"], 0);
 }
 
 #[test]
@@ -270,6 +297,11 @@ fn what_was_cut_or_says_nothing_is_no_verdict_and_is_asked_again() {
         ("unclosed", whole(json!({"content": "<think>Verdict: A"})), "said nothing"),
         ("empty", whole(json!({"content": ""})), "said nothing"),
         (
+            "reasoned",
+            whole(json!({"content": "", "reasoning_content": "Verdict: A"})),
+            "4 of 4 replies are no verdicts, since all their words stand in `reasoning_content`",
+        ),
+        (
             "refusal",
             whole(json!({"content": null, "refusal": "Verdict: A is not mine to give."})),
             "said nothing",
@@ -317,6 +349,68 @@ fn errors_with_status_200_and_waits_in_milliseconds_are_what_they_are() {
         Some(Reply::new("200 OK", wrong.to_string()))
     });
     insta::assert_snapshot!(refusal(&place, &server.url, "--judge-model m --set judge.concurrency=1", 1), @r#"error: URL: refuses with status 200 and the error 401 ({"type":"authentication_error","message":"no such key"}); check the key in OPENAI_API_KEY"#);
+}
+
+#[test]
+fn an_address_at_which_there_is_no_chat_api_is_named_at_once() {
+    let (place, server) = (Workplace::new(), JudgeServer::start());
+    comparisons(&place, 3);
+    let url = &server.url;
+    let mut asked = 0;
+    let mut message = |reply: fn() -> Reply| {
+        answers(&server, move |_| Some(reply()));
+        let message = refusal(&place, url, ONE, 1);
+        asked += 1;
+        assert_eq!(server.num_requests(), asked, "{message}");
+        message
+    };
+    insta::assert_snapshot!(message(|| Reply::new("200 OK", "{\"error\": \"Unexpected endpoint or method. (POST /chat/completions)\"}")), @r#"error: URL: refuses with status 200 and the error 404 ("Unexpected endpoint or method. (POST /chat/completions)"); check the URL, which ends in /v1 mostly, and judge.model (default); URL/models lists those that it has"#);
+    insta::assert_snapshot!(message(|| Reply::new("200 OK", "<!doctype html><title>A chat</title>")), @r#"error: URL: answers with a page, "A chat", where a reply in JSON is expected; check the URL, which ends in /v1 mostly"#);
+    insta::assert_snapshot!(message(|| Reply { headers: "Location: https://me:secret@example.org/v1/chat/completions\r\n", ..Reply::new("308 Permanent Redirect", "") }), @"error: URL: refuses with status 308 Permanent Redirect (Location: https://…@example.org/v1/chat/completions); give the URL that it points to");
+}
+
+#[test]
+fn an_https_address_of_a_server_without_tls_is_named_at_once() {
+    let place = Workplace::new();
+    comparisons(&place, 2);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/v1", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        // Kept open: a connection that is closed early may lose what was sent.
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+            open.push(stream);
+        }
+    });
+    let output = judge(&place, &url, ONE).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("does not speak TLS"), "{stderr}");
+    assert!(stderr.trim_end().ends_with("write http:// in place of https://"), "{stderr}");
+    assert!(!stderr.contains("trying again"), "{stderr}");
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_told_with_the_setting_that_waits_longer() {
+    let (place, server) = (Workplace::new(), JudgeServer::start());
+    comparisons(&place, 1);
+    server.with(|state| state.faults.extend([Fault::Slow(Duration::from_secs(2)); 2]));
+    let more = format!("{ONE} --set judge.timeout=0.25 --set judge.max_retries=1");
+    insta::assert_snapshot!(refusal(&place, &server.url, &more, 1), @"error: URL: gives no whole answer within judge.timeout (0.25 s), 2 times; raise the time, such as with --set judge.timeout=0.5, and start the command again to go on, answers so far are kept");
+}
+
+#[test]
+fn a_key_that_no_header_can_hold_is_refused_before_anything_is_asked() {
+    let (place, server) = (Workplace::new(), JudgeServer::start());
+    comparisons(&place, 1);
+    let output = judge(&place, &server.url, "").env("OPENAI_API_KEY", "“sk-x”").output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), server.num_requests()), (Some(2), 0), "{stderr}");
+    assert!(stderr.contains("OPENAI_API_KEY: expected a key of printable ASCII"), "{stderr}");
+    assert!(!stderr.contains("sk-x"), "{stderr}");
 }
 
 #[test]

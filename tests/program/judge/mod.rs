@@ -300,7 +300,7 @@ fn what_will_not_pass_ends_the_work_at_once_and_says_what_to_do() {
     let url = &server.url;
     let one = "--set judge.concurrency=1";
     server.with(|state| state.faults.push_back(Fault::Status("405 Method Not Allowed", None)));
-    insta::assert_snapshot!(refusal(&place, url, one, 1), @r#"error: URL: refuses with status 405 Method Not Allowed ({"error": "not now"}); check judge.model, judge.temperature, judge.max_tokens, judge.extra and the template"#);
+    insta::assert_snapshot!(refusal(&place, url, one, 1), @r#"error: URL: refuses with status 405 Method Not Allowed ({"error": "not now"}); check the URL, which ends in /v1 mostly"#);
     assert_eq!(server.num_requests(), 1);
     server
         .with(|state| state.faults.push_back(Fault::Status("429 Too Many Requests", Some("3600"))));
@@ -382,7 +382,10 @@ fn a_judge_that_says_no_verdict_is_reminded_once_and_left_out() {
     let (place, server) = (Workplace::new(), JudgeServer::start());
     comparisons(&place, 3);
     server.with(|state| state.taste = Taste::Silent);
-    let result = run(&place, &server.url, "--out verdicts.jsonl");
+    let output = judge(&place, &server.url, "--out verdicts.jsonl").output().unwrap();
+    let (result, stderr) = (finished(&output), text(&output.stderr));
+    let end = "none of 6 replies holds a verdict; one ends with \"Who can tell?\"; ask in judge.template for a last line such as \"Verdict: A\"";
+    assert!(stderr.contains(end), "{stderr}");
     assert_eq!((&result["no_verdict"], &result["win_rate"]), (&json!(3), &Value::Null));
     assert_eq!((&result["requests"], server.num_requests()), (&json!(12), 12));
     let lines = json_lines(&place.path("verdicts.jsonl"));
