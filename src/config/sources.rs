@@ -45,6 +45,23 @@ impl Sources {
         Ok(Resolved { table, origins })
     }
 
+    /// Refuses a setting that is given to this command alone, by `--set` or an option, and that has no effect:
+    /// `unread` says why not, and the way out. Files and the environment may have settings for several
+    /// commands.
+    ///
+    /// # Errors
+    /// The first such setting.
+    pub fn refuse(&self, unread: impl Fn(&str) -> Option<String>) -> Result<()> {
+        for (origin, table) in self.given()? {
+            for key in keys(&table) {
+                if let Some(message) = unread(&key) {
+                    return Err(origin.complain(&key, &message));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn tables(&self, defaults: &Table) -> Result<Vec<(Origin, Table)>> {
         let mut tables = Vec::new();
         if let Some(file) = &self.file {
@@ -72,6 +89,13 @@ impl Sources {
                 tables.push((origin, table));
             }
         }
+        tables.extend(self.given()?);
+        Ok(tables)
+    }
+
+    /// The settings that are given to this command alone, by `--set` and by its options.
+    fn given(&self) -> Result<Vec<(Origin, Table)>> {
+        let mut tables = Vec::new();
         for pair in &self.set {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
                 Error::usage(format!(
@@ -88,6 +112,9 @@ impl Sources {
                 "objective.name" => "objective".to_owned(),
                 "model.path" => "model".to_owned(),
                 "data.path" => "data".to_owned(),
+                "adapter.rank" => "lora-rank".to_owned(),
+                "adapter.alpha" => "lora-alpha".to_owned(),
+                "adapter.target_modules" => "lora-targets".to_owned(),
                 key => key.rsplit('.').next().unwrap_or(key).replace('_', "-"),
             };
             let origin = Origin::Option(format!("--{option}"));

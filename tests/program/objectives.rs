@@ -220,6 +220,46 @@ fn settings_of_objectives_are_read_from_everywhere_and_refused_by_name() {
 }
 
 #[test]
+fn a_setting_without_effect_is_refused_where_this_command_alone_is_given_it() {
+    let place = place();
+    place.lines("pairs.jsonl", groups(2));
+    let align = |more: &str| {
+        format!("align --objective dpo --model policy --data pairs.jsonl --out out {more}")
+    };
+    let refused = |more: &str| place.refuses(&align(more), 2);
+    insta::assert_snapshot!(refused("--label-smoothing 0.3"), @"error: `--label-smoothing`: expected a setting that dpo reads, found one that it does not; leave it out, or choose an objective that does: cdpo or robust-dpo");
+    insta::assert_snapshot!(refused("--set objective.gamma=3"), @"error: `--set objective.gamma`: expected a setting that dpo reads, found one that it does not; leave it out, or choose an objective that does: simpo");
+    insta::assert_snapshot!(refused("--alpha 32"), @"error: `--alpha`: expected a setting that dpo reads, found one that it does not; leave it out, or choose an objective that does: alpha-pref or alpha-rw; did you mean --lora-alpha?");
+    insta::assert_snapshot!(refused("--lora-targets c_attn"), @"error: `--lora-targets`: expected adapters to be trained, found adapter.rank = 0, which trains all weights; give a rank (--lora-rank 16), or leave it out");
+    insta::assert_snapshot!(refused("--set adapter={dropout=0.1}"), @"error: `--set adapter`: expected adapters to be trained, found adapter.rank = 0, which trains all weights; give a rank (--lora-rank 16), or leave it out");
+    assert!(!place.path("out").exists());
+    // A file and the environment serve several commands.
+    place.write("all.toml", "[objective]\ngamma = 3\n[adapter]\nalpha = 32\n");
+    place.succeeds(&align("--config all.toml --max-steps 1"));
+    place.succeeds("check --data pairs.jsonl --model policy --set objective.gamma=3");
+    // One term of a sum reads it.
+    place.succeeds("align --objective dpo+simpo --gamma 3 --model policy --data pairs.jsonl --out sum --max-steps 1");
+}
+
+#[test]
+fn a_warm_up_as_long_as_the_training_is_told() {
+    let place = place();
+    place.lines("pairs.jsonl", groups(2));
+    let warned = |warmup: usize| {
+        let align = format!(
+            "align --objective dpo --model policy --data pairs.jsonl --out {warmup} --max-steps 1 --set \
+             optimizer.warmup={warmup}"
+        );
+        let output = place.exalign().args(align.split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+            .matches("the learning rate rises over 5 steps, and the training has 1")
+            .count()
+    };
+    assert_eq!((warned(5), warned(0)), (1, 0));
+}
+
+#[test]
 fn a_program_trains_with_an_objective_of_its_own() {
     // Cargo builds examples before it runs all tests, but not for one binary of them.
     let beside = assert_cmd::cargo::cargo_bin("exalign");
