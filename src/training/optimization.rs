@@ -56,7 +56,8 @@ mod tests {
         let device = Device::flex().autodiff();
         let before = (LinearConfig::new(3, 2).init(&device), LayerNormConfig::new(2).init(&device));
         // Gradients of zero, so that nothing but the decay moves a parameter.
-        let loss = before.1.forward(before.0.forward(Tensor::<2>::ones([1, 3], &device))).sum() * 0.0;
+        let loss =
+            before.1.forward(before.0.forward(Tensor::<2>::ones([1, 3], &device))).sum() * 0.0;
         let gradients = GradientsParams::from_grads(loss.backward(), &before);
         let mut optimizer = optimization.optimizer();
         let after = optimizer.step(0.1, before.clone(), gradients);

@@ -7,7 +7,7 @@ use burn::data::dataset::Dataset;
 use burn::tensor::Device;
 
 use super::batches::Source;
-use super::fit::{Fit, fit, sizes};
+use super::fit::{Fit, LOWER_LENGTH, Sizes, fit, sizes};
 use super::reference::{TokenLogProbs, reference_token_log_probs};
 use super::referenced::{Batching, Mismatched, Referenced, alignment_batch, prepare, referenced};
 use super::subject::Subject;
@@ -119,8 +119,8 @@ impl Compared {
     /// # Errors
     /// If it cannot fit.
     pub fn fit(&self, settings: &TrainSettings, device: &Device) -> Result<Fit> {
-        let most = settings.training.micro_completions;
-        fit(&self.folder, settings, sizes(&self.groups, most)?, device)
+        let of = |most| sizes(&self.groups, most);
+        fit(&self.folder, settings, &Sizes { of: &of, lower: LOWER_LENGTH }, device)
     }
 
     /// Trains, or goes on from the newest checkpoint at the site.
