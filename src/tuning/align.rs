@@ -13,7 +13,7 @@ use super::referenced::{Batching, Mismatched, Referenced, alignment_batch, prepa
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
-use super::{TrainingSite, limits, tokenizer};
+use super::{TrainingSite, check_same_tokens, limits, tokenizer};
 use crate::alignment::{Alignment, ObjectiveConfig, Takes};
 use crate::config::{AlignSettings, TrainSettings};
 use crate::data::{self, TokenGroup, Tokenizer, today};
@@ -90,6 +90,7 @@ impl Compared {
         // Rounded as the policy is, so that the two are alike where nothing is learned yet.
         let reference = reference.kept_as(train.reference_type());
         let tokenizer = tokenizer(&folder, &train.chat)?;
+        check_same_tokens(&folder, tokenizer.as_ref(), &reference)?;
         let data = &train.data.tokens;
         let limits = limits(data, &folder);
         let read = |path: &Path| {

@@ -30,7 +30,7 @@ use super::fit::{Fit, Size, Sizes, fit};
 use super::referenced::{Batching, Referenced, alignment_batch};
 use super::subject::Subject;
 use super::train::{Train, Trained};
-use super::{TrainingSite, tokenizer};
+use super::{TrainingSite, check_same_tokens, tokenizer};
 use crate::alignment::{Alignment, Takes};
 use crate::config::{BestBy, Generation, OnlineSettings};
 use crate::data::{Intake, Located, Tokenizer};
@@ -71,6 +71,7 @@ impl Online {
         let objective = settings.align.objective.init()?;
         check(settings, &*objective)?;
         let tokenizer = tokenizer(&folder, &train.chat)?;
+        check_same_tokens(&folder, tokenizer.as_ref(), &reference)?;
         let asked = (&settings.generation, &train.data.tokens);
         let file: Arc<Path> = prompts.into();
         let prompts = read_prompts(prompts, asked, &folder, tokenizer.as_ref())?;
