@@ -220,6 +220,44 @@ fn settings_of_objectives_are_read_from_everywhere_and_refused_by_name() {
 }
 
 #[test]
+fn the_figures_of_kto_are_means_over_completions_whatever_their_groups() {
+    let place = place();
+    // Groups of 1, 2, 3 and 1 completions.
+    let group = |i: usize| {
+        let k = 1 + i % 3;
+        json!({
+            "prompt_ids": PROMPTS[i], "completion_ids": &COMPLETIONS[i][..k], "rewards": &REWARDS[i][..k],
+            "finished": vec![false; k],
+        })
+    };
+    place.lines("mixed.jsonl", (0..PROMPTS.len()).map(group));
+    let found = first_step(&place, "kto", "mixed.jsonl", "--reference reference");
+    let sides = ["policy", "reference"].map(|model| scored(&place, model, "mixed.jsonl"));
+    let of = |side: usize, i: usize, j: usize| sides[side][i]["log_probs"][j].as_f64().unwrap();
+    let all: Vec<(usize, usize)> =
+        (0..PROMPTS.len()).flat_map(|i| (0..1 + i % 3).map(move |j| (i, j))).collect();
+    let mean = |desirable: bool, number: &dyn Fn(usize, usize) -> f64| {
+        let own = all.iter().filter(|(i, j)| (REWARDS[*i][*j] > 0.0) == desirable);
+        let numbers: Vec<f64> = own.map(|&(i, j)| number(i, j)).collect();
+        numbers.iter().sum::<f64>() / numbers.len() as f64
+    };
+    for (side, desirable) in [("chosen", true), ("rejected", false)] {
+        close(&found[format!("logps/{side}")], mean(desirable, &|i, j| of(0, i, j)));
+        let reward = |i, j| 0.7 * (of(0, i, j) - of(1, i, j));
+        close(&found[format!("rewards/{side}")], mean(desirable, &reward));
+        close(
+            &found[format!("length/{side}")],
+            mean(desirable, &|i, j| COMPLETIONS[i][j].len() as f64),
+        );
+    }
+    let kl = found["kl"].as_f64().unwrap();
+    let is_right =
+        |&(i, j): &(usize, usize)| (of(0, i, j) - of(1, i, j) > kl) == (REWARDS[i][j] > 0.0);
+    let right = all.iter().filter(|it| is_right(it)).count();
+    close(&found["accuracy"], right as f64 / all.len() as f64);
+}
+
+#[test]
 fn a_setting_without_effect_is_refused_where_this_command_alone_is_given_it() {
     let place = place();
     place.lines("pairs.jsonl", groups(2));
