@@ -9,7 +9,9 @@ use burn::tensor::Device;
 use super::batches::Source;
 use super::fit::{Fit, LOWER_LENGTH, Sizes, fit, sizes};
 use super::reference::{TokenLogProbs, reference_token_log_probs};
-use super::referenced::{Batching, Mismatched, Referenced, alignment_batch, prepare, referenced};
+use super::referenced::{
+    Batching, Mismatched, Referenced, alignment_batch, any_weighted, prepare, referenced,
+};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
@@ -146,6 +148,7 @@ impl Compared {
         });
         let drift = drift.transpose()?;
         let max_length = limits(&train.data.tokens, &folder).max_length;
+        let weighted = any_weighted([&groups, &held_out])?;
         let groups = [groups, held_out].map(Arc::new);
         let mismatched = groups.clone().map(|groups| Mismatched { groups, max_length });
         let mut parts: Vec<&dyn Dataset<TokenGroup, Error>> = vec![&*groups[0], &*groups[1]];
@@ -160,6 +163,7 @@ impl Compared {
         let batching = Batching {
             tokens: objective.needs_tokens(),
             completions: train.training.micro_completions,
+            weighted,
         };
         let trained_on = device.clone().autodiff();
         let subject = Subject::new(folder, tokenizer, &train)?;

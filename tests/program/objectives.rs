@@ -258,6 +258,31 @@ fn the_figures_of_kto_are_means_over_completions_whatever_their_groups() {
 }
 
 #[test]
+fn the_effective_sample_size_does_not_depend_on_the_micro_batches() {
+    let place = place();
+    // Every other group says by which log-probs it was drawn.
+    let mut all = groups(3);
+    for group in all.iter_mut().step_by(2) {
+        let completions = group["completion_ids"].as_array().unwrap();
+        let drawn = |ids: &Value| vec![json!(-1.5); ids.as_array().unwrap().len()];
+        group["log_probs"] = json!(completions.iter().map(drawn).collect::<Vec<_>>());
+    }
+    place.lines("groups.jsonl", all);
+    let size = |micro: usize| {
+        place.succeeds(&format!(
+            "align --objective exo-rw --model policy --reference reference --data groups.jsonl --out {micro} --max-steps 1 \
+             --batch-size 4 --micro-batch-size {micro}"
+        ));
+        metrics(&place.path(&micro.to_string()))[0]["effective_sample_size"].clone()
+    };
+    let whole = size(4).as_f64().unwrap();
+    assert!(1.0 < whole && whole < 3.0, "{whole}");
+    for micro in [1, 2] {
+        close(&size(micro), whole);
+    }
+}
+
+#[test]
 fn a_setting_without_effect_is_refused_where_this_command_alone_is_given_it() {
     let place = place();
     place.lines("pairs.jsonl", groups(2));

@@ -130,6 +130,7 @@ impl Online {
         let batching = Batching {
             tokens: objective.needs_tokens(),
             completions: train.training.micro_completions,
+            weighted: true,
         };
         let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
