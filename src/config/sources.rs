@@ -216,8 +216,8 @@ pub(super) fn typed<T: DeserializeOwned>(name: &str, table: Table) -> Result<T> 
         .map_err(|error: toml::de::Error| Error::usage(format!("{name}: {}", error.message())))
 }
 
-/// A table that holds one value under a dotted key. What is no TOML value, nor an object in JSON, is a
-/// string.
+/// A table that holds one value under a dotted key. What is no TOML value, nor a number such as .2, nor an object
+/// in JSON, is a string.
 fn single(key: &str, value: &str) -> Result<Table> {
     /// Parts of a key; those that there are have three, and fields of the user's own a few more.
     const DEEPEST: usize = 32;
@@ -228,10 +228,11 @@ fn single(key: &str, value: &str) -> Result<Table> {
             "`{begins}…`: expected a key of at most {DEEPEST} parts, found {depth}"
         )));
     }
-    let parsed = format!("value = {value}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut table| table.remove("value"));
+    let toml = |value: &str| {
+        let table = format!("value = {value}").parse::<Table>().ok();
+        table.and_then(|mut table| table.remove("value"))
+    };
+    let parsed = toml(value).or_else(|| toml(&with_zero(value)?));
     let object = || serde_json::from_str::<Table>(value).ok().map(Value::Table);
     let value = parsed.or_else(object).unwrap_or_else(|| Value::String(value.to_owned()));
     let (path, last) = key.rsplit_once('.').map_or((None, key), |(path, last)| (Some(path), last));
@@ -239,6 +240,15 @@ fn single(key: &str, value: &str) -> Result<Table> {
     let parts = path.into_iter().flat_map(|path| path.rsplit('.'));
     Ok(parts
         .fold(innermost, |inner, part| Table::from_iter([(part.to_owned(), Value::Table(inner))])))
+}
+
+/// A number that begins with its point, which TOML has not, with a zero before the point: 0.2 for .2.
+fn with_zero(value: &str) -> Option<String> {
+    let digits = value.trim_start_matches(['+', '-']);
+    let sign = &value[..value.len() - digits.len()];
+    let is_number =
+        digits.strip_prefix('.').is_some_and(|it| it.starts_with(|c: char| c.is_ascii_digit()));
+    is_number.then(|| format!("{sign}0{digits}"))
 }
 
 /// `text` as TOML; `origin` is what errors call it.
