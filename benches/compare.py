@@ -211,8 +211,10 @@ def run_ours(a, rows, scratch):
     objective = {"exo": "exo-pref", "dpo": "dpo"}[a.loss] if a.completions == 2 else {"exo": "exo-rw", "dpo": "dpo-rw"}[a.loss]
     write_rows(data, rows, pairs=a.completions == 2)
     settings = {
-        **settings_of(a), "objective.beta_policy": BETA, "objective.beta_reward": BETA, "objective.epsilon": EPSILON,
-        "objective.temperature": 1.0,
+        **settings_of(a), "objective.beta_policy": BETA, "objective.temperature": 1.0,
+        # Those that the objective reads.
+        **({"objective.beta_reward": BETA} if objective.endswith("-rw") else {}),
+        **({"objective.epsilon": EPSILON} if objective == "exo-pref" else {}),
     }
     return train_ours(a, ["align", "--objective", objective, "--data", data], settings, scratch)
 

@@ -163,7 +163,12 @@ pub fn settings<T: Settings>(
         ("data.skip_bad", global.skip_bad.map(|count| count.to_string())),
     ];
     given.extend(of_all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
-    let settings = T::load(stage, &sources(global, given))?;
+    let sources = sources(global, given);
+    let settings = T::load(stage, &sources)?;
+    // An audit is given the settings of any training.
+    if stage != Stage::Check {
+        settings.refuse_unread(&sources)?;
+    }
     settings.max_row_bytes().into_iter().for_each(set_max_row_bytes);
     Ok(settings)
 }

@@ -49,6 +49,11 @@ fn path(out: &Path) -> Result<Option<PathBuf>> {
     Output::beside(out, ".partial")
 }
 
+/// Whether an earlier start left the result of any record beside `out`.
+pub fn is_begun(out: &Path) -> Result<bool> {
+    Ok(path(out)?.is_some_and(|path| Journal::has_lines(&path)))
+}
+
 /// Removes what a finished stage needs no more, also what one left that was killed at its end.
 pub fn remove(out: &Path) {
     if let Ok(Some(path)) = path(out) {

@@ -1,8 +1,8 @@
 //! `run.json`: the settings and inputs of an output folder (or file), and whether the output is finished.
 //!
 //! The same command with the same settings and inputs continues an unfinished output and leaves a finished
-//! one alone. With other settings or inputs, the command refuses and says what differs. A lock keeps two
-//! processes from working on the same output.
+//! one alone. With other settings or inputs, the command refuses and says what differs, unless nothing of the
+//! output was made yet. A lock keeps two processes from working on the same output.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,6 +19,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::partial;
+
 /// The settings and inputs that an output is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Made {
@@ -32,7 +34,7 @@ pub struct Made {
 }
 
 /// Part of every key. Raise it when stages compute something else from the same settings.
-const REVISION: u32 = 4;
+const REVISION: u32 = 5;
 
 impl Made {
     /// By `command` with `settings`.
@@ -212,25 +214,13 @@ impl Record {
         }
         if path.exists() && !fresh {
             let found = Self::read(&path).map_err(or_start_over)?;
-            let differences = self.made.differences(&found.made);
-            if !differences.is_empty() {
-                return Err(Error::Usage(format!(
-                    "{}: was made with other settings: {}. Use another --out, or --fresh to start over",
-                    output.display(),
-                    differences.join("; ")
-                )));
-            }
-            if found.complete && !found.content.set_changes_aside(output, CHECKPOINTS)? {
-                return Ok(Start::Done(Box::new(found)));
-            }
-            if found.device() != self.device() {
-                tracing::warn!(
-                    "{}: goes on on {} what began on {}: sums are rounded otherwise there, so that the result is \
-                     not the same to the bit",
-                    output.display(),
-                    self.device(),
-                    found.device()
-                );
+            // A command that was refused after it had started leaves its record and nothing else.
+            if found.complete || is_begun(output)? {
+                self.check_same(&found, output)?;
+                if found.complete && !found.content.set_changes_aside(output, CHECKPOINTS)? {
+                    return Ok(Start::Done(Box::new(found)));
+                }
+                self.tell_another_device(&found, output);
             }
         }
         if fresh && output.is_dir() {
@@ -244,6 +234,32 @@ impl Record {
         write_sealed(&path, &self)?;
         let place = Place { record: path, output: output.to_owned(), _lock: lock_file };
         Ok(Start::Go(Box::new(Work { place: Some(place), record: self })))
+    }
+
+    /// Refuses to go on with an output that was made with other settings or inputs.
+    fn check_same(&self, found: &Self, output: &Path) -> Result<()> {
+        let differences = self.made.differences(&found.made);
+        if !differences.is_empty() {
+            return Err(Error::Usage(format!(
+                "{}: was made with other settings: {}. Use another --out, or --fresh to start over",
+                output.display(),
+                differences.join("; ")
+            )));
+        }
+        Ok(())
+    }
+
+    /// Warns where an output that is going on began on another device.
+    fn tell_another_device(&self, found: &Self, output: &Path) {
+        if found.device() != self.device() {
+            tracing::warn!(
+                "{}: goes on on {} what began on {}: sums are rounded otherwise there, so that the result is \
+                 not the same to the bit",
+                output.display(),
+                self.device(),
+                found.device()
+            );
+        }
     }
 
     /// The device that it was made on.
@@ -261,6 +277,32 @@ impl Work {
         self.record.content = Content::of(&place.output, is_own)?;
         write_sealed(&place.record, &self.record)
     }
+}
+
+/// Whether anything of an output was made: its file or a part of it, or in its folder a file with content
+/// besides the record.
+fn is_begun(output: &Path) -> Result<bool> {
+    if !output.is_dir() {
+        return Ok(output.exists() || partial::is_begun(output)?);
+    }
+    let record = Record::within(output);
+    has_content(output, &|path| path != record)
+}
+
+/// Whether a file below `folder` that `counts` has content.
+fn has_content(folder: &Path, counts: &dyn Fn(&Path) -> bool) -> Result<bool> {
+    let read = || Error::io(folder, "read");
+    for entry in std::fs::read_dir(folder).map_err(read())? {
+        let path = entry.map_err(read())?.path();
+        let found = match path.is_dir() {
+            true => has_content(&path, counts)?,
+            false => counts(&path) && path.metadata().is_ok_and(|it| it.len() > 0),
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The error, with the advice to start over.

@@ -93,12 +93,11 @@ pub fn run(args: RunArgs, global: &Global) -> Result<()> {
     if let Some(seed) = global.seed {
         flags.push(("seed".to_owned(), seed.to_string()));
     }
-    let config = ExperimentConfig::load(
-        &[settings::COMMON, task.preset(args.preset)],
-        &settings::STAGES,
-        &sources(global, flags),
-    )?;
+    let sources = sources(global, flags);
+    let presets = [settings::COMMON, task.preset(args.preset)];
+    let config = ExperimentConfig::load(&presets, &settings::STAGES, &sources)?;
     settings::check(&config)?;
+    settings::refuse_unread(&config, &sources)?;
     let name = format!("{}-{}", task.name(), args.preset.name());
     let out = args.out.unwrap_or_else(|| Path::new("runs").join(&name));
     guard(&out, task, args.preset, &config, args.fresh, args.dry_run)?;

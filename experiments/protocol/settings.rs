@@ -1,10 +1,13 @@
 //! The settings of an experiment: its presets, its stages, and combinations that are refused.
 
-use exalign::config::{AlignSettings, BestBy, DrawSettings, ExperimentConfig, Stage};
+use exalign::alignment::objective_names;
+use exalign::config::{
+    AlignSettings, BestBy, DrawSettings, ExperimentConfig, Section, Sources, Stage, TrainSettings,
+};
 use exalign::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::variants::Comparison;
+use super::variants::{Comparison, Variant};
 use crate::stages::evaluate::check_generation;
 
 /// What the presets of all experiments have in common.
@@ -71,10 +74,39 @@ pub fn check(config: &ExperimentConfig) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a setting that `sources` give to this run alone and that none of its stages reads. All objectives of
+/// a run share `align.objective`: one of them has to read the setting.
+pub fn refuse_unread(config: &ExperimentConfig, sources: &Sources) -> Result<()> {
+    let comparison: Comparison = config.section("comparison")?;
+    let drawn = config.stage::<DrawSettings>("sample")?.generation.completions;
+    let align: AlignSettings = config.stage("align")?;
+    let variants = comparison.variants(&align.objective, drawn);
+    let adapters = [
+        ("sft", config.stage::<TrainSettings>("sft")?.adapter),
+        ("reward", config.stage::<TrainSettings>("reward")?.adapter),
+        ("align", align.train.adapter),
+    ];
+    sources.refuse(|key| {
+        let (stage, key) = key.split_once('.')?;
+        let (_, adapter) = adapters.iter().find(|(name, _)| *name == stage)?;
+        if let Some(of_objective) = key.strip_prefix("objective.") {
+            let is_read = |variant: &Variant| variant.objective.unread(key).is_none();
+            return (!variants.iter().any(is_read)).then(|| {
+                format!(
+                    "expected a setting that an objective of comparison.objectives reads, found one that none of them \
+                     does; leave it out, or add an objective that does: {}",
+                    objective_names(|entry| entry.reads.contains(&of_objective))
+                )
+            });
+        }
+        adapter.unread(key)
+    })
+}
+
 /// What an experiment compares whose preset is `preset` over what all have in common.
 #[cfg(test)]
-pub fn comparison_of(preset: &str) -> Result<Vec<super::variants::Variant>> {
-    let sources = exalign::config::Sources::default();
+pub fn comparison_of(preset: &str) -> Result<Vec<Variant>> {
+    let sources = Sources::default();
     let config = ExperimentConfig::load(&[COMMON, preset], &STAGES, &sources)?;
     let comparison: Comparison = config.section("comparison")?;
     let drawn = config.stage::<DrawSettings>("sample")?.generation.completions;
@@ -85,7 +117,7 @@ pub fn comparison_of(preset: &str) -> Result<Vec<super::variants::Variant>> {
 
 #[cfg(test)]
 mod tests {
-    use exalign::config::{EndpointSettings, LabelSettings, Sources, TrainSettings};
+    use exalign::config::{EndpointSettings, LabelSettings};
 
     use super::super::base::Model;
     use super::super::data::Sizes;
@@ -121,6 +153,22 @@ mod tests {
                 assert!(comparison.variants(&align.objective, drawn).len() >= 4);
             }
         }
+    }
+
+    #[test]
+    fn a_setting_that_no_stage_of_a_run_reads_is_refused_where_this_run_alone_is_given_it() {
+        let refused = |set: &[&str]| {
+            let set = set.iter().map(|&set| set.to_owned()).collect();
+            let sources = Sources { set, ..Sources::default() };
+            let texts = [COMMON, TASKS[0].preset(Preset::Quick)];
+            let config = ExperimentConfig::load(&texts, &STAGES, &sources).unwrap();
+            refuse_unread(&config, &sources).err().map_or(String::new(), |it| it.to_string())
+        };
+        let both = "comparison.objectives=['dpo', 'exo-rw']";
+        assert_eq!(refused(&[both, "align.objective.beta_reward=2"]), "");
+        insta::assert_snapshot!(refused(&[both, "align.objective.gamma=2"]), @"`--set align.objective.gamma`: expected a setting that an objective of comparison.objectives reads, found one that none of them does; leave it out, or add an objective that does: simpo");
+        insta::assert_snapshot!(refused(&["sft.adapter.alpha=2"]), @"`--set sft.adapter.alpha`: expected adapters to be trained, found adapter.rank = 0, which trains all weights; give a rank (--lora-rank 16), or leave it out");
+        assert_eq!(refused(&["sft.adapter.alpha=2", "sft.adapter.rank=4"]), "");
     }
 
     #[test]

@@ -14,7 +14,8 @@ use exalign::policy::{Distance, Predictions};
 use exalign::progress::Progress;
 use exalign::rewards::RewardScorer;
 use exalign::tuning::{
-    PromptToComplete, draw, load_decoder, read_prompts, reward_folder, sampling, tokenizer,
+    PromptToComplete, check_same_tokens, draw, load_decoder, read_prompts, reward_folder, sampling,
+    tokenizer,
 };
 use exalign::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,7 @@ impl stage::Stage for Evaluate {
         let DrawSettings { dtype, chat, .. } = &self.settings;
         let scorer = RewardScorer::open(&self.reward.path, *dtype, chat)?;
         let tokenizer = tokenizer(&policy, &self.settings.chat)?;
+        check_same_tokens(&policy, tokenizer.as_ref(), &reference)?;
         let prompts =
             read_prompts(&self.data.path, self.settings.asked(), &policy, tokenizer.as_ref())?;
         Ok(Opened { policy, reference, scorer, tokenizer, prompts })

@@ -192,7 +192,8 @@ pub trait Alignment: Debug + Send + Sync {
         }
     }
 
-    /// Statistics to watch during training, as means over the groups, in a fixed order:
+    /// Statistics to watch during training, as means over the groups or, where completions have labels of their
+    /// own, over completions, in a fixed order:
     ///
     /// - `accuracy`: share of the completion pairs, ordered by reward, that the [scores](Self::scores) s order
     ///   alike (a tie in s, or a group without an ordered pair, counts one half)

@@ -331,12 +331,16 @@ impl ObjectiveConfig {
         self.init().map_or(true, |objective| objective.needs_reference())
     }
 
+    /// Whether the objective reads `key`.
+    pub fn reads(&self, key: &str) -> bool {
+        OF_ALL.contains(&key) || self.name.reads.contains(&key)
+    }
+
     /// The same objective, with the default for every key that it does not read.
     pub fn without_unread(&self) -> Self {
         let (mut keys, defaults) = (json!(self), json!(DEFAULTS));
         for (key, value) in keys.as_object_mut().into_iter().flatten() {
-            let key = key.as_str();
-            if !OF_ALL.contains(&key) && !self.name.reads.contains(&key) {
+            if !self.reads(key) {
                 *value = defaults[key].clone();
             }
         }

@@ -4,21 +4,22 @@ use burn::tensor::Tensor;
 
 use super::{Alignment, GroupLogProbs, Takes};
 
-/// A figure to watch: a mean over groups.
+/// A figure to watch: a mean over groups, or over completions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistic {
     /// Its name in `metrics.jsonl`.
     pub name: &'static str,
     /// The mean.
     pub mean: f64,
-    /// The share of the batch that it is a mean over, above 0 and up to 1.
-    pub share: f64,
+    /// How many numbers it is a mean over, for each group of the batch: 1 where each group is one. The figure of a
+    /// step weighs those of its batches by that.
+    pub per_group: f64,
 }
 
 impl Statistic {
-    /// A mean over the whole batch.
+    /// A mean over all groups of the batch.
     pub fn new(name: &'static str, mean: f64) -> Self {
-        Self { name, mean, share: 1.0 }
+        Self { name, mean, per_group: 1.0 }
     }
 }
 
@@ -58,7 +59,11 @@ pub(super) fn statistics<A: Alignment + ?Sized>(
         Takes::Pairs | Takes::Rewards => accuracy(scores, r),
     };
     let accuracy = mean(settled.iter().zip(&rewards_of).map(accuracy));
-    let mut statistics = vec![Statistic::new("accuracy", accuracy)];
+    let per_group = match takes {
+        Takes::Labels => rewards.dims()[1] as f64, // each completion is one
+        Takes::Pairs | Takes::Rewards => 1.0,
+    };
+    let mut statistics = vec![Statistic { name: "accuracy", mean: accuracy, per_group }];
     let tables = [&scores, &policy, &rows(log_probs.num_tokens.clone())];
     match takes {
         Takes::Labels => statistics.extend(by_label(tables, &rewards_of, beta)),
@@ -104,7 +109,7 @@ fn by_rank(tables: [&Vec<Vec<f64>>; 3], rewards: &[Vec<f64>], beta: f64) -> Vec<
 
 /// The same of desirable and of other completions, whatever their group.
 fn by_label(tables: [&Vec<Vec<f64>>; 3], labels: &[Vec<f64>], beta: f64) -> Vec<Statistic> {
-    let all = labels.concat();
+    let (all, num_groups) = (labels.concat(), labels.len() as f64);
     let desirable = all.iter().filter(|label| **label > 0.0).count();
     let counts = [desirable, all.len() - desirable];
     let sides = SIDES.iter().zip(tables).zip([beta, 1.0, 1.0]);
@@ -113,11 +118,15 @@ fn by_label(tables: [&Vec<Vec<f64>>; 3], labels: &[Vec<f64>], beta: f64) -> Vec<
             let is_of_side = |label: f64| (label > 0.0) == (side == 0);
             let values = table.concat().into_iter().zip(&all);
             let sum: f64 = values.filter(|(_, it)| is_of_side(**it)).map(|(value, _)| value).sum();
-            let mean = scale * sum / counts[side] as f64;
-            Statistic { name: names[side], mean, share: counts[side] as f64 / all.len() as f64 }
+            let count = counts[side] as f64;
+            Statistic {
+                name: names[side],
+                mean: scale * sum / count,
+                per_group: count / num_groups,
+            }
         })
     });
-    sides.filter(|statistic| statistic.share > 0.0).collect()
+    sides.filter(|statistic| statistic.per_group > 0.0).collect()
 }
 
 /// A score, 0 where it is no more than the roundings of a log-prob in f32.

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alignment::ObjectiveConfig;
+use crate::alignment::{ObjectiveConfig, objective_names};
 use crate::data::{ChatSettings, Limits};
 use crate::error::Error;
 use crate::model::adapter::LoraConfig;
@@ -18,6 +18,11 @@ pub type Violation = (String, String);
 pub trait Section {
     /// The first value that makes no sense.
     fn violation(&self) -> Option<Violation>;
+
+    /// Why its dotted `key` has no effect beside its other settings, and the way out; none where it has one.
+    fn unread(&self, _key: &str) -> Option<String> {
+        None
+    }
 
     /// `data.max_row_bytes`, of the section that has it.
     fn max_row_bytes(&self) -> Option<usize> {
@@ -333,6 +338,21 @@ impl Section for ObjectiveConfig {
             Some((key, error.to_string()))
         })
     }
+
+    fn unread(&self, key: &str) -> Option<String> {
+        let key = key.strip_prefix("objective.")?;
+        // The figures of every objective are in units of β_π.
+        if key == "beta_policy" || self.reads(key) {
+            return None;
+        }
+        let adapters = if key == "alpha" { "; did you mean --lora-alpha?" } else { "" };
+        Some(format!(
+            "expected a setting that {} reads, found one that it does not; leave it out, or choose an objective that \
+             does: {}{adapters}",
+            self.name,
+            objective_names(|entry| entry.reads.contains(&key))
+        ))
+    }
 }
 
 impl Section for LoraConfig {
@@ -355,6 +375,15 @@ impl Section for LoraConfig {
                 (0.0..1.0).contains(&self.dropout),
             ),
         ])
+    }
+
+    fn unread(&self, key: &str) -> Option<String> {
+        let key = key.strip_prefix("adapter.")?;
+        (self.rank == 0 && key != "rank").then(|| {
+            "expected adapters to be trained, found adapter.rank = 0, which trains all weights; give a rank \
+             (--lora-rank 16), or leave it out"
+                .to_owned()
+        })
     }
 }
 

@@ -181,6 +181,14 @@ pub trait Settings: Serialize + DeserializeOwned {
         self.sections().into_iter().find_map(Section::violation)
     }
 
+    /// Refuses a setting that `sources` give to this command alone and that has no effect beside the others.
+    ///
+    /// # Errors
+    /// The first such setting, with the way out.
+    fn refuse_unread(&self, sources: &Sources) -> Result<()> {
+        sources.refuse(|key| self.sections().into_iter().find_map(|section| section.unread(key)))
+    }
+
     /// `data.max_row_bytes`, where the stage reads records.
     fn max_row_bytes(&self) -> Option<usize> {
         self.sections().into_iter().find_map(Section::max_row_bytes)

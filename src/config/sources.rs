@@ -45,6 +45,23 @@ impl Sources {
         Ok(Resolved { table, origins })
     }
 
+    /// Refuses a setting that is given to this command alone, by `--set` or an option, and that has no effect:
+    /// `unread` says why not, and the way out. Files and the environment may have settings for several
+    /// commands.
+    ///
+    /// # Errors
+    /// The first such setting.
+    pub fn refuse(&self, unread: impl Fn(&str) -> Option<String>) -> Result<()> {
+        for (origin, table) in self.given()? {
+            for key in keys(&table) {
+                if let Some(message) = unread(&key) {
+                    return Err(origin.complain(&key, &message));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn tables(&self, defaults: &Table) -> Result<Vec<(Origin, Table)>> {
         let mut tables = Vec::new();
         if let Some(file) = &self.file {
@@ -72,6 +89,13 @@ impl Sources {
                 tables.push((origin, table));
             }
         }
+        tables.extend(self.given()?);
+        Ok(tables)
+    }
+
+    /// The settings that are given to this command alone, by `--set` and by its options.
+    fn given(&self) -> Result<Vec<(Origin, Table)>> {
+        let mut tables = Vec::new();
         for pair in &self.set {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
                 Error::usage(format!(
@@ -88,6 +112,9 @@ impl Sources {
                 "objective.name" => "objective".to_owned(),
                 "model.path" => "model".to_owned(),
                 "data.path" => "data".to_owned(),
+                "adapter.rank" => "lora-rank".to_owned(),
+                "adapter.alpha" => "lora-alpha".to_owned(),
+                "adapter.target_modules" => "lora-targets".to_owned(),
                 key => key.rsplit('.').next().unwrap_or(key).replace('_', "-"),
             };
             let origin = Origin::Option(format!("--{option}"));
@@ -189,8 +216,8 @@ pub(super) fn typed<T: DeserializeOwned>(name: &str, table: Table) -> Result<T> 
         .map_err(|error: toml::de::Error| Error::usage(format!("{name}: {}", error.message())))
 }
 
-/// A table that holds one value under a dotted key. What is no TOML value, nor an object in JSON, is a
-/// string.
+/// A table that holds one value under a dotted key. What is no TOML value, nor a number such as .2, nor an object
+/// in JSON, is a string.
 fn single(key: &str, value: &str) -> Result<Table> {
     /// Parts of a key; those that there are have three, and fields of the user's own a few more.
     const DEEPEST: usize = 32;
@@ -201,10 +228,11 @@ fn single(key: &str, value: &str) -> Result<Table> {
             "`{begins}…`: expected a key of at most {DEEPEST} parts, found {depth}"
         )));
     }
-    let parsed = format!("value = {value}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut table| table.remove("value"));
+    let toml = |value: &str| {
+        let table = format!("value = {value}").parse::<Table>().ok();
+        table.and_then(|mut table| table.remove("value"))
+    };
+    let parsed = toml(value).or_else(|| toml(&with_zero(value)?));
     let object = || serde_json::from_str::<Table>(value).ok().map(Value::Table);
     let value = parsed.or_else(object).unwrap_or_else(|| Value::String(value.to_owned()));
     let (path, last) = key.rsplit_once('.').map_or((None, key), |(path, last)| (Some(path), last));
@@ -212,6 +240,15 @@ fn single(key: &str, value: &str) -> Result<Table> {
     let parts = path.into_iter().flat_map(|path| path.rsplit('.'));
     Ok(parts
         .fold(innermost, |inner, part| Table::from_iter([(part.to_owned(), Value::Table(inner))])))
+}
+
+/// A number that begins with its point, which TOML has not, with a zero before the point: 0.2 for .2.
+fn with_zero(value: &str) -> Option<String> {
+    let digits = value.trim_start_matches(['+', '-']);
+    let sign = &value[..value.len() - digits.len()];
+    let is_number =
+        digits.strip_prefix('.').is_some_and(|it| it.starts_with(|c: char| c.is_ascii_digit()));
+    is_number.then(|| format!("{sign}0{digits}"))
 }
 
 /// `text` as TOML; `origin` is what errors call it.

@@ -167,6 +167,20 @@ fn a_whole_number_stands_for_a_number() {
 }
 
 #[test]
+fn a_number_may_begin_with_its_point() {
+    for (set, same) in [(".2", "0.2"), ("+.5e-1", "0.05"), ("-.5", "-0.5")] {
+        let [set, same] = [set, same]
+            .map(|it| All::load(Stage::Align, &self::set(&[&format!("adapter.dropout={it}")])));
+        match same {
+            Ok(same) => assert_eq!(set.unwrap(), same),
+            Err(same) => assert_eq!(set.unwrap_err().to_string(), same.to_string()),
+        }
+    }
+    // A text that begins with a point stays one.
+    assert_eq!(load(&["judge.model=.2b"]).judge.model, ".2b");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_source_and_the_nearest_known_key() {
     insta::assert_snapshot!(refusal("trainin.epochs=2"), @"`--set trainin.epochs`: unknown key; did you mean `training.epochs`?");
     insta::assert_snapshot!(refusal("epochs=2"), @"`--set epochs`: unknown key; put its section before it, for example `training.epochs`");

@@ -53,6 +53,13 @@ impl Journal {
         Ok((Self { path: path.to_owned(), file, last }, kept))
     }
 
+    /// Whether there is a line in the journal at `path`, whatever it was made from.
+    pub fn has_lines(path: &Path) -> bool {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        // The first line is the key.
+        bytes.iter().filter(|byte| **byte == b'\n').count() > 1
+    }
+
     /// Adds lines, which have reached the disk when this returns.
     ///
     /// # Errors
@@ -118,7 +125,11 @@ mod tests {
     fn lines_go_on_after_what_was_kept_and_belong_to_their_key() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        Journal::open(&path, "key").unwrap().0.append(&["one".to_owned()]).unwrap();
+        assert!(!Journal::has_lines(&path));
+        let (mut journal, _) = Journal::open(&path, "key").unwrap();
+        assert!(!Journal::has_lines(&path));
+        journal.append(&["one".to_owned()]).unwrap();
+        assert!(Journal::has_lines(&path));
         Journal::open(&path, "key").unwrap().0.append(&["two".to_owned()]).unwrap();
         assert_eq!(opened(&path, "key"), ["one", "two"]);
         assert!(opened(&path, "other").is_empty());

@@ -39,5 +39,5 @@ pub use decoder::Decoder;
 pub use folder::{ModelFolder, save};
 pub use precision::{Precision, WeightType};
 pub use reward_model::{RewardModel, reward_padding, reward_reading};
-pub use text::{plain_tokenizer, reads_date, reward_folder, tokenizer};
+pub use text::{check_same_tokens, plain_tokenizer, reads_date, reward_folder, tokenizer};
 pub use value_head::ValueHead;

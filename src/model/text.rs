@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::ModelFolder;
-use crate::Result;
 use crate::data::{ChatSettings, ChatTemplate, Tokenizer};
+use crate::{Error, Result};
 
 /// The tokenizer of a model folder, its chat template as the settings say; none where the folder has
 /// none.
@@ -33,6 +33,37 @@ pub fn plain_tokenizer(folder: &ModelFolder) -> Result<Option<Tokenizer>> {
         Some(template) => tokenizer.beside_template(template.source()),
         None => tokenizer,
     }))
+}
+
+/// Refuses a reference whose tokenizer gives ids of the policy's tokenizer to other tokens. Where one of the two
+/// has no tokenizer, nothing is known of its ids.
+///
+/// # Errors
+/// With the first token that differs.
+pub fn check_same_tokens(
+    policy: &ModelFolder,
+    tokenizer: Option<&Tokenizer>,
+    reference: &ModelFolder,
+) -> Result<()> {
+    let (path, end) = (reference.tokenizer_folder(), &reference.shape.end_of_text);
+    let Some(tokenizer) = tokenizer.filter(|_| Tokenizer::is_at(path)) else { return Ok(()) };
+    if path == policy.tokenizer_folder()
+        || Tokenizer::hash_of(path, end)? == tokenizer.content_hash()
+    {
+        return Ok(());
+    }
+    let Some(other) = plain_tokenizer(reference)? else { return Ok(()) };
+    match tokenizer.first_difference(&other) {
+        None => Ok(()),
+        Some((id, own, found)) => Err(Error::file(
+            &reference.path,
+            format!(
+                "expected a reference with the tokens of the policy {}, found {found:?} for id {id}, which is {own:?} \
+                 there; give a reference with the same tokenizer, such as the model that the policy was made from",
+                policy.path.display()
+            ),
+        )),
+    }
 }
 
 /// Whether the chat template of a model folder reads the day.

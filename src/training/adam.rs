@@ -1,8 +1,10 @@
-//! Adam, in one pass over the parameters where the device has a kernel for that.
+//! Adam, in one pass over the parameters where the device has a kernel for that, and with weight decay.
 
 #[cfg(any(feature = "flex", feature = "gpu-kernels"))]
 use burn::optim::AdaptiveMomentumState;
-use burn::optim::{Adam, AdamConfig, AdamState, LearningRate, Optimizer};
+use burn::optim::{
+    Adam, AdamConfig, AdamState, AdamW, AdamWConfig, AdamWState, LearningRate, Optimizer,
+};
 use burn::tensor::{Device, Tensor};
 
 #[cfg(any(feature = "flex", feature = "gpu-kernels"))]
@@ -78,6 +80,42 @@ impl Optimizer for FusedAdam {
 
     fn to_device<const D: usize>(state: AdamState<D>, device: &Device) -> AdamState<D> {
         Adam::to_device(state, device)
+    }
+}
+
+/// Adam with decoupled weight decay of matrices, the factors of adapters among them. Parameters of one
+/// dimension do not decay: biases, and the scales and shifts of norms. transformers' `Trainer` decides the same
+/// by their names.
+#[derive(Clone)]
+pub struct DecayedMatrices {
+    matrices: AdamW,
+    vectors: AdamW,
+}
+
+impl DecayedMatrices {
+    /// Adam as `config` says, with a weight decay.
+    pub fn new(config: AdamWConfig, weight_decay: f32) -> Self {
+        let of = |weight_decay| config.clone().with_weight_decay(weight_decay).build();
+        Self { matrices: of(weight_decay), vectors: of(0.0) }
+    }
+}
+
+impl Optimizer for DecayedMatrices {
+    type State<const D: usize> = AdamWState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        rate: LearningRate,
+        parameter: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<AdamWState<D>>,
+    ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        let own = if D > 1 { &self.matrices } else { &self.vectors };
+        own.step(rate, parameter, gradient, state)
+    }
+
+    fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {
+        AdamW::to_device(state, device)
     }
 }
 

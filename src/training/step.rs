@@ -243,8 +243,8 @@ impl StepOutput {
     /// Adds a part, its loss weighted already.
     pub(super) fn add(&mut self, weighted_loss: f64, statistics: Vec<Statistic>, share: f64) {
         self.loss += weighted_loss;
-        for Statistic { name, mean, share: of_part } in statistics {
-            let weight = of_part * share;
+        for Statistic { name, mean, per_group } in statistics {
+            let weight = per_group * share;
             self.add_figure(FigureSum { name, sum: mean * weight, weight });
         }
     }

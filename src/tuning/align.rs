@@ -7,13 +7,15 @@ use burn::data::dataset::Dataset;
 use burn::tensor::Device;
 
 use super::batches::Source;
-use super::fit::{Fit, fit, sizes};
+use super::fit::{Fit, LOWER_LENGTH, Sizes, fit, sizes};
 use super::reference::{TokenLogProbs, reference_token_log_probs};
-use super::referenced::{Batching, Mismatched, Referenced, alignment_batch, prepare, referenced};
+use super::referenced::{
+    Batching, Mismatched, Referenced, alignment_batch, any_weighted, prepare, referenced,
+};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
-use super::{TrainingSite, limits, tokenizer};
+use super::{TrainingSite, check_same_tokens, limits, tokenizer};
 use crate::alignment::{Alignment, ObjectiveConfig, Takes};
 use crate::config::{AlignSettings, TrainSettings};
 use crate::data::{self, TokenGroup, Tokenizer, today};
@@ -90,6 +92,7 @@ impl Compared {
         // Rounded as the policy is, so that the two are alike where nothing is learned yet.
         let reference = reference.kept_as(train.reference_type());
         let tokenizer = tokenizer(&folder, &train.chat)?;
+        check_same_tokens(&folder, tokenizer.as_ref(), &reference)?;
         let data = &train.data.tokens;
         let limits = limits(data, &folder);
         let read = |path: &Path| {
@@ -119,8 +122,8 @@ impl Compared {
     /// # Errors
     /// If it cannot fit.
     pub fn fit(&self, settings: &TrainSettings, device: &Device) -> Result<Fit> {
-        let most = settings.training.micro_completions;
-        fit(&self.folder, settings, sizes(&self.groups, most)?, device)
+        let of = |most| sizes(&self.groups, most);
+        fit(&self.folder, settings, &Sizes { of: &of, lower: LOWER_LENGTH }, device)
     }
 
     /// Trains, or goes on from the newest checkpoint at the site.
@@ -145,6 +148,7 @@ impl Compared {
         });
         let drift = drift.transpose()?;
         let max_length = limits(&train.data.tokens, &folder).max_length;
+        let weighted = any_weighted([&groups, &held_out])?;
         let groups = [groups, held_out].map(Arc::new);
         let mismatched = groups.clone().map(|groups| Mismatched { groups, max_length });
         let mut parts: Vec<&dyn Dataset<TokenGroup, Error>> = vec![&*groups[0], &*groups[1]];
@@ -159,6 +163,7 @@ impl Compared {
         let batching = Batching {
             tokens: objective.needs_tokens(),
             completions: train.training.micro_completions,
+            weighted,
         };
         let trained_on = device.clone().autodiff();
         let subject = Subject::new(folder, tokenizer, &train)?;

@@ -7,7 +7,7 @@ use crate::config::TokenData;
 use crate::data::{Limits, Tokenizer};
 use crate::model::{Decoder, ModelFolder};
 
-pub use crate::model::{plain_tokenizer, reads_date, reward_folder, tokenizer};
+pub use crate::model::{check_same_tokens, plain_tokenizer, reads_date, reward_folder, tokenizer};
 
 /// The tokens that end a completion: the tokenizer's, or where there is none, those of the model's
 /// settings.

@@ -40,7 +40,8 @@ pub use align::{AlignFiles, Compared, align};
 pub use drawing::{PromptToComplete, draw, read_prompts, sampling};
 pub use fit::{DrawingFit, Fit};
 pub use input::{
-    end_of_text, limits, load_decoder, plain_tokenizer, reads_date, reward_folder, tokenizer,
+    check_same_tokens, end_of_text, limits, load_decoder, plain_tokenizer, reads_date,
+    reward_folder, tokenizer,
 };
 pub use online::{Online, ROUNDS};
 pub use reward::Labelled;

@@ -143,12 +143,25 @@ pub(super) struct Batching {
     pub tokens: bool,
     /// Completions of a group whose activations are in memory at once; 0: all.
     pub completions: usize,
+    /// Whether some groups say by which log-probs they were drawn. All batches then have a proposal, so that their
+    /// figures do not depend on which groups come together.
+    pub weighted: bool,
+}
+
+/// Whether a group says by which log-probs it was drawn, in any of the lists.
+pub(super) fn any_weighted(lists: [&DiskList<TokenGroup>; 2]) -> Result<bool> {
+    for group in lists.into_iter().flat_map(|list| list.iter()) {
+        if !group?.log_probs.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The batch of some records.
 pub(super) fn alignment_batch(
     records: &[Referenced],
-    Batching { tokens, completions }: Batching,
+    Batching { tokens, completions, weighted }: Batching,
     device: &Device,
 ) -> AlignmentBatch {
     let table = |row: &dyn Fn(&Referenced) -> Vec<f64>| {
@@ -156,12 +169,11 @@ pub(super) fn alignment_batch(
         let columns = values.len() / records.len();
         Tensor::<2>::from_data(TensorData::new(values, [records.len(), columns]), device)
     };
-    let is_weighted = records.iter().any(|record| !record.group.log_probs.is_empty());
     AlignmentBatch {
         groups: GroupBatch::new(records.iter().map(|record| &record.group), device),
         parts: parts(records, completions, device),
         reference: table(&|record| sums(&record.reference)),
-        proposal: is_weighted.then(|| table(&|record| sums(record.proposal()))),
+        proposal: weighted.then(|| table(&|record| sums(record.proposal()))),
         tokens: tokens.then(|| GivenTokens {
             reference: token_table(records, |record| &record.reference, device),
             proposal: token_table(records, Referenced::proposal, device),

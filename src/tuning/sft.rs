@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use super::batches::Source;
-use super::fit::{Fit, fit, sizes};
+use super::fit::{Fit, LOWER_LENGTH, Sizes, fit, sizes};
 use super::subject::Subject;
 use super::train::{Train, Trained};
 use super::validation::{check, read_both};
@@ -60,7 +60,8 @@ impl Demonstrated {
     /// # Errors
     /// If it cannot fit.
     pub fn fit(&self, settings: &TrainSettings, device: &Device) -> Result<Fit> {
-        fit(&self.folder, settings, sizes(&self.groups, 0)?, device)
+        let of = |_| sizes(&self.groups, 0);
+        fit(&self.folder, settings, &Sizes { of: &of, lower: LOWER_LENGTH }, device)
     }
 
     /// Trains, or goes on from the newest checkpoint at the site.

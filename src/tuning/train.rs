@@ -64,6 +64,7 @@ impl<T: Trainable, I: AsRef<TokenGroup> + Clone + Send + Sync + 'static> Train<'
         let (config, out) = (self.settings, site.out);
         let devices: Vec<Device> = site.devices.iter().map(|it| it.clone().autodiff()).collect();
         let Source { num_steps, of_step } = self.source;
+        tell_endless_warmup(config.optimizer.warmup, num_steps);
         let (batch, places) = (self.batch, devices.clone());
         let (prepare, compute) = (self.prepare, config.training.compute);
         let largest = largest_micro_batch(config, devices.len());
@@ -174,6 +175,16 @@ impl Trained {
 fn largest_micro_batch(config: &TrainSettings, num_devices: usize) -> usize {
     let training = &config.training;
     training.micro_batch_size.min(training.batch_size.div_ceil(num_devices))
+}
+
+/// Warns where the learning rate still rises at the last step.
+fn tell_endless_warmup(warmup: usize, num_steps: usize) {
+    if warmup > 0 && warmup >= num_steps {
+        tracing::warn!(
+            "optimizer.warmup: the learning rate rises over {warmup} steps, and the training has {num_steps}: it ends \
+             before the rate falls; lower optimizer.warmup, or train longer"
+        );
+    }
 }
 
 /// Optimizer and schedule, as the settings say.

@@ -713,3 +713,39 @@ fn a_run_ends_where_the_reward_model_is_a_coin() {
     assert!(!place.path("run/sample-drawn").exists(), "nothing is drawn for it");
     place.succeeds(&format!("{SMALL_EXPERIMENT} {learns_nothing} --fresh"));
 }
+
+#[test]
+fn a_reference_of_another_tokenizer_is_refused_with_a_token_that_differs() {
+    let place = Workplace::new();
+    place.with_letters("abcdefghijklmnopqrstuv");
+    std::fs::create_dir(place.path("other")).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(place.path("model").join(name), place.path("other").join(name)).unwrap();
+    }
+    place.lines("pairs.jsonl", [json!({ "prompt": "ab", "chosen": "cd", "rejected": "ef" })]);
+    place.lines("prompts.jsonl", [json!({ "prompt": "ab" })]);
+    place.lines(
+        "texts.jsonl",
+        [json!({ "text": "ab", "label": 1 }), json!({ "text": "cd", "label": 0 })],
+    );
+    place.succeeds("reward --model model --data texts.jsonl --out rewarder --max-steps 1");
+    let align = "align --objective dpo --model model --reference other --data pairs.jsonl --out out --max-steps 1";
+    let online = "align --online --objective exo-rw --model model --reference other --data prompts.jsonl \
+                  --reward rewarder --out online --completions 2 --max-new-tokens 2 --rounds 1";
+    let evaluate = "evaluate --policy model --reference other --reward rewarder --data prompts.jsonl --completions 2 \
+                    --max-new-tokens 2";
+    place.letters_of("other", "abcdfeghijklmnopqrstuv");
+    for command in [align, online, evaluate] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(place.refuses(command, 1), @r#"error: other: expected a reference with the tokens of the policy model, found "f" for id 4, which is "e" there; give a reference with the same tokenizer, such as the model that the policy was made from"#);
+        }
+    }
+    assert!(!place.path("out").exists() && !place.path("online").exists());
+    // Of the ids that both know, all are the same; or nothing is known of the reference's.
+    place.letters_of("other", "abcdefgh");
+    for command in [align, online, evaluate] {
+        place.succeeds(command);
+    }
+    std::fs::remove_file(place.path("other/tokenizer.json")).unwrap();
+    place.succeeds(evaluate);
+}

@@ -220,6 +220,109 @@ fn settings_of_objectives_are_read_from_everywhere_and_refused_by_name() {
 }
 
 #[test]
+fn the_figures_of_kto_are_means_over_completions_whatever_their_groups() {
+    let place = place();
+    // Groups of 1, 2, 3 and 1 completions.
+    let group = |i: usize| {
+        let k = 1 + i % 3;
+        json!({
+            "prompt_ids": PROMPTS[i], "completion_ids": &COMPLETIONS[i][..k], "rewards": &REWARDS[i][..k],
+            "finished": vec![false; k],
+        })
+    };
+    place.lines("mixed.jsonl", (0..PROMPTS.len()).map(group));
+    let found = first_step(&place, "kto", "mixed.jsonl", "--reference reference");
+    let sides = ["policy", "reference"].map(|model| scored(&place, model, "mixed.jsonl"));
+    let of = |side: usize, i: usize, j: usize| sides[side][i]["log_probs"][j].as_f64().unwrap();
+    let all: Vec<(usize, usize)> =
+        (0..PROMPTS.len()).flat_map(|i| (0..1 + i % 3).map(move |j| (i, j))).collect();
+    let mean = |desirable: bool, number: &dyn Fn(usize, usize) -> f64| {
+        let own = all.iter().filter(|(i, j)| (REWARDS[*i][*j] > 0.0) == desirable);
+        let numbers: Vec<f64> = own.map(|&(i, j)| number(i, j)).collect();
+        numbers.iter().sum::<f64>() / numbers.len() as f64
+    };
+    for (side, desirable) in [("chosen", true), ("rejected", false)] {
+        close(&found[format!("logps/{side}")], mean(desirable, &|i, j| of(0, i, j)));
+        let reward = |i, j| 0.7 * (of(0, i, j) - of(1, i, j));
+        close(&found[format!("rewards/{side}")], mean(desirable, &reward));
+        close(
+            &found[format!("length/{side}")],
+            mean(desirable, &|i, j| COMPLETIONS[i][j].len() as f64),
+        );
+    }
+    let kl = found["kl"].as_f64().unwrap();
+    let is_right =
+        |&(i, j): &(usize, usize)| (of(0, i, j) - of(1, i, j) > kl) == (REWARDS[i][j] > 0.0);
+    let right = all.iter().filter(|it| is_right(it)).count();
+    close(&found["accuracy"], right as f64 / all.len() as f64);
+}
+
+#[test]
+fn the_effective_sample_size_does_not_depend_on_the_micro_batches() {
+    let place = place();
+    // Every other group says by which log-probs it was drawn.
+    let mut all = groups(3);
+    for group in all.iter_mut().step_by(2) {
+        let completions = group["completion_ids"].as_array().unwrap();
+        let drawn = |ids: &Value| vec![json!(-1.5); ids.as_array().unwrap().len()];
+        group["log_probs"] = json!(completions.iter().map(drawn).collect::<Vec<_>>());
+    }
+    place.lines("groups.jsonl", all);
+    let size = |micro: usize| {
+        place.succeeds(&format!(
+            "align --objective exo-rw --model policy --reference reference --data groups.jsonl --out {micro} --max-steps 1 \
+             --batch-size 4 --micro-batch-size {micro}"
+        ));
+        metrics(&place.path(&micro.to_string()))[0]["effective_sample_size"].clone()
+    };
+    let whole = size(4).as_f64().unwrap();
+    assert!(1.0 < whole && whole < 3.0, "{whole}");
+    for micro in [1, 2] {
+        close(&size(micro), whole);
+    }
+}
+
+#[test]
+fn a_setting_without_effect_is_refused_where_this_command_alone_is_given_it() {
+    let place = place();
+    place.lines("pairs.jsonl", groups(2));
+    let align = |more: &str| {
+        format!("align --objective dpo --model policy --data pairs.jsonl --out out {more}")
+    };
+    let refused = |more: &str| place.refuses(&align(more), 2);
+    insta::assert_snapshot!(refused("--label-smoothing 0.3"), @"error: `--label-smoothing`: expected a setting that dpo reads, found one that it does not; leave it out, or choose an objective that does: cdpo or robust-dpo");
+    insta::assert_snapshot!(refused("--set objective.gamma=3"), @"error: `--set objective.gamma`: expected a setting that dpo reads, found one that it does not; leave it out, or choose an objective that does: simpo");
+    insta::assert_snapshot!(refused("--alpha 32"), @"error: `--alpha`: expected a setting that dpo reads, found one that it does not; leave it out, or choose an objective that does: alpha-pref or alpha-rw; did you mean --lora-alpha?");
+    insta::assert_snapshot!(refused("--lora-targets c_attn"), @"error: `--lora-targets`: expected adapters to be trained, found adapter.rank = 0, which trains all weights; give a rank (--lora-rank 16), or leave it out");
+    insta::assert_snapshot!(refused("--set adapter={dropout=0.1}"), @"error: `--set adapter`: expected adapters to be trained, found adapter.rank = 0, which trains all weights; give a rank (--lora-rank 16), or leave it out");
+    assert!(!place.path("out").exists());
+    // A file and the environment serve several commands.
+    place.write("all.toml", "[objective]\ngamma = 3\n[adapter]\nalpha = 32\n");
+    place.succeeds(&align("--config all.toml --max-steps 1"));
+    place.succeeds("check --data pairs.jsonl --model policy --set objective.gamma=3");
+    // One term of a sum reads it.
+    place.succeeds("align --objective dpo+simpo --gamma 3 --model policy --data pairs.jsonl --out sum --max-steps 1");
+}
+
+#[test]
+fn a_warm_up_as_long_as_the_training_is_told() {
+    let place = place();
+    place.lines("pairs.jsonl", groups(2));
+    let warned = |warmup: usize| {
+        let align = format!(
+            "align --objective dpo --model policy --data pairs.jsonl --out {warmup} --max-steps 1 --set \
+             optimizer.warmup={warmup}"
+        );
+        let output = place.exalign().args(align.split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+            .matches("the learning rate rises over 5 steps, and the training has 1")
+            .count()
+    };
+    assert_eq!((warned(5), warned(0)), (1, 0));
+}
+
+#[test]
 fn a_program_trains_with_an_objective_of_its_own() {
     // Cargo builds examples before it runs all tests, but not for one binary of them.
     let beside = assert_cmd::cargo::cargo_bin("exalign");

@@ -252,6 +252,46 @@ fn what_cannot_be_learned_so_is_refused_before_anything_is_drawn() {
 }
 
 #[test]
+fn groups_that_no_step_learns_from_are_told_by_their_number() {
+    let place = workplace();
+    let told = |batch_size: usize| {
+        // 64 prompts a round, of which there are 10.
+        let command = format!(
+            "align --online --objective exo-rw --model model --data prompts.jsonl --reward command:./even.sh --rounds 1 \
+             --completions 2 --max-new-tokens 2 --out {batch_size} --batch-size {batch_size}"
+        );
+        let output = place.exalign().args(command.split_whitespace()).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        said.split_once("the steps of a round learn from ").map(|(_, rest)| rest[..19].to_owned())
+    };
+    assert_eq!(told(7).as_deref(), Some("7 of its 10 groups,"));
+    assert_eq!(told(10), None);
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_refused_with_what_makes_it_smaller() {
+    let place = workplace();
+    let refused = |model: &str, completions: usize| {
+        let command = online("exo-rw", "out", 1).replace("--model model", model);
+        place.refuses(&format!("{command} --completions {completions} --dry-run"), 2)
+    };
+    // Parts of a group before adapters, which learn something else.
+    let message = refused("--model model", 1_000_000_000);
+    let parts = "; training.micro_completions=8, training.micro_batch_size=4 and training.recompute=never take ";
+    assert!(message.contains(parts), "{message}");
+    let config = std::fs::read_to_string(place.path("model/config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["n_layer"] = json!(1000);
+    config["n_embd"] = json!(1 << 17);
+    std::fs::create_dir(place.path("huge")).unwrap();
+    place.write("huge/config.json", &config.to_string());
+    let lower = "; lower generation.completions or generation.max_new_tokens, take a smaller model, or a larger machine";
+    let message = refused("--model huge", 2);
+    assert!(message.ends_with(lower), "{message}");
+}
+
+#[test]
 fn a_round_that_is_lost_after_its_first_step_is_not_drawn_by_another_policy() {
     let place = workplace();
     let command =

@@ -155,6 +155,42 @@ fn a_finished_command_is_not_done_again_and_other_settings_are_refused() {
 }
 
 #[test]
+fn a_command_that_was_refused_does_not_stand_in_the_way_of_the_corrected_one() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 20, 4);
+    let align = "align --objective exo-rw --model model --data groups.jsonl --out out --batch-size 8 --max-steps 2";
+    place.refuses(&format!("{align} --lora-rank 2 --lora-targets c_atn"), 2);
+    assert!(place.path("out/run.json").exists());
+    place.succeeds(align);
+
+    let text = |i: usize| serde_json::json!({ "prompt_ids": [i], "completion_ids": [i, 22] });
+    place.lines("texts.jsonl", (0..8).map(text));
+    let sft = "sft --model model --data texts.jsonl --validation texts.jsonl --out sft --max-steps 2 --set checkpoint.best";
+    place.refuses(&format!("{sft}=accuracy"), 2);
+    assert!(place.path("sft/metrics.jsonl").exists());
+    place.succeeds(&format!("{sft}=loss"));
+
+    place.lines("prompts.jsonl", (0..4).map(|i| serde_json::json!({ "prompt_ids": [i] })));
+    let sample = "sample --model model --data prompts.jsonl --out drawn.jsonl --max-new-tokens 3 --completions";
+    place.refuses(&format!("{sample} 2 --shard 1/2"), 2);
+    assert!(place.path("drawn.jsonl.run.json").exists());
+    place.succeeds(&format!("{sample} 3"));
+}
+
+#[test]
+fn a_training_that_was_killed_is_not_replaced_by_one_with_other_settings() {
+    let place = Workplace::new();
+    place.groups("groups.jsonl", 20, 4);
+    let align = "align --objective exo-rw --model model --data groups.jsonl --out out --batch-size 4 --epochs 400 \
+                 --set checkpoint.every=1";
+    until_killed_after_checkpoints(&place, align, "out", 1);
+    insta::assert_snapshot!(
+        place.refuses(&format!("{align} --beta-policy 0.2"), 2),
+        @"error: out: was made with other settings: objective.beta_policy: 0.1 → 0.2. Use another --out, or --fresh to start over"
+    );
+}
+
+#[test]
 fn sampling_that_was_killed_draws_the_same_completions() {
     let place = Workplace::new();
     place.lines(

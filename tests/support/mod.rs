@@ -79,6 +79,11 @@ impl Workplace {
 
     /// Gives the model a tokenizer of `letters`, whose ids are their places, beside the end [`END`].
     pub fn with_letters(&self, letters: &str) {
+        self.letters_of("model", letters);
+    }
+
+    /// The same for the model of a folder.
+    pub fn letters_of(&self, folder: &str, letters: &str) {
         let mut vocabulary = json!({ "</s>": END });
         for (id, letter) in letters.chars().enumerate() {
             vocabulary[letter.to_string()] = json!(id);
@@ -91,7 +96,7 @@ impl Workplace {
             "version": "1.0", "added_tokens": [end],
             "model": { "type": "BPE", "vocab": vocabulary, "merges": [] }, "decoder": { "type": "Fuse" },
         });
-        self.write("model/tokenizer.json", &tokenizer.to_string());
+        self.write(&format!("{folder}/tokenizer.json"), &tokenizer.to_string());
     }
 
     /// `exalign` in this folder, with a cache of its own and no settings from outside.

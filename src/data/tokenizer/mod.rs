@@ -255,6 +255,18 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The first id that stands for another token in `other`, with both tokens. Ids that only one of the two knows
+    /// do not count, nor do added tokens, which a model may have named anew.
+    pub fn first_difference(&self, other: &Self) -> Option<(u32, String, String)> {
+        let own = |tokenizer: &Self, id: u32| {
+            let is_added = tokenizer.inner.get_added_vocabulary().simple_id_to_token(id).is_some();
+            if is_added { None } else { tokenizer.token(id) }
+        };
+        let ids = 0..self.vocab_size.min(other.vocab_size) as u32;
+        let mut both = ids.filter_map(|id| Some((id, own(self, id)?, own(other, id)?)));
+        both.find(|(_, one, another)| one != another)
+    }
+
     /// The token that ends a text, as training appends it.
     pub fn end_of_text(&self) -> Option<u32> {
         self.ends.turn.map(|(id, _)| id)

@@ -36,12 +36,20 @@ impl Figure {
     }
 }
 
-/// Names that differ: in `metrics.jsonl`, and in TRL.
-const RENAMED: [(&str, &str); 2] =
-    [("accuracy", "rewards/accuracies"), ("reward_margin", "rewards/margins")];
+/// Names that differ: in `metrics.jsonl`, and in TRL, by its trainers of policies and by its `RewardTrainer`.
+const RENAMED: [(&str, [&str; 2]); 2] = [
+    ("accuracy", ["rewards/accuracies", "accuracy"]),
+    ("reward_margin", ["rewards/margins", "margin"]),
+];
+
+/// Whether a line of metrics is of a reward model: that of a policy has the rewards of a side.
+fn is_of_rewards(line: &Value) -> bool {
+    ["rewards/chosen", "rewards/rejected"].iter().all(|name| line.get(name).is_none())
+}
 
 /// All figures of a line of metrics, the losses first; tokens a second where both are there.
 pub fn figures(line: &Value) -> Vec<Figure> {
+    let trainer = usize::from(is_of_rewards(line));
     let fields = line.as_object().into_iter().flatten().filter(|(name, _)| *name != "step");
     let mut figures: Vec<Figure> = fields
         .filter_map(|(name, value)| {
@@ -51,8 +59,8 @@ pub fn figures(line: &Value) -> Vec<Figure> {
                 None if name.starts_with("validation_before/") => return None,
                 None => (Split::Train, name.as_str()),
             };
-            let renamed = RENAMED.iter().find(|(ours, _)| *ours == name).map(|(_, theirs)| *theirs);
-            let name = renamed.unwrap_or(name).to_owned();
+            let renamed = RENAMED.iter().find(|(ours, _)| *ours == name);
+            let name = renamed.map_or(name, |(_, theirs)| theirs[trainer]).to_owned();
             Some(Figure { split, name, value: value.as_f64()? })
         })
         .collect();
@@ -94,5 +102,14 @@ mod tests {
             ("train/tokens_per_second", 200.0),
         ];
         assert_eq!(tags, expected.map(|(tag, value)| (tag.to_owned(), value)));
+    }
+
+    #[test]
+    fn figures_of_a_reward_model_have_the_names_of_its_trainer() {
+        let line = json!({
+            "step": 1, "loss": 0.5, "accuracy": 0.75, "reward_margin": 0.25, "validation/accuracy": 0.5,
+        });
+        let tags: Vec<String> = figures(&line).iter().map(Figure::tag).collect();
+        assert_eq!(tags, ["train/loss", "train/accuracy", "train/margin", "eval/accuracy"]);
     }
 }

@@ -16,7 +16,7 @@ use crate::model::{DecoderConfig, WeightType};
 
 pub use drawing::DrawingFit;
 pub use training::Fit;
-pub(super) use training::{Size, fit, sizes};
+pub(super) use training::{LOWER_LENGTH, Size, Sizes, fit, sizes};
 
 /// Bytes of an f32.
 const FLOAT: Bytes = 4;

@@ -40,6 +40,26 @@ pub(in crate::tuning) fn sizes(groups: &DiskList<TokenGroup>, most: usize) -> Re
     (0..groups.len()).map(|number| Ok(Size::of(&groups.get(number)?, most))).collect()
 }
 
+/// The groups of a training, as far as memory goes.
+pub(in crate::tuning) struct Sizes<'a> {
+    /// The sizes of all, of their largest parts where so many of their completions are in memory at once; 0: all.
+    pub of: &'a dyn Fn(usize) -> Result<Vec<Size>>,
+    /// How to make them smaller, for people.
+    pub lower: &'a str,
+}
+
+impl Sizes<'_> {
+    /// The largest first.
+    fn sorted(&self, most: usize) -> Result<Vec<Size>> {
+        let mut sizes = (self.of)(most)?;
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(sizes)
+    }
+}
+
+/// How to make groups smaller that are read.
+pub(in crate::tuning) const LOWER_LENGTH: &str = "shorten the texts (data.max_length)";
+
 /// How a training is cut, and what it then takes of memory, in bytes. The figures are estimates.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fit {
@@ -89,10 +109,10 @@ struct Work<'a> {
 pub(in crate::tuning) fn fit(
     model: &ModelFolder,
     settings: &TrainSettings,
-    mut sizes: Vec<Size>,
+    groups: &Sizes<'_>,
     device: &Device,
 ) -> Result<Fit> {
-    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let sizes = groups.sorted(settings.training.micro_completions)?;
     let (free, limit) = free_memory(device);
     match cut(&work(model, settings, &sizes)?, settings, limit) {
         Ok(fit) => Ok(Fit { free, ..fit }),
@@ -100,48 +120,68 @@ pub(in crate::tuning) fn fit(
             "the training: expected what fits in the {} of free memory, found {}; {}",
             in_words(free.unwrap_or(0)),
             tightest.in_words(),
-            remedy(model, settings, &sizes, limit)
+            remedy(model, settings, groups, limit)?
         ))),
     }
 }
 
-/// Settings with which a training fits that else does not.
+/// Settings with which a training fits that else does not: groups in parts before adapters, which learn something
+/// else.
 fn remedy(
     model: &ModelFolder,
     settings: &TrainSettings,
-    sizes: &[Size],
+    groups: &Sizes<'_>,
     limit: Option<Bytes>,
-) -> String {
+) -> Result<String> {
+    /// Completions of a group that are tried to be in memory at once.
+    const PARTS: [usize; 2] = [8, 1];
+
     let mut smaller = settings.clone();
     smaller.training.micro_batch_size = 0;
     smaller.training.recompute = Recompute::Auto;
-    let fits = |settings: &TrainSettings| {
+    let fits = |settings: &TrainSettings, sizes: &[Size]| {
         let work = work(model, settings, sizes).ok()?;
         cut(&work, settings, limit).ok()
     };
-    if let Some(fit) = fits(&smaller) {
-        return format!(
-            "training.micro_batch_size={} and training.recompute={} take {}",
-            fit.micro_batch_size,
-            if fit.recompute { "always" } else { "never" },
-            in_words(fit.total)
-        );
+    let given = settings.training.micro_completions;
+    let is_smaller = |most: &usize| given == 0 || *most < given;
+    let mut parts = Vec::new();
+    for most in std::iter::once(given).chain(PARTS.into_iter().filter(is_smaller)) {
+        parts.push((most, groups.sorted(most)?));
+    }
+    let in_parts = |most: usize, before: &str, after: &str| match most {
+        _ if most == given => String::new(),
+        most => format!("{before}training.micro_completions={most}{after}"),
+    };
+    for (most, sizes) in &parts {
+        if let Some(fit) = fits(&smaller, sizes) {
+            return Ok(format!(
+                "{}training.micro_batch_size={} and training.recompute={} take {}",
+                in_parts(*most, "", ", "),
+                fit.micro_batch_size,
+                if fit.recompute { "always" } else { "never" },
+                in_words(fit.total)
+            ));
+        }
     }
     if smaller.adapter.rank == 0 {
         smaller.adapter.rank = 16;
     }
-    for kept in [WeightType::F32, WeightType::Bf16, WeightType::Q4] {
-        smaller.training.base_dtype = kept;
-        if let Some(fit) = fits(&smaller) {
-            return format!(
-                "--lora-rank {} --base-dtype {} --micro-batch-size 0 takes {}",
-                smaller.adapter.rank,
-                kept.short_name(),
-                in_words(fit.total)
-            );
+    for (most, sizes) in &parts {
+        for kept in [WeightType::F32, WeightType::Bf16, WeightType::Q4] {
+            smaller.training.base_dtype = kept;
+            if let Some(fit) = fits(&smaller, sizes) {
+                return Ok(format!(
+                    "--lora-rank {} --base-dtype {} --micro-batch-size 0{} takes {}",
+                    smaller.adapter.rank,
+                    kept.short_name(),
+                    in_parts(*most, " --set ", ""),
+                    in_words(fit.total)
+                ));
+            }
         }
     }
-    "shorten the texts (data.max_length), take a smaller model, or a larger machine".to_owned()
+    Ok(format!("{}, take a smaller model, or a larger machine", groups.lower))
 }
 
 /// The first cut that fits the limit, or the smallest.

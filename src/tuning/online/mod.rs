@@ -26,11 +26,11 @@ use burn::tensor::Device;
 
 use super::batches::{Source, StepRecords};
 use super::drawing::{PromptToComplete, read_prompts, sampling};
-use super::fit::{Fit, Size, fit};
+use super::fit::{Fit, Size, Sizes, fit};
 use super::referenced::{Batching, Referenced, alignment_batch};
 use super::subject::Subject;
 use super::train::{Train, Trained};
-use super::{TrainingSite, tokenizer};
+use super::{TrainingSite, check_same_tokens, tokenizer};
 use crate::alignment::{Alignment, Takes};
 use crate::config::{BestBy, Generation, OnlineSettings};
 use crate::data::{Intake, Located, Tokenizer};
@@ -71,10 +71,12 @@ impl Online {
         let objective = settings.align.objective.init()?;
         check(settings, &*objective)?;
         let tokenizer = tokenizer(&folder, &train.chat)?;
+        check_same_tokens(&folder, tokenizer.as_ref(), &reference)?;
         let asked = (&settings.generation, &train.data.tokens);
         let file: Arc<Path> = prompts.into();
         let prompts = read_prompts(prompts, asked, &folder, tokenizer.as_ref())?;
         check_rewards(&rewards, &file, &prompts, tokenizer.as_ref())?;
+        tell_unused_groups(settings, prompts.len());
         let reference = reference.kept_as(train.reference_type());
         Ok(Self { folder, reference, tokenizer, objective, prompts, rewards })
     }
@@ -85,15 +87,17 @@ impl Online {
     /// If it cannot fit.
     pub fn fit(&self, settings: &OnlineSettings, device: &Device) -> Result<Fit> {
         let Generation { completions, max_new_tokens, .. } = settings.generation;
-        let completions = match settings.align.train.training.micro_completions {
-            0 => completions,
-            most => completions.min(most),
-        };
-        let size = |prompt: &PromptToComplete| {
+        let of = |most: usize| {
+            let completions = if most == 0 { completions } else { completions.min(most) };
             let scored = completions.saturating_mul(max_new_tokens);
-            Size { tokens: scored.saturating_add(prompt.ids.len()), scored }
+            let size = |prompt: &PromptToComplete| Size {
+                tokens: scored.saturating_add(prompt.ids.len()),
+                scored,
+            };
+            Ok(self.prompts.iter().map(size).collect())
         };
-        fit(&self.folder, &settings.align.train, self.prompts.iter().map(size).collect(), device)
+        let lower = "lower generation.completions or generation.max_new_tokens";
+        fit(&self.folder, &settings.align.train, &Sizes { of: &of, lower }, device)
     }
 
     /// Trains, or goes on from the newest checkpoint at the site; `site.out/rounds` has what was drawn.
@@ -126,6 +130,7 @@ impl Online {
         let batching = Batching {
             tokens: objective.needs_tokens(),
             completions: train.training.micro_completions,
+            weighted: true,
         };
         let subject = Subject::new(folder, tokenizer, &train)?;
         let saved = subject.clone();
@@ -225,6 +230,19 @@ fn check_rewards(
     Ok(())
 }
 
+/// Warns where a round draws more groups than its steps learn from.
+fn tell_unused_groups(settings: &OnlineSettings, num_prompts: usize) {
+    let steps = settings.online.steps_per_round;
+    let learned = settings.align.train.training.batch_size.saturating_mul(steps);
+    let drawn = settings.online.prompts_per_round.min(num_prompts);
+    if learned < drawn {
+        tracing::warn!(
+            "the steps of a round learn from {learned} of its {drawn} groups, and the others are drawn for nothing; raise \
+             training.batch_size or online.steps_per_round, or lower online.prompts_per_round"
+        );
+    }
+}
+
 /// Refuses settings that do not go with rounds.
 fn check(settings: &OnlineSettings, objective: &dyn Alignment) -> Result<()> {
     let OnlineSettings { align, generation, .. } = settings;
@@ -272,14 +290,6 @@ fn check(settings: &OnlineSettings, objective: &dyn Alignment) -> Result<()> {
         );
     }
     let train = &align.train;
-    let of_a_round = train.training.batch_size.saturating_mul(settings.online.steps_per_round);
-    if of_a_round < settings.online.prompts_per_round {
-        tracing::warn!(
-            "the steps of a round learn from {of_a_round} of its {} groups, and the others are drawn for nothing; raise \
-             training.batch_size or online.steps_per_round, or lower online.prompts_per_round",
-            settings.online.prompts_per_round
-        );
-    }
     let held_out = train.validation.share > 0.0 || train.checkpoint.best != BestBy::None;
     if held_out || align.drift.kl_budget > 0.0 {
         return Err(Error::usage(

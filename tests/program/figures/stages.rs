@@ -68,11 +68,10 @@ fn losses_and_gradients_are_the_closed_forms_of_their_objectives() {
         |labels: [f64; 2]| q[0] * (q[0].ln() - labels[0]) + q[1] * (q[1].ln() - labels[1]);
     let slope = |labels: [f64; 2]| 0.5 * q[0] * q[1] * (0.75 - (labels[0] - labels[1]));
     let both = |slope: f64| [slope, -slope];
-    let settings = "--beta-policy 0.5 --beta-reward 0.25 --epsilon 0.1";
-    near(&loss(&format!("--objective dpo {settings}"), &pair), -q[0].ln(), &both(-0.5 * q[1]));
+    near(&loss("--objective dpo --beta-policy 0.5", &pair), -q[0].ln(), &both(-0.5 * q[1]));
     let paper = [0.9f64.ln(), 0.1f64.ln()];
-    let exo = format!("--objective exo-pref {settings}");
-    near(&loss(&exo, &pair), reverse(paper), &both(slope(paper)));
+    let exo = "--objective exo-pref --beta-policy 0.5 --epsilon 0.1";
+    near(&loss(exo, &pair), reverse(paper), &both(slope(paper)));
     let official = [0.0, -10.0];
     let found = loss(&format!("{exo} --labels official"), &pair);
     near(&found, reverse(official), &both(slope(official)));
@@ -81,6 +80,7 @@ fn losses_and_gradients_are_the_closed_forms_of_their_objectives() {
         let sum: f64 = values.iter().map(|it| it.exp()).sum();
         values.map(|it| it.exp() / sum)
     };
+    let settings = "--beta-policy 0.5 --beta-reward 0.25";
     let (q, p) = (softmax([0.25, -0.5, 1.0]), softmax([1.2, 0.4, -0.8]));
     let kl: f64 = (0..3).map(|it| q[it] * (q[it] / p[it]).ln()).sum();
     let gradient: Vec<f64> = (0..3).map(|it| 0.5 * q[it] * ((q[it] / p[it]).ln() - kl)).collect();

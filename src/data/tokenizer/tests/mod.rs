@@ -22,6 +22,28 @@ pub fn words() -> Tokenizer {
     Tokenizer::from_tokenizer(inner(), &[END]).unwrap()
 }
 
+#[test]
+fn tokenizers_differ_where_an_id_of_both_is_another_token() {
+    let letters = |letters: &str, added: &[&str]| {
+        let vocab = letters.chars().map(String::from).zip(0..).collect();
+        let model = WordLevel::builder().vocab(vocab).unk_token("a".to_owned()).build().unwrap();
+        let mut tokenizer = tokenizers::Tokenizer::new(model);
+        let added: Vec<AddedToken> = added.iter().map(|&it| AddedToken::from(it, true)).collect();
+        tokenizer.add_special_tokens(&added);
+        Tokenizer::from_tokenizer(tokenizer, &[]).unwrap()
+    };
+    let own = letters("abc", &["<end>"]);
+    let differs = |other: &Tokenizer| [own.first_difference(other), other.first_difference(&own)];
+    let [found, back] = differs(&letters("acb", &["<end>"]));
+    assert_eq!(found, Some((1, "b".to_owned(), "c".to_owned())));
+    assert_eq!(back, Some((1, "c".to_owned(), "b".to_owned())));
+    for same in
+        [("abc", &["<end>"][..]), ("abcde", &[]), ("abc", &["<stop>", "<more>"]), ("ab", &[])]
+    {
+        assert_eq!(differs(&letters(same.0, same.1)), [None, None], "{same:?}");
+    }
+}
+
 fn inner() -> tokenizers::Tokenizer {
     let special = ["<s>", "</s>", "?"].map(str::to_owned);
     let letters = ('a'..='z').map(String::from);
