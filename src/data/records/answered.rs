@@ -34,7 +34,7 @@ impl Record for Answered {
         if !single && !is_text && !fields.has("messages") {
             return Group::from_fields(fields).map(|group| Self { group, is_whole: false });
         }
-        let Demonstration { id, mut prompt, mut completion, is_whole } =
+        let Demonstration { id, mut prompt, mut completion, is_whole, .. } =
             Demonstration::from_fields(fields)?;
         let mut is_whole = is_whole;
         if let (true, Some(conversation)) = (is_whole, &mut completion.passage.conversation) {

@@ -47,7 +47,6 @@ fn a_pair_says_the_same_in_every_form() {
         // A side that is a single message.
         json!({"prompt": talk(), "chosen": assistant("ho"), "rejected": assistant("no")}),
         json!({"messages": talk(), "chosen": [assistant("ho")], "rejected": [assistant("no")]}),
-        json!({"messages": talk(), "completions": [[assistant("ho")], [assistant("no")]], "rewards": [1, 0]}),
         // What a table adds.
         json!({
             "prompt": talk(), "chosen": [{"role": "assistant", "content": "ho", "tool_calls": null}],
@@ -57,6 +56,9 @@ fn a_pair_says_the_same_in_every_form() {
     ] {
         assert_eq!(parse::<Group>(&form).unwrap(), expected, "{form}");
     }
+    let group = json!({"messages": talk(), "completions": [[assistant("ho")], [assistant("no")]], "rewards": [1, 0]});
+    let group = Group { is_preference: true, ..parse(&group).unwrap() };
+    assert_eq!(group, expected);
 }
 
 #[test]
@@ -96,7 +98,8 @@ fn what_a_template_reads_beside_the_messages_travels_with_the_prompt() {
     assert_eq!(conversation.documents.as_ref().unwrap()[0]["title"], "t");
     assert_eq!(json!(conversation.template_kwargs), json!({"enable_thinking": false}));
     // And is written and read again.
-    assert_eq!(parse::<Group>(&json!(group)).unwrap(), group);
+    let again: Group = parse(&json!(group)).unwrap();
+    assert_eq!(Group { is_preference: true, ..again }, group);
     assert_eq!(parse::<Group>(&json!(AsPreference(&group))).unwrap(), group);
 }
 
@@ -117,7 +120,9 @@ fn a_demonstration_is_an_answer_or_all_of_a_text() {
         json!({"completion": with("ho")}),
         json!({"prompt": "hi", "chosen": with("ho"), "rejected": with("no")}),
     ] {
-        assert_eq!(demonstration(&form), answer, "{form}");
+        let is_preference = form.get("rejected").is_some();
+        let expected = Demonstration { is_preference, ..answer.clone() };
+        assert_eq!(demonstration(&form), expected, "{form}");
     }
     assert!(!answer.is_whole);
     let whole = demonstration(&json!({"messages": with("ho")}));

@@ -60,6 +60,8 @@ pub struct Demonstration {
     /// Whether the completion is all there is: a text, or a conversation with all of its turns. Every
     /// token of it but the first is learned from, as in language modelling.
     pub is_whole: bool,
+    /// Whether the completion is the chosen side of a preference.
+    pub is_preference: bool,
 }
 
 /// What a label says, as data sets write it: true or false, 1, 0 or −1, or one of these as a text of a table.
@@ -121,7 +123,8 @@ impl Record for Demonstration {
         let (prompt, answers) = forms::parted(fields, sides)?;
         let passage = answers.into_iter().next().unwrap_or_default();
         let completion = Completion { passage, finished }.checked(name)?;
-        Ok(Self { id: fields.id(), prompt, completion, is_whole: false })
+        let is_preference = name == "chosen" && has("rejected", "rejected_ids");
+        Ok(Self { id: fields.id(), prompt, completion, is_whole: false, is_preference })
     }
 }
 
@@ -148,7 +151,8 @@ impl Demonstration {
                 .to_owned());
         }
         let completion = Completion { passage, finished }.checked(name)?;
-        Ok(Self { id: fields.id(), prompt: Passage::default(), completion, is_whole: true })
+        let (id, prompt) = (fields.id(), Passage::default());
+        Ok(Self { id, prompt, completion, is_whole: true, is_preference: false })
     }
 }
 

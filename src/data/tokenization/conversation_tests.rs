@@ -185,6 +185,19 @@ fn completions_go_on_with_the_turn_that_their_prompt_has_begun() {
     let asked = "<|turn|>user\nhi<|end|>\n<|turn|>assistant\n";
     assert_eq!(prompt, format!("{asked}<thought></thought>The sea"));
     assert_eq!(completions, [" is<|end|>", " was"]);
+    // Whatever the rewards are.
+    for rewards in [json!([1, 0]), json!([1, 0.5]), json!([0, 1])] {
+        let mut labelled = sampled.clone();
+        labelled["rewards"] = rewards;
+        assert_eq!(texts::<Group>(&tokenizer, &labelled), (prompt.clone(), completions.clone()));
+    }
+    // One answer goes on too, with a label or without.
+    let one = json!({"prompt": begun, "completion": " is", "label": true});
+    let whole = format!("{prompt} is<|end|>");
+    let first = (prompt.clone(), vec![" is<|end|>".to_owned()]);
+    assert_eq!(texts::<Demonstration>(&tokenizer, &one), first);
+    assert_eq!(texts::<Answered>(&tokenizer, &one), first);
+    assert_eq!(texts::<LabelledText>(&tokenizer, &one), (String::new(), vec![whole]));
     // As one turn, whatever a reward model reads of it.
     let read = rewarded(&tokenizer, RewardReading::default(), &sampled);
     assert_eq!(tokenizer.decode_all(&read.prompt).unwrap(), asked);
@@ -197,6 +210,12 @@ fn completions_go_on_with_the_turn_that_their_prompt_has_begun() {
     let (prompt, completions) = texts::<Group>(&bytes(Some(template)), &answers);
     assert_eq!(prompt, format!("{asked}The sea<|end|>\n<|turn|>assistant\n"));
     assert_eq!(completions, ["a<|end|>\n", "b<|end|>\n"]);
+    // So are the sides of a preference, also where only the chosen one is learned from.
+    let pair = json!({"prompt": begun, "chosen": "a", "rejected": "b"});
+    let chosen = (prompt, vec!["a<|end|>".to_owned()]);
+    assert_eq!(texts::<Demonstration>(&bytes(Some(template)), &pair), chosen);
+    let (prompt, sides) = texts::<Group>(&bytes(Some(template)), &pair);
+    assert_eq!((prompt, sides[0].clone()), (chosen.0, chosen.1[0].clone()));
 }
 
 #[test]

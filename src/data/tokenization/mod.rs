@@ -147,15 +147,24 @@ impl Tokenize for Group {
 }
 
 impl Group {
-    /// How its prompt ends: within the assistant's turn that it has begun and its completions go on with, as they were
-    /// sampled. The sides of a preference are turns of their own, as TRL reads them.
+    /// How its prompt ends. The sides of a preference are turns of their own, as TRL reads them.
     fn ending(&self) -> Ending {
-        let is_begun = self.prompt.conversation.as_ref().is_some_and(|it| it.begun().is_some());
-        let goes_on = |it: &Completion| it.passage.conversation.is_none();
-        let is_sampled =
-            self.completion_field(0) != "chosen" && self.completions.iter().all(goes_on);
-        if is_begun && is_sampled { Ending::Continued } else { Ending::GenerationPrompt }
+        let mut completions = self.completions.iter();
+        let are_parts = completions.all(|it| goes_on(&self.prompt, &it.passage));
+        ending(are_parts && !self.is_preference)
     }
+}
+
+/// Whether a completion goes on with the assistant's turn that its prompt has begun, as it was sampled. Messages are
+/// turns of their own.
+fn goes_on(prompt: &Passage, completion: &Passage) -> bool {
+    let is_begun = prompt.conversation.as_ref().is_some_and(|it| it.begun().is_some());
+    is_begun && completion.conversation.is_none()
+}
+
+/// How a prompt ends whose completions go on with the turn that it has begun, or not.
+fn ending(goes_on: bool) -> Ending {
+    if goes_on { Ending::Continued } else { Ending::GenerationPrompt }
 }
 
 impl Tokenize for Demonstration {
@@ -164,11 +173,12 @@ impl Tokenize for Demonstration {
         tokenization: &Tokenization<'_>,
         intake: &mut Intake,
     ) -> Result<TokenGroup> {
-        let Demonstration { id, prompt, completion, is_whole } = &located.record;
+        let Demonstration { id, prompt, completion, is_whole, is_preference } = &located.record;
         if *is_whole {
             return tokenization.whole(located, intake);
         }
-        let asked = tokenization.asked(located, prompt, Ending::GenerationPrompt)?;
+        let is_part = !is_preference && goes_on(prompt, &completion.passage);
+        let asked = tokenization.asked(located, prompt, ending(is_part))?;
         intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
         let completion = tokenization.completion(located, "chosen", &asked, completion, intake)?;
         let tokens = TokenGroup {
@@ -196,7 +206,8 @@ impl Tokenize for Answered {
             [only] if is_whole => {
                 let (id, completion) = (group.id.clone(), only.clone());
                 let prompt = Passage::default();
-                let record = Demonstration { id, prompt, completion, is_whole };
+                let is_preference = false;
+                let record = Demonstration { id, prompt, completion, is_whole, is_preference };
                 Demonstration::tokenize(&Located { file, line, record }, tokenization, intake)
             }
             _ => Group::tokenize(&Located { file, line, record: group }, tokenization, intake),
@@ -238,8 +249,9 @@ impl Tokenize for LabelledText {
         let LabelledText { id, prompt, text, label } = &located.record;
         let ids = match prompt {
             Some(prompt) => {
-                let asked = tokenization.asked(located, prompt, Ending::GenerationPrompt)?;
-                let answer = super::Completion::finished(text.clone());
+                let is_part = goes_on(prompt, text);
+                let asked = tokenization.asked(located, prompt, ending(is_part))?;
+                let answer = Completion::finished(text.clone());
                 let answer =
                     tokenization.completion(located, "completion", &asked, &answer, intake)?;
                 intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
