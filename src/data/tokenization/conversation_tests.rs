@@ -163,7 +163,20 @@ fn a_template_that_writes_the_prompt_otherwise_with_its_answer_is_refused() {
     let template = TEMPLATE.replace("<|turn|>assistant\n", "<|turn|>assistant\n<think>");
     let line = json!({"messages": [user("hi")], "chosen": "ho", "rejected": "no"});
     let error = read::<Group>(&bytes(Some(&template)), &line).unwrap_err();
-    insta::assert_snapshot!(error, @r#"data.jsonl:1: `chosen`: expected the chat template to write the conversation with its answer as it writes the prompt that asks for it, found "ought></thought>ho<|end|>\n" where the prompt has "ink>"; set the template's arguments to suit the answers (chat.template_kwargs, such as enable_thinking=false), or give texts"#);
+    insta::assert_snapshot!(error, @r#"data.jsonl:1: `chosen`: expected the chat template to write the conversation with its answer as it writes the prompt that asks for it, found "ought></thought>ho<|end|>\n" where the prompt has "ink>"; set the template's argument to suit the answers (--set chat.template_kwargs.thinking=false), or give `prompt` as the text that the template writes, or token ids as `chosen_ids`"#);
+    // No argument is named that the template does not read.
+    let template = "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}<|end|>\n{% endfor %}\
+        {% if add_generation_prompt %}<|turn|>assistant\n<think>{% endif %}";
+    let line = json!({"messages": [user("hi")], "completions": ["why</think>ho", "no"]});
+    let error = read::<Group>(&bytes(Some(template)), &line).unwrap_err();
+    insta::assert_snapshot!(error, @r#"data.jsonl:1: `completions[0]`: expected the chat template to write the conversation with its answer as it writes the prompt that asks for it, found "ho<|end|>\n" where the prompt has "<think>"; give `prompt` as the text that the template writes, or token ids as `completion_ids`"#);
+    // What is said to work works.
+    let prompt = "<|turn|>user\nhi<|end|>\n<|turn|>assistant\n<think>";
+    let line = json!({"prompt": prompt, "completions": ["why</think>ho", "no"]});
+    let written = ["why</think>ho<|end|>", "no<|end|>"].map(str::to_owned).to_vec();
+    assert_eq!(texts::<Group>(&bytes(Some(template)), &line), (prompt.to_owned(), written));
+    let line = json!({"messages": [user("hi")], "completion_ids": [[1], [2]]});
+    assert_eq!(texts::<Group>(&bytes(Some(template)), &line).0, prompt);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use serde_json::Value;
 
 use super::{Intake, Tokenization, no_tokens, prompt_field};
-use crate::data::{Completion, Conversation, Ending, Located, Passage, Tokenizer};
+use crate::data::{ChatTemplate, Completion, Conversation, Ending, Located, Passage, Tokenizer};
 use crate::{Error, Result};
 
 /// A prompt and its ids.
@@ -126,7 +126,8 @@ impl Tokenization<'_> {
                 let prompt = &self.written(located, asked)?.text;
                 let rest = whole.strip_prefix(prompt.as_str()).ok_or_else(|| {
                     let answer = passage.conversation.as_ref().and_then(|it| it.messages.first());
-                    let problem = goes_on_otherwise(prompt, &whole, answer);
+                    let template = tokenizer.chat_template();
+                    let problem = goes_on_otherwise(prompt, &whole, answer, field, template);
                     located.error(format!("`{field}`: {problem}"))
                 })?;
                 let mut ids = self.after(located, field, asked, rest, tokenizer, intake)?;
@@ -216,8 +217,17 @@ fn of_field<R>(located: &Located<R>, field: &str, error: &Error) -> Error {
     located.error(format!("`{field}`: {error}"))
 }
 
-/// Why the text of a conversation with its answer has no prompt in front of it.
-fn goes_on_otherwise(prompt: &str, whole: &str, answer: Option<&Value>) -> String {
+/// Arguments by which templates begin a thought where an answer is asked for, or do not.
+const BEGINS_THOUGHT: [&str; 2] = ["enable_thinking", "thinking"];
+
+/// Why the text of a conversation with its answer, which the record calls `field`, has no prompt in front of it.
+fn goes_on_otherwise(
+    prompt: &str,
+    whole: &str,
+    answer: Option<&Value>,
+    field: &str,
+    template: Option<&ChatTemplate>,
+) -> String {
     const SHOWN: usize = 30;
     if let Some(role) = answer.map(|it| &it["role"]).filter(|role| *role != "assistant") {
         return format!(
@@ -226,10 +236,19 @@ fn goes_on_otherwise(prompt: &str, whole: &str, answer: Option<&Value>) -> Strin
     }
     let same = prompt.chars().zip(whole.chars()).take_while(|(one, two)| one == two).count();
     let from = |text: &str| -> String { text.chars().skip(same).take(SHOWN).collect() };
+    let argument =
+        BEGINS_THOUGHT.iter().find(|name| template.is_some_and(|template| template.reads(name)));
+    let argument = argument.map_or(String::new(), |name| {
+        format!("set the template's argument to suit the answers (--set chat.template_kwargs.{name}=false), or ")
+    });
+    let ids = match field.split_once('[') {
+        Some(_) => "completion_ids".to_owned(),
+        None => format!("{field}_ids"),
+    };
     format!(
         "expected the chat template to write the conversation with its answer as it writes the prompt \
-         that asks for it, found {:?} where the prompt has {:?}; set the template's arguments to suit the \
-         answers (chat.template_kwargs, such as enable_thinking=false), or give texts",
+         that asks for it, found {:?} where the prompt has {:?}; {argument}give `prompt` as the text that the \
+         template writes, or token ids as `{ids}`",
         from(whole),
         from(prompt)
     )
