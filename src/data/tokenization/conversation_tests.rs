@@ -367,6 +367,9 @@ fn the_token_that_ends_a_turn_is_the_templates_then_the_tokenizers_then_the_mode
     assert_eq!(end(&bytes(Some(open))).1, EndSource::Tokenizer);
     let text = json!({"prompt": "a", "chosen": "b"});
     assert_eq!(texts::<Demonstration>(&with, &text).1, ["b<|end|>"]);
+    // A template writes a line end behind it; sampling stops before.
+    let written = json!({"prompt": "a", "chosen": "b<|end|>\n"});
+    assert_eq!(texts::<Demonstration>(&with, &written).1, ["b<|end|>"]);
     assert_eq!(texts::<Demonstration>(&bytes(None), &text).1, ["b<|endoftext|>"]);
 }
 

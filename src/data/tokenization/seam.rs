@@ -186,7 +186,7 @@ impl Tokenization<'_> {
         }
     }
 
-    /// Puts the token that ends a turn behind a text that ended by itself.
+    /// Ends a text that ended by itself: with the end that it writes out, or with the token that ends a turn.
     pub(super) fn end<R>(
         &self,
         located: &Located<R>,
@@ -204,9 +204,12 @@ impl Tokenization<'_> {
                  `eos_token_id` in its config.json, or `finished` to false in the records",
             ));
         };
-        if !ids.last().is_some_and(|last| tokenizer.all_end_of_text().contains(last)) {
-            self.check(located, field, &[end_of_text])?;
-            ids.push(end_of_text);
+        match tokenizer.end_within(ids) {
+            Some(end) => ids.truncate(end + 1),
+            None => {
+                self.check(located, field, &[end_of_text])?;
+                ids.push(end_of_text);
+            }
         }
         Ok(())
     }
