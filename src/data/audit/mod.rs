@@ -310,7 +310,7 @@ impl Auditor<'_> {
             vocab_size: self.vocab_size,
         };
         let tokens = R::tokenize(&located, &tokenization, intake)?;
-        count_unread(fields, &R::reads(), &mut intake.unread);
+        count_unread::<R>(fields, &R::reads(), &mut intake.unread);
         Ok(Entry { group: group(located.record), tokens })
     }
 }

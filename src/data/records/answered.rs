@@ -20,6 +20,10 @@ impl Record for Answered {
         [Group::reads(), Demonstration::reads()].concat()
     }
 
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        Group::idle(fields)
+    }
+
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
         let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
         let single = has("chosen", "chosen_ids") || has("completion", "completion_ids");

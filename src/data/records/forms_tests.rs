@@ -104,6 +104,39 @@ fn what_a_template_reads_beside_the_messages_travels_with_the_prompt() {
 }
 
 #[test]
+fn what_a_form_leaves_unused_is_named() {
+    let idle = |line: Value| {
+        let fields = Fields::parse(line.to_string().as_bytes()).unwrap();
+        let found = Group::idle(&fields);
+        assert_eq!(Demonstration::idle(&fields), found);
+        assert_eq!(PromptRecord::idle(&fields), found);
+        found
+    };
+    let beside = |prompt: Value, chosen: Value, rejected: Value| {
+        json!({
+            "prompt": prompt, "chosen": chosen, "rejected": rejected, "tools": [{"name": "f"}],
+            "documents": [], "chat_template_kwargs": {"enable_thinking": false},
+        })
+    };
+    // No template writes a text.
+    let text = beside(json!("a"), json!("b"), json!("c"));
+    assert_eq!(idle(text), ["tools", "chat_template_kwargs"]);
+    assert!(idle(beside(json!(talk()), json!("b"), json!("c"))).is_empty());
+    assert!(idle(beside(Value::Null, with("ho"), with("no"))).is_empty());
+
+    // A prompt as text beside the turns that say it, and beside others.
+    let said = |prompt: &str| {
+        idle(json!({"prompt": prompt, "chosen": with("ho"), "rejected": with("no")})).is_empty()
+    };
+    assert!(said("hi") && said(" hi\n"));
+    assert!(said("<|system|>\nbe brief<|end|>\n<|user|>\nhi<|end|>\n<|assistant|>\n"));
+    assert!(!said("Something else entirely."));
+    assert!(!said("hi, be brief"), "the turns in another order");
+    let groups = json!({"prompt": "else", "completions": [with("ho"), with("no")]});
+    assert_eq!(idle(groups), ["prompt"]);
+}
+
+#[test]
 fn a_prompt_that_begins_the_answer_is_written_so_that_it_is_read_again() {
     let prompt: PromptRecord = parse(&json!({"prompt": [user("hi"), assistant("Well,")]})).unwrap();
     assert_eq!(messages(&prompt.prompt).len(), 2);

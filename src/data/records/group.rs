@@ -46,6 +46,10 @@ impl Record for Group {
         [&PROMPT[..], &own, &pair].concat()
     }
 
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        forms::idle(fields)
+    }
+
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
         forms::refuse_meant(fields)?;
         let group = ["completions", "completion_ids"].iter().any(|name| fields.has(name));

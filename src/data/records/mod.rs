@@ -38,6 +38,11 @@ pub trait Record: Sized {
     fn reads() -> Vec<&'static str> {
         Vec::new()
     }
+
+    /// Fields that are read of other records of the kind and not of this one. They are counted too.
+    fn idle(_: &Fields) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// The fields themselves, for whoever reads records of another kind.
@@ -89,6 +94,10 @@ impl Record for Demonstration {
         let own = ["text", "text_ids", "completion", "completion_ids", "label", "finished"];
         let pair = ["chosen", "chosen_ids", "rejected", "rejected_ids"];
         [&PROMPT[..], &own, &pair].concat()
+    }
+
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        forms::idle(fields)
     }
 
     fn passed_over(fields: &Fields) -> Option<&'static str> {
@@ -186,6 +195,10 @@ impl Record for LabelledText {
         [&PROMPT[..], &own].concat()
     }
 
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        forms::idle(fields)
+    }
+
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
         forms::refuse_meant(fields)?;
         let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
@@ -232,8 +245,12 @@ pub struct PromptRecord {
     pub others: Map<String, Value>,
 }
 
-/// No field is unread: those without a meaning are carried through.
+/// No field is unread but idle ones: those without a meaning are carried through.
 impl Record for PromptRecord {
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        forms::idle(fields)
+    }
+
     /// The prompt that stands apart, or what the answers begin with. Of `messages` that end with the
     /// assistant's turn, the turns before it.
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
