@@ -9,6 +9,7 @@
 mod intake;
 mod reward;
 mod seam;
+mod unwritten;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,13 +19,13 @@ use super::{
 };
 use super::{Ending, TokenGroup, Tokenizer};
 use crate::{Error, Result};
-use seam::Asked;
 
 pub use intake::{
     Intake, list_records, read_alignment_tokens, read_records, read_tokens, read_unpaired_tokens,
 };
 pub(crate) use reward::ENDS;
 pub use reward::RewardReading;
+pub use unwritten::Unwritten;
 
 /// The most tokens that a sequence may have; 0 stands for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -127,6 +128,8 @@ impl Tokenize for Group {
                 tokenization.completion(located, &field, &asked, it, intake)
             })
             .collect::<Result<_>>()?;
+        let answers = group.completions.iter().map(|it| &it.passage);
+        tokenization.look_at_fields(&group.prompt, answers, intake);
         let mut tokens = TokenGroup {
             id: group.id.clone(),
             line: located.line,
@@ -180,6 +183,7 @@ impl Tokenize for Demonstration {
         let is_part = !is_preference && goes_on(prompt, &completion.passage);
         let asked = tokenization.asked(located, prompt, ending(is_part))?;
         intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
+        tokenization.look_at_fields(prompt, [&completion.passage], intake);
         let completion = tokenization.completion(located, "chosen", &asked, completion, intake)?;
         let tokens = TokenGroup {
             id: id.clone(),
@@ -227,6 +231,7 @@ impl Tokenize for PromptRecord {
         let ending = if is_begun { Ending::Continued } else { Ending::GenerationPrompt };
         let asked = tokenization.asked(located, prompt, ending)?;
         intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
+        tokenization.look_at_fields(prompt, [], intake);
         let tokens = TokenGroup {
             id: id.clone(),
             line: located.line,
@@ -255,6 +260,7 @@ impl Tokenize for LabelledText {
                 let answer =
                     tokenization.completion(located, "completion", &asked, &answer, intake)?;
                 intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
+                tokenization.look_at_fields(prompt, [text], intake);
                 // The label is the answer's: what is too long loses tokens of the prompt.
                 let group = TokenGroup {
                     prompt: asked.ids,
@@ -266,7 +272,9 @@ impl Tokenize for LabelledText {
                 [group.prompt, group.completions.concat()].concat()
             }
             None => {
-                let mut ids = tokenization.asked(located, text, Ending::Closed)?.ids;
+                let asked = tokenization.asked(located, text, Ending::Closed)?;
+                tokenization.look_at_whole(located, text, &asked, intake);
+                let mut ids = asked.ids;
                 intake.look_at_beginning(&ids, tokenization.tokenizer);
                 tokenization.cut_text(&mut ids, intake);
                 ids
@@ -291,7 +299,9 @@ impl Tokenization<'_> {
     /// is too long keeps its first tokens.
     fn whole(&self, located: &Located<Demonstration>, intake: &mut Intake) -> Result<TokenGroup> {
         let Demonstration { id, completion, .. } = &located.record;
-        let Asked { mut ids, .. } = self.asked(located, &completion.passage, Ending::Closed)?;
+        let asked = self.asked(located, &completion.passage, Ending::Closed)?;
+        self.look_at_whole(located, &completion.passage, &asked, intake);
+        let mut ids = asked.ids;
         intake.look_at_beginning(&ids, self.tokenizer);
         if completion.passage.conversation.is_none() {
             self.end(located, "text", completion, &mut ids)?;

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 
 use serde_json::Value;
 
+use super::unwritten::words_of;
 use super::{Intake, Tokenization, no_tokens, prompt_field};
 use crate::data::{ChatTemplate, Completion, Conversation, Ending, Located, Passage, Tokenizer};
 use crate::{Error, Result};
@@ -14,6 +15,13 @@ pub(super) struct Asked<'p> {
     ending: Ending,
     pub ids: Vec<u32>,
     written: OnceCell<Written>,
+}
+
+impl Asked<'_> {
+    /// What the template has written of it.
+    pub fn text(&self) -> Option<&str> {
+        self.written.get().map(|it| it.text.as_str())
+    }
 }
 
 /// The text that a prompt's ids stand for.
@@ -130,6 +138,11 @@ impl Tokenization<'_> {
                     let problem = goes_on_otherwise(prompt, &whole, answer, field, template);
                     located.error(format!("`{field}`: {problem}"))
                 })?;
+                let line = located.line;
+                match &passage.conversation {
+                    Some(it) => intake.search.look_at_answer(line, rest, words_of(&it.messages)),
+                    None => intake.search.look_at_answer(line, rest, passage.text.as_deref()),
+                }
                 let mut ids = self.after(located, field, asked, rest, tokenizer, intake)?;
                 // A text ends with the token that ends turns, as what is sampled does; messages are all
                 // that the template writes of them.
