@@ -178,8 +178,8 @@ impl stage::Stage for Label {
         };
         let (records, mut intake) =
             data::list_records(&self.data.path, self.settings.data.skip_bad, read)?;
-        // They are carried into the output.
-        intake.unread.clear();
+        // The others are carried into the output.
+        intake.unread.retain(|name, _| Group::reads().contains(&name.as_str()));
         intake.tell(&self.data.path);
         let tolerance = Tolerance::of_output(self.settings.data.skip_bad, intake.skipped);
         Ok(Unlabelled { rewards, groups: Groups { file, records }, sizes, tolerance })

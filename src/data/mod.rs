@@ -34,7 +34,7 @@ pub use records::{
 pub use token_group::TokenGroup;
 pub(crate) use tokenization::ENDS;
 pub use tokenization::{
-    Intake, Limits, RewardReading, SetBy, Tokenization, Tokenize, list_records,
+    Intake, Limits, RewardReading, SetBy, Tokenization, Tokenize, Unwritten, list_records,
     read_alignment_tokens, read_records, read_tokens, read_unpaired_tokens,
 };
 pub(crate) use tokenizer::GENERATION;

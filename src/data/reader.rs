@@ -230,18 +230,21 @@ impl<R: Record> Reader<R> {
             return Ok(None);
         }
         let record = R::from_fields(fields)?;
-        count_unread(fields, &self.reads, &mut self.unread);
+        count_unread::<R>(fields, &self.reads, &mut self.unread);
         Ok(Some(record))
     }
 }
 
-/// Counts the columns of a row that are not among those that are read; where none are, all are.
-pub(super) fn count_unread(
+/// Counts the columns of a row that are not among those that are read; where none are, all are. Idle ones are counted
+/// in any case.
+pub(super) fn count_unread<R: Record>(
     fields: &Fields,
     reads: &[&'static str],
     unread: &mut BTreeMap<String, usize>,
 ) {
-    for name in fields.names().filter(|name| !reads.is_empty() && !reads.contains(name)) {
+    let idle = R::idle(fields);
+    let is_unread = |name: &&str| !reads.is_empty() && !reads.contains(name) || idle.contains(name);
+    for name in fields.names().filter(is_unread) {
         match unread.get_mut(name) {
             Some(count) => *count += 1,
             None => _ = unread.insert(name.to_owned(), 1),

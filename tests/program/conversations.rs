@@ -126,6 +126,25 @@ fn check_shows_rows_as_the_model_reads_them() {
 }
 
 #[test]
+fn what_the_template_leaves_out_is_told_by_check_and_by_trainings() {
+    let place = Workplace::new();
+    chat_model(&place, TEMPLATE);
+    let mut answer = assistant("cd");
+    answer["reasoning_content"] = json!("gh");
+    let rows = ["ab", "ef"].map(|ask| json!({"prompt": [user(ask)], "completion": [answer]}));
+    place.lines("rows.jsonl", rows);
+    let words = "the chat template does not write `reasoning_content` of 2 records,";
+    let checked = place.succeeds("check --model model --data rows.jsonl");
+    assert!(checked.contains(words) && !checked.contains("go ahead"), "{checked}");
+    let output = place
+        .exalign()
+        .args(["sft", "--model", "model", "--data", "rows.jsonl", "--out", "sft"])
+        .output();
+    let said = crate::support::text(&output.unwrap().stderr);
+    assert_eq!(said.matches(words).count(), 1, "{said}");
+}
+
+#[test]
 fn a_thumb_down_is_passed_over_by_fine_tuning_and_read_by_reward() {
     let place = Workplace::new();
     chat_model(&place, TEMPLATE);

@@ -239,6 +239,7 @@ impl Shape<'_> {
         let group = Group {
             prompt: part.prompt.prompt.clone(),
             completions: std::iter::once(&part.chosen).chain(&part.rejected).cloned().collect(),
+            is_preference: part.rejected.is_some(),
             ..Group::default()
         };
         let located = Located { file: Path::new("the set").into(), line: 1, record: group };

@@ -127,6 +127,9 @@ impl List {
                 audit.begin
             )
         });
+        if let Some(words) = audit.unwritten.words() {
+            self.note(true, || words);
+        }
         self.note(audit.kind == Kind::Unpaired, || {
             format!(
                 "unpaired preferences: `exalign align --objective kto` learns from all, `exalign sft` from the {} with \

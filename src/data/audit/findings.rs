@@ -233,7 +233,10 @@ impl Findings {
             .then(|| crate::statistics::mean(self.spreads.iter().copied()));
         let tokenizer = auditor.tokenizer;
         let end = tokenizer.and_then(|it| it.token(it.end_of_text()?));
-        let Intake { seams: merged, seam_examples, begun_twice, begin, unread, .. } = self.intake;
+        let unwritten = self.intake.unwritten();
+        let Intake { seams: merged, seam_examples, begun_twice, begin, mut unread, .. } =
+            self.intake;
+        unread.extend(unwritten.notes());
         let mut audit = Audit {
             kind,
             forms: self.forms,
@@ -266,6 +269,7 @@ impl Findings {
             end,
             begun_twice,
             begin,
+            unwritten,
             tokenizer_warnings: tokenizer.map_or(Vec::new(), |it| it.warnings().to_vec()),
             shown: self.shown,
             positive: matches!(kind, Kind::LabelledTexts | Kind::Unpaired).then_some(self.positive),

@@ -25,7 +25,8 @@ pub use shown::{ShownAnswer, ShownRow};
 use super::reader::count_unread;
 use super::{
     Answered, Completion, Demonstration, Fields, Group, Intake, LabelledText, Limits, Located,
-    Problem, PromptRecord, Record, SetBy, TokenGroup, Tokenization, Tokenize, Tokenizer, rows,
+    Problem, PromptRecord, Record, SetBy, TokenGroup, Tokenization, Tokenize, Tokenizer, Unwritten,
+    rows,
 };
 use crate::{Error, Result};
 
@@ -168,6 +169,8 @@ pub struct Audit {
     pub begun_twice: usize,
     /// That token.
     pub begin: String,
+    /// What the chat template leaves out.
+    pub unwritten: Unwritten,
     /// What of the tokenizer's settings is not honoured.
     pub tokenizer_warnings: Vec<String>,
     /// The first records as the model reads them.
@@ -310,7 +313,7 @@ impl Auditor<'_> {
             vocab_size: self.vocab_size,
         };
         let tokens = R::tokenize(&located, &tokenization, intake)?;
-        count_unread(fields, &R::reads(), &mut intake.unread);
+        count_unread::<R>(fields, &R::reads(), &mut intake.unread);
         Ok(Entry { group: group(located.record), tokens })
     }
 }

@@ -78,6 +78,16 @@ fn every_kind_is_told_by_its_fields() {
 }
 
 #[test]
+fn columns_that_a_record_does_not_use_are_counted() {
+    let mut text = pair("a", "b", "c");
+    text["tools"] = json!([{"name": "f"}]);
+    text["note"] = json!("n");
+    let found = audit(&[text, pair("a", "c", "d")]);
+    let unread = [("note", 1), ("tools", 1)].map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(found.unread, BTreeMap::from(unread));
+}
+
+#[test]
 fn all_bad_lines_are_listed_and_the_reasons_of_pairs_named() {
     let records = [
         lines(&[pair("a", "b", "c"), pair("a", "b", "b")]),

@@ -181,7 +181,12 @@ impl ChatTemplate {
 
     /// Whether the template reads what day it is.
     pub fn reads_date(&self) -> bool {
-        self.named.values().flatten().any(|it| jinja::reads(it, "strftime_now"))
+        self.reads("strftime_now")
+    }
+
+    /// Whether the template reads the variable, such as an argument of its own.
+    pub(crate) fn reads(&self, variable: &str) -> bool {
+        self.named.values().flatten().any(|it| jinja::reads(it, variable))
     }
 
     /// Whether the template reads a user's content in parts. Of roles whose parts it does not

@@ -20,6 +20,10 @@ impl Record for Answered {
         [Group::reads(), Demonstration::reads()].concat()
     }
 
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        Group::idle(fields)
+    }
+
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
         let has = |text: &str, ids: &str| fields.has(text) || fields.has(ids);
         let single = has("chosen", "chosen_ids") || has("completion", "completion_ids");
@@ -34,7 +38,7 @@ impl Record for Answered {
         if !single && !is_text && !fields.has("messages") {
             return Group::from_fields(fields).map(|group| Self { group, is_whole: false });
         }
-        let Demonstration { id, mut prompt, mut completion, is_whole } =
+        let Demonstration { id, mut prompt, mut completion, is_whole, .. } =
             Demonstration::from_fields(fields)?;
         let mut is_whole = is_whole;
         if let (true, Some(conversation)) = (is_whole, &mut completion.passage.conversation) {

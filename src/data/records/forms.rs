@@ -41,13 +41,18 @@ pub(super) const MEANT: [(&[&str], &str); 5] = [
     (&["kto_tag"], "call the column `label`"),
 ];
 
-/// Refuses a column whose meaning would be lost.
-pub(super) fn refuse_meant(fields: &Fields) -> Result<(), Problem> {
-    let says_nothing = |value: &Value| match value {
+/// Whether a value is there and says nothing.
+fn says_nothing(value: &Value) -> bool {
+    match value {
         Value::String(text) => text.trim().is_empty(),
         Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
         _ => false,
-    };
+    }
+}
+
+/// Refuses a column whose meaning would be lost.
+pub(super) fn refuse_meant(fields: &Fields) -> Result<(), Problem> {
     for (names, remedy) in MEANT {
         for name in names {
             if let Some(value) = fields.get(name).filter(|value| !says_nothing(value)) {
@@ -131,6 +136,57 @@ fn template_kwargs(fields: &Fields) -> Result<Map<String, Value>, Problem> {
             .map_err(|_| wrong(NAME, "an object", &Value::from(text.as_str()), remedy)),
         Some(other) => Err(wrong(NAME, "an object", other, remedy)),
     }
+}
+
+/// What a record says beside the messages that its chat template writes.
+const CONTEXT: [&str; 3] = ["tools", "documents", "chat_template_kwargs"];
+
+/// Fields that have a meaning in other records and none in this one: what only a chat template reads, where no prompt
+/// or answer is messages, and a prompt as text beside turns that say another.
+pub(super) fn idle(fields: &Fields) -> Vec<&'static str> {
+    let says = |name: &&str| fields.get(name).is_some_and(|value| !says_nothing(value));
+    let answers = written_as_messages(fields);
+    let is_talk = !answers.is_empty()
+        || fields.has("messages")
+        || fields.get("prompt").is_some_and(|it| !it.is_string());
+    let mut idle: Vec<&str> = match is_talk {
+        true => Vec::new(),
+        false => CONTEXT.into_iter().filter(says).collect(),
+    };
+    if let Some(Value::String(prompt)) = fields.get("prompt").filter(|_| says(&"prompt"))
+        && let Some(first) = answers.first()
+        && !fields.has("messages")
+        && !is_said_by(prompt, &first[..common_beginning(&answers)])
+    {
+        idle.push("prompt");
+    }
+    idle
+}
+
+/// The answers that are lists of messages, or a single message.
+fn written_as_messages(fields: &Fields) -> Vec<&[Value]> {
+    let several = fields.get("completions").and_then(Value::as_array).into_iter().flatten();
+    let single = ["chosen", "rejected", "completion"].iter().filter_map(|name| fields.get(name));
+    several.chain(single).filter_map(messages).collect()
+}
+
+fn messages(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Array(items) if items.first().is_some_and(Value::is_object) => Some(items),
+        Value::Object(_) => Some(std::slice::from_ref(value)),
+        _ => None,
+    }
+}
+
+/// Whether turns say what a prompt beside them does: the words of one user turn, or those of all turns in their order,
+/// as a chat template writes them.
+fn is_said_by(prompt: &str, turns: &[Value]) -> bool {
+    let words = |turn: &Value| Passage::of_messages(vec![turn.clone()]).words().unwrap_or_default();
+    let is_turn = |turn: &Value| turn["role"] == "user" && words(turn).trim() == prompt.trim();
+    let all = turns.iter().try_fold(prompt, |rest, turn| {
+        rest.split_once(words(turn).trim()).map(|(_, behind)| behind)
+    });
+    turns.iter().any(is_turn) || all.is_some()
 }
 
 /// The prompt of several answers, given with their names, and the answers without it.

@@ -47,7 +47,6 @@ fn a_pair_says_the_same_in_every_form() {
         // A side that is a single message.
         json!({"prompt": talk(), "chosen": assistant("ho"), "rejected": assistant("no")}),
         json!({"messages": talk(), "chosen": [assistant("ho")], "rejected": [assistant("no")]}),
-        json!({"messages": talk(), "completions": [[assistant("ho")], [assistant("no")]], "rewards": [1, 0]}),
         // What a table adds.
         json!({
             "prompt": talk(), "chosen": [{"role": "assistant", "content": "ho", "tool_calls": null}],
@@ -57,6 +56,9 @@ fn a_pair_says_the_same_in_every_form() {
     ] {
         assert_eq!(parse::<Group>(&form).unwrap(), expected, "{form}");
     }
+    let group = json!({"messages": talk(), "completions": [[assistant("ho")], [assistant("no")]], "rewards": [1, 0]});
+    let group = Group { is_preference: true, ..parse(&group).unwrap() };
+    assert_eq!(group, expected);
 }
 
 #[test]
@@ -96,8 +98,42 @@ fn what_a_template_reads_beside_the_messages_travels_with_the_prompt() {
     assert_eq!(conversation.documents.as_ref().unwrap()[0]["title"], "t");
     assert_eq!(json!(conversation.template_kwargs), json!({"enable_thinking": false}));
     // And is written and read again.
-    assert_eq!(parse::<Group>(&json!(group)).unwrap(), group);
+    let again: Group = parse(&json!(group)).unwrap();
+    assert_eq!(Group { is_preference: true, ..again }, group);
     assert_eq!(parse::<Group>(&json!(AsPreference(&group))).unwrap(), group);
+}
+
+#[test]
+fn what_a_form_leaves_unused_is_named() {
+    let idle = |line: Value| {
+        let fields = Fields::parse(line.to_string().as_bytes()).unwrap();
+        let found = Group::idle(&fields);
+        assert_eq!(Demonstration::idle(&fields), found);
+        assert_eq!(PromptRecord::idle(&fields), found);
+        found
+    };
+    let beside = |prompt: Value, chosen: Value, rejected: Value| {
+        json!({
+            "prompt": prompt, "chosen": chosen, "rejected": rejected, "tools": [{"name": "f"}],
+            "documents": [], "chat_template_kwargs": {"enable_thinking": false},
+        })
+    };
+    // No template writes a text.
+    let text = beside(json!("a"), json!("b"), json!("c"));
+    assert_eq!(idle(text), ["tools", "chat_template_kwargs"]);
+    assert!(idle(beside(json!(talk()), json!("b"), json!("c"))).is_empty());
+    assert!(idle(beside(Value::Null, with("ho"), with("no"))).is_empty());
+
+    // A prompt as text beside the turns that say it, and beside others.
+    let said = |prompt: &str| {
+        idle(json!({"prompt": prompt, "chosen": with("ho"), "rejected": with("no")})).is_empty()
+    };
+    assert!(said("hi") && said(" hi\n"));
+    assert!(said("<|system|>\nbe brief<|end|>\n<|user|>\nhi<|end|>\n<|assistant|>\n"));
+    assert!(!said("Something else entirely."));
+    assert!(!said("hi, be brief"), "the turns in another order");
+    let groups = json!({"prompt": "else", "completions": [with("ho"), with("no")]});
+    assert_eq!(idle(groups), ["prompt"]);
 }
 
 #[test]
@@ -117,7 +153,9 @@ fn a_demonstration_is_an_answer_or_all_of_a_text() {
         json!({"completion": with("ho")}),
         json!({"prompt": "hi", "chosen": with("ho"), "rejected": with("no")}),
     ] {
-        assert_eq!(demonstration(&form), answer, "{form}");
+        let is_preference = form.get("rejected").is_some();
+        let expected = Demonstration { is_preference, ..answer.clone() };
+        assert_eq!(demonstration(&form), expected, "{form}");
     }
     assert!(!answer.is_whole);
     let whole = demonstration(&json!({"messages": with("ho")}));

@@ -31,6 +31,8 @@ pub struct Group {
     /// Fields that have no meaning here, such as `answer`, in their order: they are carried through, and
     /// programs and rules that give rewards read them.
     pub others: Map<String, Value>,
+    /// Whether the record calls its completions `chosen` and `rejected`.
+    pub is_preference: bool,
 }
 
 /// The rewards of a preference.
@@ -42,6 +44,10 @@ impl Record for Group {
             ["completions", "completion_ids", "finished", "rewards", "reward_parts", "log_probs"];
         let pair = ["chosen", "chosen_ids", "rejected", "rejected_ids"];
         [&PROMPT[..], &own, &pair].concat()
+    }
+
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        forms::idle(fields)
     }
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
@@ -101,8 +107,17 @@ impl Record for Group {
                 Completion { passage, finished }.checked(&format!("completions[{i}]"))
             })
             .collect::<Result<_, _>>()?;
-        let (id, others) = (fields.id(), carried(fields));
-        Ok(Self { id, prompt, completions, rewards, reward_parts, log_probs, others })
+        let (id, others, is_preference) = (fields.id(), carried(fields), false);
+        Ok(Self {
+            id,
+            prompt,
+            completions,
+            rewards,
+            reward_parts,
+            log_probs,
+            others,
+            is_preference,
+        })
     }
 }
 
@@ -169,7 +184,7 @@ impl Group {
         rejected: Completion,
     ) -> Self {
         let (completions, rewards) = (vec![chosen, rejected], Some(PREFERENCE.to_vec()));
-        Self { id, prompt, completions, rewards, ..Self::default() }
+        Self { id, prompt, completions, rewards, is_preference: true, ..Self::default() }
     }
 
     fn from_preference(fields: &Fields) -> Result<Self, Problem> {
@@ -193,11 +208,11 @@ impl Group {
         Ok(Self { others: carried(fields), ..pair })
     }
 
-    /// What a message calls completion `i`: `chosen` and `rejected` for what looks like a
-    /// preference, `completions[i]` otherwise.
+    /// What a message calls completion `i`: `chosen` and `rejected` of a preference,
+    /// `completions[i]` otherwise.
     pub fn completion_field(&self, i: usize) -> String {
         match i {
-            _ if self.rewards.as_deref() != Some(&PREFERENCE) => format!("completions[{i}]"),
+            _ if !self.is_preference => format!("completions[{i}]"),
             0 => "chosen".to_owned(),
             _ => "rejected".to_owned(),
         }

@@ -38,6 +38,11 @@ pub trait Record: Sized {
     fn reads() -> Vec<&'static str> {
         Vec::new()
     }
+
+    /// Fields that are read of other records of the kind and not of this one. They are counted too.
+    fn idle(_: &Fields) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// The fields themselves, for whoever reads records of another kind.
@@ -60,6 +65,8 @@ pub struct Demonstration {
     /// Whether the completion is all there is: a text, or a conversation with all of its turns. Every
     /// token of it but the first is learned from, as in language modelling.
     pub is_whole: bool,
+    /// Whether the completion is the chosen side of a preference.
+    pub is_preference: bool,
 }
 
 /// What a label says, as data sets write it: true or false, 1, 0 or −1, or one of these as a text of a table.
@@ -87,6 +94,10 @@ impl Record for Demonstration {
         let own = ["text", "text_ids", "completion", "completion_ids", "label", "finished"];
         let pair = ["chosen", "chosen_ids", "rejected", "rejected_ids"];
         [&PROMPT[..], &own, &pair].concat()
+    }
+
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        forms::idle(fields)
     }
 
     fn passed_over(fields: &Fields) -> Option<&'static str> {
@@ -121,7 +132,8 @@ impl Record for Demonstration {
         let (prompt, answers) = forms::parted(fields, sides)?;
         let passage = answers.into_iter().next().unwrap_or_default();
         let completion = Completion { passage, finished }.checked(name)?;
-        Ok(Self { id: fields.id(), prompt, completion, is_whole: false })
+        let is_preference = name == "chosen" && has("rejected", "rejected_ids");
+        Ok(Self { id: fields.id(), prompt, completion, is_whole: false, is_preference })
     }
 }
 
@@ -148,7 +160,8 @@ impl Demonstration {
                 .to_owned());
         }
         let completion = Completion { passage, finished }.checked(name)?;
-        Ok(Self { id: fields.id(), prompt: Passage::default(), completion, is_whole: true })
+        let (id, prompt) = (fields.id(), Passage::default());
+        Ok(Self { id, prompt, completion, is_whole: true, is_preference: false })
     }
 }
 
@@ -180,6 +193,10 @@ impl Record for LabelledText {
     fn reads() -> Vec<&'static str> {
         let own = ["text", "text_ids", "completion", "completion_ids", "label"];
         [&PROMPT[..], &own].concat()
+    }
+
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        forms::idle(fields)
     }
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
@@ -228,8 +245,12 @@ pub struct PromptRecord {
     pub others: Map<String, Value>,
 }
 
-/// No field is unread: those without a meaning are carried through.
+/// No field is unread but idle ones: those without a meaning are carried through.
 impl Record for PromptRecord {
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        forms::idle(fields)
+    }
+
     /// The prompt that stands apart, or what the answers begin with. Of `messages` that end with the
     /// assistant's turn, the turns before it.
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {

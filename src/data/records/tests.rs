@@ -19,7 +19,11 @@ fn refused<R: Record + std::fmt::Debug>(line: &str) -> Problem {
 fn a_preference_is_a_group_of_two_with_the_chosen_first() {
     let pair = group(r#"{"id": 7, "prompt": "a", "chosen": "b", "rejected": "c", "more": {}}"#);
     let spelled = r#"{"id": 7, "prompt": "a", "completions": ["b", "c"], "finished": [true, true], "rewards": [1, 0], "more": {}}"#;
-    assert_eq!(pair, group(spelled));
+    // Rewards alone make no preference: what is drawn may have the same.
+    let drawn = group(spelled);
+    assert_eq!(pair, Group { is_preference: true, ..drawn.clone() });
+    assert_eq!([0, 1].map(|i| pair.completion_field(i)), ["chosen", "rejected"]);
+    assert_eq!([0, 1].map(|i| drawn.completion_field(i)), ["completions[0]", "completions[1]"]);
     assert_eq!(
         serde_json::to_string(&pair).unwrap(),
         spelled

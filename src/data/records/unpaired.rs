@@ -16,6 +16,10 @@ impl Record for Unpaired {
         [Group::reads(), LabelledText::reads()].concat()
     }
 
+    fn idle(fields: &Fields) -> Vec<&'static str> {
+        Group::idle(fields)
+    }
+
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
         // Token ids of several completions are a list of lists.
         let ids = fields.get("completion_ids").and_then(Value::as_array);

@@ -1,6 +1,7 @@
 //! Tests of conversations as token ids, with a tokenizer of bytes and a template of our own. The expected ids
 //! are those of TRL: template(prompt + completion) without template(prompt, generation prompt).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -163,7 +164,20 @@ fn a_template_that_writes_the_prompt_otherwise_with_its_answer_is_refused() {
     let template = TEMPLATE.replace("<|turn|>assistant\n", "<|turn|>assistant\n<think>");
     let line = json!({"messages": [user("hi")], "chosen": "ho", "rejected": "no"});
     let error = read::<Group>(&bytes(Some(&template)), &line).unwrap_err();
-    insta::assert_snapshot!(error, @r#"data.jsonl:1: `chosen`: expected the chat template to write the conversation with its answer as it writes the prompt that asks for it, found "ought></thought>ho<|end|>\n" where the prompt has "ink>"; set the template's arguments to suit the answers (chat.template_kwargs, such as enable_thinking=false), or give texts"#);
+    insta::assert_snapshot!(error, @r#"data.jsonl:1: `chosen`: expected the chat template to write the conversation with its answer as it writes the prompt that asks for it, found "ought></thought>ho<|end|>\n" where the prompt has "ink>"; set the template's argument to suit the answers (--set chat.template_kwargs.thinking=false), or give `prompt` as the text that the template writes, or token ids as `chosen_ids`"#);
+    // No argument is named that the template does not read.
+    let template = "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}<|end|>\n{% endfor %}\
+        {% if add_generation_prompt %}<|turn|>assistant\n<think>{% endif %}";
+    let line = json!({"messages": [user("hi")], "completions": ["why</think>ho", "no"]});
+    let error = read::<Group>(&bytes(Some(template)), &line).unwrap_err();
+    insta::assert_snapshot!(error, @r#"data.jsonl:1: `completions[0]`: expected the chat template to write the conversation with its answer as it writes the prompt that asks for it, found "ho<|end|>\n" where the prompt has "<think>"; give `prompt` as the text that the template writes, or token ids as `completion_ids`"#);
+    // What is said to work works.
+    let prompt = "<|turn|>user\nhi<|end|>\n<|turn|>assistant\n<think>";
+    let line = json!({"prompt": prompt, "completions": ["why</think>ho", "no"]});
+    let written = ["why</think>ho<|end|>", "no<|end|>"].map(str::to_owned).to_vec();
+    assert_eq!(texts::<Group>(&bytes(Some(template)), &line), (prompt.to_owned(), written));
+    let line = json!({"messages": [user("hi")], "completion_ids": [[1], [2]]});
+    assert_eq!(texts::<Group>(&bytes(Some(template)), &line).0, prompt);
 }
 
 #[test]
@@ -185,6 +199,19 @@ fn completions_go_on_with_the_turn_that_their_prompt_has_begun() {
     let asked = "<|turn|>user\nhi<|end|>\n<|turn|>assistant\n";
     assert_eq!(prompt, format!("{asked}<thought></thought>The sea"));
     assert_eq!(completions, [" is<|end|>", " was"]);
+    // Whatever the rewards are.
+    for rewards in [json!([1, 0]), json!([1, 0.5]), json!([0, 1])] {
+        let mut labelled = sampled.clone();
+        labelled["rewards"] = rewards;
+        assert_eq!(texts::<Group>(&tokenizer, &labelled), (prompt.clone(), completions.clone()));
+    }
+    // One answer goes on too, with a label or without.
+    let one = json!({"prompt": begun, "completion": " is", "label": true});
+    let whole = format!("{prompt} is<|end|>");
+    let first = (prompt.clone(), vec![" is<|end|>".to_owned()]);
+    assert_eq!(texts::<Demonstration>(&tokenizer, &one), first);
+    assert_eq!(texts::<Answered>(&tokenizer, &one), first);
+    assert_eq!(texts::<LabelledText>(&tokenizer, &one), (String::new(), vec![whole]));
     // As one turn, whatever a reward model reads of it.
     let read = rewarded(&tokenizer, RewardReading::default(), &sampled);
     assert_eq!(tokenizer.decode_all(&read.prompt).unwrap(), asked);
@@ -197,6 +224,12 @@ fn completions_go_on_with_the_turn_that_their_prompt_has_begun() {
     let (prompt, completions) = texts::<Group>(&bytes(Some(template)), &answers);
     assert_eq!(prompt, format!("{asked}The sea<|end|>\n<|turn|>assistant\n"));
     assert_eq!(completions, ["a<|end|>\n", "b<|end|>\n"]);
+    // So are the sides of a preference, also where only the chosen one is learned from.
+    let pair = json!({"prompt": begun, "chosen": "a", "rejected": "b"});
+    let chosen = (prompt, vec!["a<|end|>".to_owned()]);
+    assert_eq!(texts::<Demonstration>(&bytes(Some(template)), &pair), chosen);
+    let (prompt, sides) = texts::<Group>(&bytes(Some(template)), &pair);
+    assert_eq!((prompt, sides[0].clone()), (chosen.0, chosen.1[0].clone()));
 }
 
 #[test]
@@ -250,6 +283,100 @@ fn a_pair_whose_tokens_are_the_same_is_refused() {
     let error = read.unwrap_err().to_string();
     let name = path.display().to_string();
     insta::assert_snapshot!(error.strip_prefix(&name).unwrap(), @":1: `chosen` and `rejected` are the same tokens: the chat template leaves out what they differ in; write them so that it does not, or drop the pair or pass --skip-bad 1");
+}
+
+/// What the template leaves out of records.
+fn left_out<R: Tokenize>(template: &str, lines: &[Value]) -> Unwritten {
+    let tokenizer = bytes(Some(template));
+    let tokenization =
+        Tokenization { tokenizer: Some(&tokenizer), limits: Limits::default(), vocab_size: 999 };
+    let mut intake = Intake::default();
+    for (line, number) in lines.iter().zip(1..) {
+        let located = Located { line: number, ..located::<R>(line) };
+        R::tokenize(&located, &tokenization, &mut intake).unwrap();
+    }
+    intake.unwritten()
+}
+
+/// A pair whose sides have fields beside their content.
+fn pair_with(fields: &Value) -> Value {
+    let side = |content: &str| {
+        let mut message = assistant(content);
+        for (name, value) in fields.as_object().unwrap() {
+            message[name] = value.clone();
+        }
+        json!([message])
+    };
+    json!({"prompt": [user("hi")], "chosen": side("ho"), "rejected": side("no")})
+}
+
+#[test]
+fn fields_that_the_template_does_not_write_are_counted() {
+    let plain = "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}\
+        {% if add_generation_prompt %}<|turn|>assistant\n{% endif %}";
+    let mut with_context = pair_with(&json!({"tool_calls": [], "reasoning_content": " "}));
+    with_context["tools"] = json!([{"name": "clock"}]);
+    with_context["documents"] = json!([{"title": "t", "text": "x"}]);
+    let lines = [
+        vec![pair_with(&json!({"reasoning_content": "why", "id": 7})); 6],
+        vec![pair_with(&json!({"tool_calls": [{"function": {"name": "clock"}}]})), with_context],
+    ]
+    .concat();
+    let found = left_out::<Group>(plain, &lines);
+    insta::assert_snapshot!(found.words().unwrap(), @"the chat template does not write `documents` of 1 record, `reasoning_content` of 6 records, `tool_calls` of 1 record, `tools` of 1 record, and the model does not read it: give `prompt` and the answers as texts that hold it, or take a template that writes it");
+    assert_eq!(found.notes().collect::<Vec<_>>(), [("messages.id".to_owned(), 6)]);
+    // Every kind of record is looked at.
+    assert_eq!(left_out::<Demonstration>(plain, &lines), found);
+    let whole: Vec<Value> = lines
+        .iter()
+        .map(|line| {
+            let messages = [line["prompt"][0].clone(), line["chosen"][0].clone()];
+            json!({"messages": messages, "tools": line["tools"], "documents": line["documents"]})
+        })
+        .collect();
+    assert_eq!(left_out::<Demonstration>(plain, &whole), found);
+    let prompts = [json!({"messages": [user("hi")], "tools": [{"name": "clock"}]})];
+    let tools = BTreeMap::from([("tools".to_owned(), 1)]);
+    assert_eq!(left_out::<PromptRecord>(plain, &prompts).fields, tools);
+
+    // A template that writes a field in one record is trusted with all.
+    let writes = plain.replace(
+        "{{ m.content }}",
+        "{% if loop.last and m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}\
+         {% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}{{ m.content }}",
+    );
+    let writes = format!("{{{{ tools }}}}{{{{ documents }}}}{writes}");
+    let mut thoughts = pair_with(&json!({"reasoning_content": "why"}));
+    thoughts["prompt"] = json!([user("a"), {"role": "assistant", "content": "b", "reasoning_content": "old"}, user("c")]);
+    let found = left_out::<Group>(&writes, &[lines, vec![thoughts]].concat());
+    assert_eq!((found.words(), found.notes().count()), (None, 1));
+}
+
+#[test]
+fn answers_of_which_the_template_leaves_a_part_out_are_counted() {
+    let drops = "{% for m in messages %}<|turn|>{{ m.role }}\n\
+        {{ m.content.split('</think>')[-1] | trim }}<|end|>\n{% endfor %}\
+        {% if add_generation_prompt %}<|turn|>assistant\n{% endif %}";
+    let thought = "<think>\nwhy\n</think>\n\nho";
+    let group = |answers: [Value; 2]| json!({"prompt": [user("hi")], "completions": answers});
+    let lines = [
+        group([json!(" ho "), json!("no")]),
+        group([json!(thought), json!(thought)]),
+        group([json!([assistant("ho")]), json!([assistant(thought)])]),
+    ];
+    let found = left_out::<Group>(drops, &lines);
+    assert_eq!((found.answers, found.first_answer), (2, Some(2)));
+    insta::assert_snapshot!(found.words().unwrap(), @"the chat template does not write a part of the answer of 2 records (the first in line 2), and the model does not read it: give `prompt` and the answers as texts that hold it, or take a template that writes it");
+    let whole = [json!({"messages": [user("hi"), assistant(thought)]})];
+    assert_eq!(left_out::<Demonstration>(drops, &whole).answers, 1);
+    // Other white space loses nothing, nor do thoughts of earlier turns.
+    let spaces = drops.replace(
+        "m.content.split('</think>')[-1] | trim",
+        "m.content.replace('\\n', ' ') if loop.last else m.content.split('</think>')[-1]",
+    );
+    let mut earlier = group([json!(thought), json!("no")]);
+    earlier["prompt"] = json!([user("a"), assistant(thought), user("b")]);
+    assert_eq!(left_out::<Group>(&spaces, &[lines.to_vec(), vec![earlier]].concat()).words(), None);
 }
 
 #[test]
@@ -335,6 +462,9 @@ fn the_token_that_ends_a_turn_is_the_templates_then_the_tokenizers_then_the_mode
     assert_eq!(end(&bytes(Some(open))).1, EndSource::Tokenizer);
     let text = json!({"prompt": "a", "chosen": "b"});
     assert_eq!(texts::<Demonstration>(&with, &text).1, ["b<|end|>"]);
+    // A template writes a line end behind it; sampling stops before.
+    let written = json!({"prompt": "a", "chosen": "b<|end|>\n"});
+    assert_eq!(texts::<Demonstration>(&with, &written).1, ["b<|end|>"]);
     assert_eq!(texts::<Demonstration>(&bytes(None), &text).1, ["b<|endoftext|>"]);
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
+use super::unwritten::{Search, Unwritten};
 use super::{Limits, SetBy, Tokenization, Tokenize};
 use crate::data::audit::count as counted;
 use crate::data::{Group, Located, Record, TokenGroup, Tokenizer, Unpaired, read};
@@ -50,9 +51,16 @@ pub struct Intake {
     pub seam_examples: Vec<String>,
     /// The longest sequence that the model reads, and why, where records were cut to it.
     pub cut_by_model: Option<(usize, SetBy)>,
+    /// What the chat template leaves out.
+    pub(super) search: Search,
 }
 
 impl Intake {
+    /// What the chat template leaves out of the records.
+    pub fn unwritten(&self) -> Unwritten {
+        self.search.unwritten()
+    }
+
     /// Notes that a record was cut to the longest sequence of `limits`.
     pub(super) fn beyond(&mut self, limits: Limits) {
         let Limits { max_length, set_by, .. } = limits;
@@ -110,10 +118,17 @@ impl Intake {
             true => tracing::debug!("{summary}"),
             false => tracing::info!("{summary}"),
         }
-        if !self.unread.is_empty() {
-            let columns: Vec<String> =
-                self.unread.iter().map(|(name, count)| format!("`{name}` ({count})")).collect();
+        let unwritten = self.unwritten();
+        let unread = self.unread.iter().map(|(name, count)| (name.clone(), *count));
+        let columns: Vec<String> = unread
+            .chain(unwritten.notes())
+            .map(|(name, count)| format!("`{name}` ({count})"))
+            .collect();
+        if !columns.is_empty() {
             tracing::info!("{}: columns that are not used: {}", path.display(), columns.join(", "));
+        }
+        if let Some(words) = unwritten.words() {
+            tracing::warn!("{}: {words}", path.display());
         }
         if let Some((limit, set_by)) = self.cut_by_model {
             tracing::warn!(
@@ -161,7 +176,7 @@ impl fmt::Display for Intake {
     }
 }
 
-fn count(number: usize, name: &str) -> String {
+pub(super) fn count(number: usize, name: &str) -> String {
     counted(number, name, &format!("{name}s"))
 }
 

@@ -9,6 +9,7 @@
 mod intake;
 mod reward;
 mod seam;
+mod unwritten;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,13 +19,13 @@ use super::{
 };
 use super::{Ending, TokenGroup, Tokenizer};
 use crate::{Error, Result};
-use seam::Asked;
 
 pub use intake::{
     Intake, list_records, read_alignment_tokens, read_records, read_tokens, read_unpaired_tokens,
 };
 pub(crate) use reward::ENDS;
 pub use reward::RewardReading;
+pub use unwritten::Unwritten;
 
 /// The most tokens that a sequence may have; 0 stands for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -127,6 +128,8 @@ impl Tokenize for Group {
                 tokenization.completion(located, &field, &asked, it, intake)
             })
             .collect::<Result<_>>()?;
+        let answers = group.completions.iter().map(|it| &it.passage);
+        tokenization.look_at_fields(&group.prompt, answers, intake);
         let mut tokens = TokenGroup {
             id: group.id.clone(),
             line: located.line,
@@ -147,15 +150,24 @@ impl Tokenize for Group {
 }
 
 impl Group {
-    /// How its prompt ends: within the assistant's turn that it has begun and its completions go on with, as they were
-    /// sampled. The sides of a preference are turns of their own, as TRL reads them.
+    /// How its prompt ends. The sides of a preference are turns of their own, as TRL reads them.
     fn ending(&self) -> Ending {
-        let is_begun = self.prompt.conversation.as_ref().is_some_and(|it| it.begun().is_some());
-        let goes_on = |it: &Completion| it.passage.conversation.is_none();
-        let is_sampled =
-            self.completion_field(0) != "chosen" && self.completions.iter().all(goes_on);
-        if is_begun && is_sampled { Ending::Continued } else { Ending::GenerationPrompt }
+        let mut completions = self.completions.iter();
+        let are_parts = completions.all(|it| goes_on(&self.prompt, &it.passage));
+        ending(are_parts && !self.is_preference)
     }
+}
+
+/// Whether a completion goes on with the assistant's turn that its prompt has begun, as it was sampled. Messages are
+/// turns of their own.
+fn goes_on(prompt: &Passage, completion: &Passage) -> bool {
+    let is_begun = prompt.conversation.as_ref().is_some_and(|it| it.begun().is_some());
+    is_begun && completion.conversation.is_none()
+}
+
+/// How a prompt ends whose completions go on with the turn that it has begun, or not.
+fn ending(goes_on: bool) -> Ending {
+    if goes_on { Ending::Continued } else { Ending::GenerationPrompt }
 }
 
 impl Tokenize for Demonstration {
@@ -164,12 +176,14 @@ impl Tokenize for Demonstration {
         tokenization: &Tokenization<'_>,
         intake: &mut Intake,
     ) -> Result<TokenGroup> {
-        let Demonstration { id, prompt, completion, is_whole } = &located.record;
+        let Demonstration { id, prompt, completion, is_whole, is_preference } = &located.record;
         if *is_whole {
             return tokenization.whole(located, intake);
         }
-        let asked = tokenization.asked(located, prompt, Ending::GenerationPrompt)?;
+        let is_part = !is_preference && goes_on(prompt, &completion.passage);
+        let asked = tokenization.asked(located, prompt, ending(is_part))?;
         intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
+        tokenization.look_at_fields(prompt, [&completion.passage], intake);
         let completion = tokenization.completion(located, "chosen", &asked, completion, intake)?;
         let tokens = TokenGroup {
             id: id.clone(),
@@ -196,7 +210,8 @@ impl Tokenize for Answered {
             [only] if is_whole => {
                 let (id, completion) = (group.id.clone(), only.clone());
                 let prompt = Passage::default();
-                let record = Demonstration { id, prompt, completion, is_whole };
+                let is_preference = false;
+                let record = Demonstration { id, prompt, completion, is_whole, is_preference };
                 Demonstration::tokenize(&Located { file, line, record }, tokenization, intake)
             }
             _ => Group::tokenize(&Located { file, line, record: group }, tokenization, intake),
@@ -216,6 +231,7 @@ impl Tokenize for PromptRecord {
         let ending = if is_begun { Ending::Continued } else { Ending::GenerationPrompt };
         let asked = tokenization.asked(located, prompt, ending)?;
         intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
+        tokenization.look_at_fields(prompt, [], intake);
         let tokens = TokenGroup {
             id: id.clone(),
             line: located.line,
@@ -238,11 +254,13 @@ impl Tokenize for LabelledText {
         let LabelledText { id, prompt, text, label } = &located.record;
         let ids = match prompt {
             Some(prompt) => {
-                let asked = tokenization.asked(located, prompt, Ending::GenerationPrompt)?;
-                let answer = super::Completion::finished(text.clone());
+                let is_part = goes_on(prompt, text);
+                let asked = tokenization.asked(located, prompt, ending(is_part))?;
+                let answer = Completion::finished(text.clone());
                 let answer =
                     tokenization.completion(located, "completion", &asked, &answer, intake)?;
                 intake.look_at_beginning(&asked.ids, tokenization.tokenizer);
+                tokenization.look_at_fields(prompt, [text], intake);
                 // The label is the answer's: what is too long loses tokens of the prompt.
                 let group = TokenGroup {
                     prompt: asked.ids,
@@ -254,7 +272,9 @@ impl Tokenize for LabelledText {
                 [group.prompt, group.completions.concat()].concat()
             }
             None => {
-                let mut ids = tokenization.asked(located, text, Ending::Closed)?.ids;
+                let asked = tokenization.asked(located, text, Ending::Closed)?;
+                tokenization.look_at_whole(located, text, &asked, intake);
+                let mut ids = asked.ids;
                 intake.look_at_beginning(&ids, tokenization.tokenizer);
                 tokenization.cut_text(&mut ids, intake);
                 ids
@@ -279,7 +299,9 @@ impl Tokenization<'_> {
     /// is too long keeps its first tokens.
     fn whole(&self, located: &Located<Demonstration>, intake: &mut Intake) -> Result<TokenGroup> {
         let Demonstration { id, completion, .. } = &located.record;
-        let Asked { mut ids, .. } = self.asked(located, &completion.passage, Ending::Closed)?;
+        let asked = self.asked(located, &completion.passage, Ending::Closed)?;
+        self.look_at_whole(located, &completion.passage, &asked, intake);
+        let mut ids = asked.ids;
         intake.look_at_beginning(&ids, self.tokenizer);
         if completion.passage.conversation.is_none() {
             self.end(located, "text", completion, &mut ids)?;

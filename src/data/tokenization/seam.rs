@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 
 use serde_json::Value;
 
+use super::unwritten::words_of;
 use super::{Intake, Tokenization, no_tokens, prompt_field};
-use crate::data::{Completion, Conversation, Ending, Located, Passage, Tokenizer};
+use crate::data::{ChatTemplate, Completion, Conversation, Ending, Located, Passage, Tokenizer};
 use crate::{Error, Result};
 
 /// A prompt and its ids.
@@ -14,6 +15,13 @@ pub(super) struct Asked<'p> {
     ending: Ending,
     pub ids: Vec<u32>,
     written: OnceCell<Written>,
+}
+
+impl Asked<'_> {
+    /// What the template has written of it.
+    pub fn text(&self) -> Option<&str> {
+        self.written.get().map(|it| it.text.as_str())
+    }
 }
 
 /// The text that a prompt's ids stand for.
@@ -133,9 +141,15 @@ impl Tokenization<'_> {
                 let prompt = &self.written(located, asked)?.text;
                 let rest = whole.strip_prefix(prompt.as_str()).ok_or_else(|| {
                     let answer = passage.conversation.as_ref().and_then(|it| it.messages.first());
-                    let problem = goes_on_otherwise(prompt, &whole, answer);
+                    let template = tokenizer.chat_template();
+                    let problem = goes_on_otherwise(prompt, &whole, answer, field, template);
                     located.error(format!("`{field}`: {problem}"))
                 })?;
+                let line = located.line;
+                match &passage.conversation {
+                    Some(it) => intake.search.look_at_answer(line, rest, words_of(&it.messages)),
+                    None => intake.search.look_at_answer(line, rest, passage.text.as_deref()),
+                }
                 let mut ids = self.after(located, field, asked, rest, tokenizer, intake)?;
                 // A text ends with the token that ends turns, as what is sampled does; messages are all
                 // that the template writes of them.
@@ -192,7 +206,7 @@ impl Tokenization<'_> {
         }
     }
 
-    /// Puts the token that ends a turn behind a text that ended by itself.
+    /// Ends a text that ended by itself: with the end that it writes out, or with the token that ends a turn.
     pub(super) fn end<R>(
         &self,
         located: &Located<R>,
@@ -210,9 +224,12 @@ impl Tokenization<'_> {
                  `eos_token_id` in its config.json, or `finished` to false in the records",
             ));
         };
-        if !ids.last().is_some_and(|last| tokenizer.all_end_of_text().contains(last)) {
-            self.check(located, field, &[end_of_text])?;
-            ids.push(end_of_text);
+        match tokenizer.end_within(ids) {
+            Some(end) => ids.truncate(end + 1),
+            None => {
+                self.check(located, field, &[end_of_text])?;
+                ids.push(end_of_text);
+            }
         }
         Ok(())
     }
@@ -223,8 +240,17 @@ fn of_field<R>(located: &Located<R>, field: &str, error: &Error) -> Error {
     located.error(format!("`{field}`: {error}"))
 }
 
-/// Why the text of a conversation with its answer has no prompt in front of it.
-fn goes_on_otherwise(prompt: &str, whole: &str, answer: Option<&Value>) -> String {
+/// Arguments by which templates begin a thought where an answer is asked for, or do not.
+const BEGINS_THOUGHT: [&str; 2] = ["enable_thinking", "thinking"];
+
+/// Why the text of a conversation with its answer, which the record calls `field`, has no prompt in front of it.
+fn goes_on_otherwise(
+    prompt: &str,
+    whole: &str,
+    answer: Option<&Value>,
+    field: &str,
+    template: Option<&ChatTemplate>,
+) -> String {
     const SHOWN: usize = 30;
     if let Some(role) = answer.map(|it| &it["role"]).filter(|role| *role != "assistant") {
         return format!(
@@ -233,10 +259,19 @@ fn goes_on_otherwise(prompt: &str, whole: &str, answer: Option<&Value>) -> Strin
     }
     let same = prompt.chars().zip(whole.chars()).take_while(|(one, two)| one == two).count();
     let from = |text: &str| -> String { text.chars().skip(same).take(SHOWN).collect() };
+    let argument =
+        BEGINS_THOUGHT.iter().find(|name| template.is_some_and(|template| template.reads(name)));
+    let argument = argument.map_or(String::new(), |name| {
+        format!("set the template's argument to suit the answers (--set chat.template_kwargs.{name}=false), or ")
+    });
+    let ids = match field.split_once('[') {
+        Some(_) => "completion_ids".to_owned(),
+        None => format!("{field}_ids"),
+    };
     format!(
         "expected the chat template to write the conversation with its answer as it writes the prompt \
-         that asks for it, found {:?} where the prompt has {:?}; set the template's arguments to suit the \
-         answers (chat.template_kwargs, such as enable_thinking=false), or give texts",
+         that asks for it, found {:?} where the prompt has {:?}; {argument}give `prompt` as the text that the \
+         template writes, or token ids as `{ids}`",
         from(whole),
         from(prompt)
     )

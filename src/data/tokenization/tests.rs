@@ -49,6 +49,12 @@ fn text_gets_its_special_tokens_and_ids_get_nothing() {
 fn a_text_that_writes_its_end_out_does_not_end_twice() {
     let group = tokens::<Demonstration>(json!({"prompt": "a", "chosen": "b </s>"}));
     assert_eq!(group.completions, [[4, END]]);
+    let group = tokens::<Demonstration>(json!({"prompt": "a", "chosen": "b </s> </s>"}));
+    assert_eq!(group.completions, [[4, END]]);
+    // An end in the middle ends nothing.
+    let group = tokens::<Demonstration>(json!({"prompt": "a", "chosen": "b </s> c"}));
+    assert_eq!(group.completions, [[4, END, 5, END]]);
+    assert_eq!(tokens::<Demonstration>(json!({"text": "b </s> </s>"})).completions, [[4, END]]);
 }
 
 #[test]

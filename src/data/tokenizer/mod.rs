@@ -222,13 +222,17 @@ impl Tokenizer {
     }
 
     /// The text that `ids` add after `before`, special tokens skipped. A letter that begins in
-    /// `before` and ends in `ids` is part of it.
+    /// `before` and ends in `ids` is part of it. Where `ids` change how whole letters of `before` are read, it is the
+    /// text of `ids` alone.
     ///
     /// # Errors
     /// If the tokenizer cannot decode the ids.
     pub fn decode_after(&self, before: &[u32], ids: &[u32]) -> Result<String> {
         let after = self.decode(&[before, ids].concat())?;
-        Ok(seam::added_text(&self.decode(before)?, &after).to_owned())
+        match seam::added_text(&self.decode(before)?, &after) {
+            Some(added) => Ok(added.to_owned()),
+            None => self.decode(ids),
+        }
     }
 
     /// A special token by the name it has in the settings (`bos_token`, `eos_token`, `pad_token`,

@@ -64,14 +64,18 @@ fn continuing(part: &Value) -> Value {
 }
 
 /// What `after` has beyond `before`, where both are the texts of ids and those of `before` begin
-/// those of `after`. A letter of which `before` has a part only belongs to what follows.
-pub fn added_text<'a>(before: &str, after: &'a str) -> &'a str {
+/// those of `after`. A letter of which `before` has a part only belongs to what follows. `None` where `after` has whole
+/// letters of `before` otherwise: bytes that are no letter make a byte-fallback decoder give up those before them.
+pub fn added_text<'a>(before: &str, after: &'a str) -> Option<&'a str> {
     if let Some(added) = after.strip_prefix(before) {
-        return added;
+        return Some(added);
+    }
+    if !before.ends_with(char::REPLACEMENT_CHARACTER) {
+        return None;
     }
     let same = before.chars().zip(after.chars()).take_while(|(a, b)| a == b);
     let length = same.map(|(a, _)| a.len_utf8()).sum::<usize>();
-    &after[length..]
+    Some(&after[length..])
 }
 
 #[cfg(test)]
@@ -80,9 +84,10 @@ mod tests {
 
     #[test]
     fn a_letter_of_two_halves_belongs_to_what_follows() {
-        assert_eq!(added_text("ab", "abc"), "c");
-        assert_eq!(added_text("ab\u{fffd}", "abé c"), "é c");
-        assert_eq!(added_text("ab\u{fffd}", "ab\u{fffd}c"), "c");
-        assert_eq!(added_text("", ""), "");
+        assert_eq!(added_text("ab", "abc"), Some("c"));
+        assert_eq!(added_text("ab\u{fffd}", "abé c"), Some("é c"));
+        assert_eq!(added_text("ab\u{fffd}", "ab\u{fffd}c"), Some("c"));
+        assert_eq!(added_text("", ""), Some(""));
+        assert_eq!(added_text("aé", "a\u{fffd}\u{fffd}\u{fffd}"), None);
     }
 }

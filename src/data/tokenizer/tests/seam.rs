@@ -90,6 +90,19 @@ fn halves_of_a_letter_are_read_together() {
     assert_eq!(llama.decode_after(&[1], &[291]).unwrap(), "cat");
 }
 
+#[test]
+fn bytes_that_are_no_letter_take_nothing_of_the_prompt_with_them() {
+    let llama = tokenizer(&llama_like());
+    let prompt = [&[1, 288][..], &[0xf0, 0x9f, 0x99, 0x82].map(|byte| byte + 3)].concat();
+    assert_eq!(llama.decode(&prompt).unwrap(), "the🙂");
+    // The decoder reads a run of bytes as a whole.
+    let both = [&prompt[..], &[0xff + 3]].concat();
+    assert_eq!(llama.decode(&both).unwrap(), format!("the{}", "\u{fffd}".repeat(5)));
+    assert_eq!(llama.decode_after(&prompt, &[0xff + 3]).unwrap(), "\u{fffd}");
+    assert_eq!(llama.decode_after(&prompt, &[0xff + 3, 291]).unwrap(), "\u{fffd} cat");
+    assert_eq!(llama.decode_after(&prompt, &[291]).unwrap(), " cat");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
