@@ -113,7 +113,12 @@ impl Fields {
     /// is absent or empty.
     pub(super) fn objects(&self, name: &str) -> Result<Option<Vec<Value>>, Problem> {
         let refused = |value: &Value| {
-            wrong(name, "a list of objects", value, "write them as JSON, or drop the column")
+            wrong(
+                name,
+                "a list of objects",
+                value,
+                "write them as a list in JSON, or drop the column",
+            )
         };
         let objects = match self.get(name) {
             None => return Ok(None),
@@ -122,8 +127,12 @@ impl Fields {
                 .map_err(|_| refused(&Value::from(text.as_str())))?,
             Some(other) => return Err(refused(other)),
         };
-        match objects.iter().find(|it| !it.is_object()) {
-            Some(other) => Err(refused(other)),
+        match objects.iter().position(|it| !it.is_object()) {
+            Some(place) => {
+                let item = format!("{name}[{place}]");
+                let remedy = "write the object itself, and not as text";
+                Err(wrong(&item, "an object", &objects[place], remedy))
+            }
             None => Ok((!objects.is_empty()).then_some(objects)),
         }
     }

@@ -126,14 +126,8 @@ fn no_prompt(columns: &Columns) -> Refusal {
 pub(super) fn extras(columns: &Columns) -> Result<Extras, Refusal> {
     let tools = ["tools", "functions"].into_iter().find(|name| columns.has(name));
     let tools = match tools {
-        Some(name) => match columns.get(name) {
-            Some(tools @ Value::Array(_)) => Some(tools.clone()),
-            other => {
-                let found = other.unwrap_or(&Value::Null);
-                let remedy = "write the tools as JSON";
-                return Err(wrong(name, "a list of tools", found, remedy).into());
-            }
-        },
+        // A text of JSON stays one, since records read it with its nulls.
+        Some(name) => columns.objects(name)?.and_then(|_| columns.get(name).cloned()),
         None => None,
     };
     let kwargs = match columns.get("chat_template_kwargs") {

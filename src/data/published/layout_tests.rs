@@ -133,12 +133,28 @@ fn tools_and_template_arguments_pass_through() {
         },
     };
     assert_eq!(read(row), Ok(expected));
-    insta::assert_snapshot!(bad(json!({"prompt": "a", "response": "b", "tools": "add"})), @r#"`tools`: expected a list of tools, found "add"; write the tools as JSON"#);
+    insta::assert_snapshot!(bad(json!({"prompt": "a", "response": "b", "tools": "add"})), @r#"`tools`: expected a list of objects, found "add"; write them as a list in JSON, or drop the column"#);
     // An answer that calls a tool is more than a text.
     let calls = json!({"role": "assistant", "tool_calls": [call]});
     let pairs =
         json!({"prompt": [user("1 + 2?")], "chosen": [calls], "rejected": [assistant("4")]});
     assert_eq!(read(pairs), pair(json!([user("1 + 2?")]), json!([calls]), json!("4")));
+}
+
+#[test]
+fn tools_may_be_a_text_of_json_and_are_what_records_read() {
+    let row = |tools: Value| json!({"prompt": "a", "response": "b", "tools": tools});
+    let tools = |row: Value| match read(row) {
+        Ok(Example::Demonstration { extras, .. }) => extras.tools,
+        other => panic!("{other:?}"),
+    };
+    let text = json!(r#"[{"type": "function", "function": {"name": "add", "strict": null}}]"#);
+    assert_eq!(tools(row(text.clone())), Some(text));
+    for none in ["[]", " ", ""] {
+        assert_eq!(tools(row(json!(none))), None, "{none:?}");
+    }
+    insta::assert_snapshot!(bad(row(json!([r#"{"name": "add"}"#]))), @r#"`tools[0]`: expected an object, found "{\"name\": \"add\"}"; write the object itself, and not as text"#);
+    insta::assert_snapshot!(bad(row(json!("{\"name\": \"add\"}"))), @r#"`tools`: expected a list of objects, found "{\"name\": \"add\"}"; write them as a list in JSON, or drop the column"#);
 }
 
 #[test]
