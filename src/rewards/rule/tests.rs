@@ -37,6 +37,10 @@ fn rules_compare_the_answer_without_its_thoughts() {
     assert_eq!(rewards("exact", json!({"answer": 4}), &["4", "4.0"]), [1.0, 0.0]);
     let numbers = ["<think>18?</think>It is 72.", "72.00", "It is 18", "none", "<think>72"];
     assert_eq!(rewards("number", json!({"answer": 72}), &numbers), [1.0, 1.0, 0.0, 0.0, 0.0]);
+    let long = ["1082152022374638", "1,082,152,022,374,638.0", "1082152022374000"];
+    for answer in [json!("1082152022374638"), json!(1_082_152_022_374_638_u64)] {
+        assert_eq!(rewards("number", json!({ "answer": answer }), &long), [1.0, 1.0, 0.0]);
+    }
     let solution = json!({"solution": "8*9=<<8*9=72>>72\n#### 72"});
     assert_eq!(rewards("number:solution", solution, &numbers), [1.0, 1.0, 0.0, 0.0, 0.0]);
 }
