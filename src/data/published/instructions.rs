@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::columns::Columns;
 use super::conversation::{self, Messages, answer, framed, parted};
-use super::{Example, Extras, Reason, Refusal, comparisons};
+use super::{Example, Extras, Reason, Refusal, comparisons, dialogues};
 use crate::data::fields::wrong;
 
 /// What the columns of a demonstration's answer are called, the first that is there counts.
@@ -97,6 +97,13 @@ pub(super) fn asked(columns: &Columns) -> Result<Messages, Refusal> {
         return Err(no_prompt(columns));
     };
     let text = columns.text(first)?.unwrap_or_default();
+    if dialogues::begins(&text) {
+        let problem = format!(
+            "`{first}`: expected one turn of a user, found a dialogue that begins with `\\n\\nHuman:`; read the \
+             set with `exalign data dialogue`, or write the turns as messages"
+        );
+        return Err(problem.into());
+    }
     for other in &texts[1..] {
         if columns.text(other)?.unwrap_or_default().trim() != text.trim() {
             let problem = format!(

@@ -247,6 +247,11 @@ fn what_no_answer_can_be_made_of_is_refused_by_name() {
             json!({"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "\n\nHuman: Q\n\nAssistant: b"}),
             "chosen",
         ),
+        (
+            json!({"prompt": "\n\nHuman: Q\n\nAssistant: a\n\nHuman: R\n\nAssistant:", "chosen": " b", "rejected": " c"}),
+            "prompt",
+        ),
+        (json!({"instruction": "\n\nHuman: Q\n\nAssistant:", "output": " b"}), "instruction"),
     ] {
         let problem = bad(row);
         assert!(problem.starts_with(&format!("`{name}`: expected ")), "{problem}");
