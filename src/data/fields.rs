@@ -41,9 +41,20 @@ impl Fields {
         }
     }
 
+    /// The fields without the nulls within them.
+    pub(super) fn without_nulls(mut self) -> Self {
+        self.0.values_mut().for_each(|value| *value = without_nulls(value));
+        self
+    }
+
     /// All fields with their values, for what has to be undone before they are read.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = (&String, &mut Value)> {
         self.0.iter_mut()
+    }
+
+    /// All fields with their values, those that are null included.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.0.iter()
     }
 
     /// The names of all fields that are there and not null.
@@ -290,6 +301,31 @@ fn message(value: &Value, name: &str) -> Result<Value, Problem> {
         }
     }
     Ok(without_nulls(value))
+}
+
+/// Fields of a message that say whether it is learned from.
+pub(super) const LEARNING: [&str; 2] = ["weight", "train"];
+
+/// The field that says that a turn of the assistant is not learned from: `weight` is 0, or `train` is false.
+pub(super) fn unlearned(message: &Value) -> Option<&'static str> {
+    let says_no = |name: &&str| {
+        let value = &message[*name];
+        value == &Value::Bool(false) || value.as_f64() == Some(0.0)
+    };
+    LEARNING.into_iter().filter(|_| message["role"] == "assistant").find(says_no)
+}
+
+/// Refuses a turn before the last that is not learned from, among turns that all are.
+pub(super) fn all_learned(messages: &[Value], name: &str) -> Result<(), Problem> {
+    let earlier = messages.split_last().map_or(messages, |(_, earlier)| earlier);
+    match earlier.iter().find_map(unlearned) {
+        Some(field) => Err(format!(
+            "`{name}`: expected turns that are all learned from, found one of the assistant whose `{field}` \
+             says no; write the turns before the last as `prompt` and the last as `chosen`, which alone is \
+             learned from"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// A value without the keys that hold null, at any depth.

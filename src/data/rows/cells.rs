@@ -26,6 +26,14 @@ const LISTS: [&str; 13] = [
 /// Fields that are a text or a conversation.
 const TEXTS_OR_MESSAGES: [&str; 4] = ["prompt", "chosen", "rejected", "completion"];
 
+/// Further fields that records read and that may hold objects.
+const OTHERS: [&str; 3] = ["documents", "reward_parts", "text"];
+
+/// Whether records read the field. Others are carried as they are.
+fn is_read(name: &str) -> bool {
+    [&LISTS[..], &TEXTS_OR_MESSAGES, &OTHERS].iter().any(|names| names.contains(&name))
+}
+
 /// Undoes it, and counts.
 #[derive(Default)]
 pub(super) struct Cells {
@@ -34,10 +42,11 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// The fields as they were before: without nulls inside, and with lists that were written as text.
+    /// The fields as they were before: those that records read without nulls inside, and with lists that were
+    /// written as text.
     pub fn finish(&mut self, mut fields: Fields) -> Result<Fields, Problem> {
         for (name, value) in fields.values_mut() {
-            if name == "id" {
+            if !is_read(name) {
                 continue;
             }
             remove_nulls(value);

@@ -373,6 +373,9 @@ fn nulls_that_arrow_filled_in_are_gone() {
     let lines = r#"{"id": {"a": null}, "messages": [{"role": "user", "content": "Hi", "name": null}], "rewards": [null, 1]}"#;
     let expected = json!({"id": {"a": null}, "messages": [{"role": "user", "content": "Hi"}], "rewards": [null, 1]});
     assert_eq!(read("a", lines), [expected]);
+    // What records do not read stays as it is.
+    let carried = json!({"prompt": "a", "tests": [{"in": null, "out": 3}], "meta": {"k": null}});
+    assert_eq!(read("a", carried.to_string()), [carried]);
 }
 
 #[test]

@@ -147,6 +147,7 @@ impl Rule {
                     group.record.others.keys().map(|name| format!("`{name}`")).collect();
                 let found = match there.is_empty() {
                     true => "no field beside those of the prompt".to_owned(),
+                    false if group.record.others.contains_key(field) => "null".to_owned(),
                     false => format!("only {}", there.join(", ")),
                 };
                 let expected = format!("the right answer, for {self}");

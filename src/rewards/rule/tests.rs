@@ -72,6 +72,7 @@ fn patterns_see_the_whole_completion() {
 #[test]
 fn a_record_that_says_nothing_right_is_refused_and_never_scored_alike() {
     insta::assert_snapshot!(refusal("number", json!({"solution": "2"})), @"g.jsonl:1: `answer`: expected the right answer, for rule:number:answer, found only `solution`; name another field, or add it");
+    insta::assert_snapshot!(refusal("number", json!({"answer": null})), @"g.jsonl:1: `answer`: expected the right answer, for rule:number:answer, found null; name another field, or add it");
     insta::assert_snapshot!(refusal("exact", json!({})), @"g.jsonl:1: `answer`: expected the right answer, for rule:exact:answer, found no field beside those of the prompt; name another field, or add it");
     insta::assert_snapshot!(refusal("number", json!({"answer": "two"})), @r#"g.jsonl:1: `answer`: expected one number, found no number in "two"; write the number alone, or behind #### or in \boxed{}"#);
     insta::assert_snapshot!(refusal("number", json!({"answer": "2 of 3"})), @r#"g.jsonl:1: `answer`: expected one number, found 2 numbers in "2 of 3"; write the number alone, or behind #### or in \boxed{}"#);
