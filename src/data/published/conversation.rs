@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::columns::Columns;
 use super::{Reason, Refusal};
-use crate::data::fields::wrong;
+use crate::data::fields::{LEARNING, all_learned, unlearned, wrong};
 use crate::data::{Passage, Problem};
 
 /// The columns that hold whole conversations.
@@ -20,20 +20,34 @@ pub(super) fn user(text: impl Into<String>) -> Messages {
 }
 
 /// A conversation up to an answer, as a prompt.
-pub(super) fn prompt(messages: Messages) -> Passage {
+pub(super) fn prompt(mut messages: Messages) -> Passage {
+    // Of a prompt nothing is learned, and of an answer all of it.
+    for fields in messages.iter_mut().filter_map(Value::as_object_mut) {
+        LEARNING.iter().for_each(|name| drop(fields.shift_remove(*name)));
+    }
     Passage::of_messages(messages)
 }
 
 /// An answer: a text where it is one message of the assistant and nothing but a text, messages
 /// otherwise.
 pub(super) fn answer(messages: Messages) -> Passage {
-    if let [message] = messages.as_slice()
+    let answer = prompt(messages);
+    if let Some([message]) = answer.messages()
         && let (Some("assistant"), Some(text)) = (role(message), message["content"].as_str())
         && message.as_object().is_some_and(|it| it.len() == 2)
     {
         return Passage::of_text(text);
     }
-    prompt(messages)
+    answer
+}
+
+/// Drops an answer whose last turn says that it is not learned from, and refuses one of which only an earlier
+/// turn says so.
+pub(super) fn is_learned(answer: &[Value], name: &str) -> Result<(), Refusal> {
+    match answer.last().and_then(unlearned) {
+        Some(_) => Err(Refusal::Dropped(Reason::Unwanted)),
+        None => Ok(all_learned(answer, name)?),
+    }
 }
 
 /// The role of a message.

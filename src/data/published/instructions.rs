@@ -29,6 +29,8 @@ pub(super) fn example(columns: &Columns) -> Result<Example, Refusal> {
     }
     is_wanted(columns)?;
     let (prompt, chosen) = demonstration(columns)?;
+    let name = ANSWERS.into_iter().find(|name| columns.has(name)).unwrap_or("messages");
+    conversation::is_learned(&chosen, name)?;
     Example::demonstration(conversation::prompt(prompt), answer(chosen), extras)
 }
 

@@ -209,6 +209,31 @@ fn unwanted_answers_are_no_demonstrations() {
 }
 
 #[test]
+fn answers_that_are_not_to_be_learned_from_are_no_demonstrations() {
+    let turn = |text: &str, weight: Value| json!({"from": "gpt", "value": text, "weight": weight});
+    let human = |text: &str| json!({"from": "human", "value": text, "weight": 0});
+    let row = |first: Value, last: Value| json!({"conversations": [human("Hi"), turn("A", first), human("Bye"), turn("B", last)]});
+    assert_eq!(dropped(row(json!(1), json!(0))), Reason::Unwanted);
+    // Of the turns before the answer nothing is learned, whatever their weight.
+    let asked = json!([user("Hi"), assistant("A"), user("Bye")]);
+    for first in [json!(0), json!(1.0), Value::Null] {
+        let row = row(first.clone(), json!(1));
+        let fields = Fields::parse(row.to_string().as_bytes()).unwrap().without_nulls();
+        assert_eq!(
+            SetKind::Instructions.example(&fields),
+            shown(asked.clone(), json!("B")),
+            "{first}"
+        );
+    }
+    let answer = json!({"role": "assistant", "content": "A", "train": false});
+    assert_eq!(dropped(json!({"prompt": "Hi", "completion": [answer]})), Reason::Unwanted);
+    let pair = json!({"prompt": "Hi", "chosen": [answer], "rejected": [assistant("B")]});
+    assert_eq!(dropped(pair), Reason::Unwanted);
+    let several = json!({"prompt": "Hi", "output": [answer, user("And?"), assistant("B")]});
+    insta::assert_snapshot!(bad(several), @"`output`: expected turns that are all learned from, found one of the assistant whose `train` says no; write the turns before the last as `prompt` and the last as `chosen`, which alone is learned from");
+}
+
+#[test]
 fn two_answers_are_ordered_by_what_says_which_is_better() {
     let (a, b) = (json!("a"), json!("b"));
     let (prompt, first, second) = (
