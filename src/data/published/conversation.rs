@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::columns::Columns;
-use super::{Reason, Refusal};
+use super::{Reason, Refusal, is_blank};
 use crate::data::fields::{LEARNING, all_learned, unlearned, wrong};
 use crate::data::{Passage, Problem};
 
@@ -83,12 +83,15 @@ fn list(items: &[Value], name: &str) -> Result<Messages, Refusal> {
 
 /// Adds what an item of a conversation says: a message, a text whose turn it is, or an exchange.
 fn push(messages: &mut Messages, item: &Value, path: &str) -> Result<(), Refusal> {
+    let text = |name: &str| item.get(name).and_then(Value::as_str);
     match item {
         Value::Object(fields) => match (fields.get("input"), fields.get("output")) {
             (Some(Value::String(asked)), Some(Value::String(answered))) => {
                 messages.extend(user(asked.clone()));
                 messages.push(json!({ "role": "assistant", "content": answered }));
             }
+            // A ShareGPT set without a system text leaves its turn empty.
+            _ if text("from") == Some("system") && text("value").is_some_and(is_blank) => {}
             _ => messages.push(message(fields, path)?),
         },
         Value::String(text) => {
@@ -107,6 +110,12 @@ fn push(messages: &mut Messages, item: &Value, path: &str) -> Result<(), Refusal
 /// A message with `role` and `content`, whatever they are called; what else it has stays.
 fn message(fields: &Map<String, Value>, path: &str) -> Result<Value, Refusal> {
     let calls_tools = fields.contains_key("tool_calls");
+    if fields.get("function_call").is_some_and(|call| !call.is_null()) {
+        return Err(Refusal::Bad(format!(
+            "`{path}.function_call`: expected calls as `tool_calls`, found the older `function_call`; write \
+             [{{\"type\": \"function\", \"function\": {{\"name\": .., \"arguments\": ..}}}}] as `tool_calls`"
+        )));
+    }
     let mut message = Map::new();
     for (name, value) in fields {
         let name = match name.as_str() {

@@ -69,13 +69,34 @@ fn demonstration(columns: &Columns) -> Result<(Messages, Messages), Refusal> {
     }
 }
 
-/// An answer as messages: a text, one message, or several.
+/// An answer as messages: a text, one message, or several. A list of one text is that text.
 pub(super) fn side(columns: &Columns, name: &str) -> Result<Messages, Refusal> {
+    match columns.get(name) {
+        Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
+            if let [text] = items.as_slice() {
+                return Ok(vec![serde_json::json!({ "role": "assistant", "content": text })]);
+            }
+            // Without a prompt, texts are the turns of a conversation.
+            if items.len() > 1 && has_prompt(columns) {
+                let found = items.len();
+                let problem = format!(
+                    "`{name}`: expected one answer, found a list of {found}; write a row for each, or the \
+                     better one as `chosen` and a worse one as `rejected`"
+                );
+                return Err(problem.into());
+            }
+        }
+        _ => {}
+    }
     if let Some(messages) = conversation::messages(columns, name)? {
         return Ok(messages);
     }
     let text = columns.text(name)?.unwrap_or_default();
     Ok(vec![serde_json::json!({ "role": "assistant", "content": text })])
+}
+
+fn has_prompt(columns: &Columns) -> bool {
+    PROMPTS.iter().any(|name| columns.has(name)) || conversation::name(columns).is_some()
 }
 
 /// The prompt that stands in columns of its own, system text and earlier turns included.

@@ -97,6 +97,9 @@ fn the_turns_of_sharegpt_are_messages() {
     let sides =
         json!({"conversations": [human("Hi")], "chosen": gpt("Hello"), "rejected": gpt("No")});
     assert_eq!(read(sides), pair(json!([user("Hi")]), json!("Hello"), json!("No")));
+    let silent = json!([{"from": "system", "value": ""}, human("Hi"), gpt("Hello")]);
+    let turns = shown(json!([user("Hi")]), json!("Hello"));
+    assert_eq!(read(json!({"conversations": silent})), turns);
     let unknown = json!({"conversations": [human("Hi"), {"from": "martian", "value": "Hello"}]});
     insta::assert_snapshot!(bad(unknown), @r#"`conversations[1].role`: expected user, assistant, system or tool (human, gpt, .. as well), found "martian"; rename the role"#);
     insta::assert_snapshot!(bad(json!({"conversations": [{"who": "me"}]})), @r#"`conversations[0].role`: expected a text, found nothing; write a message as {"role": .., "content": ..}"#);
@@ -255,6 +258,22 @@ fn two_answers_are_ordered_by_what_says_which_is_better() {
 }
 
 #[test]
+fn a_list_of_one_answer_is_that_answer_and_a_list_of_several_is_named() {
+    let prompt = json!([user("Q")]);
+    let lists = json!({"prompt": "Q", "chosen": ["a"], "rejected": ["b"]});
+    assert_eq!(read(lists), pair(prompt.clone(), json!("a"), json!("b")));
+    let list = json!({"instruction": "Q", "output": ["a"]});
+    assert_eq!(read(list), shown(prompt, json!("a")));
+    let several = json!({"prompt": "Q", "chosen": "a", "rejected": ["b", "c"]});
+    insta::assert_snapshot!(bad(several), @"`rejected`: expected one answer, found a list of 2; write a row for each, or the better one as `chosen` and a worse one as `rejected`");
+    let ranked = json!({"instruction": "Q", "input": "", "output": ["a", "b"]});
+    assert!(bad(ranked).starts_with("`output`: expected one answer, found a list of 2"));
+    // Whole conversations may be lists of texts.
+    let turns = json!({"chosen": ["Q", "a"], "rejected": ["Q", "b"]});
+    assert_eq!(read(turns), pair(json!([user("Q")]), json!("a"), json!("b")));
+}
+
+#[test]
 fn what_no_answer_can_be_made_of_is_refused_by_name() {
     for (row, name) in [
         (json!({"prompt": "Q", "response": "a", "helpfulness": 2}), "helpfulness"),
@@ -289,6 +308,8 @@ fn what_no_answer_can_be_made_of_is_refused_by_name() {
         dropped(json!({"prompt": "Q", "response": "a", "documents": [{"text": "x"}]})),
         Reason::Documents
     );
+    let call = json!({"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": "{}"}});
+    insta::assert_snapshot!(bad(json!({"messages": [user("Q"), call]})), @r#"`messages[1].function_call`: expected calls as `tool_calls`, found the older `function_call`; write [{"type": "function", "function": {"name": .., "arguments": ..}}] as `tool_calls`"#);
     let picture = json!([{"role": "user", "content": [{"type": "image"}]}, assistant("a")]);
     assert_eq!(dropped(json!({"messages": picture})), Reason::Media);
     // The other experiments have no place for a system text.
