@@ -307,6 +307,15 @@ fn an_object_of_columns_or_of_several_lists_is_refused_by_name() {
     assert_eq!(read("a", group.to_string()), [group]);
     let record = json!({"messages": [{"role": "user", "content": "a"}], "id": 1});
     assert_eq!(read("a", record.to_string()), std::slice::from_ref(&record));
+    for record in [
+        json!({"query": "Who?", "response": "He.", "references": [{"text": "A passage."}]}),
+        json!({"id": 1, "conversation_a": record["messages"], "conversation_b": record["messages"]}),
+        json!({"winner": "a", "one": [{"text": "a"}], "two": [{"text": "b"}]}),
+    ] {
+        assert_eq!(read("a", record.to_string()), [record]);
+    }
+    let holder = json!({"version": "1.1", "Description": "Reviews.", "data": rows});
+    assert_eq!(json!(read("a", holder.to_string())), rows);
     assert_eq!(read("a", serde_json::to_string_pretty(&record).unwrap()), [record]);
 }
 
