@@ -14,6 +14,7 @@
 //! no more memory than some of its rows.
 
 mod cells;
+mod classes;
 mod columns;
 mod content;
 mod frames;

@@ -346,6 +346,30 @@ fn values_of_columns_keep_what_they_say() {
     insta::assert_snapshot!(read("a", stream(&batch))[0], @r#""`prompt`: expected text, found 2 bytes of binary data; write the column as strings""#);
 }
 
+#[test]
+fn classes_of_a_sentiment_are_read_by_their_names_and_not_by_their_numbers() {
+    let labels = |names: Value| -> Vec<Value> {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
+        let labels: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2]));
+        let batch = RecordBatch::try_from_iter([("text", texts), ("label", labels)]).unwrap();
+        let info = json!({"info": {"features": {
+            "text": {"dtype": "string", "_type": "Value"},
+            "label": {"names": names, "_type": "ClassLabel"},
+        }}});
+        let metadata = [("huggingface", info.to_string())];
+        let schema = batch.schema().as_ref().clone().with_metadata(metadata);
+        let batch = batch.with_schema(Arc::new(schema)).unwrap();
+        let rows = [parquet(&batch), stream(&batch), arrow_file(&batch)].map(|it| read("a", it));
+        assert!(rows[0] == rows[1] && rows[1] == rows[2], "{rows:?}");
+        rows[0].iter().map(|row| row["label"].clone()).collect()
+    };
+    assert_eq!(labels(json!(["neg", "pos", "unsup"])), [json!(0), json!(1), json!("unsup")]);
+    assert_eq!(labels(json!(["pos", "neg"])), [1, 0, 2]);
+    let three = [json!(0), json!("neutral"), json!(1)];
+    assert_eq!(labels(json!(["Negative", "neutral", "Positive"])), three);
+    assert_eq!(labels(json!(["world", "sports", "business"])), [0, 1, 2]);
+}
+
 /// Messages as Arrow keeps them: all with the fields of any.
 fn messages_with_gaps() -> RecordBatch {
     let field = |name| Field::new(name, DataType::Utf8, true);
