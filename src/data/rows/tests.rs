@@ -4,8 +4,9 @@ use std::sync::Arc;
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int64Array,
-    LargeStringArray, RecordBatch, StringArray, StringViewArray, TimestampMillisecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, Float64Array,
+    Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray,
+    TimestampMillisecondArray,
 };
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field};
@@ -341,6 +342,11 @@ fn values_of_columns_keep_what_they_say() {
     for content in [parquet(&batch), stream(&batch), arrow_file(&batch)] {
         assert_eq!(read("a", content), expected);
     }
+    let decimals = Decimal128Array::from(vec![18_446_744_073_709_551_617, 5]);
+    let decimals: ArrayRef = Arc::new(decimals.with_precision_and_scale(38, 0).unwrap());
+    let batch = RecordBatch::try_from_iter([("id", decimals)]).unwrap();
+    let ids = [json!({"id": "18446744073709551617"}), json!({"id": 5})];
+    assert_eq!(read("a", stream(&batch)), ids);
     let prompts: ArrayRef = Arc::new(BinaryArray::from(vec![&b"\xff\xd8"[..]]));
     let batch = RecordBatch::try_from_iter([("prompt", prompts)]).unwrap();
     insta::assert_snapshot!(read("a", stream(&batch))[0], @r#""`prompt`: expected text, found 2 bytes of binary data; write the column as strings""#);
