@@ -46,7 +46,7 @@ impl Fields {
 
     /// The fields without the nulls within them.
     pub(super) fn without_nulls(mut self) -> Self {
-        self.0.values_mut().for_each(|value| *value = without_nulls(value));
+        self.0.values_mut().for_each(remove_nulls);
         self
     }
 
@@ -333,14 +333,21 @@ pub(super) fn all_learned(messages: &[Value], name: &str) -> Result<(), Problem>
 
 /// A value without the keys that hold null, at any depth.
 fn without_nulls(value: &Value) -> Value {
+    let mut value = value.clone();
+    remove_nulls(&mut value);
+    value
+}
+
+/// Drops the fields of objects that are null, as `remove_none_values` of TRL does. Arrow gives all
+/// objects of a column the same fields and fills those that one has not with null.
+pub(super) fn remove_nulls(value: &mut Value) {
     match value {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| (name.clone(), without_nulls(value)))
-            .collect(),
-        Value::Array(items) => items.iter().map(without_nulls).collect(),
-        other => other.clone(),
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(remove_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        _ => {}
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::literal::Literal;
+use crate::data::fields::remove_nulls;
 use crate::data::{Fields, Problem};
 
 /// Fields that are lists or objects, whatever their items.
@@ -94,19 +95,6 @@ impl Cells {
 /// Whether a text stands for no list at all.
 fn is_blank_list(name: &str, value: &Value) -> bool {
     LISTS.contains(&name) && value.as_str().is_some_and(|it| it.trim().is_empty())
-}
-
-/// Drops the fields of objects that are null, as `remove_none_values` of TRL does. Arrow gives all
-/// objects of a column the same fields and fills those that one has not with null.
-fn remove_nulls(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, value| !value.is_null());
-            fields.values_mut().for_each(remove_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
-        _ => {}
-    }
 }
 
 /// Whether a value is a message or a list of messages.
