@@ -32,7 +32,10 @@ impl Fields {
             )
         })?;
         match serde_json::from_str(text) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(Value::Object(fields)) => match fields.values().any(is_huge) {
+                true => large_integer(text).map_or(Ok(Self(fields)), Err),
+                false => Ok(Self(fields)),
+            },
             Ok(other) => Err(format!(
                 "expected an object, found {}; write one JSON object a line",
                 describe(&other)
@@ -41,9 +44,20 @@ impl Fields {
         }
     }
 
+    /// The fields without the nulls within them.
+    pub(super) fn without_nulls(mut self) -> Self {
+        self.0.values_mut().for_each(remove_nulls);
+        self
+    }
+
     /// All fields with their values, for what has to be undone before they are read.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = (&String, &mut Value)> {
         self.0.iter_mut()
+    }
+
+    /// All fields with their values, those that are null included.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.0.iter()
     }
 
     /// The names of all fields that are there and not null.
@@ -113,7 +127,12 @@ impl Fields {
     /// is absent or empty.
     pub(super) fn objects(&self, name: &str) -> Result<Option<Vec<Value>>, Problem> {
         let refused = |value: &Value| {
-            wrong(name, "a list of objects", value, "write them as JSON, or drop the column")
+            wrong(
+                name,
+                "a list of objects",
+                value,
+                "write them as a list in JSON, or drop the column",
+            )
         };
         let objects = match self.get(name) {
             None => return Ok(None),
@@ -122,8 +141,12 @@ impl Fields {
                 .map_err(|_| refused(&Value::from(text.as_str())))?,
             Some(other) => return Err(refused(other)),
         };
-        match objects.iter().find(|it| !it.is_object()) {
-            Some(other) => Err(refused(other)),
+        match objects.iter().position(|it| !it.is_object()) {
+            Some(place) => {
+                let item = format!("{name}[{place}]");
+                let remedy = "write the object itself, and not as text";
+                Err(wrong(&item, "an object", &objects[place], remedy))
+            }
             None => Ok((!objects.is_empty()).then_some(objects)),
         }
     }
@@ -283,16 +306,48 @@ fn message(value: &Value, name: &str) -> Result<Value, Problem> {
     Ok(without_nulls(value))
 }
 
+/// Fields of a message that say whether it is learned from.
+pub(super) const LEARNING: [&str; 2] = ["weight", "train"];
+
+/// The field that says that a turn of the assistant is not learned from: `weight` is 0, or `train` is false.
+pub(super) fn unlearned(message: &Value) -> Option<&'static str> {
+    let says_no = |name: &&str| {
+        let value = &message[*name];
+        value == &Value::Bool(false) || value.as_f64() == Some(0.0)
+    };
+    LEARNING.into_iter().filter(|_| message["role"] == "assistant").find(says_no)
+}
+
+/// Refuses a turn before the last that is not learned from, among turns that all are.
+pub(super) fn all_learned(messages: &[Value], name: &str) -> Result<(), Problem> {
+    let earlier = messages.split_last().map_or(messages, |(_, earlier)| earlier);
+    match earlier.iter().find_map(unlearned) {
+        Some(field) => Err(format!(
+            "`{name}`: expected turns that are all learned from, found one of the assistant whose `{field}` \
+             says no; write the turns before the last as `prompt` and the last as `chosen`, which alone is \
+             learned from"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// A value without the keys that hold null, at any depth.
 fn without_nulls(value: &Value) -> Value {
+    let mut value = value.clone();
+    remove_nulls(&mut value);
+    value
+}
+
+/// Drops the fields of objects that are null, as `remove_none_values` of TRL does. Arrow gives all
+/// objects of a column the same fields and fills those that one has not with null.
+pub(super) fn remove_nulls(value: &mut Value) {
     match value {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| (name.clone(), without_nulls(value)))
-            .collect(),
-        Value::Array(items) => items.iter().map(without_nulls).collect(),
-        other => other.clone(),
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(remove_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        _ => {}
     }
 }
 
@@ -339,13 +394,21 @@ fn syntax_problem(line: &str, error: &serde_json::Error) -> Problem {
             error.column()
         );
     }
-    let marked: Option<Value> = serde_json::from_str(&mark_bare_words(line)).ok();
-    if let Some((path, word)) = marked.as_ref().and_then(|value| find_mark(value, String::new())) {
+    let is_unknown = |word: &str| serde_json::from_str::<Value>(word).is_err();
+    if let Some((path, word)) = find_bare_word(line, is_unknown) {
         let expected =
             if is_numeric(&word) { "a finite number" } else { "null, true, false or a number" };
         return format!("`{path}`: expected {expected}, found {word}; correct or drop the record");
     }
     let message = error.to_string();
+    // What serde_json says of half a pair of UTF-16.
+    if message.contains("surrogate") || message.starts_with("unexpected end of hex escape") {
+        return format!(
+            "expected text, found a lone surrogate at column {}, half of a sign such as \\ud83d\\ude42; write \
+             the whole sign, or drop the record",
+            error.column()
+        );
+    }
     let reason = message.split(" at line ").next().unwrap_or(&message);
     format!(
         "expected JSON, found an error at column {}: {reason}; write one JSON object a line",
@@ -358,8 +421,40 @@ fn is_numeric(word: &str) -> bool {
     word.parse::<f64>().is_ok()
 }
 
-/// `line` with every bare word that JSON does not know (NaN, -Infinity, None, 1e999) as a string.
-fn mark_bare_words(line: &str) -> String {
+/// Whether a value holds a number that may have been an integer too large for 64 bits.
+fn is_huge(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            number.is_f64() && number.as_f64().is_some_and(|it| it.abs() >= i64::MAX as f64)
+        }
+        Value::Array(values) => values.iter().any(is_huge),
+        Value::Object(fields) => fields.values().any(is_huge),
+        _ => false,
+    }
+}
+
+/// The problem of a line with an integer that would lose digits.
+fn large_integer(line: &str) -> Option<Problem> {
+    let is_large = |word: &str| {
+        let digits = word.strip_prefix('-').unwrap_or(word);
+        let is_read = word.parse::<u64>().is_ok() || word.parse::<i64>().is_ok();
+        !is_read && digits.bytes().all(|it| it.is_ascii_digit())
+    };
+    let (path, word) = find_bare_word(line, is_large)?;
+    Some(format!(
+        "`{path}`: expected an integer of at most 64 bits, found {word}, which would lose digits; write it \
+         as a string, or with a point if it is no exact number"
+    ))
+}
+
+/// The first bare word that is looked for, and the field that holds it.
+fn find_bare_word(line: &str, is_wanted: impl Fn(&str) -> bool) -> Option<(String, String)> {
+    let marked: Option<Value> = serde_json::from_str(&mark_bare_words(line, is_wanted)).ok();
+    find_mark(&marked?, String::new())
+}
+
+/// `line` with every bare word that is wanted (NaN, -Infinity, None, 1e999) as a string.
+fn mark_bare_words(line: &str, is_wanted: impl Fn(&str) -> bool) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
     let mut marked = String::with_capacity(line.len() + 16);
     let mut rest = line;
@@ -372,7 +467,7 @@ fn mark_bare_words(line: &str) -> String {
             (false, first.len_utf8())
         };
         let (piece, after) = rest.split_at(len);
-        if is_bare && serde_json::from_str::<Value>(piece).is_err() {
+        if is_bare && is_wanted(piece) {
             marked.push('"');
             marked.push(MARK);
             marked.push_str(piece);
@@ -437,6 +532,28 @@ mod tests {
         insta::assert_snapshot!(problem(r#"{"prompt": "a", "cho"#), @"truncated JSON: the line ends at column 20 in the middle of a value; write every record whole on a line");
         insta::assert_snapshot!(problem(r#"{"prompt": "a",, "b": 1}"#), @"expected JSON, found an error at column 16: key must be a string; write one JSON object a line");
         insta::assert_snapshot!(Fields::parse(b"{\"prompt\": \"\xff\"}").unwrap_err(), @"expected UTF-8, found the byte 0xff at column 13; convert the file to UTF-8");
+    }
+
+    #[test]
+    fn integers_that_would_lose_digits_are_named_with_their_field() {
+        insta::assert_snapshot!(problem(r#"{"id": 18446744073709551617, "prompt": "a"}"#), @"`id`: expected an integer of at most 64 bits, found 18446744073709551617, which would lose digits; write it as a string, or with a point if it is no exact number");
+        insta::assert_snapshot!(problem(r#"{"meta": {"n": [1e30, -9223372036854775809]}}"#), @"`meta.n[1]`: expected an integer of at most 64 bits, found -9223372036854775809, which would lose digits; write it as a string, or with a point if it is no exact number");
+        for line in [
+            r#"{"id": 18446744073709551615, "least": -9223372036854775808}"#,
+            r#"{"score": 1e30, "other": 123456789012345678901234567890.0, "zero": -0}"#,
+            r#"{"text": "123456789012345678901234567890", "huge": -1e300}"#,
+        ] {
+            Fields::parse(line.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn half_of_a_sign_is_named() {
+        insta::assert_snapshot!(problem(r#"{"text": "b \ud83d"}"#), @r"expected text, found a lone surrogate at column 19, half of a sign such as \ud83d\ude42; write the whole sign, or drop the record");
+        for half in [r"\ud83dx", r"\ude42", r"\ud83d\u0041", r"\ud83d\n"] {
+            let problem = problem(&format!("{{\"text\": \"{half} and more\"}}"));
+            assert!(problem.contains("a lone surrogate at column"), "{half}: {problem}");
+        }
     }
 
     #[test]

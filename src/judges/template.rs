@@ -123,7 +123,8 @@ impl Template {
     ) -> Result<String> {
         self.filled(|| {
             let texts = [("prompt", prompt), ("completion", completion)];
-            let others = others.iter().map(|(name, value)| (name.clone(), Value::from_json(value)));
+            let given = others.iter().filter(|(_, value)| !value.is_null());
+            let others = given.map(|(name, value)| (name.clone(), Value::from_json(value)));
             let texts = texts.map(|(name, text)| (name.to_owned(), Value::text(text.trim())));
             others.chain(texts).collect()
         })

@@ -479,6 +479,25 @@ fn every_row_of_every_layout_is_used_or_counted() {
 }
 
 #[test]
+fn a_set_that_is_held_out_as_a_whole_is_said_to_be() {
+    let place = Workplace::new();
+    let row = |i: usize| json!({"prompt": format!("p{i}"), "chosen": "a", "rejected": "b"});
+    place.lines("rows.jsonl", (0..3).map(row));
+    let said = |held_out: &str| {
+        let arguments = format!("data instruction rows.jsonl --out out --fresh {held_out}");
+        let output = place.exalign().args(arguments.split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    for held_out in ["", "--held-out 3"] {
+        let said = said(held_out);
+        assert!(said.contains("no record is left to learn from"), "{said}");
+        assert!(said.contains("pass a smaller --held-out"), "{said}");
+    }
+    assert!(!said("--held-out 2").contains("no record is left"));
+}
+
+#[test]
 fn columns_that_are_not_used_are_listed_once() {
     let place = Workplace::new();
     let row = |i: usize| json!({"prompt": format!("p{i}"), "chosen": "a", "rejected": "b", "margin": i, "source": "web", "note": ""});

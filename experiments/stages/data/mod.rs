@@ -168,6 +168,7 @@ pub fn needed_tokenizer(folder: &ModelFolder) -> Result<Tokenizer> {
 
 /// Writes the records of a set.
 fn write(args: &DataArgs, mut published: Published, shape: &Shape) -> Result<Manifest> {
+    let is_all_held_out = published.train.is_empty() && !published.has_own_split;
     let records = shape.records(&mut published, Enough::ALL)?;
     let is_reviews = args.experiment.published() == SetKind::Reviews;
     let (labelled, held_out_labelled) = match is_reviews {
@@ -194,6 +195,13 @@ fn write(args: &DataArgs, mut published: Published, shape: &Shape) -> Result<Man
             "expected examples, found none: {}; check the experiment and the limits",
             in_words(&published.dropped)
         )));
+    }
+    if is_all_held_out {
+        tracing::warn!(
+            "no record is left to learn from: the set has no more prompts than are held out (--held-out {}); \
+             pass a smaller --held-out, or --held-out 0 to hold out none",
+            args.held_out
+        );
     }
     Ok(Manifest {
         experiment: args.experiment.name().to_owned(),

@@ -70,6 +70,12 @@ impl<'a> Columns<'a> {
         self.fields.text(name)
     }
 
+    /// The objects of a column, as records read them.
+    pub fn objects(&self, name: &str) -> Result<Option<Vec<Value>>, Problem> {
+        self.mark(name);
+        self.fields.objects(name)
+    }
+
     /// The number of a column.
     pub fn number(&self, name: &str) -> Result<Option<f64>, Problem> {
         self.mark(name);

@@ -29,6 +29,7 @@ pub(super) fn chosen_and_rejected(columns: &Columns, extras: Extras) -> Result<E
         }
         _ => return Err(Refusal::Dropped(Reason::NoCommonPrompt)),
     };
+    conversation::is_learned(&chosen, "chosen")?;
     Example::preference(conversation::prompt(prompt), answer(chosen), answer(rejected), extras)
 }
 

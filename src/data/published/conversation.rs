@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::columns::Columns;
-use super::{Reason, Refusal};
-use crate::data::fields::wrong;
+use super::{Reason, Refusal, is_blank};
+use crate::data::fields::{LEARNING, all_learned, unlearned, wrong};
 use crate::data::{Passage, Problem};
 
 /// The columns that hold whole conversations.
@@ -20,20 +20,34 @@ pub(super) fn user(text: impl Into<String>) -> Messages {
 }
 
 /// A conversation up to an answer, as a prompt.
-pub(super) fn prompt(messages: Messages) -> Passage {
+pub(super) fn prompt(mut messages: Messages) -> Passage {
+    // Of a prompt nothing is learned, and of an answer all of it.
+    for fields in messages.iter_mut().filter_map(Value::as_object_mut) {
+        LEARNING.iter().for_each(|name| drop(fields.shift_remove(*name)));
+    }
     Passage::of_messages(messages)
 }
 
 /// An answer: a text where it is one message of the assistant and nothing but a text, messages
 /// otherwise.
 pub(super) fn answer(messages: Messages) -> Passage {
-    if let [message] = messages.as_slice()
+    let answer = prompt(messages);
+    if let Some([message]) = answer.messages()
         && let (Some("assistant"), Some(text)) = (role(message), message["content"].as_str())
         && message.as_object().is_some_and(|it| it.len() == 2)
     {
         return Passage::of_text(text);
     }
-    prompt(messages)
+    answer
+}
+
+/// Drops an answer whose last turn says that it is not learned from, and refuses one of which only an earlier
+/// turn says so.
+pub(super) fn is_learned(answer: &[Value], name: &str) -> Result<(), Refusal> {
+    match answer.last().and_then(unlearned) {
+        Some(_) => Err(Refusal::Dropped(Reason::Unwanted)),
+        None => Ok(all_learned(answer, name)?),
+    }
 }
 
 /// The role of a message.
@@ -69,12 +83,15 @@ fn list(items: &[Value], name: &str) -> Result<Messages, Refusal> {
 
 /// Adds what an item of a conversation says: a message, a text whose turn it is, or an exchange.
 fn push(messages: &mut Messages, item: &Value, path: &str) -> Result<(), Refusal> {
+    let text = |name: &str| item.get(name).and_then(Value::as_str);
     match item {
         Value::Object(fields) => match (fields.get("input"), fields.get("output")) {
             (Some(Value::String(asked)), Some(Value::String(answered))) => {
                 messages.extend(user(asked.clone()));
                 messages.push(json!({ "role": "assistant", "content": answered }));
             }
+            // A ShareGPT set without a system text leaves its turn empty.
+            _ if text("from") == Some("system") && text("value").is_some_and(is_blank) => {}
             _ => messages.push(message(fields, path)?),
         },
         Value::String(text) => {
@@ -93,6 +110,12 @@ fn push(messages: &mut Messages, item: &Value, path: &str) -> Result<(), Refusal
 /// A message with `role` and `content`, whatever they are called; what else it has stays.
 fn message(fields: &Map<String, Value>, path: &str) -> Result<Value, Refusal> {
     let calls_tools = fields.contains_key("tool_calls");
+    if fields.get("function_call").is_some_and(|call| !call.is_null()) {
+        return Err(Refusal::Bad(format!(
+            "`{path}.function_call`: expected calls as `tool_calls`, found the older `function_call`; write \
+             [{{\"type\": \"function\", \"function\": {{\"name\": .., \"arguments\": ..}}}}] as `tool_calls`"
+        )));
+    }
     let mut message = Map::new();
     for (name, value) in fields {
         let name = match name.as_str() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::columns::Columns;
 use super::conversation::{self, Messages, answer, framed, parted};
-use super::{Example, Extras, Reason, Refusal, comparisons};
+use super::{Example, Extras, Reason, Refusal, comparisons, dialogues};
 use crate::data::fields::wrong;
 
 /// What the columns of a demonstration's answer are called, the first that is there counts.
@@ -29,6 +29,8 @@ pub(super) fn example(columns: &Columns) -> Result<Example, Refusal> {
     }
     is_wanted(columns)?;
     let (prompt, chosen) = demonstration(columns)?;
+    let name = ANSWERS.into_iter().find(|name| columns.has(name)).unwrap_or("messages");
+    conversation::is_learned(&chosen, name)?;
     Example::demonstration(conversation::prompt(prompt), answer(chosen), extras)
 }
 
@@ -67,13 +69,34 @@ fn demonstration(columns: &Columns) -> Result<(Messages, Messages), Refusal> {
     }
 }
 
-/// An answer as messages: a text, one message, or several.
+/// An answer as messages: a text, one message, or several. A list of one text is that text.
 pub(super) fn side(columns: &Columns, name: &str) -> Result<Messages, Refusal> {
+    match columns.get(name) {
+        Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
+            if let [text] = items.as_slice() {
+                return Ok(vec![serde_json::json!({ "role": "assistant", "content": text })]);
+            }
+            // Without a prompt, texts are the turns of a conversation.
+            if items.len() > 1 && has_prompt(columns) {
+                let found = items.len();
+                let problem = format!(
+                    "`{name}`: expected one answer, found a list of {found}; write a row for each, or the \
+                     better one as `chosen` and a worse one as `rejected`"
+                );
+                return Err(problem.into());
+            }
+        }
+        _ => {}
+    }
     if let Some(messages) = conversation::messages(columns, name)? {
         return Ok(messages);
     }
     let text = columns.text(name)?.unwrap_or_default();
     Ok(vec![serde_json::json!({ "role": "assistant", "content": text })])
+}
+
+fn has_prompt(columns: &Columns) -> bool {
+    PROMPTS.iter().any(|name| columns.has(name)) || conversation::name(columns).is_some()
 }
 
 /// The prompt that stands in columns of its own, system text and earlier turns included.
@@ -97,6 +120,13 @@ pub(super) fn asked(columns: &Columns) -> Result<Messages, Refusal> {
         return Err(no_prompt(columns));
     };
     let text = columns.text(first)?.unwrap_or_default();
+    if dialogues::begins(&text) {
+        let problem = format!(
+            "`{first}`: expected one turn of a user, found a dialogue that begins with `\\n\\nHuman:`; read the \
+             set with `exalign data dialogue`, or write the turns as messages"
+        );
+        return Err(problem.into());
+    }
     for other in &texts[1..] {
         if columns.text(other)?.unwrap_or_default().trim() != text.trim() {
             let problem = format!(
@@ -126,14 +156,8 @@ fn no_prompt(columns: &Columns) -> Refusal {
 pub(super) fn extras(columns: &Columns) -> Result<Extras, Refusal> {
     let tools = ["tools", "functions"].into_iter().find(|name| columns.has(name));
     let tools = match tools {
-        Some(name) => match columns.get(name) {
-            Some(tools @ Value::Array(_)) => Some(tools.clone()),
-            other => {
-                let found = other.unwrap_or(&Value::Null);
-                let remedy = "write the tools as JSON";
-                return Err(wrong(name, "a list of tools", found, remedy).into());
-            }
-        },
+        // A text of JSON stays one, since records read it with its nulls.
+        Some(name) => columns.objects(name)?.and_then(|_| columns.get(name).cloned()),
         None => None,
     };
     let kwargs = match columns.get("chat_template_kwargs") {

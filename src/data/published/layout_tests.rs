@@ -97,6 +97,9 @@ fn the_turns_of_sharegpt_are_messages() {
     let sides =
         json!({"conversations": [human("Hi")], "chosen": gpt("Hello"), "rejected": gpt("No")});
     assert_eq!(read(sides), pair(json!([user("Hi")]), json!("Hello"), json!("No")));
+    let silent = json!([{"from": "system", "value": ""}, human("Hi"), gpt("Hello")]);
+    let turns = shown(json!([user("Hi")]), json!("Hello"));
+    assert_eq!(read(json!({"conversations": silent})), turns);
     let unknown = json!({"conversations": [human("Hi"), {"from": "martian", "value": "Hello"}]});
     insta::assert_snapshot!(bad(unknown), @r#"`conversations[1].role`: expected user, assistant, system or tool (human, gpt, .. as well), found "martian"; rename the role"#);
     insta::assert_snapshot!(bad(json!({"conversations": [{"who": "me"}]})), @r#"`conversations[0].role`: expected a text, found nothing; write a message as {"role": .., "content": ..}"#);
@@ -133,12 +136,28 @@ fn tools_and_template_arguments_pass_through() {
         },
     };
     assert_eq!(read(row), Ok(expected));
-    insta::assert_snapshot!(bad(json!({"prompt": "a", "response": "b", "tools": "add"})), @r#"`tools`: expected a list of tools, found "add"; write the tools as JSON"#);
+    insta::assert_snapshot!(bad(json!({"prompt": "a", "response": "b", "tools": "add"})), @r#"`tools`: expected a list of objects, found "add"; write them as a list in JSON, or drop the column"#);
     // An answer that calls a tool is more than a text.
     let calls = json!({"role": "assistant", "tool_calls": [call]});
     let pairs =
         json!({"prompt": [user("1 + 2?")], "chosen": [calls], "rejected": [assistant("4")]});
     assert_eq!(read(pairs), pair(json!([user("1 + 2?")]), json!([calls]), json!("4")));
+}
+
+#[test]
+fn tools_may_be_a_text_of_json_and_are_what_records_read() {
+    let row = |tools: Value| json!({"prompt": "a", "response": "b", "tools": tools});
+    let tools = |row: Value| match read(row) {
+        Ok(Example::Demonstration { extras, .. }) => extras.tools,
+        other => panic!("{other:?}"),
+    };
+    let text = json!(r#"[{"type": "function", "function": {"name": "add", "strict": null}}]"#);
+    assert_eq!(tools(row(text.clone())), Some(text));
+    for none in ["[]", " ", ""] {
+        assert_eq!(tools(row(json!(none))), None, "{none:?}");
+    }
+    insta::assert_snapshot!(bad(row(json!([r#"{"name": "add"}"#]))), @r#"`tools[0]`: expected an object, found "{\"name\": \"add\"}"; write the object itself, and not as text"#);
+    insta::assert_snapshot!(bad(row(json!("{\"name\": \"add\"}"))), @r#"`tools`: expected a list of objects, found "{\"name\": \"add\"}"; write them as a list in JSON, or drop the column"#);
 }
 
 #[test]
@@ -193,6 +212,31 @@ fn unwanted_answers_are_no_demonstrations() {
 }
 
 #[test]
+fn answers_that_are_not_to_be_learned_from_are_no_demonstrations() {
+    let turn = |text: &str, weight: Value| json!({"from": "gpt", "value": text, "weight": weight});
+    let human = |text: &str| json!({"from": "human", "value": text, "weight": 0});
+    let row = |first: Value, last: Value| json!({"conversations": [human("Hi"), turn("A", first), human("Bye"), turn("B", last)]});
+    assert_eq!(dropped(row(json!(1), json!(0))), Reason::Unwanted);
+    // Of the turns before the answer nothing is learned, whatever their weight.
+    let asked = json!([user("Hi"), assistant("A"), user("Bye")]);
+    for first in [json!(0), json!(1.0), Value::Null] {
+        let row = row(first.clone(), json!(1));
+        let fields = Fields::parse(row.to_string().as_bytes()).unwrap().without_nulls();
+        assert_eq!(
+            SetKind::Instructions.example(&fields),
+            shown(asked.clone(), json!("B")),
+            "{first}"
+        );
+    }
+    let answer = json!({"role": "assistant", "content": "A", "train": false});
+    assert_eq!(dropped(json!({"prompt": "Hi", "completion": [answer]})), Reason::Unwanted);
+    let pair = json!({"prompt": "Hi", "chosen": [answer], "rejected": [assistant("B")]});
+    assert_eq!(dropped(pair), Reason::Unwanted);
+    let several = json!({"prompt": "Hi", "output": [answer, user("And?"), assistant("B")]});
+    insta::assert_snapshot!(bad(several), @"`output`: expected turns that are all learned from, found one of the assistant whose `train` says no; write the turns before the last as `prompt` and the last as `chosen`, which alone is learned from");
+}
+
+#[test]
 fn two_answers_are_ordered_by_what_says_which_is_better() {
     let (a, b) = (json!("a"), json!("b"));
     let (prompt, first, second) = (
@@ -214,6 +258,22 @@ fn two_answers_are_ordered_by_what_says_which_is_better() {
 }
 
 #[test]
+fn a_list_of_one_answer_is_that_answer_and_a_list_of_several_is_named() {
+    let prompt = json!([user("Q")]);
+    let lists = json!({"prompt": "Q", "chosen": ["a"], "rejected": ["b"]});
+    assert_eq!(read(lists), pair(prompt.clone(), json!("a"), json!("b")));
+    let list = json!({"instruction": "Q", "output": ["a"]});
+    assert_eq!(read(list), shown(prompt, json!("a")));
+    let several = json!({"prompt": "Q", "chosen": "a", "rejected": ["b", "c"]});
+    insta::assert_snapshot!(bad(several), @"`rejected`: expected one answer, found a list of 2; write a row for each, or the better one as `chosen` and a worse one as `rejected`");
+    let ranked = json!({"instruction": "Q", "input": "", "output": ["a", "b"]});
+    assert!(bad(ranked).starts_with("`output`: expected one answer, found a list of 2"));
+    // Whole conversations may be lists of texts.
+    let turns = json!({"chosen": ["Q", "a"], "rejected": ["Q", "b"]});
+    assert_eq!(read(turns), pair(json!([user("Q")]), json!("a"), json!("b")));
+}
+
+#[test]
 fn what_no_answer_can_be_made_of_is_refused_by_name() {
     for (row, name) in [
         (json!({"prompt": "Q", "response": "a", "helpfulness": 2}), "helpfulness"),
@@ -231,6 +291,11 @@ fn what_no_answer_can_be_made_of_is_refused_by_name() {
             json!({"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "\n\nHuman: Q\n\nAssistant: b"}),
             "chosen",
         ),
+        (
+            json!({"prompt": "\n\nHuman: Q\n\nAssistant: a\n\nHuman: R\n\nAssistant:", "chosen": " b", "rejected": " c"}),
+            "prompt",
+        ),
+        (json!({"instruction": "\n\nHuman: Q\n\nAssistant:", "output": " b"}), "instruction"),
     ] {
         let problem = bad(row);
         assert!(problem.starts_with(&format!("`{name}`: expected ")), "{problem}");
@@ -243,6 +308,8 @@ fn what_no_answer_can_be_made_of_is_refused_by_name() {
         dropped(json!({"prompt": "Q", "response": "a", "documents": [{"text": "x"}]})),
         Reason::Documents
     );
+    let call = json!({"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": "{}"}});
+    insta::assert_snapshot!(bad(json!({"messages": [user("Q"), call]})), @r#"`messages[1].function_call`: expected calls as `tool_calls`, found the older `function_call`; write [{"type": "function", "function": {"name": .., "arguments": ..}}] as `tool_calls`"#);
     let picture = json!([{"role": "user", "content": [{"type": "image"}]}, assistant("a")]);
     assert_eq!(dropped(json!({"messages": picture})), Reason::Media);
     // The other experiments have no place for a system text.

@@ -202,7 +202,7 @@ pub enum Reason {
     DifferentTurns,
     /// There is no label.
     NoLabel,
-    /// The answer is labelled as one that is not wanted.
+    /// A label, or the answer's `weight` or `train`, says that the answer is not wanted.
     Unwanted,
     /// The scores say that the rejected answer is the better one.
     ScoresDisagree,
@@ -238,7 +238,7 @@ impl Reason {
             Self::NoCommonPrompt => "sides share no prompt",
             Self::DifferentTurns => "sides differ in their turns",
             Self::NoLabel => "no label",
-            Self::Unwanted => "label says that the answer is not wanted",
+            Self::Unwanted => "label, weight or train says that the answer is not wanted",
             Self::ScoresDisagree => "scores say the rejected is better",
             Self::NoAnswer => "conversation without an answer at its end",
             Self::NoPrompt => "conversation with nothing before its answer",

@@ -100,6 +100,7 @@ impl Published {
             let (line, fields) = row?;
             num_rows += 1;
             let read = |fields: Fields| {
+                let fields = fields.without_nulls();
                 // A file may hold both splits and say for each row which it is of.
                 let named = fields.get("split").and_then(Value::as_str).and_then(Split::of_name);
                 kind.read(&fields)

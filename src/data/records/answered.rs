@@ -39,7 +39,7 @@ impl Record for Answered {
             return Group::from_fields(fields).map(|group| Self { group, is_whole: false });
         }
         let Demonstration { id, mut prompt, mut completion, is_whole, .. } =
-            Demonstration::from_fields(fields)?;
+            Demonstration::read(fields)?;
         let mut is_whole = is_whole;
         if let (true, Some(conversation)) = (is_whole, &mut completion.passage.conversation) {
             let answer: Vec<_> = conversation.messages.pop().into_iter().collect();

@@ -33,10 +33,10 @@ fn is_ours(name: &str) -> bool {
     PROMPT.contains(&name) || OURS.contains(&name) || meant.any(|meant| *meant == name)
 }
 
-/// The fields of a record that are carried, in their order, those that are null left out.
+/// The fields of a record that are carried, in their order and as they are, nulls included.
 pub(super) fn carried(fields: &Fields) -> Map<String, Value> {
-    let names = fields.names().filter(|name| !is_ours(name));
-    names.filter_map(|name| Some((name.to_owned(), fields.get(name)?.clone()))).collect()
+    let others = fields.iter().filter(|(name, _)| !is_ours(name));
+    others.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Writes carried fields behind those of the form; a field of the form is never written twice.
@@ -44,6 +44,6 @@ pub(super) fn write_carried<M: SerializeMap>(
     map: &mut M,
     others: &Map<String, Value>,
 ) -> Result<(), M::Error> {
-    let own = others.iter().filter(|(name, value)| !is_ours(name) && !value.is_null());
+    let own = others.iter().filter(|(name, _)| !is_ours(name));
     own.into_iter().try_for_each(|(name, value)| map.serialize_entry(name, value))
 }

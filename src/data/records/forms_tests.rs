@@ -189,6 +189,38 @@ fn a_completion_whose_label_is_false_is_no_demonstration() {
 }
 
 #[test]
+fn a_turn_that_is_not_learned_from_is_no_demonstration() {
+    let turn = |more: Value| {
+        let mut turn = assistant("ho");
+        turn.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        turn
+    };
+    let passed_over = |line: Value| {
+        Demonstration::passed_over(&Fields::parse(line.to_string().as_bytes()).unwrap())
+    };
+    for no in [json!({"weight": 0}), json!({"weight": 0.0}), json!({"train": false})] {
+        let words = "`weight` or `train` of the last turn says that it is not learned from";
+        let ends = json!({"messages": [user("hi"), turn(no.clone())]});
+        assert_eq!(passed_over(ends), Some(words), "{no}");
+        assert!(passed_over(json!({"prompt": talk(), "chosen": [turn(no.clone())]})).is_some());
+        let line = json!({"messages": [user("hi"), turn(no), user("and?"), assistant("ha")]});
+        assert_eq!(passed_over(line.clone()), None);
+        assert!(parse::<Demonstration>(&line).is_err(), "all of a conversation is learned from");
+        // An answer alone is learned from, and scored.
+        parse::<Answered>(&line).unwrap();
+        let apart = json!({"prompt": &line["messages"].as_array().unwrap()[..3], "chosen": "ha"});
+        parse::<Demonstration>(&apart).unwrap();
+    }
+    let yes = turn(json!({"weight": 1, "train": true}));
+    let asked = json!({"role": "user", "content": "hi", "weight": 0});
+    let line = json!({"messages": [asked, yes, user("and?"), yes]});
+    assert_eq!(passed_over(line.clone()), None);
+    parse::<Demonstration>(&line).unwrap();
+    let earlier = json!({"messages": [user("hi"), turn(json!({"weight": 0})), user("and?"), yes]});
+    insta::assert_snapshot!(parse::<Demonstration>(&earlier).unwrap_err(), @"`messages`: expected turns that are all learned from, found one of the assistant whose `weight` says no; write the turns before the last as `prompt` and the last as `chosen`, which alone is learned from");
+}
+
+#[test]
 fn a_completion_with_a_label_is_a_labelled_text_and_no_group() {
     let line = json!({"prompt": talk(), "completion": [assistant("ho")], "label": false});
     let text: LabelledText = parse(&line).unwrap();

@@ -14,7 +14,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, Problem, wrong};
+use super::fields::{Fields, Problem, all_learned, unlearned, wrong};
 use carried::{carried, write_carried};
 use forms::PROMPT;
 use passage::write_prompt;
@@ -88,6 +88,17 @@ fn truth(label: &Value) -> Option<bool> {
 
 /// Why a completion with the label false is no demonstration.
 const LABEL_IS_FALSE: &str = "`label` is false";
+/// Why a conversation, or an answer of messages, is no demonstration.
+const TURN_IS_UNWANTED: &str =
+    "`weight` or `train` of the last turn says that it is not learned from";
+
+/// The last message of what a record gives to learn from.
+fn last_turn(fields: &Fields) -> Option<&Value> {
+    match fields.first(&["chosen", "completion", "text", "messages"])?.1 {
+        Value::Array(messages) => messages.last(),
+        message => Some(message),
+    }
+}
 
 impl Record for Demonstration {
     fn reads() -> Vec<&'static str> {
@@ -101,11 +112,23 @@ impl Record for Demonstration {
     }
 
     fn passed_over(fields: &Fields) -> Option<&'static str> {
-        let is_false = fields.get("label").is_some_and(|it| truth(it) == Some(false));
-        is_false.then_some(LABEL_IS_FALSE)
+        if fields.get("label").is_some_and(|it| truth(it) == Some(false)) {
+            return Some(LABEL_IS_FALSE);
+        }
+        last_turn(fields).and_then(unlearned).map(|_| TURN_IS_UNWANTED)
     }
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        let record = Self::read(fields)?;
+        let name = if record.is_whole { "messages" } else { "chosen" };
+        all_learned(record.completion.passage.messages().unwrap_or_default(), name)?;
+        Ok(record)
+    }
+}
+
+impl Demonstration {
+    /// The record, whether or not its turns are to be learned from.
+    fn read(fields: &Fields) -> Result<Self, Problem> {
         forms::refuse_meant(fields)?;
         if let Some(label) = fields.get("label").filter(|it| truth(it).is_none()) {
             let remedy =
@@ -135,9 +158,7 @@ impl Record for Demonstration {
         let is_preference = name == "chosen" && has("rejected", "rejected_ids");
         Ok(Self { id: fields.id(), prompt, completion, is_whole: false, is_preference })
     }
-}
 
-impl Demonstration {
     /// A text, or a conversation that ends with the assistant's turn, all of it.
     fn whole(fields: &Fields, finished: bool) -> Result<Self, Problem> {
         let has_text = fields.has("text") || fields.has("text_ids");

@@ -37,12 +37,12 @@ fn a_preference_is_a_group_of_two_with_the_chosen_first() {
 
 #[test]
 fn fields_without_a_meaning_are_carried_behind_the_others_and_those_with_one_are_not() {
-    let line = r#"{"answer": "4", "prompt": "a", "chosen": "b", "rejected": "c", "label": 1, "input": "", "level": null, "tests": [{"in": 2}]}"#;
+    let line = r#"{"answer": "4", "prompt": "a", "chosen": "b", "rejected": "c", "label": 1, "input": "", "level": null, "rewards": null, "tests": [{"in": null}]}"#;
     let prompt: PromptRecord = parse(line).unwrap();
-    let written = r#"{"prompt":"a","answer":"4","tests":[{"in":2}]}"#;
+    let written = r#"{"prompt":"a","answer":"4","level":null,"tests":[{"in":null}]}"#;
     assert_eq!(serde_json::to_string(&prompt).unwrap(), written);
     let pair = group(line);
-    let written = r#"{"prompt":"a","chosen":"b","rejected":"c","finished":[true,true],"answer":"4","tests":[{"in":2}]}"#;
+    let written = r#"{"prompt":"a","chosen":"b","rejected":"c","finished":[true,true],"answer":"4","level":null,"tests":[{"in":null}]}"#;
     assert_eq!(serde_json::to_string(&AsPreference(&pair)).unwrap(), written);
     // A program may fill the fields with anything: those of the form are written once.
     let twice = Group { others: json!({"prompt": "x"}).as_object().unwrap().clone(), ..pair };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::literal::Literal;
+use crate::data::fields::remove_nulls;
 use crate::data::{Fields, Problem};
 
 /// Fields that are lists or objects, whatever their items.
@@ -26,6 +27,14 @@ const LISTS: [&str; 13] = [
 /// Fields that are a text or a conversation.
 const TEXTS_OR_MESSAGES: [&str; 4] = ["prompt", "chosen", "rejected", "completion"];
 
+/// Further fields that records read and that may hold objects.
+const OTHERS: [&str; 3] = ["documents", "reward_parts", "text"];
+
+/// Whether records read the field. Others are carried as they are.
+fn is_read(name: &str) -> bool {
+    [&LISTS[..], &TEXTS_OR_MESSAGES, &OTHERS].iter().any(|names| names.contains(&name))
+}
+
 /// Undoes it, and counts.
 #[derive(Default)]
 pub(super) struct Cells {
@@ -34,10 +43,11 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// The fields as they were before: without nulls inside, and with lists that were written as text.
+    /// The fields as they were before: those that records read without nulls inside, and with lists that were
+    /// written as text.
     pub fn finish(&mut self, mut fields: Fields) -> Result<Fields, Problem> {
         for (name, value) in fields.values_mut() {
-            if name == "id" {
+            if !is_read(name) {
                 continue;
             }
             remove_nulls(value);
@@ -85,19 +95,6 @@ impl Cells {
 /// Whether a text stands for no list at all.
 fn is_blank_list(name: &str, value: &Value) -> bool {
     LISTS.contains(&name) && value.as_str().is_some_and(|it| it.trim().is_empty())
-}
-
-/// Drops the fields of objects that are null, as `remove_none_values` of TRL does. Arrow gives all
-/// objects of a column the same fields and fills those that one has not with null.
-fn remove_nulls(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, value| !value.is_null());
-            fields.values_mut().for_each(remove_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
-        _ => {}
-    }
 }
 
 /// Whether a value is a message or a list of messages.

@@ -13,6 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
 use super::RawRows;
+use super::classes::Classes;
 use super::content::Content;
 use super::frames::Frames;
 use super::limit::{max_row_bytes, too_large};
@@ -43,10 +44,15 @@ pub(super) fn parquet(name: &Path, file: File) -> Result<RawRows> {
         let name = name.clone();
         move |error: ParquetError| damaged(&name, "Parquet", &error.to_string())
     };
-    let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH).build();
-    let mut reader = guarded(open).map_err(&failed)?;
+    let open = || -> Result<_, ParquetError> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+        let classes = Classes::of(builder.schema().metadata());
+        Ok((builder.with_batch_size(BATCH).build()?, classes))
+    };
+    let (mut reader, classes) = guarded(open).map_err(&failed)?;
     Ok(rows(
         &name,
+        classes,
         std::iter::from_fn(move || {
             let batch = guarded(|| reader.next().transpose().map_err(ParquetError::from));
             batch.map_err(&failed).transpose()
@@ -69,9 +75,11 @@ pub(super) fn arrow(mut content: Content, is_file: bool) -> Result<RawRows> {
     };
     let source = Tail { source: Frames::new(content.source), last: [1; 8] };
     let mut reader = guarded(|| StreamReader::try_new(source, None)).map_err(&failed)?;
+    let classes = Classes::of(reader.schema().metadata());
     let mut is_done = false;
     Ok(rows(
         &name,
+        classes,
         std::iter::from_fn(move || {
             if is_done {
                 return None;
@@ -131,7 +139,11 @@ impl Read for Tail {
 }
 
 /// The rows of batches, numbered from 1.
-fn rows(file: &Arc<Path>, batches: impl Iterator<Item = Result<RecordBatch>> + 'static) -> RawRows {
+fn rows(
+    file: &Arc<Path>,
+    classes: Classes,
+    batches: impl Iterator<Item = Result<RecordBatch>> + 'static,
+) -> RawRows {
     let rows = batches.flat_map(|batch| -> Box<dyn Iterator<Item = Result<_>>> {
         match batch {
             Ok(batch) => {
@@ -146,7 +158,12 @@ fn rows(file: &Arc<Path>, batches: impl Iterator<Item = Result<RecordBatch>> + '
     });
     let file = file.clone();
     Box::new(rows.zip(1..).map(move |(row, number)| match row? {
-        Some(fields) => Ok((number, fields)),
+        Some(mut fields) => {
+            if let Ok(fields) = &mut fields {
+                classes.name(fields);
+            }
+            Ok((number, fields))
+        }
         None => Err(too_large(&file, number)),
     }))
 }

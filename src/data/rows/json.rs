@@ -30,6 +30,30 @@ const OF_RECORDS: [&str; 16] = [
     "turns",
 ];
 
+/// Texts that an object of one line may have beside the list of its rows. Another text makes it a record.
+const OF_HOLDERS: [&str; 20] = [
+    "version",
+    "name",
+    "title",
+    "description",
+    "license",
+    "source",
+    "url",
+    "homepage",
+    "citation",
+    "author",
+    "date",
+    "created",
+    "created_at",
+    "language",
+    "split",
+    "dataset",
+    "task",
+    "type",
+    "format",
+    "comment",
+];
+
 /// One object a line.
 pub(super) fn lines(mut lines: Lines) -> RawRows {
     Box::new(std::iter::from_fn(move || {
@@ -47,7 +71,10 @@ pub(super) fn objects(content: Content) -> Result<RawRows> {
     let second = source.next_line()?;
     check_first(source.file(), &first, second.is_none())?;
     match serde_json::from_slice::<Value>(&first.1) {
-        Ok(value) if second.is_none() => held(source.file(), first.0, value, &first.1),
+        Ok(value) if second.is_none() => {
+            let is_record = value.as_object().is_some_and(says_more);
+            held(source.file(), first.0, value, &first.1, is_record)
+        }
         Err(error) if error.is_eof() && second.as_ref().is_some_and(|it| !begins_record(it)) => {
             let mut content = source.into_content();
             let (line, mut before) = first;
@@ -80,7 +107,7 @@ fn spread(content: Content, line: usize) -> Result<RawRows> {
     let second = scan.object()?;
     check_first(&scan.content.file, &first, second.is_none())?;
     if let (None, Ok(value)) = (&second, serde_json::from_slice::<Value>(&first.1)) {
-        return held(&scan.content.file, first.0, value, &first.1);
+        return held(&scan.content.file, first.0, value, &first.1, false);
     }
     let rest = std::iter::from_fn(move || scan.object().transpose());
     let objects = [Some(first), second].into_iter().flatten().map(Ok).chain(rest);
@@ -113,11 +140,24 @@ fn check_first(file: &std::path::Path, (line, text): &Line, is_alone: bool) -> R
     ))
 }
 
-/// The rows of the only object of a file: those of the list that it holds, or the object itself.
-fn held(file: &std::path::Path, line: usize, value: Value, text: &[u8]) -> Result<RawRows> {
+/// Whether an object has a text that is not about a list beside it.
+fn says_more(object: &serde_json::Map<String, Value>) -> bool {
+    let is_about = |name: &str| OF_HOLDERS.contains(&name.to_lowercase().as_str());
+    object.iter().any(|(name, value)| value.is_string() && !is_about(name))
+}
+
+/// The rows of the only object of a file: those of the list that it holds, or the object itself, which may be
+/// known to be a record.
+fn held(
+    file: &std::path::Path,
+    line: usize,
+    value: Value,
+    text: &[u8],
+    is_record: bool,
+) -> Result<RawRows> {
     let one = |fields| -> Result<RawRows> { Ok(Box::new(std::iter::once(Ok((line, fields))))) };
     let Value::Object(object) = value else { return one(Fields::parse(text)) };
-    let is_row_like = OF_RECORDS.iter().any(|name| object.contains_key(*name));
+    let is_row_like = is_record || OF_RECORDS.iter().any(|name| object.contains_key(*name));
     if is_row_like && text.len() > max_row_bytes() {
         return Err(too_large(file, line));
     }
@@ -128,8 +168,10 @@ fn held(file: &std::path::Path, line: usize, value: Value, text: &[u8]) -> Resul
              to_json(orient=\"records\", lines=True) in pandas",
         ));
     }
+    let is_message = |it: &Value| it["role"].is_string() && it.get("content").is_some();
     let is_rows = |value: &Value| {
-        value.as_array().is_some_and(|it| !it.is_empty() && it.iter().all(Value::is_object))
+        let items = value.as_array().filter(|it| !it.is_empty() && it.iter().all(Value::is_object));
+        items.is_some_and(|it| !it.iter().all(is_message))
     };
     let lists: Vec<&String> =
         object.iter().filter(|(_, value)| is_rows(value)).map(|(name, _)| name).collect();

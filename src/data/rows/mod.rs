@@ -8,12 +8,13 @@
 //! line of column names. The error for any other format names the format. All formats are streamed, except
 //! one JSON object that holds a list.
 //!
-//! Invariants: nulls inside a field are removed (as `remove_none_values` of TRL removes what Arrow filled
-//! in); a list that was written as text becomes a list again; a file that is damaged or cut short ends in an
+//! Invariants: nulls inside a field that records read are removed (as `remove_none_values` of TRL removes what
+//! Arrow filled in); other fields stay as they are; a list that was written as text becomes a list again; a file that is damaged or cut short ends in an
 //! error, never in fewer rows. A row has a largest size ([`set_max_row_bytes`]), so a file of any size takes
 //! no more memory than some of its rows.
 
 mod cells;
+mod classes;
 mod columns;
 mod content;
 mod frames;

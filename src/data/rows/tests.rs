@@ -4,8 +4,9 @@ use std::sync::Arc;
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int64Array,
-    LargeStringArray, RecordBatch, StringArray, StringViewArray, TimestampMillisecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, Float64Array,
+    Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray,
+    TimestampMillisecondArray,
 };
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field};
@@ -307,6 +308,15 @@ fn an_object_of_columns_or_of_several_lists_is_refused_by_name() {
     assert_eq!(read("a", group.to_string()), [group]);
     let record = json!({"messages": [{"role": "user", "content": "a"}], "id": 1});
     assert_eq!(read("a", record.to_string()), std::slice::from_ref(&record));
+    for record in [
+        json!({"query": "Who?", "response": "He.", "references": [{"text": "A passage."}]}),
+        json!({"id": 1, "conversation_a": record["messages"], "conversation_b": record["messages"]}),
+        json!({"winner": "a", "one": [{"text": "a"}], "two": [{"text": "b"}]}),
+    ] {
+        assert_eq!(read("a", record.to_string()), [record]);
+    }
+    let holder = json!({"version": "1.1", "Description": "Reviews.", "data": rows});
+    assert_eq!(json!(read("a", holder.to_string())), rows);
     assert_eq!(read("a", serde_json::to_string_pretty(&record).unwrap()), [record]);
 }
 
@@ -332,9 +342,38 @@ fn values_of_columns_keep_what_they_say() {
     for content in [parquet(&batch), stream(&batch), arrow_file(&batch)] {
         assert_eq!(read("a", content), expected);
     }
+    let decimals = Decimal128Array::from(vec![18_446_744_073_709_551_617, 5]);
+    let decimals: ArrayRef = Arc::new(decimals.with_precision_and_scale(38, 0).unwrap());
+    let batch = RecordBatch::try_from_iter([("id", decimals)]).unwrap();
+    let ids = [json!({"id": "18446744073709551617"}), json!({"id": 5})];
+    assert_eq!(read("a", stream(&batch)), ids);
     let prompts: ArrayRef = Arc::new(BinaryArray::from(vec![&b"\xff\xd8"[..]]));
     let batch = RecordBatch::try_from_iter([("prompt", prompts)]).unwrap();
     insta::assert_snapshot!(read("a", stream(&batch))[0], @r#""`prompt`: expected text, found 2 bytes of binary data; write the column as strings""#);
+}
+
+#[test]
+fn classes_of_a_sentiment_are_read_by_their_names_and_not_by_their_numbers() {
+    let labels = |names: Value| -> Vec<Value> {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
+        let labels: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2]));
+        let batch = RecordBatch::try_from_iter([("text", texts), ("label", labels)]).unwrap();
+        let info = json!({"info": {"features": {
+            "text": {"dtype": "string", "_type": "Value"},
+            "label": {"names": names, "_type": "ClassLabel"},
+        }}});
+        let metadata = [("huggingface", info.to_string())];
+        let schema = batch.schema().as_ref().clone().with_metadata(metadata);
+        let batch = batch.with_schema(Arc::new(schema)).unwrap();
+        let rows = [parquet(&batch), stream(&batch), arrow_file(&batch)].map(|it| read("a", it));
+        assert!(rows[0] == rows[1] && rows[1] == rows[2], "{rows:?}");
+        rows[0].iter().map(|row| row["label"].clone()).collect()
+    };
+    assert_eq!(labels(json!(["neg", "pos", "unsup"])), [json!(0), json!(1), json!("unsup")]);
+    assert_eq!(labels(json!(["pos", "neg"])), [1, 0, 2]);
+    let three = [json!(0), json!("neutral"), json!(1)];
+    assert_eq!(labels(json!(["Negative", "neutral", "Positive"])), three);
+    assert_eq!(labels(json!(["world", "sports", "business"])), [0, 1, 2]);
 }
 
 /// Messages as Arrow keeps them: all with the fields of any.
@@ -373,6 +412,9 @@ fn nulls_that_arrow_filled_in_are_gone() {
     let lines = r#"{"id": {"a": null}, "messages": [{"role": "user", "content": "Hi", "name": null}], "rewards": [null, 1]}"#;
     let expected = json!({"id": {"a": null}, "messages": [{"role": "user", "content": "Hi"}], "rewards": [null, 1]});
     assert_eq!(read("a", lines), [expected]);
+    // What records do not read stays as it is.
+    let carried = json!({"prompt": "a", "tests": [{"in": null, "out": 3}], "meta": {"k": null}});
+    assert_eq!(read("a", carried.to_string()), [carried]);
 }
 
 #[test]

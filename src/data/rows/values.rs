@@ -139,7 +139,11 @@ fn decimal(array: &dyn Array, row: usize) -> Value {
         DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(row),
         _ => array.as_primitive::<Decimal256Type>().value_as_string(row),
     };
-    serde_json::from_str(&text).unwrap_or(Value::String(text))
+    match serde_json::from_str(&text) {
+        // An integer too large for 64 bits keeps its digits as a text.
+        Ok(Value::Number(number)) if text.contains('.') || !number.is_f64() => number.into(),
+        _ => Value::String(text),
+    }
 }
 
 /// Bytes that are text, as old writers of Parquet leave it. Others are refused where records are made

@@ -111,10 +111,17 @@ impl<'a> Exchange<'a> {
 
     /// The open group of an id.
     fn place_of(&self, id: &Value) -> Result<usize, String> {
-        let is_same = |own: &Value| own == id || (own.is_number() && own.as_f64() == id.as_f64());
-        let places: Vec<usize> =
-            (0..self.ids.len()).filter(|&place| is_same(&self.ids[place])).collect();
-        match places.as_slice() {
+        let places = |is_same: &dyn Fn(&Value) -> bool| -> Vec<usize> {
+            (0..self.ids.len()).filter(|&place| is_same(&self.ids[place])).collect()
+        };
+        let mut places_of_id = places(&|own| own == id);
+        if places_of_id.is_empty() {
+            // A program may write 1 as 1.0. Integers have more digits than numbers with a point.
+            places_of_id = places(&|own| {
+                (own.is_f64() || id.is_f64()) && own.is_number() && own.as_f64() == id.as_f64()
+            });
+        }
+        match places_of_id.as_slice() {
             [place] if self.answers[*place].is_none() => Ok(*place),
             [_] => Err(format!(
                 "`id`: expected a group without an answer, found {id} again; answer once"
@@ -222,6 +229,18 @@ mod tests {
             r#"{"rewards": [0.5, -1], "id": 1.0}"#,
         ];
         assert_eq!(answered(&ids, &by_id), Ok(vec![one, two]));
+    }
+
+    #[test]
+    fn ids_of_many_digits_are_told_apart() {
+        let ids = [1_800_000_000_000_000_001_u64, 1_800_000_000_000_000_002].map(|it| json!(it));
+        let answers = [
+            r#"{"id": 1800000000000000002, "rewards": [2, 0]}"#,
+            r#"{"id": 1800000000000000001, "rewards": [1, 0]}"#,
+        ];
+        assert_eq!(answered(&ids, &answers), Ok(vec![vec![1.0, 0.0], vec![2.0, 0.0]]));
+        let rounded = r#"{"id": 1.8e18, "rewards": [1, 0]}"#;
+        assert!(answered(&ids, &[rounded]).unwrap_err().contains("make the ids different"));
     }
 
     #[test]

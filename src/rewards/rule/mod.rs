@@ -12,6 +12,7 @@
 //! patterns see them. Messages are not rendered here: what their template begins is not seen. A record whose field
 //! cannot be read is refused: it would give every completion the same reward.
 
+mod decimal;
 mod number;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use super::{Opening, Reward};
 use crate::data::{Completion, Group, Intake, Located, Passage};
 use crate::judges::completion_without_thoughts;
 use crate::{Error, Result};
+use number::Number;
 
 /// `rule:NAME`
 pub const KIND: Kind = Kind {
@@ -96,7 +98,7 @@ impl Form {
 /// What a field says is right.
 enum Right {
     Texts(Vec<String>),
-    Numbers(Vec<f64>),
+    Numbers(Vec<Number>),
     Patterns(Vec<Regex>),
 }
 
@@ -145,6 +147,7 @@ impl Rule {
                     group.record.others.keys().map(|name| format!("`{name}`")).collect();
                 let found = match there.is_empty() {
                     true => "no field beside those of the prompt".to_owned(),
+                    false if group.record.others.contains_key(field) => "null".to_owned(),
                     false => format!("only {}", there.join(", ")),
                 };
                 let expected = format!("the right answer, for {self}");
@@ -164,7 +167,7 @@ impl Rule {
         Ok(match form {
             Form::Exact => Right::Texts(texts.map(|text| text.trim().to_owned()).collect()),
             Form::Number => {
-                let number = |value: &Value| match value.as_f64() {
+                let number = |value: &Value| match value.as_number().and_then(Number::of_json) {
                     Some(number) => Ok(number),
                     None => number::expected(&text(value)).map_err(|found| {
                         let remedy = "write the number alone, or behind #### or in \\boxed{}";
@@ -221,7 +224,7 @@ impl Right {
             }
             Self::Numbers(all) => {
                 let answer = number::answered(&answer());
-                Ok(answer.is_some_and(|it| all.iter().any(|&right| number::is_same(it, right))))
+                Ok(answer.is_some_and(|it| all.iter().any(|right| number::is_same(&it, right))))
             }
             Self::Patterns(all) => {
                 for pattern in all {

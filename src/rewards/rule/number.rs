@@ -3,12 +3,47 @@
 //! The first of these that the text holds is read: the last `\boxed{…}`; what follows the last `####` on its
 //! line (GSM8K); the last number. Nothing is cut from the text before, since an answer may stand anywhere.
 
+use super::decimal::Decimal;
+
+/// A number as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Number {
+    /// Whole, or with decimals that end.
+    Exact(Decimal),
+    /// A fraction, or what a program computed.
+    Rounded(f64),
+}
+
+impl Number {
+    /// A number of JSON. One with a fraction was computed.
+    pub fn of_json(number: &serde_json::Number) -> Option<Self> {
+        let value = number.as_f64()?;
+        let is_whole = !number.is_f64() || value.fract() == 0.0;
+        let exact = is_whole.then(|| Decimal::parse(&number.to_string())).flatten();
+        Some(exact.map_or(Self::Rounded(value), Self::Exact))
+    }
+
+    fn value(&self) -> f64 {
+        match self {
+            Self::Exact(decimal) => decimal.value(),
+            Self::Rounded(value) => *value,
+        }
+    }
+
+    fn negated(self) -> Self {
+        match self {
+            Self::Exact(decimal) => Self::Exact(decimal.negated()),
+            Self::Rounded(value) => Self::Rounded(-value),
+        }
+    }
+}
+
 /// The number that a text answers with.
-pub fn answered(text: &str) -> Option<f64> {
+pub fn answered(text: &str) -> Option<Number> {
     let text = plain(text);
     match marked(&text) {
         Some(marked) => single(marked),
-        None => numbers(&text).last().copied(),
+        None => numbers(&text).pop(),
     }
 }
 
@@ -16,22 +51,26 @@ pub fn answered(text: &str) -> Option<f64> {
 ///
 /// # Errors
 /// In words, if there is none or there are several without a mark.
-pub fn expected(text: &str) -> Result<f64, String> {
+pub fn expected(text: &str) -> Result<Number, String> {
     let text = plain(text);
     if let Some(marked) = marked(&text) {
         return single(marked).ok_or_else(|| "no number behind its mark".to_owned());
     }
     let mut all = numbers(&text);
-    all.dedup_by(|a, b| is_same(*a, *b));
+    all.dedup_by(|a, b| is_same(a, b));
     match all.as_slice() {
-        [only] => Ok(*only),
+        [only] => Ok(only.clone()),
         [] => Err("no number".to_owned()),
         several => Err(format!("{} numbers", several.len())),
     }
 }
 
-/// Whether two numbers are the same but for rounding.
-pub fn is_same(one: f64, two: f64) -> bool {
+/// Whether two numbers are the same; where one of them is rounded, but for rounding.
+pub fn is_same(one: &Number, two: &Number) -> bool {
+    if let (Number::Exact(one), Number::Exact(two)) = (one, two) {
+        return one == two;
+    }
+    let (one, two) = (one.value(), two.value());
     one == two || (one - two).abs() <= 1e-12 * one.abs().max(two.abs())
 }
 
@@ -84,13 +123,13 @@ fn braced(text: &str) -> Option<&str> {
 }
 
 /// The number of a marked answer: behind the last equals sign, its first; units and powers follow it.
-fn single(marked: &str) -> Option<f64> {
+fn single(marked: &str) -> Option<Number> {
     let value = marked.rsplit('=').find(|part| !part.trim().is_empty())?;
-    numbers(value).first().copied()
+    numbers(value).into_iter().next()
 }
 
 /// All numbers of a text, in their order.
-fn numbers(text: &str) -> Vec<f64> {
+fn numbers(text: &str) -> Vec<Number> {
     let mut found = Vec::new();
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -107,11 +146,12 @@ fn numbers(text: &str) -> Vec<f64> {
 }
 
 /// The number that begins at a byte, its sign before it included, and where it ends.
-fn number_at(text: &str, at: usize) -> Option<(f64, usize)> {
+fn number_at(text: &str, at: usize) -> Option<(Number, usize)> {
     let bytes = text.as_bytes();
+    let signed = |number: Number| if has_minus(text, at) { number.negated() } else { number };
     if text.is_char_boundary(at) && text[at..].starts_with("\\frac") {
         let (value, end) = fraction_at(text, at + 5)?;
-        return Some((value * sign_before(text, at), end));
+        return Some((signed(Number::Rounded(value)), end));
     }
     let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let starts = is_digit(at) || (bytes[at] == b'.' && is_digit(at + 1));
@@ -119,17 +159,16 @@ fn number_at(text: &str, at: usize) -> Option<(f64, usize)> {
     if !starts || text[..at].ends_with(|c: char| is_of_word(c) || c == '.') {
         return None;
     }
-    let (value, mut end) = decimal_at(bytes, at)?;
-    let mut value = value;
+    let (mut number, mut end) = decimal_at(bytes, at)?;
     // A fraction: 3/4.
     if bytes.get(end) == Some(&b'/')
         && is_digit(end + 1)
         && let Some((below, behind)) = decimal_at(bytes, end + 1)
-        && below != 0.0
+        && below.value() != 0.0
     {
-        (value, end) = (value / below, behind);
+        (number, end) = (Number::Rounded(number.value() / below.value()), behind);
     }
-    Some((value * sign_before(text, at), end))
+    Some((signed(number), end))
 }
 
 /// Whether a character before a digit makes it part of a word: a letter that has a small and a large form, a digit, `_`.
@@ -138,18 +177,16 @@ fn is_of_word(c: char) -> bool {
     c.is_lowercase() || c.is_uppercase() || c.is_numeric() || c == '_'
 }
 
-/// −1 where a minus that is a sign stands before the number, perhaps before its currency; else 1.
-fn sign_before(text: &str, at: usize) -> f64 {
+/// Whether a minus that is a sign stands before the number, perhaps before its currency.
+fn has_minus(text: &str, at: usize) -> bool {
     let before = text[..at].trim_end_matches(['$', '€', '£', '¥']);
-    let Some(rest) = before.strip_suffix('-') else { return 1.0 };
+    let Some(rest) = before.strip_suffix('-') else { return false };
     // "5-3" is a difference or a range.
-    let is_difference =
-        rest.ends_with(|c: char| is_of_word(c) || matches!(c, ')' | '}' | ']' | '-'));
-    if is_difference { 1.0 } else { -1.0 }
+    !rest.ends_with(|c: char| is_of_word(c) || matches!(c, ')' | '}' | ']' | '-'))
 }
 
 /// Digits with commas between thousands, decimals and an exponent: the value and where it ends.
-fn decimal_at(bytes: &[u8], at: usize) -> Option<(f64, usize)> {
+fn decimal_at(bytes: &[u8], at: usize) -> Option<(Number, usize)> {
     let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let digits_from = |mut at: usize| {
         while is_digit(at) {
@@ -175,7 +212,8 @@ fn decimal_at(bytes: &[u8], at: usize) -> Option<(f64, usize)> {
     let digits: String =
         bytes[at..end].iter().filter(|&&b| b != b',').map(|&b| char::from(b)).collect();
     let value: f64 = digits.parse().ok()?;
-    value.is_finite().then_some((value, end))
+    let number = Decimal::parse(&digits).map_or(Number::Rounded(value), Number::Exact);
+    value.is_finite().then_some((number, end))
 }
 
 /// `{a}{b}` or `ab` behind `\frac`.
@@ -198,7 +236,7 @@ fn fraction_at(text: &str, at: usize) -> Option<(f64, usize)> {
             }
         };
         match numbers(inner).as_slice() {
-            [only] => Some(*only),
+            [only] => Some(only.value()),
             _ => None,
         }
     };
@@ -209,6 +247,10 @@ fn fraction_at(text: &str, at: usize) -> Option<(f64, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn exact(text: &str) -> Number {
+        Number::Exact(Decimal::parse(text).unwrap())
+    }
 
     #[test]
     fn the_number_that_an_answer_ends_with_is_read_as_people_write_it() {
@@ -253,26 +295,60 @@ mod tests {
             ("caf\u{e9}5", None),
             ("\u{43e}\u{442}5", None),
         ] {
-            assert_eq!(answered(text), number, "{text}");
+            assert_eq!(answered(text).map(|it| it.value()), number, "{text}");
         }
     }
 
     #[test]
     fn a_reference_answer_has_one_number_or_a_mark() {
         let gsm8k = "80,000+50,000=$<<80000+50000=130000>>130,000\n#### 70000";
-        assert_eq!(expected(gsm8k), Ok(70_000.0));
-        assert_eq!(expected(" -3.0 "), Ok(-3.0));
-        assert_eq!(expected("We have $8+(-6)=\\boxed{2}$."), Ok(2.0));
+        assert_eq!(expected(gsm8k), Ok(exact("70000")));
+        assert_eq!(expected(" -3.0 "), Ok(exact("-3")));
+        assert_eq!(expected("We have $8+(-6)=\\boxed{2}$."), Ok(exact("2")));
         assert_eq!(expected("12 apples and 3 pears"), Err("2 numbers".to_owned()));
         assert_eq!(expected("twelve"), Err("no number".to_owned()));
         assert_eq!(expected("#### twelve"), Err("no number behind its mark".to_owned()));
     }
 
     #[test]
-    fn numbers_are_the_same_but_for_rounding() {
-        assert!(is_same(1.0 / 3.0, 0.333_333_333_333_333_3));
-        assert!(is_same(0.1 + 0.2, 0.3));
-        assert!(!is_same(10_000_000_001.0, 10_000_000_000.0));
-        assert!(!is_same(0.0, 1e-300));
+    fn numbers_are_the_same_in_every_digit() {
+        let same = |one: &str, two: &str| {
+            let [one, two] = [one, two].map(|it| answered(it).unwrap());
+            is_same(&one, &two)
+        };
+        for (one, two) in [
+            ("1,082,152,022,374,638", "1082152022374638.00"),
+            ("1e3", "1000"),
+            ("1.50", "0.15e1"),
+            ("-0", "0.0"),
+            ("$5", "5%"),
+            ("1200e-2", "12"),
+        ] {
+            assert!(same(one, two), "{one} and {two}");
+        }
+        for (one, two) in [
+            ("1000000000001", "1000000000000"),
+            ("9007199254740993", "9007199254740992"),
+            ("1082152022374638", "1082152022374000"),
+            ("0.1234567890123456789", "0.1234567890123456788"),
+            ("1e-300", "0"),
+            ("-5", "5"),
+        ] {
+            assert!(!same(one, two), "{one} and {two}");
+        }
+    }
+
+    #[test]
+    fn fractions_and_computed_numbers_are_the_same_but_for_rounding() {
+        let json = |text: &str| Number::of_json(&serde_json::from_str(text).unwrap()).unwrap();
+        let text = |text: &str| answered(text).unwrap();
+        assert!(is_same(&text("1/3"), &text("0.3333333333333333")));
+        assert!(is_same(&text("\\frac{1}{4}"), &text("0.25")));
+        assert!(is_same(&json("0.30000000000000004"), &text("0.3")));
+        assert!(!is_same(&text("1/3"), &text("0.3333")));
+        // A whole number is exact, whatever wrote it.
+        assert!(is_same(&json("1e15"), &text("1000000000000000")));
+        assert!(!is_same(&json("1e15"), &text("1000000000000001")));
+        assert!(!is_same(&json("9007199254740993"), &text("9007199254740992")));
     }
 }

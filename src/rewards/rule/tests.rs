@@ -37,6 +37,10 @@ fn rules_compare_the_answer_without_its_thoughts() {
     assert_eq!(rewards("exact", json!({"answer": 4}), &["4", "4.0"]), [1.0, 0.0]);
     let numbers = ["<think>18?</think>It is 72.", "72.00", "It is 18", "none", "<think>72"];
     assert_eq!(rewards("number", json!({"answer": 72}), &numbers), [1.0, 1.0, 0.0, 0.0, 0.0]);
+    let long = ["1082152022374638", "1,082,152,022,374,638.0", "1082152022374000"];
+    for answer in [json!("1082152022374638"), json!(1_082_152_022_374_638_u64)] {
+        assert_eq!(rewards("number", json!({ "answer": answer }), &long), [1.0, 1.0, 0.0]);
+    }
     let solution = json!({"solution": "8*9=<<8*9=72>>72\n#### 72"});
     assert_eq!(rewards("number:solution", solution, &numbers), [1.0, 1.0, 0.0, 0.0, 0.0]);
 }
@@ -68,6 +72,7 @@ fn patterns_see_the_whole_completion() {
 #[test]
 fn a_record_that_says_nothing_right_is_refused_and_never_scored_alike() {
     insta::assert_snapshot!(refusal("number", json!({"solution": "2"})), @"g.jsonl:1: `answer`: expected the right answer, for rule:number:answer, found only `solution`; name another field, or add it");
+    insta::assert_snapshot!(refusal("number", json!({"answer": null})), @"g.jsonl:1: `answer`: expected the right answer, for rule:number:answer, found null; name another field, or add it");
     insta::assert_snapshot!(refusal("exact", json!({})), @"g.jsonl:1: `answer`: expected the right answer, for rule:exact:answer, found no field beside those of the prompt; name another field, or add it");
     insta::assert_snapshot!(refusal("number", json!({"answer": "two"})), @r#"g.jsonl:1: `answer`: expected one number, found no number in "two"; write the number alone, or behind #### or in \boxed{}"#);
     insta::assert_snapshot!(refusal("number", json!({"answer": "2 of 3"})), @r#"g.jsonl:1: `answer`: expected one number, found 2 numbers in "2 of 3"; write the number alone, or behind #### or in \boxed{}"#);
