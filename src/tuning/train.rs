@@ -13,6 +13,7 @@ use crate::Result;
 use crate::config::{LearningRateSchedule, TrainSettings};
 use crate::data::TokenGroup;
 use crate::model::precision::computing_in;
+use crate::progress::stages;
 use crate::training::{
     BestModel, Checkpoints, Drifted, Keeping, Measure, Micro, Optimization, SaveModule, Schedule,
     Step, Trainable, Training, micro_batches,
@@ -177,9 +178,10 @@ fn largest_micro_batch(config: &TrainSettings, num_devices: usize) -> usize {
     training.micro_batch_size.min(training.batch_size.div_ceil(num_devices))
 }
 
-/// Warns where the learning rate still rises at the last step.
+/// Warns where the learning rate still rises at the last step. A run has its warm-up from a preset, and trains for a
+/// few steps where someone tries it.
 fn tell_endless_warmup(warmup: usize, num_steps: usize) {
-    if warmup > 0 && warmup >= num_steps {
+    if warmup > 0 && warmup >= num_steps && !stages::is_run() {
         tracing::warn!(
             "optimizer.warmup: the learning rate rises over {warmup} steps, and the training has {num_steps}: it ends \
              before the rate falls; lower optimizer.warmup, or train longer"

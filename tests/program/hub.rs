@@ -197,8 +197,13 @@ fn an_adapters_base_is_fetched_in_the_revision_that_it_names() {
             "base_model_name_or_path": base, "revision": "v1" });
         place.write("adapter/adapter_config.json", &config.to_string());
     };
-    // Factors of nothing: the numbers are those of the base.
-    write_tensors(&place.path("adapter/adapter_model.safetensors"), &[]);
+    // Factors of zeros: the numbers are those of the base.
+    let factor = |layer: usize, name: &str, shape: [usize; 2]| {
+        let name = format!("base_model.model.transformer.h.{layer}.attn.c_attn.{name}.weight");
+        (name, shape.to_vec(), vec![0; 4 * shape[0] * shape[1]])
+    };
+    let factors = [0, 1].map(|it| [factor(it, "lora_A", [2, 16]), factor(it, "lora_B", [48, 2])]);
+    write_tensors(&place.path("adapter/adapter_model.safetensors"), &factors.concat());
     settings(NAME);
     assert_eq!(case.succeeds("adapter", &[]), case.succeeds("model", &[]));
     let asked = case.server.behaviour.lock().unwrap().asked.clone();

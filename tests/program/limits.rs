@@ -327,7 +327,7 @@ fn a_completion_that_no_model_predicts_is_refused_where_it_would_be_learned() {
     let align = "align --objective exo-rw --model model --data";
     insta::assert_snapshot!(
         place.refuses(&format!("{align} alone.jsonl --out out"), 1),
-        @"error: alone.jsonl:1: `rejected`: expected a token with another one before it, found one token after an empty prompt; give the prompt a token (many models have one that begins texts) or drop the record or pass --skip-bad 1"
+        @"error: alone.jsonl:1: `completions[1]`: expected a token with another one before it, found one token after an empty prompt; give the prompt a token (many models have one that begins texts) or drop the record or pass --skip-bad 1"
     );
     insta::assert_snapshot!(
         place.refuses("sft --model model --data alone-sft.jsonl --out out", 1),

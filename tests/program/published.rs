@@ -293,7 +293,8 @@ fn check_ends_in_what_to_do_and_its_exit_code_says_whether_training_takes_the_fi
     for line in [
         "  1: `chosen` and `rejected` are the same text; drop the pair",
         "✗ 1 line is bad (1 with equal sides): correct or drop the lines above, or pass --skip-bad 1",
-        "✗ 1 record has a completion that does not fit: --set data.max_length=42",
+        "✗ 1 record has a completion that does not fit: the model has no more positions (`max_position_embeddings` in \
+         the model's config.json): take one that has 42",
         "• 2 prompts lose tokens from the left",
         "• 1 record contradicts an earlier one (lines 3 and 4)",
     ] {

@@ -128,13 +128,18 @@ fn pairs_have_the_first_completion_as_the_chosen_one() {
     let (q, e) = (1.0 / (1.0 + (-z).exp()), 0.02f64);
     let reverse = q * (q / (1.0 - e)).ln() + (1.0 - q) * ((1.0 - q) / e).ln();
     assert!(z < -0.1, "the wrong order: {z}");
-    for (objective, loss, slope) in [
-        ("dpo", -q.ln(), -0.4 * (1.0 - q)),
-        ("exo-pref", reverse, 0.4 * q * (1.0 - q) * (z - ((1.0 - e) / e).ln())),
+    for (objective, more, loss, slope) in [
+        ("dpo", "", -q.ln(), -0.4 * (1.0 - q)),
+        (
+            "exo-pref",
+            "--set objective.epsilon=0.02",
+            reverse,
+            0.4 * q * (1.0 - q) * (z - ((1.0 - e) / e).ln()),
+        ),
     ] {
         place.succeeds(&format!(
             "align --objective {objective} --model policy --reference reference --data pairs.jsonl --out {objective} \
-             --beta-policy 0.4 --set objective.epsilon={e} --max-steps 1"
+             --beta-policy 0.4 {more} --max-steps 1"
         ));
         let line = &metrics(&place.path(objective))[0];
         let all = [slopes(4, &[1, 2], slope), slopes(4, &[3], -slope)].concat();
