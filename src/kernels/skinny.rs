@@ -1,7 +1,8 @@
 //! Products of a few rows with a weight. Sampling one text at a time consists of such products.
 //!
 //! Such a product reads every weight once and computes little, so it takes as long as the memory takes to
-//! deliver the weights. A general product would run on one core and pack the weight first.
+//! deliver the weights. A general product would run on one core and pack the weight first. A core reads at several
+//! places at once, far apart, because memory delivers more to several streams than to one.
 
 use std::ops::Range;
 
@@ -12,15 +13,16 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::flex::{contiguous, rows_and_width, values};
-use super::vector::{from_bf16, sum2, total_of, widest};
+use super::vector::{from_bf16, sum2, sums2, total_of, widest};
 
 /// Most rows that are multiplied so; with more, the blocks of a general product pay.
 pub const MOST: usize = 4;
 
 /// Runs of inputs that are summed apart.
 const RUNS: usize = 8;
-/// Inputs whose products are added at once, so that the sums pass through the caches once for all of them.
-const INPUTS: usize = 4;
+/// Places that a core reads at. Of inputs, the products of so many are added at once, so that the sums pass through the
+/// caches once for all of them.
+const STREAMS: usize = 4;
 /// Outputs of a task where the weight's columns are contiguous.
 const COLUMNS: usize = 1024;
 /// Outputs of a task where its rows are: so many that reading on within a row is most of the reading.
@@ -169,12 +171,24 @@ struct Rows<'a> {
 
 /// The products of every row with every column.
 fn dots(x: Rows<'_>, columns: &[impl Entry]) -> Vec<f32> {
-    let mut out = vec![0.0; columns.len() / x.inputs * x.rows];
+    let count = columns.len() / x.inputs;
+    let stream = count / STREAMS;
+    let mut out = vec![0.0; count * x.rows];
     widest!({
-        let columns = columns.chunks_exact(x.inputs);
-        for (out, column) in out.chunks_exact_mut(x.rows).zip(columns) {
-            for (out, x) in out.iter_mut().zip(x.values.chunks_exact(x.inputs)) {
-                *out = sum2(x, column, |x, weight| x * weight.wide());
+        let column = |index: usize| &columns[index * x.inputs..][..x.inputs];
+        for index in 0..stream {
+            let columns: [_; STREAMS] = std::array::from_fn(|it| column(it * stream + index));
+            for (row, values) in x.values.chunks_exact(x.inputs).enumerate() {
+                let products = sums2(values, columns, |x, weight| x * weight.wide());
+                for (it, product) in products.into_iter().enumerate() {
+                    out[(it * stream + index) * x.rows + row] = product;
+                }
+            }
+        }
+        for index in STREAMS * stream..count {
+            for (row, values) in x.values.chunks_exact(x.inputs).enumerate() {
+                out[index * x.rows + row] =
+                    sum2(values, column(index), |x, weight| x * weight.wide());
             }
         }
     });
@@ -191,24 +205,24 @@ fn accumulate<'a, W: Entry + 'a>(
 ) -> Vec<f32> {
     let mut sums = vec![0.0; x.rows * outputs];
     let weight: Vec<&[W]> = weight.take(from.len()).collect();
-    for (first, weight) in from.step_by(INPUTS).zip(weight.chunks(INPUTS)) {
+    let stream = weight.len() / STREAMS;
+    let x_of = |row: usize| &x.values[row * x.inputs + from.start..][..weight.len()];
+    for index in 0..stream {
+        let inputs: [usize; STREAMS] = std::array::from_fn(|it| it * stream + index);
+        let [a, b, c, d] = inputs.map(|input| weight[input]);
         for (row, sums) in sums.chunks_exact_mut(outputs).enumerate() {
-            let x = &x.values[row * x.inputs + first..][..weight.len()];
-            match *weight {
-                [a, b, c, d] => {
-                    let pairs = a.iter().zip(b).zip(c.iter().zip(d));
-                    for (sum, ((a, b), (c, d))) in sums.iter_mut().zip(pairs) {
-                        *sum += (x[0] * a.wide() + x[1] * b.wide())
-                            + (x[2] * c.wide() + x[3] * d.wide());
-                    }
-                }
-                _ => {
-                    for (x, weight) in x.iter().zip(weight) {
-                        for (sum, weight) in sums.iter_mut().zip(*weight) {
-                            *sum += x * weight.wide();
-                        }
-                    }
-                }
+            let x = inputs.map(|input| x_of(row)[input]);
+            let pairs = a.iter().zip(b).zip(c.iter().zip(d));
+            for (sum, ((a, b), (c, d))) in sums.iter_mut().zip(pairs) {
+                *sum += (x[0] * a.wide() + x[1] * b.wide()) + (x[2] * c.wide() + x[3] * d.wide());
+            }
+        }
+    }
+    for input in STREAMS * stream..weight.len() {
+        for (row, sums) in sums.chunks_exact_mut(outputs).enumerate() {
+            let x = x_of(row)[input];
+            for (sum, weight) in sums.iter_mut().zip(weight[input]) {
+                *sum += x * weight.wide();
             }
         }
     }

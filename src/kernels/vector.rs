@@ -89,6 +89,32 @@ pub fn sum2<B: Copy>(a: &[f32], b: &[B], f: impl Fn(f32, B) -> f32) -> f32 {
     total(sums) + rest
 }
 
+/// [`sum2`] of one `a` and several b, side by side; each is the same to the bit as alone.
+#[inline(always)]
+pub fn sums2<B: Copy, const N: usize>(
+    a: &[f32],
+    b: [&[B]; N],
+    f: impl Fn(f32, B) -> f32,
+) -> [f32; N] {
+    let mut sums = [[0.0; LANES]; N];
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let b = b.map(|b| b.as_chunks::<LANES>());
+    for (index, a) in a_blocks.iter().enumerate() {
+        for (sums, (b_blocks, _)) in sums.iter_mut().zip(&b) {
+            let b = &b_blocks[index];
+            for lane in 0..LANES {
+                sums[lane] += f(a[lane], b[lane]);
+            }
+        }
+    }
+    let mut out = [0.0; N];
+    for (out, (sums, (_, b_rest))) in out.iter_mut().zip(sums.into_iter().zip(b)) {
+        let rest: f32 = a_rest.iter().zip(b_rest).map(|(&a, &b)| f(a, b)).sum();
+        *out = total(sums) + rest;
+    }
+    out
+}
+
 /// Σ aᵢbᵢ.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
