@@ -223,6 +223,17 @@ pub fn total(sums: [f32; LANES]) -> f32 {
 mod tests {
     use super::*;
 
+    #[test]
+    fn sums_side_by_side_are_each_the_sum_alone_to_the_bit() {
+        for len in [0, 3, 16, 67] {
+            let of = |turn: f32| (0..len).map(|it| (it as f32 * turn).sin()).collect::<Vec<f32>>();
+            let (a, columns) = (of(0.7), [of(1.3), of(2.1), of(0.1)]);
+            let both = sums2(&a, [&columns[0], &columns[1], &columns[2]], |a, b| a * b);
+            let alone = columns.each_ref().map(|b| sum2(&a, b, |a, b| a * b));
+            assert_eq!(both.map(f32::to_bits), alone.map(f32::to_bits), "{len}");
+        }
+    }
+
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn every_width_of_vectors_has_the_same_bits() {
