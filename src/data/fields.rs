@@ -32,10 +32,7 @@ impl Fields {
             )
         })?;
         match serde_json::from_str(text) {
-            Ok(Value::Object(fields)) => match fields.values().any(is_huge) {
-                true => large_integer(text).map_or(Ok(Self(fields)), Err),
-                false => Ok(Self(fields)),
-            },
+            Ok(Value::Object(fields)) => lost_digits(&fields, text).map_or(Ok(Self(fields)), Err),
             Ok(other) => Err(format!(
                 "expected an object, found {}; write one JSON object a line",
                 describe(&other)
@@ -431,6 +428,11 @@ fn is_huge(value: &Value) -> bool {
         Value::Object(fields) => fields.values().any(is_huge),
         _ => false,
     }
+}
+
+/// The problem of an object, read from `text`, with an integer that has lost digits, if there is one.
+pub(super) fn lost_digits(object: &Map<String, Value>, text: &str) -> Option<Problem> {
+    object.values().any(is_huge).then(|| large_integer(text)).flatten()
 }
 
 /// The problem of a line with an integer that would lose digits.

@@ -8,6 +8,7 @@ use super::content::Content;
 use super::limit::{max_row_bytes, too_large};
 use super::lines::{Line, Lines};
 use crate::data::Fields;
+use crate::data::fields::lost_digits;
 use crate::{Error, Result};
 
 /// The fields that make an object a record, and not something that holds records.
@@ -157,6 +158,9 @@ fn held(
 ) -> Result<RawRows> {
     let one = |fields| -> Result<RawRows> { Ok(Box::new(std::iter::once(Ok((line, fields))))) };
     let Value::Object(object) = value else { return one(Fields::parse(text)) };
+    if let Some(problem) = lost_digits(&object, &String::from_utf8_lossy(text)) {
+        return one(Err(problem));
+    }
     let is_row_like = is_record || OF_RECORDS.iter().any(|name| object.contains_key(*name));
     if is_row_like && text.len() > max_row_bytes() {
         return Err(too_large(file, line));

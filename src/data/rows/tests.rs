@@ -321,6 +321,24 @@ fn an_object_of_columns_or_of_several_lists_is_refused_by_name() {
 }
 
 #[test]
+fn an_integer_that_would_lose_digits_is_refused_in_every_layout_of_objects() {
+    let record = r#"{"id": 18446744073709551617, "prompt": "a"}"#;
+    let pretty = record.replace(", ", ",\n");
+    for content in [
+        record.to_owned(),
+        format!("{record}\n{record}\n"),
+        pretty.clone(),
+        format!("{pretty}\n{pretty}\n"),
+        format!("[{record}]"),
+        format!(r#"{{"data": [{record}]}}"#),
+    ] {
+        let rows = read("a", content.clone());
+        let is_refused = |row: &Value| row.as_str().is_some_and(|it| it.contains("lose digits"));
+        assert!(!rows.is_empty() && rows.iter().all(is_refused), "{content}: {rows:?}");
+    }
+}
+
+#[test]
 fn values_of_columns_keep_what_they_say() {
     let keys: DictionaryArray<Int32Type> = ["x", "y", "x"].into_iter().collect();
     let columns: [(&str, ArrayRef); 8] = [
