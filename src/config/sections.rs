@@ -24,6 +24,11 @@ pub trait Section {
         None
     }
 
+    /// The same of a key that is given to several commands alike, each of which may read it.
+    fn idle(&self, _key: &str) -> Option<String> {
+        None
+    }
+
     /// `data.max_row_bytes`, of the section that has it.
     fn max_row_bytes(&self) -> Option<usize> {
         None
@@ -342,7 +347,7 @@ impl Section for ObjectiveConfig {
     fn unread(&self, key: &str) -> Option<String> {
         let key = key.strip_prefix("objective.")?;
         // The figures of every objective are in units of β_π.
-        if key == "beta_policy" || self.reads(key) {
+        if key == "beta_policy" || OF_SEVERAL.contains(&key) || self.reads(key) {
             return None;
         }
         let adapters = if key == "alpha" { "; did you mean --lora-alpha?" } else { "" };
@@ -353,7 +358,21 @@ impl Section for ObjectiveConfig {
             objective_names(|entry| entry.reads.contains(&key))
         ))
     }
+
+    fn idle(&self, key: &str) -> Option<String> {
+        let key = key.strip_prefix("objective.").filter(|key| OF_SEVERAL.contains(key))?;
+        (!self.reads(key)).then(|| {
+            format!(
+                "{} does not read it: it has no effect; objectives that do: {}",
+                self.name,
+                objective_names(|entry| entry.reads.contains(&key))
+            )
+        })
+    }
 }
+
+/// Keys of the objectives that are compared with each other: one script may give them to all.
+const OF_SEVERAL: [&str; 3] = ["beta_reward", "epsilon", "labels"];
 
 impl Section for LoraConfig {
     fn violation(&self) -> Option<Violation> {

@@ -181,11 +181,13 @@ pub trait Settings: Serialize + DeserializeOwned {
         self.sections().into_iter().find_map(Section::violation)
     }
 
-    /// Refuses a setting that `sources` give to this command alone and that has no effect beside the others.
+    /// Refuses a setting that `sources` give to this command alone and that has no effect beside the others, or warns
+    /// of it where it may be given to several commands alike.
     ///
     /// # Errors
     /// The first such setting, with the way out.
     fn refuse_unread(&self, sources: &Sources) -> Result<()> {
+        sources.tell(|key| self.sections().into_iter().find_map(|section| section.idle(key)))?;
         sources.refuse(|key| self.sections().into_iter().find_map(|section| section.unread(key)))
     }
 

@@ -52,14 +52,29 @@ impl Sources {
     /// # Errors
     /// The first such setting.
     pub fn refuse(&self, unread: impl Fn(&str) -> Option<String>) -> Result<()> {
-        for (origin, table) in self.given()? {
-            for key in keys(&table) {
-                if let Some(message) = unread(&key) {
-                    return Err(origin.complain(&key, &message));
-                }
-            }
-        }
+        self.complaints(unread)?.next().map_or(Ok(()), Err)
+    }
+
+    /// Warns of every such setting.
+    ///
+    /// # Errors
+    /// If a setting cannot be read.
+    pub fn tell(&self, unread: impl Fn(&str) -> Option<String>) -> Result<()> {
+        self.complaints(unread)?.for_each(|complaint| tracing::warn!("{complaint}"));
         Ok(())
+    }
+
+    fn complaints(
+        &self,
+        unread: impl Fn(&str) -> Option<String>,
+    ) -> Result<impl Iterator<Item = Error>> {
+        let given = self.given()?.into_iter();
+        let given = given.flat_map(|(origin, table)| {
+            keys(&table).into_iter().map(move |key| (origin.clone(), key))
+        });
+        Ok(given.filter_map(move |(origin, key)| {
+            unread(&key).map(|message| origin.complain(&key, &message))
+        }))
     }
 
     fn tables(&self, defaults: &Table) -> Result<Vec<(Origin, Table)>> {

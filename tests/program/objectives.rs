@@ -296,6 +296,14 @@ fn a_setting_without_effect_is_refused_where_this_command_alone_is_given_it() {
     insta::assert_snapshot!(refused("--lora-targets c_attn"), @"error: `--lora-targets`: expected adapters to be trained, found adapter.rank = 0, which trains all weights; give a rank (--lora-rank 16), or leave it out");
     insta::assert_snapshot!(refused("--set adapter={dropout=0.1}"), @"error: `--set adapter`: expected adapters to be trained, found adapter.rank = 0, which trains all weights; give a rank (--lora-rank 16), or leave it out");
     assert!(!place.path("out").exists());
+    // One script gives the objectives that are compared the same options.
+    let shared = align("--beta-reward 2 --epsilon 0.01 --labels official --max-steps 1");
+    let output = place.exalign().args(shared.split_whitespace()).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("`--beta-reward`: dpo does not read it: it has no effect"), "{said}");
+    assert_eq!(said.matches("does not read it").count(), 3, "{said}");
+    std::fs::remove_dir_all(place.path("out")).unwrap();
     // A file and the environment serve several commands.
     place.write("all.toml", "[objective]\ngamma = 3\n[adapter]\nalpha = 32\n");
     place.succeeds(&align("--config all.toml --max-steps 1"));
