@@ -135,13 +135,7 @@ fn what_makes_no_sense_or_cannot_fit_is_refused() {
     let place = workplace();
     insta::assert_snapshot!(place.refuses(&align("out", "--base-dtype q4"), 2), @"error: `--base-dtype`: expected f32 where the whole model is trained, found q4; train adapters beside frozen weights (--lora-rank 16), or leave it out");
     insta::assert_snapshot!(place.refuses(&align("out", "--lora-rank 2 --base-dtype q5"), 2), @r#"error: `--base-dtype`: expected one of f32, bf16, f16, q8, q4, found "q5""#);
-    // A shape that no machine has room for; its weights are never asked for.
-    let config = std::fs::read_to_string(place.path("model/config.json")).unwrap();
-    let mut config: Value = serde_json::from_str(&config).unwrap();
-    config["n_layer"] = json!(1000);
-    config["n_embd"] = json!(1 << 17);
-    std::fs::create_dir(place.path("huge")).unwrap();
-    place.write("huge/config.json", &config.to_string());
+    place.huge();
     let refused =
         place.refuses(&align("out", "--dry-run").replace("--model model", "--model huge"), 2);
     assert!(refused.contains("of free memory, found about "), "{refused}");

@@ -77,6 +77,16 @@ impl Workplace {
         }))
     }
 
+    /// A model folder `huge` of a shape that no machine has room for; its weights are never asked for.
+    pub fn huge(&self) {
+        let config = std::fs::read_to_string(self.path("model/config.json")).unwrap();
+        let mut config: Value = serde_json::from_str(&config).unwrap();
+        config["n_layer"] = json!(1000);
+        config["n_embd"] = json!(1 << 17);
+        std::fs::create_dir(self.path("huge")).unwrap();
+        self.write("huge/config.json", &config.to_string());
+    }
+
     /// Gives the model a tokenizer of `letters`, whose ids are their places, beside the end [`END`].
     pub fn with_letters(&self, letters: &str) {
         self.letters_of("model", letters);
